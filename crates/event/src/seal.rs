@@ -1,0 +1,122 @@
+//! Hashing and signing an event on its way out, for the builder and for completion. LM #int-signing-events.
+
+use nabe_signing::json::{Json, Object};
+use nabe_signing::{Signer, base64u};
+use nabe_types::EventId;
+use nabe_types::limits::MAX_EVENT_BYTES;
+use sha2::{Digest, Sha256};
+
+use crate::canonical::{Canonical, Replaced, View};
+use crate::error::Dropped;
+use crate::event::Event;
+use crate::pdu::Pdu;
+use crate::verify::VerifiedLpdu;
+
+/// Writes `auth_events` and `prev_events`, adds `hashes.sha256` and the signatures of every key of `signer`.
+pub(crate) fn seal_pdu(mut event: Event, signer: &Signer) -> Result<Pdu, Dropped> {
+    event.object.insert("auth_events", ids(&event.auth_events));
+    event.object.insert("prev_events", ids(&event.prev_events));
+    let mut hashes = take_object(&mut event.object, "hashes");
+    let mut signatures = take_object(&mut event.object, "signatures");
+    // Keep the members' places: their text is filled in below without a second pass over the event.
+    let lpdu = hashes.get("lpdu").map(|lpdu| ("lpdu", lpdu.clone()));
+    event.object.insert("hashes", lpdu.into_iter().collect::<Object>());
+    event.object.insert("signatures", Object::new());
+    let canonical = Canonical::of(&event.object);
+
+    hashes.insert("sha256", hash_text(canonical.hash(View::PduContent)));
+    let (event_id, bytes) = sign(&canonical, &hashes, &mut signatures, signer)?;
+    event.object.insert("hashes", hashes);
+    event.object.insert("signatures", signatures);
+    Ok(Pdu::new(event, bytes, event_id))
+}
+
+/// Adds `hashes.lpdu` and the signatures of every key of `signer`.
+pub(crate) fn seal_lpdu(mut event: Event, signer: &Signer) -> Result<VerifiedLpdu, Dropped> {
+    event.object.insert("hashes", Object::new());
+    event.object.insert("signatures", Object::new());
+    let canonical = Canonical::of(&event.object);
+
+    let mut lpdu = Object::new();
+    lpdu.insert("sha256", hash_text(canonical.hash(View::LpduContent)));
+    let mut hashes = Object::new();
+    hashes.insert("lpdu", lpdu);
+    let mut signatures = Object::new();
+    let (lpdu_id, bytes) = sign(&canonical, &hashes, &mut signatures, signer)?;
+    event.object.insert("hashes", hashes);
+    event.object.insert("signatures", signatures);
+    let signed_with = signer.keys().iter().map(|key| key.key_id().clone()).collect();
+    Ok(VerifiedLpdu {
+        event,
+        bytes,
+        lpdu_id,
+        redacted: false,
+        signed_with,
+    })
+}
+
+/// Adds the signatures of every key of `signer` over `message` to `signatures`.
+pub(crate) fn add_signatures(signatures: &mut Object, message: &[u8], signer: &Signer) {
+    let mut own = take_object(signatures, signer.server().as_str());
+    for (key_id, signature) in signer.signatures_of(message) {
+        own.insert(key_id.as_str(), signature.to_base64());
+    }
+    signatures.insert(signer.server().as_str(), own);
+}
+
+/// Refuses an event over the size limit.
+pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Dropped> {
+    if bytes.len() > MAX_EVENT_BYTES {
+        Err(Dropped::TooLarge { len: bytes.len() })
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Removes the object at `key`; empty when there is none.
+pub(crate) fn take_object(object: &mut Object, key: &str) -> Object {
+    match object.remove(key) {
+        Some(Json::Object(inner)) => inner,
+        _ => Object::new(),
+    }
+}
+
+/// Signs the redacted form and returns its ID and the whole event's bytes.
+fn sign(
+    canonical: &Canonical,
+    hashes: &Object,
+    signatures: &mut Object,
+    signer: &Signer,
+) -> Result<(EventId, Vec<u8>), Dropped> {
+    let hashes = hashes.to_canonical();
+    let message = canonical.write(
+        View::Reference,
+        Replaced {
+            hashes: Some(&hashes),
+            signatures: None,
+        },
+    );
+    add_signatures(signatures, &message, signer);
+    let signatures = signatures.to_canonical();
+    let bytes = canonical.write(
+        View::Whole,
+        Replaced {
+            hashes: Some(&hashes),
+            signatures: Some(&signatures),
+        },
+    );
+    check_size(&bytes)?;
+    Ok((EventId::from_hash(sha256(&message)), bytes))
+}
+
+fn ids(ids: &[EventId]) -> Json {
+    ids.iter().collect()
+}
+
+fn hash_text(hash: [u8; 32]) -> Json {
+    Json::from(base64u::encode(&hash))
+}
