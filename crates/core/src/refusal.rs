@@ -60,9 +60,6 @@ pub enum Refusal {
         /// The endpoint.
         via: Via,
     },
-    /// A membership event must name a user in `state_key`. Our own check as hub: the rules leave it open.
-    #[error("`state_key` of a membership event must be a user ID")]
-    TargetIsNotUser,
     /// An authorization rule forbids it (LM #int-auth-rules).
     #[error("{0}")]
     Rejected(#[from] AuthRejection),

@@ -1,0 +1,121 @@
+//! What a participant does with an event from the hub (LM #int-receiving-events): check that it is next, judge it, append it. An event
+//! that is next but cannot be accepted leaves a hole, because every later event hangs on it.
+
+use nabe_auth::lm::{AuthRejection, Rule4Input, authorize};
+use nabe_event::{Pdu, VerifiedPdu};
+use nabe_types::{EventId, ServerName};
+
+use super::RoomView;
+use crate::{Ctx, Decision, Entry, EntryBody, HoleReason, Outcome, Question, Refusal, Reply, Role};
+
+impl RoomView {
+    /// An event whose signatures are good.
+    pub(super) fn decide_pdu(&self, event: &VerifiedPdu, from: &ServerName, ctx: &Ctx<'_>) -> Result<Decision, Refusal> {
+        let pdu = event.pdu();
+        let hub = self.check_sender_of_pdus(from, ctx)?;
+        self.check_room(pdu)?;
+        if self.head() == Some(pdu.event_id()) {
+            return Ok(self.already_at_head(pdu.event_id()));
+        }
+        let Some(prev) = pdu.prev_events().first() else {
+            // Only a create event has none, and a room we take part in has its own.
+            return Err(AuthRejection::SecondCreate.into());
+        };
+        if self.head() != Some(prev) {
+            return Ok(Decision::Ask(Question::Backfill { missing: prev.clone() }));
+        }
+        Ok(Decision::Done(match self.judge(pdu, hub) {
+            Ok(()) => self.received(pdu.clone(), ctx),
+            Err(reason) => self.hole(pdu.event_id(), reason, ctx),
+        }))
+    }
+
+    /// An event that can never be accepted.
+    pub(super) fn decide_invalid_pdu(
+        &self,
+        event_id: &EventId,
+        prev: &EventId,
+        reason: &HoleReason,
+        from: &ServerName,
+        ctx: &Ctx<'_>,
+    ) -> Result<Decision, Refusal> {
+        self.check_sender_of_pdus(from, ctx)?;
+        if self.head() == Some(event_id) {
+            return Ok(self.already_at_head(event_id));
+        }
+        if self.head() != Some(prev) {
+            return Ok(Decision::Ask(Question::Backfill { missing: prev.clone() }));
+        }
+        Ok(Decision::Done(self.hole(event_id, reason.clone(), ctx)))
+    }
+
+    /// Only the hub distributes events (our own check; the draft has none), and only to servers that take part
+    /// (LM #int-api-send-txn, step 1).
+    fn check_sender_of_pdus(&self, from: &ServerName, ctx: &Ctx<'_>) -> Result<&ServerName, Refusal> {
+        let hub = match &self.meta.role {
+            Role::Participant { hub } => hub,
+            Role::Hub => return Err(Refusal::NotFromHub { hub: ctx.server.clone(), from: from.clone() }),
+        };
+        if from != hub {
+            return Err(Refusal::NotFromHub { hub: hub.clone(), from: from.clone() });
+        }
+        if !self.is_participating(ctx.server) {
+            return Err(Refusal::NotParticipating);
+        }
+        Ok(hub)
+    }
+
+    /// LM #int-auth-rules as a participant can check them: rule 4 is left to the hub, whose completion it concerns.
+    fn judge(&self, pdu: &Pdu, hub: &ServerName) -> Result<(), HoleReason> {
+        if pdu.prev_events().len() != 1 {
+            return Err(HoleReason::Malformed);
+        }
+        // Rule 2a for events without `hub_server`: those are the hub's own, or nobody vouches for their place in the room.
+        if pdu.hub_server().is_none() && pdu.sender_server() != hub {
+            return Err(rejected(AuthRejection::NotForCurrentHub));
+        }
+        authorize(pdu, &self.state, self.rules, &Rule4Input::NotChecked, hub).map_err(rejected)
+    }
+
+    fn already_at_head(&self, event_id: &EventId) -> Decision {
+        Decision::Done(Outcome {
+            append: Vec::new(),
+            followers: Vec::new(),
+            reply: Reply::AlreadyKnown { event_id: event_id.clone(), position: self.position },
+        })
+    }
+
+    pub(super) fn received(&self, pdu: Pdu, ctx: &Ctx<'_>) -> Outcome {
+        let position = self.next_position();
+        Outcome {
+            followers: Vec::new(),
+            reply: Reply::Appended { event_id: pdu.event_id().clone(), position },
+            append: vec![Entry {
+                position,
+                lpdu_id: pdu.lpdu_id(),
+                body: EntryBody::Event(pdu),
+                soft_failed: false,
+                received_at: ctx.now,
+            }],
+        }
+    }
+
+    fn hole(&self, event_id: &EventId, reason: HoleReason, ctx: &Ctx<'_>) -> Outcome {
+        let position = self.next_position();
+        Outcome {
+            followers: Vec::new(),
+            reply: Reply::Recorded { event_id: event_id.clone(), position },
+            append: vec![Entry {
+                position,
+                lpdu_id: None,
+                body: EntryBody::Hole { event_id: event_id.clone(), reason },
+                soft_failed: false,
+                received_at: ctx.now,
+            }],
+        }
+    }
+}
+
+fn rejected(rejection: AuthRejection) -> HoleReason {
+    HoleReason::Rejected { rule: rejection.rule().into() }
+}
