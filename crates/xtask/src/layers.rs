@@ -17,7 +17,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-event", &["nabe-types", "nabe-signing"]),
     ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event"]),
     ("nabe-core", &["nabe-types", "nabe-signing", "nabe-event", "nabe-auth"]),
-    ("nabe-store", &["nabe-types", "nabe-signing", "nabe-event", "nabe-core"]),
+    // From `auth` the stores take the vocabulary that `core` speaks, such as `Membership`.
+    (
+        "nabe-store",
+        &["nabe-types", "nabe-signing", "nabe-event", "nabe-auth", "nabe-core"],
+    ),
     (
         "nabe-store-sqlite",
         &["nabe-types", "nabe-signing", "nabe-event", "nabe-core", "nabe-store"],
