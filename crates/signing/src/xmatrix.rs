@@ -137,7 +137,7 @@ pub fn request_object(
 /// The header values to send with `request`, one for each key of the signer.
 #[must_use]
 pub fn sign_request(signer: &Signer, request: &Request<'_>) -> Vec<String> {
-    let message = signed_bytes(request, signer.server(), Bodyless::EmptyObject);
+    let message = signed_bytes(request, signer.server(), EMPTY_CONTENT);
     let headers = signer.signatures_of(&message).map(|(key, sig)| {
         let (origin, destination) = (signer.server().clone(), Some(request.destination.clone()));
         XMatrix {
@@ -183,9 +183,9 @@ pub fn verify_request(
             return Err(RequestError::WrongDestination);
         }
     }
-    let message = signed_bytes(request, origin, Bodyless::EmptyObject);
+    let message = signed_bytes(request, origin, EMPTY_CONTENT);
     let also_accepted = (request.content.is_none() && bodyless == Bodyless::EmptyObjectOrNone)
-        .then(|| signed_bytes(request, origin, Bodyless::EmptyObjectOrNone));
+        .then(|| signed_bytes(request, origin, NO_CONTENT));
     for header in headers {
         let key = keys
             .for_request(origin, &header.key, now)
@@ -218,18 +218,20 @@ pub enum RequestError {
     BadSignature,
 }
 
-/// The canonical form of [`request_object`], without copying the body. The keys below are in canonical order.
-/// [`Bodyless::EmptyObjectOrNone`] leaves a missing body out.
-fn signed_bytes(request: &Request<'_>, origin: &ServerName, bodyless: Bodyless) -> Vec<u8> {
+const EMPTY_CONTENT: &[u8] = b"\"content\":{},";
+const NO_CONTENT: &[u8] = b"";
+
+/// The canonical form of [`request_object`], without copying the body; `bodyless` is what stands there without one.
+/// The keys below are in canonical order.
+fn signed_bytes(request: &Request<'_>, origin: &ServerName, bodyless: &[u8]) -> Vec<u8> {
     let mut out = vec![b'{'];
-    match (request.content, bodyless) {
-        (Some(content), _) => {
+    match request.content {
+        Some(content) => {
             out.extend_from_slice(b"\"content\":");
             content.write_canonical(&mut out);
             out.push(b',');
         }
-        (None, Bodyless::EmptyObject) => out.extend_from_slice(b"\"content\":{},"),
-        (None, Bodyless::EmptyObjectOrNone) => {}
+        None => out.extend_from_slice(bodyless),
     }
     let texts = [
         ("\"destination\":", request.destination.as_str()),

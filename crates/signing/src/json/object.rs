@@ -3,8 +3,6 @@
 use std::cmp::Ordering;
 use std::{slice, vec};
 
-use nabe_types::limits::{MAX_BODY_BYTES, MAX_JSON_DEPTH};
-
 use super::reader::{JsonError, JsonRule, Limits};
 use super::{Json, writer};
 
@@ -23,13 +21,7 @@ impl Object {
 
     /// Reads a value that must be an object, under the limits of [`Json::parse`].
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
-        Self::parse_with(
-            bytes,
-            Limits {
-                max_bytes: MAX_BODY_BYTES,
-                max_depth: MAX_JSON_DEPTH,
-            },
-        )
+        Self::parse_with(bytes, Limits::default())
     }
 
     /// Reads a value that must be an object, under other limits.
