@@ -174,3 +174,21 @@ fn malformed_key_files_are_refused() {
 fn debug_does_not_print_the_secret() {
     assert_eq!(format!("{:?}", key(1)), "SigningKey { key_id: \"ed25519:1\", .. }");
 }
+
+#[test]
+fn signature_with_small_order_r_is_refused() {
+    use ed25519_dalek::Verifier as _;
+    // R is the neutral element and S = k·a, which only the key's owner can compute, for any number of messages.
+    let mut signature = [0; 64];
+    signature[0] = 1;
+    signature[32..].copy_from_slice(&bytes::<32>(
+        "95c0fdcc54fccad1f2b8bc9b96aa6837c82f86349e6576ad29ca3ece7b7ea905",
+    ));
+    let public = key(1).public();
+    let lax = public
+        .0
+        .verify(b"message", &ed25519_dalek::Signature::from_bytes(&signature));
+    assert!(lax.is_ok(), "it satisfies the equation");
+    let strict = public.verify(b"message", &Signature::from_bytes(signature));
+    assert_eq!(strict, Err(SignatureError::Invalid));
+}
