@@ -69,7 +69,13 @@ pub fn prepend(
                 EntryBody::Event(pdu) => pdu.lpdu_id(),
                 EntryBody::Hole { .. } => None,
             };
-            Entry { position, lpdu_id, body: link.item, soft_failed: false, received_at }
+            Entry {
+                position,
+                lpdu_id,
+                body: link.item,
+                soft_failed: false,
+                received_at,
+            }
         })
         .collect();
     entries.reverse();
@@ -79,8 +85,7 @@ pub fn prepend(
 /// The chain from `start` backwards, newest first, and the ID it stopped at for want of an event (or at `stop`); `None` at the
 /// room's beginning.
 fn follow<T>(start: &EventId, links: Vec<Link<T>>, stop: Option<&EventId>) -> (Vec<Link<T>>, Option<EventId>) {
-    let mut by_id: BTreeMap<EventId, Link<T>> =
-        links.into_iter().map(|link| (link.event_id.clone(), link)).collect();
+    let mut by_id: BTreeMap<EventId, Link<T>> = links.into_iter().map(|link| (link.event_id.clone(), link)).collect();
     let mut found = Vec::new();
     let mut next = Some(start.clone());
     while let Some(id) = next {
@@ -106,7 +111,11 @@ mod tests {
     }
 
     fn link(n: u8) -> Link<u8> {
-        Link { event_id: id(n), prev: (n > 0).then(|| id(n - 1)), item: n }
+        Link {
+            event_id: id(n),
+            prev: (n > 0).then(|| id(n - 1)),
+            item: n,
+        }
     }
 
     #[test]
@@ -125,7 +134,10 @@ mod tests {
         let links = vec![link(7), link(6)];
         assert_eq!(
             close_gap(&id(2), &id(7), links),
-            Gap::Open { older: id(5), found: vec![link(6), link(7)] }
+            Gap::Open {
+                older: id(5),
+                found: vec![link(6), link(7)]
+            }
         );
     }
 
@@ -138,8 +150,16 @@ mod tests {
     #[test]
     fn a_circle_of_events_ends() {
         let circle = vec![
-            Link { event_id: id(1), prev: Some(id(2)), item: 1 },
-            Link { event_id: id(2), prev: Some(id(1)), item: 2 },
+            Link {
+                event_id: id(1),
+                prev: Some(id(2)),
+                item: 1,
+            },
+            Link {
+                event_id: id(2),
+                prev: Some(id(1)),
+                item: 2,
+            },
         ];
         assert!(matches!(close_gap(&id(9), &id(1), circle), Gap::Open { .. }));
     }
@@ -149,10 +169,16 @@ mod tests {
         let hole = |n: u8| Link {
             event_id: id(n),
             prev: (n > 0).then(|| id(n - 1)),
-            item: EntryBody::Hole { event_id: id(n), reason: crate::HoleReason::Malformed },
+            item: EntryBody::Hole {
+                event_id: id(n),
+                reason: crate::HoleReason::Malformed,
+            },
         };
         let entries = prepend(LogPosition(1), &id(7), vec![hole(6), hole(7), hole(4)], UnixMillis(3));
-        let places: Vec<_> = entries.iter().map(|entry| (entry.position, entry.event_id().clone())).collect();
+        let places: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.position, entry.event_id().clone()))
+            .collect();
         assert_eq!(places, vec![(LogPosition(-1), id(6)), (LogPosition(0), id(7))]);
     }
 }

@@ -100,6 +100,7 @@ pub struct Ctx<'a> {
 
 /// What comes of an [`Input`] that is not refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub enum Decision {
     /// Store this, then [`RoomView::apply`](crate::RoomView::apply) it.
     Done(Outcome),
@@ -146,6 +147,7 @@ pub enum Reply {
 
 /// What must be found out before a decision can be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub enum Question {
     /// To the hub: does the invited user's server sign this invite (LM #int-api-invite)? The answer goes back in as
     /// [`Input::InviteAnswer`].

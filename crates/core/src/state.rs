@@ -82,7 +82,8 @@ impl State {
     /// Whether some user of the server has this membership.
     #[must_use]
     pub fn has_user_of(&self, server: &ServerName, membership: Membership) -> bool {
-        self.members().any(|(user, found)| user.server_name() == server && found == membership)
+        self.members()
+            .any(|(user, found)| user.server_name() == server && found == membership)
     }
 
     /// How much memory this takes, roughly, in bytes.

@@ -60,7 +60,9 @@ impl HistoryVisibility {
     /// What the room's state says.
     pub fn of(state: &impl RoomState) -> Self {
         let event = state.get("m.room.history_visibility", "");
-        event.and_then(|event| Self::parse(event.content().get("history_visibility")?.as_str()?)).unwrap_or_default()
+        event
+            .and_then(|event| Self::parse(event.content().get("history_visibility")?.as_str()?))
+            .unwrap_or_default()
     }
 }
 
@@ -141,7 +143,10 @@ pub fn user_access(event: &Event, state_before: &State, facts: &UserFacts<'_>) -
 fn is_join_by(event: &Event, server: &ServerName) -> bool {
     event.event_type() == MEMBER
         && event.membership() == Some(JOIN)
-        && event.state_key().and_then(|user| UserId::parse(user).ok()).is_some_and(|user| user.server_name() == server)
+        && event
+            .state_key()
+            .and_then(|user| UserId::parse(user).ok())
+            .is_some_and(|user| user.server_name() == server)
 }
 
 const MLS_COMMIT: &str = "m.mls.commit";

@@ -43,12 +43,19 @@ fn begin(
     ctx: &Ctx<'_>,
 ) -> Result<(RoomView, Checkpoint, Outcome), Refusal> {
     let Role::Participant { hub } = meta.role.clone() else {
-        return Err(BadSnapshot::WrongHub { hub: ctx.server.clone() }.into());
+        return Err(BadSnapshot::WrongHub {
+            hub: ctx.server.clone(),
+        }
+        .into());
     };
     let before_join = check_join(&meta, &join, ctx)?;
     let state = assemble(&meta, state, &join, &before_join)?;
     check_create(&meta, &state, &hub)?;
-    let checkpoint = Checkpoint { position: at, head: Some(before_join), state: state.iter().cloned().collect() };
+    let checkpoint = Checkpoint {
+        position: at,
+        head: Some(before_join),
+        state: state.iter().cloned().collect(),
+    };
     let mut view = RoomView::restore(meta, Some(checkpoint.clone()))?;
     if join.hub_server() != Some(&hub) {
         return Err(nabe_auth::lm::AuthRejection::NotForCurrentHub.into());
@@ -75,7 +82,9 @@ fn check_join(meta: &RoomMeta, join: &Pdu, ctx: &Ctx<'_>) -> Result<EventId, Bad
 fn check_create(meta: &RoomMeta, state: &State, hub: &ServerName) -> Result<(), BadSnapshot> {
     let create = state.get("m.room.create", "").ok_or(BadSnapshot::NoCreate)?;
     if create.sender_server() != hub {
-        return Err(BadSnapshot::WrongHub { hub: create.sender_server().clone() });
+        return Err(BadSnapshot::WrongHub {
+            hub: create.sender_server().clone(),
+        });
     }
     if create.content().get("room_version").and_then(Json::as_str) != Some(meta.version.as_str()) {
         return Err(BadSnapshot::WrongVersion);
@@ -87,9 +96,14 @@ fn check_create(meta: &RoomMeta, state: &State, hub: &ServerName) -> Result<(), 
 /// the events are folded along their chain, provided it is complete.
 fn assemble(meta: &RoomMeta, events: Vec<Pdu>, join: &Pdu, before_join: &EventId) -> Result<State, BadSnapshot> {
     if let Some(stray) = events.iter().find(|event| *event.room_id() != meta.room_id) {
-        return Err(BadSnapshot::WrongRoom { event: stray.event_id().clone() });
+        return Err(BadSnapshot::WrongRoom {
+            event: stray.event_id().clone(),
+        });
     }
-    let events: Vec<Pdu> = events.into_iter().filter(|event| event.event_id() != join.event_id()).collect();
+    let events: Vec<Pdu> = events
+        .into_iter()
+        .filter(|event| event.event_id() != join.event_id())
+        .collect();
     let mut seen = BTreeSet::new();
     let repeated = events
         .iter()
@@ -99,7 +113,11 @@ fn assemble(meta: &RoomMeta, events: Vec<Pdu>, join: &Pdu, before_join: &EventId
     let Some(repeated) = repeated else {
         return Ok(events.into_iter().collect());
     };
-    let create = events.iter().find(|event| event.is_state_of("m.room.create", "")).ok_or(BadSnapshot::NoCreate)?.clone();
+    let create = events
+        .iter()
+        .find(|event| event.is_state_of("m.room.create", ""))
+        .ok_or(BadSnapshot::NoCreate)?
+        .clone();
     let links = events
         .into_iter()
         .map(|event| Link {

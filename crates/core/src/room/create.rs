@@ -73,8 +73,18 @@ pub fn create_room(spec: RoomSpec, ctx: &Ctx<'_>) -> Result<(RoomView, Outcome),
         append.extend(outcome.append);
     }
     let newest = view.head().cloned().expect("the create event was appended");
-    let reply = Reply::Appended { event_id: newest, position: view.position() };
-    Ok((view, Outcome { append, followers: Vec::new(), reply }))
+    let reply = Reply::Appended {
+        event_id: newest,
+        position: view.position(),
+    };
+    Ok((
+        view,
+        Outcome {
+            append,
+            followers: Vec::new(),
+            reply,
+        },
+    ))
 }
 
 fn first_events(spec: RoomSpec, ctx: &Ctx<'_>) -> Vec<EventDraft> {
@@ -88,7 +98,11 @@ fn first_events(spec: RoomSpec, ctx: &Ctx<'_>) -> Vec<EventDraft> {
         ("m.room.create".to_owned(), String::new(), create),
         (MEMBER.to_owned(), creator.to_string(), object! { "membership" => JOIN }),
         ("m.room.power_levels".to_owned(), String::new(), power_levels),
-        ("m.room.join_rules".to_owned(), String::new(), object! { "join_rule" => join_rule(spec.join_rule) }),
+        (
+            "m.room.join_rules".to_owned(),
+            String::new(),
+            object! { "join_rule" => join_rule(spec.join_rule) },
+        ),
     ];
     if let Some(visibility) = spec.history_visibility {
         let content = object! { "history_visibility" => visibility.as_str() };

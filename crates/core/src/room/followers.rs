@@ -40,7 +40,10 @@ pub(super) fn follower_change(
         (0, 0) if event.membership() == Some("invite") => None,
         (0, 0) => Some(FollowerChange::Once { server, at: position }),
         (0, _) => Some(FollowerChange::Open { server, from: position }),
-        (_, 0) => Some(FollowerChange::Close { server, until: position }),
+        (_, 0) => Some(FollowerChange::Close {
+            server,
+            until: position,
+        }),
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ pub use create::{RoomSpec, create_room};
 ///
 /// `decide` never changes the view. Once an [`Outcome`] is stored, `apply` takes it in; after a failed or doubtful store the view
 /// is dropped and rebuilt with [`RoomView::restore`] and [`RoomView::replay`], which is the same fold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RoomView {
     meta: RoomMeta,
     rules: &'static RoomVersionRules,
@@ -39,7 +39,13 @@ impl RoomView {
     pub fn restore(meta: RoomMeta, checkpoint: Option<Checkpoint>) -> Result<Self, Refusal> {
         let rules = meta.rules()?;
         let Checkpoint { position, head, state } = checkpoint.unwrap_or_default();
-        Ok(Self { meta, rules, position, head, state: State::from_events(state) })
+        Ok(Self {
+            meta,
+            rules,
+            position,
+            head,
+            state: State::from_events(state),
+        })
     }
 
     /// What would become of this input. Nothing changes.
@@ -47,13 +53,19 @@ impl RoomView {
         match input {
             Input::Lpdu { event, from, via } => self.decide_lpdu(event, from, *via, ctx),
             Input::Draft { draft } => self.decide_draft(draft, ctx),
-            Input::InviteAnswer { pdu, lpdu_id, signed, keys } => {
-                self.decide_invite_answer(pdu, lpdu_id.as_ref(), signed, keys, ctx)
-            }
+            Input::InviteAnswer {
+                pdu,
+                lpdu_id,
+                signed,
+                keys,
+            } => self.decide_invite_answer(pdu, lpdu_id.as_ref(), signed, keys, ctx),
             Input::Pdu { event, from } => self.decide_pdu(event, from, ctx),
-            Input::InvalidPdu { event_id, prev, reason, from } => {
-                self.decide_invalid_pdu(event_id, prev, reason, from, ctx)
-            }
+            Input::InvalidPdu {
+                event_id,
+                prev,
+                reason,
+                from,
+            } => self.decide_invalid_pdu(event_id, prev, reason, from, ctx),
         }
     }
 
@@ -126,7 +138,9 @@ impl RoomView {
     /// As hub: the servers that are owed new events, in ascending order (LM #int-transport-send-events). A participant has none.
     pub fn followers(&self) -> impl Iterator<Item = &ServerName> {
         let own = self.hub();
-        self.state.joined_servers().filter(move |server| self.meta.is_hub() && Some(*server) != own)
+        self.state
+            .joined_servers()
+            .filter(move |server| self.meta.is_hub() && Some(*server) != own)
     }
 
     /// Whether the server has at least one joined user.
@@ -160,7 +174,9 @@ impl RoomView {
         if *event.room_id() == self.meta.room_id {
             Ok(())
         } else {
-            Err(Refusal::WrongRoom { found: event.room_id().clone() })
+            Err(Refusal::WrongRoom {
+                found: event.room_id().clone(),
+            })
         }
     }
 

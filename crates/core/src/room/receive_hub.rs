@@ -26,7 +26,10 @@ impl RoomView {
         self.check_hub()?;
         self.check_room(event)?;
         if event.sender_server() != from {
-            return Err(Refusal::OriginIsNotSender { origin: from.clone(), sender: event.sender().clone() });
+            return Err(Refusal::OriginIsNotSender {
+                origin: from.clone(),
+                sender: event.sender().clone(),
+            });
         }
         check_made_for(event, ctx.server)?;
         self.check_endpoint(event, via)?;
@@ -70,7 +73,9 @@ impl RoomView {
     /// An event of a user of ours, complete, signed and allowed.
     pub(super) fn author(&self, draft: &EventDraft, ctx: &Ctx<'_>) -> Result<Pdu, Refusal> {
         if draft.sender.server_name() != ctx.server {
-            return Err(Refusal::NotLocal { user: draft.sender.clone() });
+            return Err(Refusal::NotLocal {
+                user: draft.sender.clone(),
+            });
         }
         let builder = self.builder(draft);
         let auth_events = select_auth_events(&builder.clone().unsigned(self.rules)?, &self.state);
@@ -97,8 +102,13 @@ impl RoomView {
     pub(super) fn appended(&self, pdu: Pdu, lpdu_id: Option<EventId>, ctx: &Ctx<'_>) -> Outcome {
         let position = self.next_position();
         Outcome {
-            followers: follower_change(&self.state, &pdu, position, ctx.server).into_iter().collect(),
-            reply: Reply::Appended { event_id: pdu.event_id().clone(), position },
+            followers: follower_change(&self.state, &pdu, position, ctx.server)
+                .into_iter()
+                .collect(),
+            reply: Reply::Appended {
+                event_id: pdu.event_id().clone(),
+                position,
+            },
             append: vec![Entry {
                 position,
                 lpdu_id,
@@ -123,7 +133,7 @@ impl RoomView {
     /// What each endpoint takes (LM #int-transport-room-membership). A server that does not take part yet must be welcomed in through
     /// `/send_join`, which hands it the state; a join of its first user is not accepted any other way.
     fn check_endpoint(&self, event: &Event, via: Via) -> Result<(), Refusal> {
-        let membership = member_target(event).and(event.membership());
+        let membership = event.membership().filter(|_| member_target(event).is_some());
         let is_own = event.state_key() == Some(event.sender().as_str());
         let fits = match via {
             Via::Send => membership != Some(JOIN) || !is_own || self.is_participating(event.sender_server()),
@@ -132,14 +142,21 @@ impl RoomView {
             Via::Leave => membership == Some("leave") && is_own,
             Via::Knock => membership == Some("knock") && is_own,
         };
-        if fits { Ok(()) } else { Err(Refusal::UnfitForEndpoint { via }) }
+        if fits {
+            Ok(())
+        } else {
+            Err(Refusal::UnfitForEndpoint { via })
+        }
     }
 }
 
 /// Rule 2a, first: an event for another hub is not ours to judge further.
 fn check_made_for(event: &Event, hub: &ServerName) -> Result<(), Refusal> {
     match event.hub_server() {
-        Some(named) if named != hub => Err(Refusal::WrongHub { named: named.clone(), hub: hub.clone() }),
+        Some(named) if named != hub => Err(Refusal::WrongHub {
+            named: named.clone(),
+            hub: hub.clone(),
+        }),
         _ => Ok(()),
     }
 }
@@ -168,14 +185,16 @@ fn with_signature_of(pdu: &Pdu, server: &ServerName, signed: &Object, keys: &Key
         if keys.for_event(server, &key, pdu.origin_server_ts()).is_none() {
             continue;
         }
-        let signature = signature.as_str().and_then(|text| Signature::parse(text).ok());
+        let signature = signature.as_str().and_then(|text| Signature::from_base64(text).ok());
         let signature = signature.ok_or(BadInviteAnswer::BadSignature)?;
         countersigned = countersigned.with_extra_signature(server, &key, &signature)?;
     }
     if countersigned.signatures_by(server).is_none() {
         return Err(BadInviteAnswer::NotSigned.into());
     }
-    countersigned.verify_signature_by(server, keys).map_err(|_| BadInviteAnswer::BadSignature)?;
+    countersigned
+        .verify_signature_by(server, keys)
+        .map_err(|_| BadInviteAnswer::BadSignature)?;
     Ok(countersigned)
 }
 

@@ -10,7 +10,12 @@ use crate::{Ctx, Decision, Entry, EntryBody, HoleReason, Outcome, Question, Refu
 
 impl RoomView {
     /// An event whose signatures are good.
-    pub(super) fn decide_pdu(&self, event: &VerifiedPdu, from: &ServerName, ctx: &Ctx<'_>) -> Result<Decision, Refusal> {
+    pub(super) fn decide_pdu(
+        &self,
+        event: &VerifiedPdu,
+        from: &ServerName,
+        ctx: &Ctx<'_>,
+    ) -> Result<Decision, Refusal> {
         let pdu = event.pdu();
         let hub = self.check_sender_of_pdus(from, ctx)?;
         self.check_room(pdu)?;
@@ -54,10 +59,18 @@ impl RoomView {
     fn check_sender_of_pdus(&self, from: &ServerName, ctx: &Ctx<'_>) -> Result<&ServerName, Refusal> {
         let hub = match &self.meta.role {
             Role::Participant { hub } => hub,
-            Role::Hub => return Err(Refusal::NotFromHub { hub: ctx.server.clone(), from: from.clone() }),
+            Role::Hub => {
+                return Err(Refusal::NotFromHub {
+                    hub: ctx.server.clone(),
+                    from: from.clone(),
+                });
+            }
         };
         if from != hub {
-            return Err(Refusal::NotFromHub { hub: hub.clone(), from: from.clone() });
+            return Err(Refusal::NotFromHub {
+                hub: hub.clone(),
+                from: from.clone(),
+            });
         }
         if !self.is_participating(ctx.server) {
             return Err(Refusal::NotParticipating);
@@ -81,7 +94,10 @@ impl RoomView {
         Decision::Done(Outcome {
             append: Vec::new(),
             followers: Vec::new(),
-            reply: Reply::AlreadyKnown { event_id: event_id.clone(), position: self.position },
+            reply: Reply::AlreadyKnown {
+                event_id: event_id.clone(),
+                position: self.position,
+            },
         })
     }
 
@@ -89,7 +105,10 @@ impl RoomView {
         let position = self.next_position();
         Outcome {
             followers: Vec::new(),
-            reply: Reply::Appended { event_id: pdu.event_id().clone(), position },
+            reply: Reply::Appended {
+                event_id: pdu.event_id().clone(),
+                position,
+            },
             append: vec![Entry {
                 position,
                 lpdu_id: pdu.lpdu_id(),
@@ -104,11 +123,17 @@ impl RoomView {
         let position = self.next_position();
         Outcome {
             followers: Vec::new(),
-            reply: Reply::Recorded { event_id: event_id.clone(), position },
+            reply: Reply::Recorded {
+                event_id: event_id.clone(),
+                position,
+            },
             append: vec![Entry {
                 position,
                 lpdu_id: None,
-                body: EntryBody::Hole { event_id: event_id.clone(), reason },
+                body: EntryBody::Hole {
+                    event_id: event_id.clone(),
+                    reason,
+                },
                 soft_failed: false,
                 received_at: ctx.now,
             }],
@@ -117,5 +142,7 @@ impl RoomView {
 }
 
 fn rejected(rejection: AuthRejection) -> HoleReason {
-    HoleReason::Rejected { rule: rejection.rule().into() }
+    HoleReason::Rejected {
+        rule: rejection.rule().into(),
+    }
 }

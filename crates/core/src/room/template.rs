@@ -8,8 +8,8 @@ use nabe_signing::object;
 use nabe_types::{RoomVersionId, ServerName, UnixMillis, UserId};
 
 use super::RoomView;
-use crate::state::MEMBER;
 use crate::Refusal;
+use crate::state::MEMBER;
 
 impl RoomView {
     /// Answers `make_join`, `make_leave` or `make_knock` from another server: the template, if this server is the hub, the user belongs
@@ -25,10 +25,15 @@ impl RoomView {
     ) -> Result<Object, Refusal> {
         self.check_hub()?;
         if user.server_name() != origin {
-            return Err(Refusal::OriginIsNotSender { origin: origin.clone(), sender: user.clone() });
+            return Err(Refusal::OriginIsNotSender {
+                origin: origin.clone(),
+                sender: user.clone(),
+            });
         }
         if versions.is_some_and(|versions| !versions.contains(&self.meta.version)) {
-            return Err(Refusal::IncompatibleRoomVersion { version: self.meta.version.clone() });
+            return Err(Refusal::IncompatibleRoomVersion {
+                version: self.meta.version.clone(),
+            });
         }
         self.template(user, membership)
     }
@@ -54,7 +59,9 @@ impl RoomView {
     /// What a user outside the room is shown of it: those of the events the draft names that exist (LM #int-stripped-state).
     #[must_use]
     pub fn stripped_state(&self) -> Vec<Object> {
-        let shown = SHOWN_OUTSIDE.iter().filter_map(|event_type| self.state.get(event_type, ""));
+        let shown = SHOWN_OUTSIDE
+            .iter()
+            .filter_map(|event_type| self.state.get(event_type, ""));
         shown.map(|event| event.stripped()).collect()
     }
 }
