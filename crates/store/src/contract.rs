@@ -1,0 +1,100 @@
+//! What every backend must do, as tests to run from a backend's own tests: [`contract_tests!`](crate::contract_tests)
+//! makes one test of each function here. Also the fixtures they build on, and random batches to compare backends by.
+
+#![expect(clippy::unwrap_used, reason = "test support")]
+#![expect(clippy::missing_panics_doc, reason = "failing is what tests do")]
+
+pub mod accounts;
+pub mod delivery;
+pub mod fixture;
+pub mod log;
+pub mod memberships;
+pub mod parked;
+pub mod random;
+pub mod replies;
+pub mod transactions;
+
+/// One `#[tokio::test]` per contract function. Takes the path of an `async fn() -> (S, G)`, where `S` is a fresh
+/// [`Store`](crate::Store) and `G` keeps alive what it needs.
+#[macro_export]
+macro_rules! contract_tests {
+    ($open:path) => {
+        $crate::contract_tests! {
+            @each $open:
+            accounts::account_is_created_once,
+            accounts::devices_are_listed_in_order,
+            accounts::inbox_answers_by_device,
+            accounts::inbox_numbers_are_never_reused,
+            accounts::pending_rooms_come_and_go,
+            accounts::revoked_token_is_forgotten,
+            accounts::token_leads_to_user_and_device,
+            delivery::append_marks_open_intervals_dirty,
+            delivery::backoff_is_remembered_until_confirmed,
+            delivery::closed_interval_is_owed_nothing_more,
+            delivery::confirm_moves_cursors_and_items_together,
+            delivery::confirm_of_another_transaction_is_refused,
+            delivery::delivery_of_a_closed_interval_clears_it,
+            delivery::dirty_intervals_come_longest_waiting_first,
+            delivery::destinations_with_work_are_found,
+            delivery::full_outbox_refuses,
+            delivery::interval_of_one_event_is_owed_that_event,
+            delivery::only_one_request_is_in_flight,
+            delivery::outbox_numbers_count_per_destination,
+            delivery::partial_delivery_leaves_the_cursor_dirty,
+            delivery::thawed_request_leaves_everything_owed,
+            delivery::server_that_returns_has_two_intervals,
+            log::append_grows_the_log,
+            log::append_in_fifties_keeps_every_entry,
+            log::append_with_a_gap_conflicts,
+            log::append_with_known_event_conflicts,
+            log::append_with_known_lpdu_conflicts,
+            log::append_with_moved_head_conflicts,
+            log::backfill_goes_below_the_first_entry,
+            log::backfill_at_a_moved_first_conflicts,
+            log::checkpoint_shortens_the_tail,
+            log::checkpoint_outside_the_log_conflicts,
+            log::entry_is_found_by_event_id,
+            log::event_in_another_room_does_not_collide,
+            log::events_are_found_in_log_and_among_outliers,
+            log::hole_keeps_its_place_and_reason,
+            log::known_lpdus_are_found,
+            log::outlier_becomes_an_entry,
+            log::prune_drops_messages_and_keeps_state,
+            log::prune_waits_for_checkpoint_and_followers,
+            log::rebase_leaves_a_gap,
+            log::room_is_created_once,
+            log::rooms_are_listed,
+            log::snapshot_is_loaded_back,
+            log::soft_failed_state_is_no_state,
+            log::state_before_a_position,
+            log::state_before_crosses_checkpoints_and_rebase,
+            log::state_before_in_backfilled_history,
+            log::unknown_room_is_refused,
+            memberships::history_tells_every_step,
+            memberships::prepended_history_does_not_change_the_present,
+            memberships::rebase_forgets_who_is_gone,
+            memberships::rooms_of_a_user,
+            memberships::servers_sharing_rooms,
+            parked::due_events_come_longest_due_first,
+            parked::parking_again_keeps_the_place,
+            parked::unparked_event_is_gone,
+            replies::first_reply_stays,
+            replies::key_sets_are_kept_apart,
+            replies::old_replies_expire,
+            replies::reply_is_kept_by_key,
+            transactions::batch_sees_its_own_writes,
+            transactions::refused_batch_leaves_no_trace,
+            transactions::refused_batch_does_not_stop_the_others,
+            transactions::two_appends_of_one_commit_follow_each_other,
+        }
+    };
+    (@each $open:path: $($module:ident::$case:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let (store, _keep) = $open().await;
+                $crate::contract::$module::$case(&store).await;
+            }
+        )*
+    };
+}

@@ -1,0 +1,840 @@
+//! Rooms, entries, checkpoints, pruning, backfill.
+
+use nabe_core::{Entry, FollowerChange, HoleReason};
+use nabe_types::RoomId;
+
+use super::fixture::{RoomLog, at, checkpoint, commit, conflict, event_id, pdus, pos, room_id, server};
+use crate::{Between, DeliveryRange, KnownLpdu, Order, OutboundRequest, Store, StoreError, Write};
+
+async fn all(store: &dyn Store, room: &RoomId) -> Vec<Entry> {
+    store.entries(room, Between::ALL, 1000, Order::Ascending).await.unwrap()
+}
+
+/// A created room is there, empty, and cannot be created again.
+pub async fn room_is_created_once(store: &dyn Store) {
+    let log = RoomLog::hub("a");
+    assert_eq!(store.head(log.id()).await.unwrap(), None);
+    assert_eq!(store.first(log.id()).await.unwrap(), None);
+    assert!(store.load(log.id()).await.unwrap().is_none());
+    commit(store, [log.create()]).await.unwrap();
+    assert_eq!(store.head(log.id()).await.unwrap(), Some(pos(0)));
+    assert_eq!(store.first(log.id()).await.unwrap(), Some(pos(1)));
+    let loaded = store.load(log.id()).await.unwrap().unwrap();
+    assert_eq!(loaded.meta, *log.meta());
+    assert_eq!(loaded.checkpoint, None);
+    assert_eq!(loaded.tail, vec![]);
+    assert_eq!(store.state_before(log.id(), pos(1)).await.unwrap(), Some(vec![]));
+    assert_eq!(commit(store, [log.create()]).await, conflict(log.id()));
+}
+
+/// A participant's room starts from its snapshot.
+pub async fn snapshot_is_loaded_back(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let state = vec![log.outlier("m.room.create", ""), log.outlier("m.room.name", "")];
+    let chain = log.outlier("m.room.member", "@old:hub.example");
+    commit(store, [log.create_with(state.clone(), vec![chain.clone()])])
+        .await
+        .unwrap();
+    let join = log.member("@bob:b.example", "join");
+    commit(store, [log.append(vec![join.clone()], at(5))]).await.unwrap();
+    let loaded = store.load(log.id()).await.unwrap().unwrap();
+    assert_eq!(loaded.meta, *log.meta());
+    assert_eq!(loaded.checkpoint, Some(checkpoint(0, None, state.clone())));
+    assert_eq!(loaded.tail, vec![join]);
+    let found = store
+        .events(log.id(), &[chain.event_id().clone(), state[1].event_id().clone()])
+        .await
+        .unwrap();
+    assert_eq!(found, vec![chain, state[1].clone()]);
+}
+
+/// Appended entries come back as they were, in either order and within bounds.
+pub async fn append_grows_the_log(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![log.creation(), log.message("one"), log.topic("t"), log.message("two")];
+    commit(store, [log.create(), log.append(entries[..2].to_vec(), at(5))])
+        .await
+        .unwrap();
+    commit(store, [log.append(entries[2..].to_vec(), at(6))]).await.unwrap();
+    assert_eq!(store.head(log.id()).await.unwrap(), Some(pos(4)));
+    assert_eq!(store.first(log.id()).await.unwrap(), Some(pos(1)));
+    assert_eq!(all(store, log.id()).await, entries);
+    let last = store
+        .entries(log.id(), Between::ALL, 2, Order::Descending)
+        .await
+        .unwrap();
+    assert_eq!(last, vec![entries[3].clone(), entries[2].clone()]);
+    let middle = Between {
+        after: pos(1),
+        through: pos(3),
+    };
+    assert_eq!(
+        store.entries(log.id(), middle, 9, Order::Ascending).await.unwrap(),
+        entries[1..3]
+    );
+    assert_eq!(
+        store.entries(log.id(), middle, 1, Order::Ascending).await.unwrap(),
+        entries[1..2]
+    );
+    let inverted = Between {
+        after: pos(3),
+        through: pos(1),
+    };
+    assert_eq!(
+        store.entries(log.id(), inverted, 9, Order::Ascending).await.unwrap(),
+        vec![]
+    );
+    assert_eq!(store.load(log.id()).await.unwrap().unwrap().tail, entries);
+}
+
+/// More entries at once than any one statement takes.
+pub async fn append_in_fifties_keeps_every_entry(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let mut entries = vec![log.creation()];
+    entries.extend(log.messages(230));
+    commit(store, [log.create(), log.append(entries.clone(), at(5))])
+        .await
+        .unwrap();
+    assert_eq!(all(store, log.id()).await, entries);
+    let lpdus: Vec<_> = entries.iter().filter_map(|entry| entry.lpdu_id.clone()).collect();
+    assert_eq!(store.entry_by_lpdu(log.id(), &lpdus).await.unwrap().len(), 230);
+    let ids: Vec<_> = entries.iter().map(|entry| entry.event_id().clone()).collect();
+    assert_eq!(store.events(log.id(), &ids).await.unwrap(), pdus(&entries));
+}
+
+/// A hole is an entry without an event.
+pub async fn hole_keeps_its_place_and_reason(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let entries = vec![
+        log.member("@bob:b.example", "join"),
+        log.hole(HoleReason::Rejected { rule: "5.2.3".into() }),
+        log.hole(HoleReason::Malformed),
+        log.message("after"),
+    ];
+    commit(
+        store,
+        [log.create_with(vec![], vec![]), log.append(entries.clone(), at(5))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(all(store, log.id()).await, entries);
+    let hole = entries[1].event_id();
+    assert_eq!(
+        store.entry(hole).await.unwrap(),
+        Some((log.id().clone(), entries[1].clone()))
+    );
+    assert_eq!(
+        store.events(log.id(), std::slice::from_ref(hole)).await.unwrap(),
+        vec![]
+    );
+}
+
+/// Whoever decided on an old head decides again.
+pub async fn append_with_moved_head_conflicts(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let first = log.creation();
+    let mut rival = log.clone();
+    commit(store, [log.create(), log.append(vec![first.clone()], at(5))])
+        .await
+        .unwrap();
+    let second = log.message("mine");
+    commit(store, [log.append(vec![second.clone()], at(5))]).await.unwrap();
+    assert_eq!(
+        commit(store, [rival.clone().append(vec![rival.message("yours")], at(5))]).await,
+        conflict(log.id())
+    );
+    assert_eq!(all(store, log.id()).await, vec![first, second]);
+}
+
+/// Positions follow each other.
+pub async fn append_with_a_gap_conflicts(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let first = log.creation();
+    commit(store, [log.create(), log.append(vec![first.clone()], at(5))])
+        .await
+        .unwrap();
+    let _lost = log.message("lost");
+    let later = log.message("later");
+    let room = log.id().clone();
+    let write = Write::Append {
+        room,
+        expected: pos(1),
+        entries: vec![later],
+        followers: vec![],
+        now: at(5),
+    };
+    assert_eq!(commit(store, [write]).await, conflict(log.id()));
+    assert_eq!(all(store, log.id()).await, vec![first]);
+}
+
+/// An event is in a log once.
+pub async fn append_with_known_event_conflicts(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let first = log.creation();
+    commit(store, [log.create(), log.append(vec![first.clone()], at(5))])
+        .await
+        .unwrap();
+    let again = Entry {
+        position: pos(2),
+        ..first.clone()
+    };
+    assert_eq!(
+        commit(store, [log.append(vec![again], at(5))]).await,
+        conflict(log.id())
+    );
+    let twice = log.message("twice");
+    let twin = Entry {
+        position: pos(3),
+        lpdu_id: None,
+        ..twice.clone()
+    };
+    assert_eq!(
+        commit(store, [log.append(vec![twice, twin], at(5))]).await,
+        conflict(log.id())
+    );
+    assert_eq!(all(store, log.id()).await, vec![first]);
+}
+
+/// An LPDU becomes one event.
+pub async fn append_with_known_lpdu_conflicts(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![log.creation(), log.message("one")];
+    commit(store, [log.create(), log.append(entries.clone(), at(5))])
+        .await
+        .unwrap();
+    let again = Entry {
+        lpdu_id: entries[1].lpdu_id.clone(),
+        ..log.message("other bytes, same LPDU")
+    };
+    assert_eq!(
+        commit(store, [log.append(vec![again], at(5))]).await,
+        conflict(log.id())
+    );
+    assert_eq!(all(store, log.id()).await, entries);
+    let mut other = RoomLog::hub("b");
+    let elsewhere = Entry {
+        lpdu_id: entries[1].lpdu_id.clone(),
+        ..other.creation()
+    };
+    commit(store, [other.create(), other.append(vec![elsewhere], at(5))])
+        .await
+        .unwrap();
+}
+
+/// Only existing rooms are written to.
+pub async fn unknown_room_is_refused(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let room = log.id().clone();
+    let entry = log.creation();
+    let request = OutboundRequest {
+        destination: server("b.example"),
+        txn_id: "1".to_owned(),
+        ranges: vec![DeliveryRange {
+            room: room.clone(),
+            interval_from: pos(1),
+            after: pos(0),
+            through: pos(1),
+        }],
+        direct: vec![],
+        body_sha256: [0; 32],
+        frozen_at: at(5),
+    };
+    for write in [
+        log.append(vec![entry.clone()], at(5)),
+        Write::Prepend {
+            room: room.clone(),
+            expected_first: pos(2),
+            entries: vec![entry],
+        },
+        Write::Rebase {
+            room: room.clone(),
+            expected: pos(0),
+            checkpoint: checkpoint(1, None, vec![]),
+            outliers: vec![],
+        },
+        Write::PutCheckpoint {
+            room: room.clone(),
+            checkpoint: checkpoint(0, None, vec![]),
+        },
+        Write::Prune {
+            room: room.clone(),
+            below: pos(1),
+        },
+        Write::Freeze { request },
+    ] {
+        assert_eq!(
+            commit(store, [write]).await,
+            Err(StoreError::UnknownRoom { room: room.clone() })
+        );
+    }
+    assert_eq!(all(store, &room).await, vec![]);
+    assert_eq!(store.state_before(&room, pos(1)).await.unwrap(), None);
+    assert_eq!(store.followers(&room).await.unwrap(), vec![]);
+}
+
+/// Lookup by event ID over all rooms.
+pub async fn entry_is_found_by_event_id(store: &dyn Store) {
+    let (mut one, mut two) = (RoomLog::hub("a"), RoomLog::hub("b"));
+    let (first, second) = (one.creation(), two.creation());
+    commit(store, [one.create(), one.append(vec![first.clone()], at(5))])
+        .await
+        .unwrap();
+    commit(store, [two.create(), two.append(vec![second.clone()], at(5))])
+        .await
+        .unwrap();
+    assert_eq!(
+        store.entry(second.event_id()).await.unwrap(),
+        Some((two.id().clone(), second))
+    );
+    assert_eq!(
+        store.entry(first.event_id()).await.unwrap(),
+        Some((one.id().clone(), first))
+    );
+    assert_eq!(store.entry(&event_id(9)).await.unwrap(), None);
+}
+
+/// A hole may bear the ID of an event in another room; the event is what is found.
+pub async fn event_in_another_room_does_not_collide(store: &dyn Store) {
+    let (mut one, mut two) = (RoomLog::participant("a"), RoomLog::hub("b"));
+    let real = two.creation();
+    let mut hole = one.hole(HoleReason::Malformed);
+    if let nabe_core::EntryBody::Hole { event_id, .. } = &mut hole.body {
+        *event_id = real.event_id().clone();
+    }
+    commit(store, [one.create(), one.append(vec![hole.clone()], at(5))])
+        .await
+        .unwrap();
+    commit(store, [two.create(), two.append(vec![real.clone()], at(5))])
+        .await
+        .unwrap();
+    assert_eq!(
+        store.entry(real.event_id()).await.unwrap(),
+        Some((two.id().clone(), real))
+    );
+    assert_eq!(all(store, one.id()).await, vec![hole]);
+}
+
+/// Which LPDUs were seen.
+pub async fn known_lpdus_are_found(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![log.creation(), log.message("one"), log.message("two")];
+    commit(store, [log.create(), log.append(entries.clone(), at(5))])
+        .await
+        .unwrap();
+    let id = |n: usize| entries[n].lpdu_id.clone().unwrap();
+    let mut known = store
+        .entry_by_lpdu(log.id(), &[id(2), event_id(9), id(1), id(2)])
+        .await
+        .unwrap();
+    known.sort_by_key(|known| known.position);
+    let expected = |n: usize| KnownLpdu {
+        lpdu_id: id(n),
+        event_id: entries[n].event_id().clone(),
+        position: entries[n].position,
+    };
+    assert_eq!(known, vec![expected(1), expected(2)]);
+    assert_eq!(store.entry_by_lpdu(&room_id("b"), &[id(1)]).await.unwrap(), vec![]);
+    assert_eq!(store.entry_by_lpdu(log.id(), &[]).await.unwrap(), vec![]);
+}
+
+/// Events are found whether in the log or not, in the order asked for.
+pub async fn events_are_found_in_log_and_among_outliers(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let outlier = log.outlier("m.room.create", "");
+    let entries = vec![log.member("@bob:b.example", "join"), log.message("one")];
+    commit(
+        store,
+        [
+            log.create_with(vec![], vec![outlier.clone()]),
+            log.append(entries.clone(), at(5)),
+        ],
+    )
+    .await
+    .unwrap();
+    let ids = [
+        entries[1].event_id().clone(),
+        event_id(9),
+        outlier.event_id().clone(),
+        entries[0].event_id().clone(),
+    ];
+    let found = store.events(log.id(), &ids).await.unwrap();
+    let entries = pdus(&entries);
+    assert_eq!(found, vec![entries[1].clone(), outlier.clone(), entries[0].clone()]);
+    assert_eq!(store.entry(outlier.event_id()).await.unwrap(), None);
+    assert_eq!(store.events(&room_id("b"), &ids).await.unwrap(), vec![]);
+}
+
+/// An event known from a snapshot can take its place in the log later.
+pub async fn outlier_becomes_an_entry(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    log.jump(-1);
+    let name = log.state("m.room.name", "", nabe_signing::object! { "name" => "n" });
+    let state = pdus([&name]);
+    let join = log.member("@bob:b.example", "join");
+    commit(
+        store,
+        [
+            log.create_with(state.clone(), vec![]),
+            log.append(vec![join.clone()], at(5)),
+        ],
+    )
+    .await
+    .unwrap();
+    let room = log.id().clone();
+    let backfill = Write::Prepend {
+        room,
+        expected_first: pos(1),
+        entries: vec![name.clone()],
+    };
+    commit(store, [backfill]).await.unwrap();
+    assert_eq!(all(store, log.id()).await, vec![name.clone(), join]);
+    assert_eq!(
+        store.entry(name.event_id()).await.unwrap(),
+        Some((log.id().clone(), name))
+    );
+    assert_eq!(
+        store.load(log.id()).await.unwrap().unwrap().checkpoint,
+        Some(checkpoint(0, None, state))
+    );
+}
+
+/// Backfill grows the log downwards and leaves its end alone.
+pub async fn backfill_goes_below_the_first_entry(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    log.jump(-3);
+    let old = vec![log.message("-2"), log.hole(HoleReason::BadSignature), log.message("0")];
+    let join = log.member("@bob:b.example", "join");
+    commit(
+        store,
+        [log.create_with(vec![], vec![]), log.append(vec![join.clone()], at(5))],
+    )
+    .await
+    .unwrap();
+    let prepend = |first: i64, entries: &[Entry]| Write::Prepend {
+        room: log.id().clone(),
+        expected_first: pos(first),
+        entries: entries.to_vec(),
+    };
+    commit(store, [prepend(1, &old[2..])]).await.unwrap();
+    commit(store, [prepend(0, &old[..2]), prepend(7, &[])]).await.unwrap();
+    assert_eq!(store.first(log.id()).await.unwrap(), Some(pos(-2)));
+    assert_eq!(store.head(log.id()).await.unwrap(), Some(pos(1)));
+    let mut everything = old;
+    everything.push(join.clone());
+    assert_eq!(all(store, log.id()).await, everything);
+    assert_eq!(store.load(log.id()).await.unwrap().unwrap().tail, vec![join]);
+}
+
+/// Two backfills at once: one wins. Nothing known is added again.
+pub async fn backfill_at_a_moved_first_conflicts(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    log.jump(-2);
+    let old = vec![log.message("-1"), log.message("0")];
+    let join = log.member("@bob:b.example", "join");
+    commit(
+        store,
+        [log.create_with(vec![], vec![]), log.append(vec![join.clone()], at(5))],
+    )
+    .await
+    .unwrap();
+    let prepend = |first: i64, entries: Vec<Entry>| Write::Prepend {
+        room: log.id().clone(),
+        expected_first: pos(first),
+        entries,
+    };
+    commit(store, [prepend(1, vec![old[1].clone()])]).await.unwrap();
+    for write in [
+        prepend(1, vec![old[1].clone()]),
+        prepend(1, vec![old[0].clone()]),
+        prepend(
+            0,
+            vec![Entry {
+                position: pos(-2),
+                ..old[0].clone()
+            }],
+        ),
+        prepend(
+            0,
+            vec![Entry {
+                position: pos(-1),
+                ..join.clone()
+            }],
+        ),
+        prepend(
+            0,
+            vec![Entry {
+                position: pos(-1),
+                ..old[1].clone()
+            }],
+        ),
+    ] {
+        assert_eq!(commit(store, [write]).await, conflict(log.id()));
+    }
+    assert_eq!(all(store, log.id()).await, vec![old[1].clone(), join]);
+}
+
+/// Loading starts from the newest checkpoint.
+pub async fn checkpoint_shortens_the_tail(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![
+        log.creation(),
+        log.topic("one"),
+        log.message("m"),
+        log.topic("two"),
+        log.message("n"),
+    ];
+    commit(store, [log.create(), log.append(entries.clone(), at(5))])
+        .await
+        .unwrap();
+    let put = |n: usize, state: &[usize]| Write::PutCheckpoint {
+        room: log.id().clone(),
+        checkpoint: checkpoint(
+            entries[n].position.0,
+            Some(entries[n].event_id().clone()),
+            pdus(state.iter().map(|&n| &entries[n])),
+        ),
+    };
+    commit(store, [put(3, &[0, 3]), put(1, &[0, 1])]).await.unwrap();
+    let loaded = store.load(log.id()).await.unwrap().unwrap();
+    let head = Some(entries[3].event_id().clone());
+    assert_eq!(
+        loaded.checkpoint,
+        Some(checkpoint(4, head, pdus([&entries[0], &entries[3]])))
+    );
+    assert_eq!(loaded.tail, entries[4..]);
+    commit(store, [put(3, &[0, 3])]).await.unwrap();
+    assert_eq!(store.load(log.id()).await.unwrap().unwrap().tail, entries[4..]);
+}
+
+/// A checkpoint stands for a position that is there.
+pub async fn checkpoint_outside_the_log_conflicts(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![log.creation(), log.message("m")];
+    commit(store, [log.create(), log.append(entries, at(5))]).await.unwrap();
+    for position in [-1, 3] {
+        let checkpoint = checkpoint(position, None, vec![]);
+        let put = Write::PutCheckpoint {
+            room: log.id().clone(),
+            checkpoint,
+        };
+        assert_eq!(commit(store, [put]).await, conflict(log.id()));
+    }
+}
+
+/// State as it was, by replay from the beginning.
+pub async fn state_before_a_position(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![log.creation(), log.topic("one"), log.message("m"), log.topic("two")];
+    commit(store, [log.create(), log.append(entries.clone(), at(5))])
+        .await
+        .unwrap();
+    let create = entries[0].pdu().unwrap().clone();
+    let topic = |n: usize| entries[n].pdu().unwrap().clone();
+    for (position, state) in [
+        (0, None),
+        (1, Some(vec![])),
+        (2, Some(vec![create.clone()])),
+        (3, Some(vec![create.clone(), topic(1)])),
+        (4, Some(vec![create.clone(), topic(1)])),
+        (5, Some(vec![create.clone(), topic(3)])),
+        (6, None),
+    ] {
+        assert_eq!(
+            store.state_before(log.id(), pos(position)).await.unwrap(),
+            state,
+            "{position}"
+        );
+    }
+}
+
+/// State as it was, by replay from whatever checkpoint is below, never across a gap.
+pub async fn state_before_crosses_checkpoints_and_rebase(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let create = log.outlier("m.room.create", "");
+    let entries = vec![log.member("@bob:b.example", "join"), log.topic("one"), log.topic("two")];
+    commit(
+        store,
+        [
+            log.create_with(vec![create.clone()], vec![]),
+            log.append(entries.clone(), at(5)),
+        ],
+    )
+    .await
+    .unwrap();
+    let entry = pdus(&entries);
+    let kept = checkpoint(
+        2,
+        Some(entries[1].event_id().clone()),
+        vec![create.clone(), entry[0].clone(), entry[1].clone()],
+    );
+    commit(
+        store,
+        [Write::PutCheckpoint {
+            room: log.id().clone(),
+            checkpoint: kept,
+        }],
+    )
+    .await
+    .unwrap();
+    let renamed = log.outlier("m.room.name", "");
+    let rebase = Write::Rebase {
+        room: log.id().clone(),
+        expected: pos(3),
+        checkpoint: checkpoint(4, None, vec![create.clone(), renamed.clone()]),
+        outliers: vec![],
+    };
+    log.jump(4);
+    let back = log.member("@bob:b.example", "join");
+    commit(store, [rebase, log.append(vec![back.clone()], at(6))])
+        .await
+        .unwrap();
+    let back = back.pdu().unwrap().clone();
+    let before_gap = vec![create.clone(), entry[0].clone(), entry[2].clone()];
+    for (position, state) in [
+        (0, None),
+        (1, Some(vec![create.clone()])),
+        (2, Some(vec![create.clone(), entry[0].clone()])),
+        (3, Some(vec![create.clone(), entry[0].clone(), entry[1].clone()])),
+        (4, Some(before_gap)),
+        (5, Some(vec![create.clone(), renamed.clone()])),
+        (6, Some(vec![create.clone(), back, renamed.clone()])),
+    ] {
+        assert_eq!(
+            store.state_before(log.id(), pos(position)).await.unwrap(),
+            state,
+            "{position}"
+        );
+    }
+}
+
+/// Backfilled history has a state once it reaches back to the room's creation.
+pub async fn state_before_in_backfilled_history(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    log.jump(-3);
+    let old = vec![log.creation(), log.topic("one"), log.message("0")];
+    let join = log.member("@bob:b.example", "join");
+    let state = pdus(&old[..2]);
+    commit(
+        store,
+        [log.create_with(state.clone(), vec![]), log.append(vec![join], at(5))],
+    )
+    .await
+    .unwrap();
+    let prepend = |first: i64, entries: &[Entry]| Write::Prepend {
+        room: log.id().clone(),
+        expected_first: pos(first),
+        entries: entries.to_vec(),
+    };
+    commit(store, [prepend(1, &old[1..])]).await.unwrap();
+    assert_eq!(store.state_before(log.id(), pos(0)).await.unwrap(), None);
+    assert_eq!(store.state_before(log.id(), pos(1)).await.unwrap(), Some(state.clone()));
+    commit(store, [prepend(-1, &old[..1])]).await.unwrap();
+    assert_eq!(store.state_before(log.id(), pos(-2)).await.unwrap(), Some(vec![]));
+    assert_eq!(
+        store.state_before(log.id(), pos(-1)).await.unwrap(),
+        Some(vec![state[0].clone()])
+    );
+    assert_eq!(store.state_before(log.id(), pos(0)).await.unwrap(), Some(state));
+}
+
+/// A soft-failed event is in the log but not in the state.
+pub async fn soft_failed_state_is_no_state(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let failed = Entry {
+        soft_failed: true,
+        ..log.member("@bob:b.example", "join")
+    };
+    let entries = vec![failed, log.topic("t")];
+    commit(
+        store,
+        [log.create_with(vec![], vec![]), log.append(entries.clone(), at(5))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(all(store, log.id()).await, entries);
+    let state = store.state_before(log.id(), pos(3)).await.unwrap();
+    assert_eq!(state, Some(pdus(&entries[1..])));
+    let bob = super::fixture::user("@bob:b.example");
+    assert_eq!(store.membership_history(log.id(), &bob).await.unwrap(), vec![]);
+}
+
+/// After a gap the log goes on from a new snapshot.
+pub async fn rebase_leaves_a_gap(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let first = log.member("@bob:b.example", "join");
+    commit(
+        store,
+        [log.create_with(vec![], vec![]), log.append(vec![first.clone()], at(5))],
+    )
+    .await
+    .unwrap();
+    let state = vec![log.outlier("m.room.create", "")];
+    let chain = log.outlier("m.room.member", "@bob:b.example");
+    let rebase = |expected: i64, position: i64| Write::Rebase {
+        room: log.id().clone(),
+        expected: pos(expected),
+        checkpoint: checkpoint(position, None, state.clone()),
+        outliers: vec![chain.clone()],
+    };
+    assert_eq!(commit(store, [rebase(0, 1)]).await, conflict(log.id()));
+    assert_eq!(commit(store, [rebase(1, 3)]).await, conflict(log.id()));
+    commit(store, [rebase(1, 2)]).await.unwrap();
+    assert_eq!(store.head(log.id()).await.unwrap(), Some(pos(2)));
+    log.jump(2);
+    let back = log.member("@bob:b.example", "join");
+    commit(store, [log.append(vec![back.clone()], at(6))]).await.unwrap();
+    let loaded = store.load(log.id()).await.unwrap().unwrap();
+    assert_eq!(loaded.checkpoint, Some(checkpoint(2, None, state)));
+    assert_eq!(loaded.tail, vec![back.clone()]);
+    assert_eq!(all(store, log.id()).await, vec![first, back]);
+    assert_eq!(
+        store.events(log.id(), &[chain.event_id().clone()]).await.unwrap(),
+        vec![chain]
+    );
+}
+
+/// Pruned entries are gone, but what the state rests on can still be asked for.
+pub async fn prune_drops_messages_and_keeps_state(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![
+        log.creation(),
+        log.topic("one"),
+        log.message("m"),
+        log.topic("two"),
+        log.message("n"),
+        log.message("o"),
+    ];
+    let room = log.id().clone();
+    let state = pdus([&entries[0], &entries[3]]);
+    let kept = checkpoint(4, Some(entries[3].event_id().clone()), state.clone());
+    commit(
+        store,
+        [
+            log.create(),
+            log.append(entries.clone(), at(5)),
+            Write::PutCheckpoint {
+                room: room.clone(),
+                checkpoint: checkpoint(1, None, pdus(&entries[..1])),
+            },
+            Write::PutCheckpoint {
+                room: room.clone(),
+                checkpoint: kept.clone(),
+            },
+            Write::Prune {
+                room: room.clone(),
+                below: pos(4),
+            },
+        ],
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.first(&room).await.unwrap(), Some(pos(4)));
+    assert_eq!(all(store, &room).await, entries[3..]);
+    let loaded = store.load(&room).await.unwrap().unwrap();
+    assert_eq!((loaded.checkpoint, loaded.tail), (Some(kept), entries[4..].to_vec()));
+    let ids: Vec<_> = entries.iter().map(|entry| entry.event_id().clone()).collect();
+    assert_eq!(
+        store.events(&room, &ids).await.unwrap(),
+        pdus([0, 1, 3, 4, 5].map(|n: usize| &entries[n]))
+    );
+    assert_eq!(store.entry(&ids[1]).await.unwrap(), None);
+    assert_eq!(
+        store
+            .entry_by_lpdu(&room, &[entries[2].lpdu_id.clone().unwrap()])
+            .await
+            .unwrap(),
+        vec![]
+    );
+    assert_eq!(store.state_before(&room, pos(3)).await.unwrap(), None);
+    assert_eq!(store.state_before(&room, pos(4)).await.unwrap(), None);
+    assert_eq!(store.state_before(&room, pos(5)).await.unwrap(), Some(state));
+    commit(
+        store,
+        [Write::Prune {
+            room: room.clone(),
+            below: pos(2),
+        }],
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.first(&room).await.unwrap(), Some(pos(4)));
+    let more = log.message("p");
+    commit(store, [log.append(vec![more], at(6))]).await.unwrap();
+}
+
+/// Nothing is cut that loading or delivery still needs.
+pub async fn prune_waits_for_checkpoint_and_followers(store: &dyn Store) {
+    let mut log = RoomLog::hub("a");
+    let entries = vec![log.creation(), log.message("m"), log.message("n"), log.message("o")];
+    let room = log.id().clone();
+    let open = FollowerChange::Open {
+        server: server("b.example"),
+        from: pos(2),
+    };
+    commit(
+        store,
+        [log.create(), log.append_with(entries.clone(), vec![open], at(5))],
+    )
+    .await
+    .unwrap();
+    let prune = |below: i64| Write::Prune {
+        room: room.clone(),
+        below: pos(below),
+    };
+    assert_eq!(commit(store, [prune(2)]).await, conflict(&room));
+    let kept = checkpoint(3, Some(entries[2].event_id().clone()), pdus(&entries[..1]));
+    commit(
+        store,
+        [Write::PutCheckpoint {
+            room: room.clone(),
+            checkpoint: kept,
+        }],
+    )
+    .await
+    .unwrap();
+    assert_eq!(commit(store, [prune(4)]).await, conflict(&room));
+    assert_eq!(commit(store, [prune(3)]).await, conflict(&room));
+    commit(store, [prune(2)]).await.unwrap();
+    let request = OutboundRequest {
+        destination: server("b.example"),
+        txn_id: "1".to_owned(),
+        ranges: vec![DeliveryRange {
+            room: room.clone(),
+            interval_from: pos(2),
+            after: pos(1),
+            through: pos(2),
+        }],
+        direct: vec![],
+        body_sha256: [0; 32],
+        frozen_at: at(5),
+    };
+    let confirm = Write::Confirm {
+        destination: server("b.example"),
+        txn_id: "1".to_owned(),
+        now: at(6),
+    };
+    commit(store, [Write::Freeze { request }, confirm, prune(3)])
+        .await
+        .unwrap();
+    assert_eq!(all(store, &room).await, entries[2..]);
+}
+
+/// Every room is in the list.
+pub async fn rooms_are_listed(store: &dyn Store) {
+    let mut one = RoomLog::hub("a");
+    let two = RoomLog::participant("b");
+    let entry = one.creation();
+    commit(
+        store,
+        [
+            two.create_with(vec![], vec![]),
+            one.create(),
+            one.append(vec![entry], at(5)),
+        ],
+    )
+    .await
+    .unwrap();
+    let rooms = store.rooms().await.unwrap();
+    let rooms: Vec<_> = rooms.iter().map(|room| (&room.meta, room.head, room.first)).collect();
+    assert_eq!(rooms, vec![(one.meta(), pos(1), pos(1)), (two.meta(), pos(0), pos(1))]);
+}

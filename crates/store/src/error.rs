@@ -1,0 +1,70 @@
+//! Why a store did not do as asked.
+
+use nabe_types::{RoomId, ServerName};
+
+/// The one error of every [`Store`](crate::Store) method.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// The write does not fit what the store holds: the head moved, an event or LPDU ID is there already, the room
+    /// exists, or a prune would cut what is still needed. Load the room again and decide again.
+    #[error("room {room} has changed since the decision was made")]
+    Conflict {
+        /// The room the write was about.
+        room: RoomId,
+    },
+    /// The write names a room the store does not have.
+    #[error("room {room} is not in the store")]
+    UnknownRoom {
+        /// The room asked for.
+        room: RoomId,
+    },
+    /// The destination's outbox holds as many items as the write allowed.
+    #[error("outbox to {destination} is full")]
+    Full {
+        /// Whose outbox.
+        destination: ServerName,
+    },
+    /// `Freeze` while another request to the destination is frozen, or `Confirm` of one that is not.
+    #[error("request to {destination} is not the one in flight")]
+    NotInFlight {
+        /// To whom the request goes.
+        destination: ServerName,
+    },
+    /// The database cannot be used at the moment, or at all: disk full, locked by another process, I/O error.
+    #[error("database is unavailable: {cause}")]
+    Unavailable {
+        /// The database's own words.
+        cause: String,
+    },
+    /// A row does not say what this version of the program would have written. Never guessed around.
+    #[error("bad value in table `{table}`, column `{column}`, row {row}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key, as text.
+        row: String,
+    },
+    /// The database was written by a newer version of the program.
+    #[error(
+        "database has schema version {found}, this program knows up to {known}: use a newer program or restore a backup"
+    )]
+    SchemaTooNew {
+        /// The database's version.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+}
+
+impl StoreError {
+    /// Whether only the batch failed and the store itself is fine. Anything else fails the whole commit.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Conflict { .. } | Self::UnknownRoom { .. } | Self::Full { .. } | Self::NotInFlight { .. }
+        )
+    }
+}

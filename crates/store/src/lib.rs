@@ -1,0 +1,24 @@
+//! What the server keeps: the [`Store`] trait, the writes it takes as data, the model it answers with, a backend in
+//! memory, and the contract tests every backend runs.
+//!
+//! Nothing here decides anything about a room; `nabe-core` did that before a [`Write`] came to be. A store only
+//! refuses writes that would break what it already holds ([`StoreError::Conflict`] and its kin).
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+mod error;
+mod memory;
+mod model;
+pub mod rules;
+mod store;
+mod write;
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use model::{
+    Account, DeliveryRange, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, InboxKind, KnownLpdu,
+    MembershipAt, OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RoomMembership,
+    RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
+};
+pub use store::{Between, Order, Store};
+pub use write::{Batch, Write};

@@ -1,0 +1,434 @@
+//! The store in memory: for tests, the simulation and servers that may forget. Nothing outlives the process.
+
+mod apply;
+mod tables;
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use nabe_auth::lm::Membership;
+use nabe_core::Entry;
+use nabe_event::Pdu;
+use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+
+use crate::error::StoreError;
+use crate::model::{
+    Account, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu, MembershipAt,
+    OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
+};
+use crate::rules;
+use crate::store::{Between, Order, Store};
+use crate::write::Batch;
+use tables::{Journal, Tables};
+
+/// A [`Store`] in memory. Clones share the same contents; [`MemoryStore::snapshot`] copies them.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    tables: Arc<Mutex<Tables>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A store of its own with what is committed now: what a server that crashes at this moment finds again.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self {
+            tables: Arc::new(Mutex::new(self.tables().clone())),
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic elsewhere while holding the lock cannot happen half-way through a journaled change that matters more
+        // than the panic itself.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let mut tables = self.tables();
+        Ok(batches
+            .into_iter()
+            .map(|batch| Journal::run(&mut tables, batch))
+            .collect())
+    }
+
+    async fn load(&self, room: &RoomId) -> Result<Option<StoredRoom>, StoreError> {
+        let tables = self.tables();
+        let Some(row) = tables.rooms.get(room) else {
+            return Ok(None);
+        };
+        let checkpoint = tables
+            .checkpoints_of(room, Between::ALL)
+            .next_back()
+            .map(|(_, checkpoint)| checkpoint.clone());
+        let after = checkpoint
+            .as_ref()
+            .map_or(Between::ALL.after, |checkpoint| checkpoint.position);
+        let tail = tables.entries_of(room, Between::after(after)).cloned().collect();
+        Ok(Some(StoredRoom {
+            meta: row.meta.clone(),
+            checkpoint,
+            tail,
+        }))
+    }
+
+    async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        Ok(self.tables().rooms.get(room).map(|row| row.head))
+    }
+
+    async fn first(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        Ok(self.tables().rooms.get(room).map(|row| row.first))
+    }
+
+    async fn entries(
+        &self,
+        room: &RoomId,
+        between: Between,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let tables = self.tables();
+        let entries = tables.entries_of(room, between);
+        Ok(match order {
+            Order::Ascending => entries.take(limit).cloned().collect(),
+            Order::Descending => entries.rev().take(limit).cloned().collect(),
+        })
+    }
+
+    async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError> {
+        let tables = self.tables();
+        let found = tables.positions.get(event_id).into_iter().flatten().map(|place| {
+            let entry = tables.entries.get(place);
+            (&place.0, entry.expect("the index names entries that exist"))
+        });
+        // Some other room's hole can bear any ID; an event cannot.
+        let best = found.min_by_key(|(_, entry)| entry.pdu().is_none());
+        Ok(best.map(|(room, entry)| (room.clone(), entry.clone())))
+    }
+
+    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError> {
+        let tables = self.tables();
+        let wanted: BTreeSet<_> = lpdu_ids.iter().collect();
+        let known = wanted.into_iter().filter_map(|lpdu_id| {
+            let position = *tables.lpdus.get(&(room.clone(), lpdu_id.clone()))?;
+            let entry = tables
+                .entries
+                .get(&(room.clone(), position))
+                .expect("the index names entries that exist");
+            Some(KnownLpdu {
+                lpdu_id: lpdu_id.clone(),
+                event_id: entry.event_id().clone(),
+                position,
+            })
+        });
+        Ok(known.collect())
+    }
+
+    async fn events(&self, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, StoreError> {
+        let tables = self.tables();
+        Ok(ids.iter().filter_map(|id| tables.event(room, id)).cloned().collect())
+    }
+
+    async fn state_before(&self, room: &RoomId, position: LogPosition) -> Result<Option<Vec<Pdu>>, StoreError> {
+        let tables = self.tables();
+        let Some(row) = tables.rooms.get(room) else {
+            return Ok(None);
+        };
+        if position < row.first || position > row.head.next() {
+            return Ok(None);
+        }
+        let usable = Between {
+            after: LogPosition(row.first.0 - 2),
+            through: position.previous(),
+        };
+        if let Some((_, base)) = tables.checkpoints_of(room, usable).next_back() {
+            let rest = Between {
+                after: base.position,
+                through: position.previous(),
+            };
+            return Ok(Some(rules::fold(
+                base.state.clone(),
+                tables.entries_of(room, rest).cloned(),
+            )));
+        }
+        let is_whole = tables
+            .entries_of(room, Between::ALL)
+            .next()
+            .is_none_or(rules::is_beginning);
+        let before = Between::through(position.previous());
+        Ok(is_whole.then(|| rules::fold(Vec::new(), tables.entries_of(room, before).cloned())))
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, StoreError> {
+        let tables = self.tables();
+        let summary = |row: &tables::RoomRow| RoomSummary {
+            meta: row.meta.clone(),
+            head: row.head,
+            first: row.first,
+        };
+        Ok(tables.rooms.values().map(summary).collect())
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<RoomMembership>, StoreError> {
+        let tables = self.tables();
+        let current = tables.rooms.keys().filter_map(|room| {
+            let last = tables.memberships_of(room, user).last()?;
+            Some(RoomMembership {
+                room: room.clone(),
+                membership: last.membership,
+                position: last.position,
+            })
+        });
+        Ok(current.collect())
+    }
+
+    async fn membership_history(&self, room: &RoomId, user: &UserId) -> Result<Vec<MembershipAt>, StoreError> {
+        Ok(self.tables().memberships_of(room, user).collect())
+    }
+
+    async fn servers_sharing_rooms_with(&self, user: &UserId) -> Result<Vec<ServerName>, StoreError> {
+        let rooms = self.rooms_of(user).await?;
+        let tables = self.tables();
+        let mut servers = BTreeSet::new();
+        for shared in rooms.into_iter().filter(|shared| shared.membership == Membership::Join) {
+            let joined = tables
+                .current_members(&shared.room)
+                .filter(|(_, membership)| *membership == Membership::Join);
+            servers.extend(joined.map(|(user, _)| user.server_name().clone()));
+        }
+        Ok(servers.into_iter().collect())
+    }
+
+    async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError> {
+        let tables = self.tables();
+        Ok(tables.followers_of(room).cloned().collect())
+    }
+
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError> {
+        let tables = self.tables();
+        let mut dirty: Vec<_> = tables.dirty_of(destination).cloned().collect();
+        dirty.sort_by(|a, b| (a.dirty_since, &a.room, a.from).cmp(&(b.dirty_since, &b.room, b.from)));
+        dirty.truncate(limit);
+        Ok(dirty)
+    }
+
+    async fn outbox(&self, destination: &ServerName, limit: usize) -> Result<Vec<(i64, DirectItem)>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .outbox_of(destination)
+            .take(limit)
+            .map(|(seq, row)| (seq, row.item.clone()))
+            .collect())
+    }
+
+    async fn outbox_items(&self, destination: &ServerName, seqs: &[i64]) -> Result<Vec<(i64, DirectItem)>, StoreError> {
+        let tables = self.tables();
+        let wanted: BTreeSet<_> = seqs.iter().copied().collect();
+        let found = wanted.into_iter().filter_map(|seq| {
+            let row = tables.outbox.get(&(destination.clone(), seq))?;
+            Some((seq, row.item.clone()))
+        });
+        Ok(found.collect())
+    }
+
+    async fn outbox_len(&self, destination: &ServerName) -> Result<u64, StoreError> {
+        Ok(self.tables().outbox_of(destination).count() as u64)
+    }
+
+    async fn frozen(&self, destination: &ServerName) -> Result<Option<OutboundRequest>, StoreError> {
+        Ok(self.tables().frozen.get(destination).cloned())
+    }
+
+    async fn destinations_with_work(&self) -> Result<Vec<DestinationStatus>, StoreError> {
+        let tables = self.tables();
+        let statuses = tables.destinations.keys().filter_map(|server| tables.status(server));
+        Ok(statuses.filter(|status| status.oldest_dirty.is_some()).collect())
+    }
+
+    async fn destination(&self, server: &ServerName) -> Result<Option<DestinationStatus>, StoreError> {
+        Ok(self.tables().status(server))
+    }
+
+    async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError> {
+        Ok(self.tables().replies.get(key).map(|(reply, _)| reply.clone()))
+    }
+
+    async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError> {
+        let tables = self.tables();
+        let mut parked: Vec<_> = tables
+            .parked
+            .values()
+            .filter(|(_, parked)| parked.room == *room)
+            .collect();
+        parked.sort_by_key(|(arrival, _)| *arrival);
+        Ok(parked.into_iter().map(|(_, parked)| parked.clone()).collect())
+    }
+
+    async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError> {
+        let tables = self.tables();
+        let mut due: Vec<_> = tables
+            .parked
+            .values()
+            .filter(|(_, parked)| parked.next_try <= now)
+            .collect();
+        due.sort_by_key(|(arrival, parked)| (parked.next_try, *arrival));
+        Ok(due.into_iter().take(limit).map(|(_, parked)| parked.clone()).collect())
+    }
+
+    async fn server_keys(&self, server: &ServerName) -> Result<Vec<StoredServerKeys>, StoreError> {
+        let tables = self.tables();
+        let range = (server.clone(), [0; 32])..=(server.clone(), [255; 32]);
+        let mut found: Vec<_> = tables.server_keys.range(range).map(|(_, keys)| keys.clone()).collect();
+        found.sort_by_key(|keys| std::cmp::Reverse(keys.fetched_at));
+        Ok(found)
+    }
+
+    async fn account(&self, user: &UserId) -> Result<Option<Account>, StoreError> {
+        let created_at = self.tables().accounts.get(user).copied();
+        Ok(created_at.map(|created_at| Account {
+            user: user.clone(),
+            created_at,
+        }))
+    }
+
+    async fn account_by_token(&self, token_hash: &[u8; 32]) -> Result<Option<(UserId, Option<DeviceId>)>, StoreError> {
+        Ok(self.tables().tokens.get(token_hash).cloned())
+    }
+
+    async fn devices(&self, user: &UserId) -> Result<Vec<DeviceId>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .devices
+            .keys()
+            .filter(|(owner, _)| owner == user)
+            .map(|(_, device)| device.clone())
+            .collect())
+    }
+
+    async fn inbox(
+        &self,
+        user: &UserId,
+        device: Option<&DeviceId>,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<InboxItem>, StoreError> {
+        let tables = self.tables();
+        let bounds = (Excluded((user.clone(), after)), Included((user.clone(), i64::MAX)));
+        let items = if after == i64::MAX {
+            None
+        } else {
+            Some(tables.inbox.range(bounds))
+        };
+        let readable = |item: &&InboxItem| item.device.is_none() || item.device.as_ref() == device;
+        Ok(items
+            .into_iter()
+            .flatten()
+            .map(|(_, item)| item)
+            .filter(readable)
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    async fn inbox_head(&self, user: &UserId) -> Result<i64, StoreError> {
+        Ok(self.tables().inbox_heads.get(user).copied().unwrap_or(0))
+    }
+
+    async fn pending(&self, user: &UserId) -> Result<Vec<PendingRoom>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .pending
+            .values()
+            .filter(|pending| pending.user == *user)
+            .cloned()
+            .collect())
+    }
+
+    async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError> {
+        Ok(self.tables().pending.get(&(user.clone(), room.clone())).cloned())
+    }
+
+    async fn pending_in(&self, room: &RoomId) -> Result<Vec<PendingRoom>, StoreError> {
+        let tables = self.tables();
+        Ok(tables
+            .pending
+            .values()
+            .filter(|pending| pending.room == *room)
+            .cloned()
+            .collect())
+    }
+}
+
+impl Tables {
+    fn memberships_of(&self, room: &RoomId, user: &UserId) -> impl Iterator<Item = MembershipAt> {
+        let key = |position| (room.clone(), user.clone(), LogPosition(position));
+        self.memberships
+            .range(key(i64::MIN)..=key(i64::MAX))
+            .map(|((.., position), membership)| MembershipAt {
+                position: *position,
+                membership: *membership,
+            })
+    }
+
+    fn status(&self, server: &ServerName) -> Option<DestinationStatus> {
+        let row = self.destinations.get(server)?;
+        let cursors = self.dirty_of(server).filter_map(|follower| follower.dirty_since);
+        let direct = self.outbox_of(server).map(|(_, row)| row.at);
+        let frozen = self.frozen.get(server).map(|request| request.frozen_at);
+        Some(DestinationStatus {
+            destination: server.clone(),
+            failures: row.failures,
+            next_attempt: row.next_attempt,
+            last_error: row.last_error.clone(),
+            oldest_dirty: cursors.chain(direct).chain(frozen).min(),
+        })
+    }
+
+    fn dirty_of(&self, destination: &ServerName) -> impl Iterator<Item = &Follower> {
+        self.followers
+            .values()
+            .flatten()
+            .filter(move |follower| follower.server == *destination && follower.dirty_since.is_some())
+    }
+
+    fn outbox_of(&self, destination: &ServerName) -> impl Iterator<Item = (i64, &tables::OutboxRow)> {
+        let bounds = (Included((destination.clone(), i64::MIN)), Unbounded);
+        self.outbox
+            .range(bounds)
+            .take_while(move |((owner, _), _)| owner == destination)
+            .map(|((_, seq), row)| (*seq, row))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+    use crate::Store;
+    use crate::contract::fixture::{RoomLog, commit, pos};
+
+    async fn open() -> (MemoryStore, ()) {
+        (MemoryStore::new(), ())
+    }
+
+    crate::contract_tests!(open);
+
+    #[tokio::test]
+    async fn snapshot_goes_its_own_way() {
+        let (store, log) = (MemoryStore::new(), RoomLog::hub("a"));
+        commit(&store, [log.create()]).await.unwrap();
+        let snapshot = store.snapshot();
+        let other = RoomLog::hub("b");
+        commit(&snapshot, [other.create()]).await.unwrap();
+        assert_eq!(snapshot.head(log.id()).await.unwrap(), Some(pos(0)));
+        assert_eq!(store.head(other.id()).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! What every backend must compute alike: which entries fit, what they say about memberships, what a state is.
+//! For backends only.
+
+use nabe_auth::lm::Membership;
+use nabe_core::{Entry, State};
+use nabe_event::Pdu;
+use nabe_signing::json::{Json, Object};
+use nabe_types::{LogPosition, UserId};
+use sha2::{Digest, Sha256};
+
+/// Whether the entries' positions are `first` and its successors, one by one.
+#[must_use]
+pub fn are_consecutive(first: LogPosition, entries: &[Entry]) -> bool {
+    let mut next = first;
+    entries.iter().all(|entry| {
+        let fits = entry.position == next;
+        next = next.next();
+        fits
+    })
+}
+
+/// The membership an event sets and for whom; `None` if it is no usable `m.room.member` event.
+#[must_use]
+pub fn membership_set_by(event: &Pdu) -> Option<(UserId, Membership)> {
+    if event.event_type() != "m.room.member" {
+        return None;
+    }
+    let user = UserId::parse(event.state_key()?).ok()?;
+    let membership = event
+        .membership()
+        .and_then(Membership::parse)
+        .unwrap_or(Membership::Leave);
+    Some((user, membership))
+}
+
+/// The state events after folding entries into a state, ordered by type and state key.
+#[must_use]
+pub fn fold(base: Vec<Pdu>, entries: impl IntoIterator<Item = Entry>) -> Vec<Pdu> {
+    let mut state = State::from_events(base);
+    for entry in entries {
+        if let Some(event) = entry.state_event() {
+            state.insert(event.clone());
+        }
+    }
+    state.iter().cloned().collect()
+}
+
+/// Whether a log that starts with this entry has all of the room's history.
+#[must_use]
+pub fn is_beginning(entry: &Entry) -> bool {
+    entry.pdu().is_some_and(|event| event.is_state_of("m.room.create", ""))
+}
+
+/// Identifies the keys in a server's key response: equal for responses that differ in validity and signatures only.
+#[must_use]
+pub fn key_set(response: &[u8]) -> [u8; 32] {
+    let keys = Json::parse(response).ok().and_then(|json| {
+        let response = json.as_object()?;
+        let keep = |name: &str| response.get(name).map(|keys| (name.to_owned(), keys.clone()));
+        let keys: Object = ["verify_keys", "old_verify_keys"]
+            .into_iter()
+            .filter_map(keep)
+            .collect();
+        Some(keys.to_canonical())
+    });
+    Sha256::digest(keys.as_deref().unwrap_or(response)).into()
+}

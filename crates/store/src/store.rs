@@ -1,0 +1,184 @@
+//! The trait every backend implements.
+
+use async_trait::async_trait;
+use nabe_core::Entry;
+use nabe_event::Pdu;
+use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+
+use crate::error::StoreError;
+use crate::model::{
+    Account, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu, MembershipAt,
+    OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
+};
+use crate::write::Batch;
+
+/// Everything the server keeps. Reads see all commits that returned before they began. A read about something that
+/// is not there answers `None` or empty, never an error; `limit`s count items.
+///
+/// Every method fails with [`StoreError::Unavailable`] or [`StoreError::Inconsistent`] when the database does.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Applies the batches in order, in one database transaction, and returns once they are durable. A refused batch
+    /// leaves no trace and does not stop the others; its place in the result says why. An outer error means that
+    /// none happened.
+    async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Result<(), StoreError>>, StoreError>;
+
+    /// A room's newest checkpoint and the entries after it.
+    async fn load(&self, room: &RoomId) -> Result<Option<StoredRoom>, StoreError>;
+
+    /// The newest position taken in a room's log; 0 in a hub's empty room.
+    async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError>;
+
+    /// The oldest position in a room's log; if it has no entries, where the first will be.
+    async fn first(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError>;
+
+    /// Entries of a room within bounds, in either order.
+    async fn entries(
+        &self,
+        room: &RoomId,
+        between: Between,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError>;
+
+    /// The log entry with this event ID and its room. Outliers are no entries.
+    async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError>;
+
+    /// Which of these LPDUs are in a room's log, in no particular order.
+    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError>;
+
+    /// Those of these events we hold, log entries and outliers, in the order asked for. Holes are no events.
+    async fn events(&self, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, StoreError>;
+
+    /// The room's state before the entry at a position, ordered by type and state key. `None` if it cannot be told:
+    /// no such room, below the log, after the head's successor, or in backfilled history whose beginning is missing.
+    async fn state_before(&self, room: &RoomId, position: LogPosition) -> Result<Option<Vec<Pdu>>, StoreError>;
+
+    /// Every room, ordered by ID.
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, StoreError>;
+
+    /// A user's current membership of every room with an `m.room.member` event about them, ordered by room ID.
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<RoomMembership>, StoreError>;
+
+    /// How a user's membership of a room went, ascending. Kept through pruning.
+    async fn membership_history(&self, room: &RoomId, user: &UserId) -> Result<Vec<MembershipAt>, StoreError>;
+
+    /// The servers with a joined user in a room the user is joined to, the user's own included, ordered.
+    async fn servers_sharing_rooms_with(&self, user: &UserId) -> Result<Vec<ServerName>, StoreError>;
+
+    /// A room's follower intervals, past and present, ordered by server and start.
+    async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError>;
+
+    /// A destination's intervals with something undelivered, longest waiting first.
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError>;
+
+    /// The first items of a destination's outbox with their sequence numbers, ascending.
+    async fn outbox(&self, destination: &ServerName, limit: usize) -> Result<Vec<(i64, DirectItem)>, StoreError>;
+
+    /// Items of a destination's outbox by sequence number, ascending; those not there are left out.
+    async fn outbox_items(&self, destination: &ServerName, seqs: &[i64]) -> Result<Vec<(i64, DirectItem)>, StoreError>;
+
+    /// How many items wait in a destination's outbox.
+    async fn outbox_len(&self, destination: &ServerName) -> Result<u64, StoreError>;
+
+    /// The request in flight to a destination.
+    async fn frozen(&self, destination: &ServerName) -> Result<Option<OutboundRequest>, StoreError>;
+
+    /// Every destination that is owed log entries or outbox items or has a request in flight, ordered by name.
+    async fn destinations_with_work(&self) -> Result<Vec<DestinationStatus>, StoreError>;
+
+    /// How a destination is doing; `None` if we never had anything for it.
+    async fn destination(&self, server: &ServerName) -> Result<Option<DestinationStatus>, StoreError>;
+
+    /// The answer kept for a request.
+    async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError>;
+
+    /// A room's parked events, in the order they came.
+    async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError>;
+
+    /// Parked events to try again now, longest due first.
+    async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError>;
+
+    /// A server's key responses with distinct keys, last fetched first.
+    async fn server_keys(&self, server: &ServerName) -> Result<Vec<StoredServerKeys>, StoreError>;
+
+    /// A local account.
+    async fn account(&self, user: &UserId) -> Result<Option<Account>, StoreError>;
+
+    /// Whose token has this SHA-256, and the device it is bound to.
+    async fn account_by_token(&self, token_hash: &[u8; 32]) -> Result<Option<(UserId, Option<DeviceId>)>, StoreError>;
+
+    /// A local user's devices, ordered.
+    async fn devices(&self, user: &UserId) -> Result<Vec<DeviceId>, StoreError>;
+
+    /// Inbox items after a sequence number, ascending: those for every device, and those for `device` if given.
+    async fn inbox(
+        &self,
+        user: &UserId,
+        device: Option<&DeviceId>,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<InboxItem>, StoreError>;
+
+    /// The last sequence number given out in a user's inbox; 0 if none.
+    async fn inbox_head(&self, user: &UserId) -> Result<i64, StoreError>;
+
+    /// A user's invites and knocks, ordered by room ID.
+    async fn pending(&self, user: &UserId) -> Result<Vec<PendingRoom>, StoreError>;
+
+    /// A user's invite to or knock on a room.
+    async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError>;
+
+    /// The invites to and knocks on a room, ordered by user ID.
+    async fn pending_in(&self, room: &RoomId) -> Result<Vec<PendingRoom>, StoreError>;
+}
+
+/// A stretch of positions: after one, through another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Between {
+    /// The last position outside, before the stretch.
+    pub after: LogPosition,
+    /// The last position inside.
+    pub through: LogPosition,
+}
+
+impl Between {
+    /// The whole log.
+    pub const ALL: Self = Self {
+        after: LogPosition(i64::MIN),
+        through: LogPosition(i64::MAX),
+    };
+
+    /// From just after a position to the end.
+    #[must_use]
+    pub const fn after(after: LogPosition) -> Self {
+        Self {
+            after,
+            through: Self::ALL.through,
+        }
+    }
+
+    /// From the beginning to a position, inclusive.
+    #[must_use]
+    pub const fn through(through: LogPosition) -> Self {
+        Self {
+            after: Self::ALL.after,
+            through,
+        }
+    }
+
+    /// Whether a position is in it.
+    #[must_use]
+    pub fn contains(self, position: LogPosition) -> bool {
+        self.after < position && position <= self.through
+    }
+}
+
+/// In which direction to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Oldest first.
+    Ascending,
+    /// Newest first.
+    Descending,
+}

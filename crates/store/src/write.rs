@@ -1,0 +1,240 @@
+//! Writes as data. A [`Batch`] happens wholly or not at all.
+
+use bytes::Bytes;
+use nabe_core::{Checkpoint, Entry, FollowerChange, RoomMeta};
+use nabe_event::Pdu;
+use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+
+use crate::model::{DirectItem, IdempotencyKey, InboxKind, OutboundRequest, ParkedEvent, PendingRoom, StoredReply};
+
+/// Writes that belong together: applied in order, each seeing the ones before; if one is refused, none happened.
+#[derive(Clone, Debug, Default)]
+pub struct Batch(pub Vec<Write>);
+
+impl Batch {
+    /// A batch of these writes.
+    #[must_use]
+    pub const fn new(writes: Vec<Write>) -> Self {
+        Self(writes)
+    }
+}
+
+impl From<Write> for Batch {
+    fn from(write: Write) -> Self {
+        Self(vec![write])
+    }
+}
+
+impl FromIterator<Write> for Batch {
+    fn from_iter<I: IntoIterator<Item = Write>>(writes: I) -> Self {
+        Self(writes.into_iter().collect())
+    }
+}
+
+/// One change. Naming a room that is not there fails with [`StoreError::UnknownRoom`](crate::StoreError), except
+/// where a docstring says otherwise.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Adds an empty room. `Conflict` if it is there.
+    CreateRoom {
+        /// What is fixed for good.
+        meta: RoomMeta,
+        /// A participant's snapshot, at position 0; `None` on the hub.
+        checkpoint: Option<Checkpoint>,
+        /// Events that are not in the log but can be asked for: the snapshot's auth chain.
+        outliers: Vec<Pdu>,
+    },
+    /// Adds entries at the end. `Conflict` unless the head is `expected`, the entries' positions follow it one by
+    /// one, and none of their event IDs or LPDU IDs is in the room's log. Marks open intervals dirty.
+    Append {
+        /// The room.
+        room: RoomId,
+        /// The head the decision was made on.
+        expected: LogPosition,
+        /// What is added.
+        entries: Vec<Entry>,
+        /// How the audience changes.
+        followers: Vec<FollowerChange>,
+        /// For `dirty_since`.
+        now: UnixMillis,
+    },
+    /// A participant that had left is back: the log goes on after a gap. The checkpoint's position is
+    /// `expected + 1`, which stays without an entry; its state replaces the state. `Conflict` as in `Append`.
+    Rebase {
+        /// The room.
+        room: RoomId,
+        /// The head the decision was made on.
+        expected: LogPosition,
+        /// The new snapshot.
+        checkpoint: Checkpoint,
+        /// The snapshot's auth chain.
+        outliers: Vec<Pdu>,
+    },
+    /// Adds older entries before the first. `Conflict` unless `expected_first` is the first position, the entries'
+    /// positions lead up to it one by one, and none of their IDs is in the room's log.
+    Prepend {
+        /// The room.
+        room: RoomId,
+        /// The first position when the entries were asked for.
+        expected_first: LogPosition,
+        /// What is added, ascending.
+        entries: Vec<Entry>,
+    },
+    /// Keeps the fold at a position, so that loading need not replay what is before. Replaces one at the same
+    /// position. `Conflict` if the position is not in the log.
+    PutCheckpoint {
+        /// The room.
+        room: RoomId,
+        /// The fold.
+        checkpoint: Checkpoint,
+    },
+    /// Drops the entries below a position; state events among them stay as outliers. `Conflict` unless there is a
+    /// checkpoint at or after it and every interval has been delivered past it.
+    Prune {
+        /// The room.
+        room: RoomId,
+        /// The first position kept.
+        below: LogPosition,
+    },
+    /// Keeps an answer. If the key has one already, that one stays.
+    PutReply {
+        /// Whose request.
+        key: IdempotencyKey,
+        /// The answer.
+        reply: StoredReply,
+        /// For its expiry.
+        now: UnixMillis,
+    },
+    /// Forgets the answers kept before a moment.
+    ExpireReplies {
+        /// The first moment still kept.
+        before: UnixMillis,
+    },
+    /// Puts an item in a destination's outbox, with the next sequence number. `Full` if that many wait already.
+    Enqueue {
+        /// To whom.
+        destination: ServerName,
+        /// What.
+        item: DirectItem,
+        /// How many items may wait.
+        limit: u64,
+        /// Since when it waits.
+        now: UnixMillis,
+    },
+    /// Records what is about to be sent. `NotInFlight` if another request to the destination is on record.
+    Freeze {
+        /// The request.
+        request: OutboundRequest,
+    },
+    /// Forgets the request on record without moving a cursor, because it can never get through as it is: the destination
+    /// says it is too large, or it can no longer be put together. What it held is still owed. `NotInFlight` if this is
+    /// not the one on record.
+    Thaw {
+        /// To whom.
+        destination: ServerName,
+        /// Which.
+        txn_id: String,
+    },
+    /// The request on record got through: moves its cursors to the ends of its ranges, clears `dirty_since` where
+    /// nothing more is owed, drops its outbox items and its record, and resets the destination's failures.
+    /// `NotInFlight` if this is not the one on record.
+    Confirm {
+        /// To whom.
+        destination: ServerName,
+        /// Which.
+        txn_id: String,
+        /// When.
+        now: UnixMillis,
+    },
+    /// Records a failure to reach a destination.
+    Backoff {
+        /// To whom.
+        destination: ServerName,
+        /// Failures in a row, this one included.
+        failures: u32,
+        /// When to try again.
+        next_attempt: UnixMillis,
+        /// In words, for operators.
+        last_error: String,
+    },
+    /// Keeps an event to try later; replaces the record if it is parked already. The room need not exist.
+    Park {
+        /// The event.
+        parked: ParkedEvent,
+    },
+    /// Forgets a parked event, if there.
+    Unpark {
+        /// The room.
+        room: RoomId,
+        /// The event.
+        event_id: EventId,
+    },
+    /// Keeps a server's keys. Of responses with the same keys only the last fetched is kept.
+    PutServerKeys {
+        /// Whose.
+        server: ServerName,
+        /// The response, byte for byte.
+        response: Bytes,
+        /// When it came.
+        fetched_at: UnixMillis,
+        /// Until when its current keys may be believed.
+        effective_valid_until: UnixMillis,
+    },
+    /// Adds an account unless there, and with it a token and a device if given.
+    PutAccount {
+        /// Who.
+        user: UserId,
+        /// When; kept from the first time.
+        created_at: UnixMillis,
+        /// SHA-256 of an access token to accept from now on.
+        token_hash: Option<[u8; 32]>,
+        /// The device, which the token if given is bound to.
+        device: Option<DeviceId>,
+    },
+    /// No longer accepts a token, if there.
+    RevokeToken {
+        /// SHA-256 of the access token.
+        token_hash: [u8; 32],
+    },
+    /// Adds a device unless there, and its account unless there.
+    PutDevice {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+        /// When.
+        now: UnixMillis,
+    },
+    /// Puts an item in a user's inbox, with the next sequence number.
+    Inbox {
+        /// Whose.
+        user: UserId,
+        /// For this device alone; `None` for all of them.
+        device: Option<DeviceId>,
+        /// What it is about.
+        kind: InboxKind,
+        /// Its JSON.
+        body: Bytes,
+        /// When it came.
+        now: UnixMillis,
+    },
+    /// Drops a user's inbox items up to and including a sequence number.
+    TrimInbox {
+        /// Whose.
+        user: UserId,
+        /// The last one dropped.
+        up_to: i64,
+    },
+    /// Keeps an invite or knock; replaces the one of the same user and room.
+    PutPending {
+        /// The invite or knock.
+        pending: PendingRoom,
+    },
+    /// Forgets an invite or knock, if there.
+    RemovePending {
+        /// Whose.
+        user: UserId,
+        /// The room.
+        room: RoomId,
+    },
+}
