@@ -1,0 +1,246 @@
+//! The command line: what each subcommand takes. What it does is in the module of its name.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use nabe_types::{RoomId, ServerName, UserId};
+
+/// A server and toolkit with which messaging providers talk to each other, and prove that they can.
+///
+/// Start with `nabe demo`: it runs three providers on this machine, lets them talk over real TLS, and verifies what each of
+/// them received.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done, and everything that was checked holds
+  1  something that was checked does not hold (a vector, a conformance case, a step of the demo)
+  2  the command line is wrong
+  3  the configuration, a key or an input file cannot be used
+  4  the work failed on the way (network, database, operating system)";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run three providers on this machine, let them talk, and verify every log
+    Demo(Demo),
+    /// Write a configuration, a signing key and, if asked, a development certificate
+    Init(Init),
+    /// Run a server
+    Serve(ConfigFile),
+    /// Look at a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Manage the signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Manage users
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Look at rooms
+    #[command(subcommand)]
+    Room(RoomCommand),
+    /// Take an event or a signed request apart: fields, canonical form, hashes, event ID, signatures
+    Decode(Decode),
+    /// Work with test vectors
+    #[command(subcommand)]
+    Vectors(VectorsCommand),
+    /// Run conformance checks against a server, Nabe or not
+    Check(Check),
+    /// Measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Print one JSON document instead of the story
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave the servers running afterwards and print their addresses; end with Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The folder to fill; made if it is missing
+    pub(crate) dir: PathBuf,
+    /// The name other servers know this one by, such as `chat.example.org`
+    #[arg(long)]
+    pub(crate) server_name: ServerName,
+    /// Also make a development CA and a certificate for the server name: for trying things out, never for the Internet
+    #[arg(long)]
+    pub(crate) dev_tls: bool,
+    /// Issue the development certificate from the CA of this folder (`ca.pem`, `ca.key`) instead of a new one
+    #[arg(long, requires = "dev_tls", value_name = "DIR")]
+    pub(crate) dev_ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, env = "NABE_CONFIG", default_value = "nabe.toml")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read the configuration and every file it names; say what is wrong
+    Check(ConfigFile),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a new signing key and retire the current one (restart the server afterwards)
+    Rotate(ConfigFile),
+    /// Show the key IDs and public keys
+    Show(ConfigFile),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Make a user (if new) and print a bearer token for the client API; the server must not be running
+    Add {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The part before the colon of `@alice:example.org`
+        localpart: String,
+        /// The device the token stands for
+        #[arg(long)]
+        device: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoomCommand {
+    /// Show a room as this server has it; the server must not be running
+    Show {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The room; without it, all rooms are listed
+        room: Option<RoomId>,
+        /// Also print the newest N events
+        #[arg(long, default_value_t = 0)]
+        events: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decode {
+    /// A file with the JSON of an event, or of a request as `{"method","uri","headers"|"authorization","content"}`; `-` for standard input
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// The room version whose rules apply
+    #[arg(long, default_value = "I.1")]
+    pub(crate) room_version: String,
+    /// A public key to verify with: `server,ed25519:id,base64`; may be repeated
+    #[arg(long = "key", value_name = "SERVER,KEYID,BASE64")]
+    pub(crate) keys: Vec<String>,
+    /// A server key response (the body of `/_matrix/key/v2/server`) to take keys from; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_response: Vec<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VectorsCommand {
+    /// Verify every entry of vector files; see `drafts/README.md` for the format
+    Verify {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// What to check; without it, the suites are listed
+    #[arg(long)]
+    pub(crate) suite: Option<String>,
+    /// Where the subject listens, such as `https://127.0.0.1:8448`
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// The subject's server name; the URL's authority if absent
+    #[arg(long)]
+    pub(crate) subject_name: Option<ServerName>,
+    /// A PEM file with the authority of the subject's certificate
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Where the checker listens as a server of its own; the subject must be able to reach it
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// The checker's server names (two or more, comma-separated); `localhost:PORT` of --listen if absent
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) name: Vec<ServerName>,
+    /// A folder with `ca.pem` and `ca.key`, from which the checker issues its own certificates
+    #[arg(long)]
+    pub(crate) dev_ca: Option<PathBuf>,
+    /// The credential of a provider backend on the subject's client API, which plays the subject's users
+    #[arg(long, env = "NABE_TEST_PROVIDER_TOKEN", hide_env_values = true)]
+    pub(crate) provider_token: Option<String>,
+    /// Only the cases whose id contains this text
+    #[arg(long)]
+    pub(crate) only: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Accepted events per second and hub CPU time per event: client, hub and follower as separate processes
+    Hub(BenchHub),
+    /// The acknowledging follower of `bench hub`
+    #[command(hide = true)]
+    Sink {
+        /// Where its key, certificate and address are
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchHub {
+    /// Events to send
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) events: u32,
+    /// Rooms the events are spread over
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rooms: u32,
+    /// Events in one transaction, at most 50
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) batch: u32,
+    /// Origin servers sending at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) origins: u32,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A user of this server, from what `--user` style options give.
+pub(crate) fn local_user(localpart: &str, server: &ServerName) -> Result<UserId, nabe_types::InvalidId> {
+    UserId::parse(&format!("@{localpart}:{server}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,243 @@
+//! `nabe init`: a folder with everything a server needs to start.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use nabe_http::tls::{DevelopmentCa, IssuedCertificate};
+use nabe_types::{ServerName, UnixMillis};
+
+use crate::{cli::Init, entropy, keys};
+
+/// Writes the folder; never overwrites a configuration or a key that is there.
+pub(crate) fn run(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
+    let folder = Folder(init.dir.clone());
+    if folder.config().exists() {
+        bail!("{} exists; nothing was changed", folder.config().display());
+    }
+    fs::create_dir_all(&folder.0).with_context(|| format!("making {}", folder.0.display()))?;
+    folder.signing_key(now)?;
+    folder.provider_token()?;
+    if init.dev_tls {
+        folder.development_tls(&init.server_name, init.dev_ca.as_deref())?;
+    }
+    fs::write(folder.config(), config_text(&init.server_name, init.dev_tls))
+        .with_context(|| format!("writing {}", folder.config().display()))?;
+    println!("{}", folder.next_steps(init));
+    Ok(())
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn config(&self) -> PathBuf {
+        self.0.join("nabe.toml")
+    }
+
+    fn signing_key(&self, now: UnixMillis) -> anyhow::Result<()> {
+        let path = self.0.join("signing.key");
+        if path.exists() {
+            return Ok(());
+        }
+        keys::write_secret(&path, &format!("{}\n", keys::generate(entropy::bytes()?, now)?.to_file_string()))
+    }
+
+    fn provider_token(&self) -> anyhow::Result<()> {
+        let path = self.0.join("provider.token");
+        if path.exists() {
+            return Ok(());
+        }
+        keys::write_secret(&path, &format!("{}\n", entropy::token()?))
+    }
+
+    fn development_tls(&self, server_name: &ServerName, ca_folder: Option<&Path>) -> anyhow::Result<()> {
+        let ca = match ca_folder {
+            Some(folder) => DevelopmentCa::load(&folder.join("ca.pem"), &folder.join("ca.key"))?,
+            None => {
+                let ca = DevelopmentCa::generate()?;
+                keys::write_secret(&self.0.join("ca.key"), ca.key_pem())?;
+                ca
+            }
+        };
+        fs::write(self.0.join("ca.pem"), ca.certificate_pem())?;
+        let IssuedCertificate { chain_pem, key_pem } = ca.issue(&[server_name.host().to_owned(), "localhost".into()])?;
+        fs::write(self.0.join("tls.pem"), chain_pem)?;
+        keys::write_secret(&self.0.join("tls.key"), &key_pem)
+    }
+
+    fn next_steps(&self, init: &Init) -> String {
+        let config = self.config();
+        let config = config.display();
+        let tls = if init.dev_tls {
+            String::new()
+        } else {
+            format!("  put the certificate chain and key into {0}/tls.pem and {0}/tls.key\n", self.0.display())
+        };
+        format!(
+            "{config} is written. Next:\n{tls}  nabe config check --config {config}\n  \
+             nabe serve --config {config}\nThe provider backend's credential is in {}/provider.token.",
+            self.0.display()
+        )
+    }
+}
+
+/// The commented configuration: every option with its default.
+pub(crate) fn config_text(server_name: &ServerName, dev_tls: bool) -> String {
+    let ca_files = if dev_tls { "ca_files = [\"ca.pem\"]" } else { "# ca_files = [\"ca.pem\"]" };
+    format!(
+        r#"# Nabe. Every option can also be given as an environment variable: NABE_LISTEN__ADDRESS=0.0.0.0:8448 for `address` in
+# [listen], NABE_SERVER_NAME for a top-level option. Options that are commented out show their default.
+# Relative paths start at the folder of this file.
+
+# The name other servers know this one by. It is part of every user and room ID and can never change.
+server_name = "{server_name}"
+
+# data_dir = "data"
+
+[listen]
+# Federation (/_matrix), client API (/_nabe/v1) and health (/_nabe/health).
+address = "0.0.0.0:8448"
+# Prometheus metrics in plain HTTP under /metrics; not served unless an address is given.
+# operations_address = "127.0.0.1:9090"
+# PEM files, leaf certificate first; read again when they change.
+tls_certificate = "tls.pem"
+tls_key = "tls.key"
+# allow_tls12 = false
+# Plain HTTP instead of TLS: only behind a reverse proxy on the same machine.
+# plain_http = false
+# What /.well-known/matrix/server delegates to, as "host" or "host:port".
+# well_known = "matrix.example.org:443"
+
+[signing]
+# Mode 0600. `nabe keys rotate` replaces it and remembers the old one in old_keys_file.
+# key_file = "signing.key"
+# old_keys_file = "old-keys.toml"
+
+[storage]
+# Inside data_dir.
+# database = "nabe.sqlite"
+# readers = 4
+
+[federation]
+# Peers we talk to, in both directions; empty = all. Exact names or "*.suffix". `deny` wins.
+# allow = []
+# deny = ["*.spam.example"]
+# Server name to address instead of discovery: for closed networks without DNS.
+# overrides = {{ "b.localhost" = "127.0.0.1:8449" }}
+# Private address ranges we may connect to all the same; others are refused (they would reach into our own network).
+# allowed_ip_ranges = ["127.0.0.0/8"]
+# Further certificate authorities.
+{ca_files}
+# only_ca_files = false
+# allow_tls12 = false
+# Servers asked for the keys of peers that do not answer.
+# notaries = []
+
+[client]
+# The credential with which a provider's backend acts for its users.
+provider_token_file = "provider.token"
+# default_room_version = "I.1"
+
+[delivery]
+# Milliseconds.
+# retry_base_ms = 1000
+# retry_max_ms = 3600000
+# request_timeout_ms = 60000
+# outbox_limit = 10000
+
+[limits]
+# room_cache_bytes = 268435456
+# Per origin, on the endpoints the draft marks as rate-limited.
+# requests_per_second = 20.0
+# burst = 200
+# connections = 4096
+# connections_per_address = 256
+# body_bytes = 8388608
+
+[log]
+# "auto" = text on a terminal, JSON otherwise; "text"; "json"
+# format = "auto"
+# level = "info"
+
+# Known deviations of a peer, all off by default; see docs/operations.md.
+# [[peer]]
+# names = ["localhost:3000"]
+# insecure_http = false
+# omit_empty_content = false
+# body_in_transaction_key = false
+# strip_extra_fields = false
+# unordered_history = false
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_written_configuration_loads_and_states_the_true_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let init = Init {
+            dir: folder.path().join("a"),
+            server_name: ServerName::parse("a.localhost").unwrap(),
+            dev_tls: true,
+            dev_ca: None,
+        };
+        run(&init, UnixMillis(1_700_000_000_000)).unwrap();
+        let path = init.dir.join("nabe.toml");
+        let as_written = Config::load_with(&path, []).unwrap();
+
+        // What is commented out is the default: uncommented, it changes nothing.
+        let text = fs::read_to_string(&path).unwrap();
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(option) if states_a_default(option) => format!("{option}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        fs::write(&path, uncommented).unwrap();
+        let all_stated = Config::load_with(&path, []).unwrap();
+        assert_eq!(format!("{as_written:?}"), format!("{all_stated:?}"));
+    }
+
+    /// An option line that is not merely an example.
+    fn states_a_default(line: &str) -> bool {
+        const EXAMPLES: &[&str] = &[
+            "operations_address",
+            "well_known",
+            "deny",
+            "overrides",
+            "allowed_ip_ranges",
+            "names",
+            "insecure_http",
+            "omit_empty_content",
+            "body_in_transaction_key",
+            "strip_extra_fields",
+            "unordered_history",
+            "default_room_version",
+        ];
+        line.split_once(" = ").is_some_and(|(name, _)| {
+            !EXAMPLES.contains(&name) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+        })
+    }
+
+    #[test]
+    fn init_never_overwrites_a_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("nabe.toml"), "mine").unwrap();
+        let init = Init {
+            dir: folder.path().to_owned(),
+            server_name: ServerName::parse("a.localhost").unwrap(),
+            dev_tls: false,
+            dev_ca: None,
+        };
+        assert!(run(&init, UnixMillis(1)).is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("nabe.toml")).unwrap(), "mine");
+        assert!(!folder.path().join("signing.key").exists());
+    }
+}
