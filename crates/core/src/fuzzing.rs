@@ -417,7 +417,8 @@ impl Interval {
 }
 
 impl Peer {
-    /// Takes an event in as it came over the wire; fetches from `available` what it finds missing.
+    /// Takes an event in as it came over the wire; fetches from `available` what it finds missing. When the hub does not serve that, as for
+    /// a single event about one of our users that overtook the one ending our part in the room, it waits in the inbox.
     fn receive(&mut self, pdu: &Pdu, hub: &ServerName, keys: &KeySet, available: &[Pdu], now: UnixMillis) {
         let Some(view) = &self.view else { return };
         if self.holds(pdu.event_id()) {
@@ -438,38 +439,17 @@ impl Peer {
             Ok(Decision::Done(outcome)) => self.store(&outcome),
             Ok(Decision::Ask(Question::Backfill { missing })) => {
                 let head = view.head().expect("a participant has a head").clone();
-                for earlier in self.fetch(&head, &missing, available) {
-                    self.receive(&earlier, hub, keys, &[], now);
+                match fetch(&head, &missing, available) {
+                    Some(gap) => gap
+                        .iter()
+                        .chain([pdu])
+                        .for_each(|event| self.receive(event, hub, keys, &[], now)),
+                    None => self.inbox.push(pdu.clone()),
                 }
-                self.receive(pdu, hub, keys, &[], now);
             }
             Ok(Decision::Ask(question)) => panic!("a participant does not ask this: {question:?}"),
             Err(Refusal::NotParticipating) => {}
             Err(refusal) => panic!("a participant refuses its hub: {refusal}"),
-        }
-    }
-
-    /// Backfill, newest first, three events at a time.
-    fn fetch(&self, head: &EventId, missing: &EventId, available: &[Pdu]) -> Vec<Pdu> {
-        let mut from = missing.clone();
-        let mut links: Vec<Link<Pdu>> = Vec::new();
-        loop {
-            let end = available
-                .iter()
-                .position(|pdu| *pdu.event_id() == from)
-                .expect("the hub has what it is owed")
-                + 1;
-            let page = available[end.saturating_sub(3)..end].iter().rev().map(|pdu| Link {
-                event_id: pdu.event_id().clone(),
-                prev: pdu.prev_events().first().cloned(),
-                item: pdu.clone(),
-            });
-            links.extend(page);
-            match close_gap(head, missing, links) {
-                Gap::Closed(events) => return events,
-                Gap::Open { older, found } => (from, links) = (older, found),
-                Gap::Unrelated => panic!("the hub has forked the room"),
-            }
         }
     }
 
@@ -485,6 +465,26 @@ impl Peer {
 
     fn holds(&self, event_id: &EventId) -> bool {
         self.log.iter().any(|entry| entry.event_id() == event_id)
+    }
+}
+
+/// Backfill, newest first, three events at a time; `None` if the hub does not serve it.
+fn fetch(head: &EventId, missing: &EventId, available: &[Pdu]) -> Option<Vec<Pdu>> {
+    let mut from = missing.clone();
+    let mut links: Vec<Link<Pdu>> = Vec::new();
+    loop {
+        let end = available.iter().position(|pdu| *pdu.event_id() == from)? + 1;
+        let page = available[end.saturating_sub(3)..end].iter().rev().map(|pdu| Link {
+            event_id: pdu.event_id().clone(),
+            prev: pdu.prev_events().first().cloned(),
+            item: pdu.clone(),
+        });
+        links.extend(page);
+        match close_gap(head, missing, links) {
+            Gap::Closed(events) => return Some(events),
+            Gap::Open { older, found } => (from, links) = (older, found),
+            Gap::Unrelated => panic!("the hub has forked the room"),
+        }
     }
 }
 

@@ -39,6 +39,15 @@ impl RoomMeta {
         })
     }
 
+    /// The hub's name, given our own.
+    #[must_use]
+    pub const fn hub<'a>(&'a self, own: &'a ServerName) -> &'a ServerName {
+        match &self.role {
+            Role::Hub => own,
+            Role::Participant { hub } => hub,
+        }
+    }
+
     /// Whether this server is the hub.
     #[must_use]
     pub const fn is_hub(&self) -> bool {

@@ -25,6 +25,7 @@ const BOB: u8 = 2;
 const BEN: u8 = 3;
 /// On the second participant.
 const CAROL: u8 = 4;
+const DAN: u8 = 5;
 
 const NOW: UnixMillis = UnixMillis(1_700_000_500_000);
 
