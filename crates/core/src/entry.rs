@@ -16,7 +16,7 @@ pub struct Entry {
     pub lpdu_id: Option<EventId>,
     /// What is there.
     pub body: EntryBody,
-    /// Appended, but neither part of the room's state nor shown to local clients (LM #int-conventions, soft failure). A hub of
+    /// Appended, but neither part of the room's state nor shown to local clients (LM #int-receiving-events, soft failure). A hub of
     /// `I.1` never produces one; the log can hold it so that no rule of a later version needs a new format.
     pub soft_failed: bool,
     /// When this server appended it.
