@@ -1,0 +1,135 @@
+//! EDUs: what passes between two servers and is no part of any room's log. LM #int-edus.
+
+use std::collections::BTreeSet;
+
+use nabe_signing::json::{Json, Object};
+use nabe_signing::object;
+use nabe_store::{InboxKind, Write};
+use nabe_types::{DeviceId, ServerName, UserId};
+
+use crate::error::ServiceError;
+use crate::{Service, metric};
+
+/// What a transaction's EDUs come to.
+#[derive(Default)]
+pub(crate) struct EduWork {
+    pub(crate) writes: Vec<Write>,
+    /// Whose inbox grows.
+    pub(crate) users: BTreeSet<UserId>,
+}
+
+/// An EDU with a sender of the server that sent it.
+struct Edu<'a> {
+    kind: &'a str,
+    sender: UserId,
+    content: &'a Object,
+}
+
+impl Service {
+    /// Turns EDUs into inbox items. Types we do not know, malformed EDUs and those of another server's users are passed
+    /// over: the draft has no way to report them.
+    pub(crate) async fn receive_edus(&self, origin: &ServerName, edus: &[Json]) -> Result<EduWork, ServiceError> {
+        let mut work = EduWork::default();
+        for edu in edus {
+            let items = match read(edu).filter(|edu| edu.sender.server_name() == origin) {
+                Some(edu) if edu.kind == "m.direct_to_device" => self.direct_to_device(&edu).await?,
+                Some(edu) if edu.kind == "m.device_list_update" => self.device_list_update(&edu).await?,
+                _ => Vec::new(),
+            };
+            if items.is_empty() {
+                metrics::counter!(metric::EDUS_DROPPED).increment(1);
+            }
+            for (user, write) in items {
+                work.users.insert(user);
+                work.writes.push(write);
+            }
+        }
+        Ok(work)
+    }
+
+    /// LM #int-to-device: for one device of ours. Unknown users and devices: dropped.
+    async fn direct_to_device(&self, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
+        let text = |key: &str| edu.content.get(key).and_then(Json::as_str);
+        let target = text("target").and_then(|user| UserId::parse(user).ok());
+        let device = text("target_device").and_then(|device| DeviceId::parse(device).ok());
+        let (Some(target), Some(device), Some(message_type)) = (target, device, text("message_type")) else {
+            return Ok(Vec::new());
+        };
+        let Some(message) = edu.content.get("message").and_then(Json::as_object) else { return Ok(Vec::new()) };
+        if !self.is_us(target.server_name()) || !self.store().devices(&target).await?.contains(&device) {
+            return Ok(Vec::new());
+        }
+        let sender_device = text("sender_device").and_then(|device| DeviceId::parse(device).ok());
+        let body = to_device_body(&edu.sender, sender_device.as_ref(), message_type, message);
+        let write = Write::Inbox {
+            user: target.clone(),
+            device: Some(device),
+            kind: InboxKind::ToDevice,
+            body: body.to_canonical().into(),
+            now: self.now(),
+        };
+        Ok(vec![(target, write)])
+    }
+
+    /// LM #int-device-updates: noted for every local user who shares a room with the sender.
+    async fn device_list_update(&self, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
+        let mut body = object! { "user_id" => edu.sender.as_str() };
+        for key in ["changed", "removed"] {
+            if let Some(list) = edu.content.get(key).filter(|list| list.as_array().is_some()) {
+                body.insert(key, list.clone());
+            }
+        }
+        let body = bytes::Bytes::from(body.to_canonical());
+        let mut watchers = BTreeSet::new();
+        for room in self.store().rooms_of(&edu.sender).await? {
+            if room.membership != nabe_auth::lm::Membership::Join {
+                continue;
+            }
+            let local = self
+                .read_room(&room.room, |view| {
+                    let joined = view.members().filter(|(user, membership)| {
+                        self.is_us(user.server_name()) && *membership == nabe_auth::lm::Membership::Join
+                    });
+                    joined.map(|(user, _)| user).collect::<Vec<_>>()
+                })
+                .await?;
+            watchers.extend(local);
+        }
+        let now = self.now();
+        let items = watchers.into_iter().map(|user| {
+            let kind = InboxKind::DeviceList;
+            let write = Write::Inbox { user: user.clone(), device: None, kind, body: body.clone(), now };
+            (user, write)
+        });
+        Ok(items.collect())
+    }
+}
+
+/// What a device finds in its inbox.
+pub(crate) fn to_device_body(
+    sender: &UserId,
+    sender_device: Option<&DeviceId>,
+    message_type: &str,
+    message: &Object,
+) -> Object {
+    let mut body = object! {
+        "sender" => sender.as_str(),
+        "message_type" => message_type,
+        "message" => message.clone(),
+    };
+    if let Some(device) = sender_device {
+        body.insert("sender_device", device.as_str());
+    }
+    body
+}
+
+/// The draft's text says `sender`, its device list example `sender_id`; Matrix calls the type `edu_type`. All are read.
+fn read(edu: &Json) -> Option<Edu<'_>> {
+    let edu = edu.as_object()?;
+    let text = |keys: [&str; 2]| keys.into_iter().find_map(|key| edu.get(key).and_then(Json::as_str));
+    Some(Edu {
+        kind: text(["type", "edu_type"])?,
+        sender: UserId::parse(text(["sender", "sender_id"])?).ok()?,
+        content: edu.get("content").and_then(Json::as_object)?,
+    })
+}

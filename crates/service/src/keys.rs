@@ -1,0 +1,472 @@
+//! Signing keys: our own response, other servers' keys (fetched directly, else from a notary), and our service as a
+//! notary to others. LM #int-transport-keys.
+//!
+//! Memory holds what was used lately, the store every response with distinct keys. For each server at most one request
+//! is in progress, and one that does not answer is left alone for a while, so that forged origins cost little.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use nabe_event::RawEvent;
+use nabe_signing::json::{Json, Object};
+use nabe_signing::keys::{KeySet, OldKeyMap, ServerKeys, VerifyKey, own_key_response};
+use nabe_signing::{Signer, object, verify_object_with};
+use nabe_store::{StoredServerKeys, Write};
+use nabe_types::{KeyId, ServerName, UnixMillis};
+use tokio::sync::Semaphore;
+
+use crate::error::ServiceError;
+use crate::ports::PeerError;
+use crate::{Service, metric};
+
+/// Keys in memory and what is known about those who should serve them.
+pub(crate) struct Keys {
+    old: OldKeyMap,
+    own: KeySet,
+    cache: Mutex<Cache>,
+    requests: Semaphore,
+}
+
+#[derive(Default)]
+struct Cache {
+    servers: BTreeMap<ServerName, Cached>,
+    uses: u64,
+}
+
+#[derive(Clone, Default)]
+struct Cached {
+    keys: KeySet,
+    /// The store was asked.
+    loaded: bool,
+    fetched_at: Option<UnixMillis>,
+    failures: u32,
+    next_attempt: UnixMillis,
+    last_use: u64,
+    /// Held while a request to this server is in progress.
+    flight: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What somebody needs of one server's keys.
+pub(crate) struct Need<'a> {
+    server: &'a ServerName,
+    /// For a notary: which keys, valid until when at least.
+    wanted: BTreeMap<KeyId, UnixMillis>,
+    /// Another notary than the configured ones: a room's hub, which had to verify what it sent us.
+    notary: Option<&'a ServerName>,
+    /// Ask even if the server did not answer lately: whoever waits has a pause of its own.
+    urgent: bool,
+}
+
+impl Keys {
+    pub(crate) fn new(signer: &Signer, old: OldKeyMap, requests: usize) -> Self {
+        let mut own = KeySet::new();
+        own.insert_signer(signer);
+        for (key_id, &(key, expired)) in &old {
+            let key = VerifyKey { key, valid_until: expired, old: true };
+            own.insert(signer.server().clone(), key_id.clone(), key);
+        }
+        Self { old, own, cache: Mutex::default(), requests: Semaphore::new(requests.max(1)) }
+    }
+
+    fn cached(&self, server: &ServerName) -> Cached {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.uses += 1;
+        let uses = cache.uses;
+        if !cache.servers.contains_key(server) {
+            cache.make_room();
+        }
+        let cached = cache.servers.entry(server.clone()).or_default();
+        cached.last_use = uses;
+        cached.clone()
+    }
+
+    fn update(&self, server: &ServerName, change: impl FnOnce(&mut Cached)) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cache.servers.get_mut(server) {
+            change(cached);
+        }
+    }
+}
+
+impl Cache {
+    /// Forgets the servers unused for longest when there are too many.
+    fn make_room(&mut self) {
+        if self.servers.len() < CACHED_SERVERS {
+            return;
+        }
+        let mut uses: Vec<u64> = self.servers.values().map(|cached| cached.last_use).collect();
+        uses.sort_unstable();
+        let oldest_kept = uses[uses.len() / 10];
+        self.servers.retain(|_, cached| cached.last_use > oldest_kept);
+    }
+}
+
+impl Service {
+    /// The body of `GET /_matrix/key/v2/server` (LM #int-api-self-key).
+    #[must_use]
+    pub fn own_keys(&self) -> Bytes {
+        self.own_key_object().to_canonical().into()
+    }
+
+    /// The body of `GET /_matrix/key/v2/query/{server}` (LM #int-api-notary-query): what we know of the server's keys,
+    /// each response valid until `minimum_valid_until` (default now) at least, with our signature beside its own.
+    ///
+    /// # Errors
+    ///
+    /// Only the store's.
+    pub async fn notary_one(
+        &self,
+        server: &ServerName,
+        minimum_valid_until: Option<UnixMillis>,
+    ) -> Result<Object, ServiceError> {
+        let minimum = minimum_valid_until.unwrap_or_else(|| self.now());
+        let responses = self.vouch_for(server, &BTreeMap::new(), minimum).await?;
+        Ok(object! { "server_keys" => responses })
+    }
+
+    /// The body of `POST /_matrix/key/v2/query` (LM #int-api-notary-query-bulk): the same for many servers, or for some of
+    /// their keys.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::BadJson`] if `server_keys` is not an object of objects, or names too many servers.
+    pub async fn notary_many(&self, body: &Object) -> Result<Object, ServiceError> {
+        let wanted = read_query(body, self.now())?;
+        if wanted.len() > self.settings().limits.notary_servers {
+            return Err(ServiceError::BadJson("`server_keys` names too many servers"));
+        }
+        let now = self.now();
+        let answers = join_all(wanted.iter().map(|(server, keys)| self.vouch_for(server, keys, now))).await;
+        let mut responses = Vec::new();
+        for answer in answers {
+            responses.extend(answer?);
+        }
+        Ok(object! { "server_keys" => responses })
+    }
+
+    fn own_key_object(&self) -> Object {
+        let valid_until = self.now().plus(self.settings().key_validity);
+        own_key_response(self.signer(), &self.inner.keys.old, valid_until)
+    }
+
+    /// The keys we know of `server`, each response signed by us, too. Without `wanted` all of them.
+    async fn vouch_for(
+        &self,
+        server: &ServerName,
+        wanted: &BTreeMap<KeyId, UnixMillis>,
+        minimum: UnixMillis,
+    ) -> Result<Vec<Json>, ServiceError> {
+        if self.is_us(server) {
+            return Ok(vec![self.own_key_object().into()]);
+        }
+        if self.check_policy(server).is_err() {
+            return Ok(Vec::new());
+        }
+        let lowest = wanted.values().copied().min().unwrap_or(minimum);
+        let mut stored = self.store().server_keys(server).await?;
+        if stored.first().is_none_or(|newest| is_stale(newest, self.now(), lowest) || lacks_a_key(newest, wanted)) {
+            self.cached_keys(server).await?;
+            self.refresh(&Need { server, wanted: wanted.clone(), notary: None, urgent: false }, false).await?;
+            stored = self.store().server_keys(server).await?;
+        }
+        let mut responses = Vec::new();
+        for response in stored {
+            let Some(mut object) = Json::parse(&response.response).ok().and_then(Json::into_object) else { continue };
+            let is_wanted = match wanted.is_empty() {
+                true => response.effective_valid_until >= minimum,
+                false => wanted.iter().any(|(key, &until)| {
+                    response.effective_valid_until >= until && lists_key(&object, key)
+                }),
+            };
+            if is_wanted {
+                self.signer().sign_object(&mut object);
+                responses.push(object.into());
+            }
+        }
+        Ok(responses)
+    }
+
+    /// Keys to authenticate a request of `origin` now, signed with these keys.
+    pub(crate) async fn request_keys(&self, origin: &ServerName, keys: &[KeyId]) -> Result<KeySet, ServiceError> {
+        let now = self.now();
+        let wanted = keys.iter().map(|key| (key.clone(), now)).collect();
+        let need = Need { server: origin, wanted, notary: None, urgent: false };
+        self.obtain(need, |known| keys.iter().all(|key| known.for_request(origin, key, now).is_some())).await
+    }
+
+    /// Keys to verify these events, as far as they can be had. `notary` is asked besides the configured notaries.
+    pub(crate) async fn event_keys(
+        &self,
+        events: &[RawEvent],
+        notary: Option<&ServerName>,
+        urgent: bool,
+    ) -> Result<KeySet, ServiceError> {
+        // Per server: for each event the keys of which any one suffices, and the event's time.
+        let mut by_server: BTreeMap<ServerName, BTreeSet<(Vec<KeyId>, UnixMillis)>> = BTreeMap::new();
+        for event in events {
+            let mut listed: BTreeMap<ServerName, Vec<KeyId>> = BTreeMap::new();
+            for (server, key) in event.required_keys() {
+                listed.entry(server).or_default().push(key);
+            }
+            for (server, keys) in listed {
+                by_server.entry(server).or_default().insert((keys, event.origin_server_ts()));
+            }
+        }
+        let found = join_all(by_server.iter().map(|(server, needed)| async move {
+            let mut wanted: BTreeMap<KeyId, UnixMillis> = BTreeMap::new();
+            for (keys, at) in needed {
+                for key in keys {
+                    let until = wanted.entry(key.clone()).or_insert(*at);
+                    *until = (*until).max(*at);
+                }
+            }
+            let satisfied = |known: &KeySet| {
+                needed.iter().all(|(keys, at)| keys.iter().any(|key| known.for_event(server, key, *at).is_some()))
+            };
+            self.obtain(Need { server, wanted, notary, urgent }, satisfied).await
+        }))
+        .await;
+        let mut all = KeySet::new();
+        for keys in found {
+            all.extend(keys?);
+        }
+        Ok(all)
+    }
+
+    /// Every key of `server` that is known, after asking for more if there are none current.
+    pub(crate) async fn keys_of(&self, server: &ServerName) -> Result<KeySet, ServiceError> {
+        let now = self.now();
+        let need = Need { server, wanted: BTreeMap::new(), notary: None, urgent: false };
+        self.obtain(need, |known| known.iter().any(|(_, _, key)| !key.old && key.valid_until >= now)).await
+    }
+
+    async fn obtain(&self, need: Need<'_>, is_enough: impl Fn(&KeySet) -> bool) -> Result<KeySet, ServiceError> {
+        if self.is_us(need.server) {
+            return Ok(self.inner.keys.own.clone());
+        }
+        let known = self.cached_keys(need.server).await?;
+        if is_enough(&known) {
+            return Ok(known);
+        }
+        let before = self.inner.keys.cached(need.server);
+        let flight = before.flight.lock().await;
+        let known = self.inner.keys.cached(need.server);
+        if is_enough(&known.keys) {
+            return Ok(known.keys);
+        }
+        // Whoever held the flight meanwhile asked for us, too.
+        if known.fetched_at != before.fetched_at || known.failures > before.failures {
+            return Ok(known.keys);
+        }
+        self.refresh_in_flight(&need, true, &is_enough).await?;
+        drop(flight);
+        Ok(self.inner.keys.cached(need.server).keys)
+    }
+
+    /// Asks the server itself, unless it was asked just now or does not answer lately.
+    async fn refresh(&self, need: &Need<'_>, with_notaries: bool) -> Result<(), ServiceError> {
+        let flight = self.inner.keys.cached(need.server).flight;
+        let _flight = flight.lock().await;
+        self.refresh_in_flight(need, with_notaries, &|_| false).await
+    }
+
+    async fn refresh_in_flight(
+        &self,
+        need: &Need<'_>,
+        with_notaries: bool,
+        is_enough: &impl Fn(&KeySet) -> bool,
+    ) -> Result<(), ServiceError> {
+        let now = self.now();
+        let cached = self.inner.keys.cached(need.server);
+        let is_fresh = cached.fetched_at.is_some_and(|at| now < at.plus(LEAST_BETWEEN_FETCHES) && at <= now);
+        if is_fresh || (now < cached.next_attempt && !need.urgent) {
+            return Ok(());
+        }
+        let permit = self.inner.keys.requests.acquire().await;
+        let direct = match self.check_policy(need.server) {
+            Ok(()) => self.fetch_direct(need.server).await?,
+            Err(_) => false,
+        };
+        let mut satisfied = direct && is_enough(&self.inner.keys.cached(need.server).keys);
+        if !satisfied && with_notaries && !need.wanted.is_empty() {
+            let configured = self.settings().notaries.iter();
+            for notary in need.notary.into_iter().chain(configured).filter(|notary| *notary != need.server) {
+                self.fetch_from_notary(notary, need).await?;
+                satisfied = is_enough(&self.inner.keys.cached(need.server).keys);
+                if satisfied {
+                    break;
+                }
+            }
+        }
+        drop(permit);
+        self.inner.keys.update(need.server, |cached| {
+            if direct || satisfied {
+                cached.failures = 0;
+                cached.next_attempt = UnixMillis::ZERO;
+            } else {
+                cached.failures = cached.failures.saturating_add(1);
+                let pause = BACKOFF_BASE.saturating_mul(1 << cached.failures.min(10));
+                cached.next_attempt = now.plus(pause.min(BACKOFF_MAX));
+            }
+        });
+        Ok(())
+    }
+
+    /// Whether the server answered with usable keys.
+    async fn fetch_direct(&self, server: &ServerName) -> Result<bool, ServiceError> {
+        let answer = self.within(self.peers().server_keys(server)).await;
+        let outcome = match &answer {
+            Ok(_) => "answered",
+            Err(error) => error.label(),
+        };
+        metrics::counter!(metric::KEY_REQUESTS, "outcome" => outcome).increment(1);
+        let Ok(body) = answer else {
+            tracing::debug!(%server, outcome, "no keys");
+            return Ok(false);
+        };
+        let keys = Json::parse(&body).ok().and_then(Json::into_object).map(|raw| ServerKeys::parse(raw, server));
+        match keys {
+            Some(Ok(keys)) => {
+                self.learn(keys, body).await?;
+                Ok(true)
+            }
+            Some(Err(error)) => {
+                tracing::info!(%server, %error, "refused a key response");
+                Ok(false)
+            }
+            None => {
+                tracing::info!(%server, "a key response is not a JSON object");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn fetch_from_notary(&self, notary: &ServerName, need: &Need<'_>) -> Result<(), ServiceError> {
+        if self.is_us(notary) || self.check_policy(notary).is_err() {
+            return Ok(());
+        }
+        let wanted = BTreeMap::from([(need.server.clone(), need.wanted.clone())]);
+        let answer = self.within(self.peers().notary_keys(notary, &wanted)).await;
+        let Ok(body) = answer else { return Ok(()) };
+        let mut notary_keys = self.cached_keys(notary).await?;
+        let now = self.now();
+        if !notary_keys.iter().any(|(_, _, key)| !key.old && key.valid_until >= now) {
+            self.fetch_direct(notary).await?;
+            notary_keys = self.cached_keys(notary).await?;
+        }
+        let parsed = Json::parse(&body).ok().and_then(Json::into_object);
+        let responses = parsed.as_ref().and_then(|answer| answer.get("server_keys")).and_then(Json::as_array);
+        for response in responses.into_iter().flatten().take(NOTARY_RESPONSES) {
+            let Some(raw) = response.as_object() else { continue };
+            let vouched = verify_object_with(raw, notary.as_str(), |key| notary_keys.for_request(notary, key, now));
+            match vouched.map(|()| ServerKeys::parse(raw.clone(), need.server)) {
+                Ok(Ok(keys)) => {
+                    let body = raw.to_canonical().into();
+                    self.learn(keys, body).await?;
+                }
+                Ok(Err(error)) => tracing::info!(%notary, server = %need.server, %error, "refused a notary's answer"),
+                Err(error) => tracing::info!(%notary, %error, "a notary's signature is not valid"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn learn(&self, keys: ServerKeys, response: Bytes) -> Result<(), ServiceError> {
+        let fetched_at = self.now();
+        let write = Write::PutServerKeys {
+            server: keys.server.clone(),
+            response,
+            fetched_at,
+            effective_valid_until: keys.effective_valid_until(fetched_at),
+        };
+        self.commit(write.into()).await?;
+        self.inner.keys.update(&keys.server.clone(), |cached| {
+            cached.keys.insert_server_keys(&keys, fetched_at);
+            cached.fetched_at = Some(fetched_at);
+        });
+        Ok(())
+    }
+
+    /// What is known without asking anybody: memory, else the store.
+    async fn cached_keys(&self, server: &ServerName) -> Result<KeySet, ServiceError> {
+        let cached = self.inner.keys.cached(server);
+        if cached.loaded {
+            return Ok(cached.keys);
+        }
+        let stored = self.store().server_keys(server).await?;
+        self.inner.keys.update(server, |cached| {
+            for StoredServerKeys { response, fetched_at, .. } in &stored {
+                let raw = Json::parse(response).ok().and_then(Json::into_object);
+                if let Some(Ok(keys)) = raw.map(|raw| ServerKeys::parse(raw, server)) {
+                    cached.keys.insert_server_keys(&keys, *fetched_at);
+                }
+            }
+            cached.fetched_at = cached.fetched_at.max(stored.iter().map(|stored| stored.fetched_at).max());
+            cached.loaded = true;
+        });
+        Ok(self.inner.keys.cached(server).keys)
+    }
+
+    /// Bounds a question to another server by our clock.
+    async fn within<T>(&self, question: impl Future<Output = Result<T, PeerError>> + Send) -> Result<T, PeerError> {
+        tokio::select! {
+            answer = question => answer,
+            () = self.clock().sleep(self.settings().delivery.question_timeout) => Err(PeerError::Timeout),
+        }
+    }
+}
+
+/// `server_keys` of a bulk query.
+fn read_query(
+    body: &Object,
+    now: UnixMillis,
+) -> Result<BTreeMap<ServerName, BTreeMap<KeyId, UnixMillis>>, ServiceError> {
+    let bad = || ServiceError::BadJson("`server_keys` must map servers to keys");
+    let servers = body.get("server_keys").and_then(Json::as_object).ok_or_else(bad)?;
+    let mut wanted = BTreeMap::new();
+    for (server, keys) in servers {
+        let mut of_server = BTreeMap::new();
+        for (key, criteria) in keys.as_object().ok_or_else(bad)? {
+            let criteria = criteria.as_object().ok_or_else(bad)?;
+            let minimum = match criteria.get("minimum_valid_until_ts") {
+                Some(minimum) => minimum.as_i64().and_then(UnixMillis::from_i64).ok_or_else(bad)?,
+                None => now,
+            };
+            of_server.insert(KeyId::parse(key)?, minimum);
+        }
+        wanted.insert(ServerName::parse(server)?, of_server);
+    }
+    Ok(wanted)
+}
+
+/// A notary asks again after half of a response's life, or when it is not good for what is asked.
+fn is_stale(newest: &StoredServerKeys, now: UnixMillis, minimum: UnixMillis) -> bool {
+    let half = newest.effective_valid_until.saturating_since(newest.fetched_at) / 2;
+    now >= newest.fetched_at.plus(half) || newest.effective_valid_until < minimum
+}
+
+fn lacks_a_key(newest: &StoredServerKeys, wanted: &BTreeMap<KeyId, UnixMillis>) -> bool {
+    let object = Json::parse(&newest.response).ok().and_then(Json::into_object);
+    object.is_none_or(|object| !wanted.keys().all(|key| lists_key(&object, key)))
+}
+
+fn lists_key(response: &Object, key: &KeyId) -> bool {
+    ["verify_keys", "old_verify_keys"]
+        .into_iter()
+        .filter_map(|field| response.get(field).and_then(Json::as_object))
+        .any(|keys| keys.contains_key(key.as_str()))
+}
+
+/// How soon after a successful fetch another one may follow: an unknown key ID must not make us ask without end.
+const LEAST_BETWEEN_FETCHES: Duration = Duration::from_secs(1);
+/// First pause after a server did not answer; doubles up to [`BACKOFF_MAX`].
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
+/// Servers whose keys, or silence, are remembered at once.
+const CACHED_SERVERS: usize = 10_000;
+/// Most responses read from one notary's answer.
+const NOTARY_RESPONSES: usize = 32;

@@ -1,0 +1,202 @@
+//! Events that cannot be judged yet: the key of a signer cannot be had, or we are still joining their room. They are kept
+//! durably and tried again; in the end a hole takes the place of one whose key never comes, so that a participant never
+//! stalls.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nabe_core::{HoleReason, Input, RoomMeta, Via};
+use nabe_event::RawEvent;
+use nabe_store::{ParkReason, ParkedEvent, Write};
+use nabe_types::RoomId;
+
+use crate::Service;
+use crate::error::ServiceError;
+use crate::incoming::CheckedVerdict;
+use crate::room::Verdict;
+
+/// Rooms being joined at this moment.
+#[derive(Default)]
+pub(crate) struct Joins {
+    rooms: Mutex<BTreeMap<RoomId, usize>>,
+}
+
+/// While this lives, events of the room are parked instead of being rejected for an unknown room.
+pub(crate) struct JoinGuard {
+    service: Service,
+    room: RoomId,
+}
+
+impl Drop for JoinGuard {
+    fn drop(&mut self) {
+        let mut rooms = self.service.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = rooms.get_mut(&self.room) {
+            *count -= 1;
+            if *count == 0 {
+                rooms.remove(&self.room);
+            }
+        }
+    }
+}
+
+/// What became of one attempt.
+enum Tried {
+    /// It is in the log, or never will be: forget it.
+    Settled,
+    /// Try again later.
+    Waiting,
+}
+
+impl Service {
+    /// Announces that a local user joins a room: what the hub sends of it before our join is complete is kept. Hold the
+    /// guard until the room is in the store, then call [`drain_parked`](Self::drain_parked).
+    pub(crate) fn begin_join(&self, room: &RoomId) -> JoinGuard {
+        let mut rooms = self.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        *rooms.entry(room.clone()).or_default() += 1;
+        JoinGuard { service: self.clone(), room: room.clone() }
+    }
+
+    /// Whether a join of this room is under way.
+    pub(crate) fn is_joining(&self, room: &RoomId) -> bool {
+        self.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner).contains_key(room)
+    }
+
+    /// Tries every parked event of a room now, in the order they came, until one has to wait on.
+    pub(crate) async fn drain_parked(&self, room: &RoomId) -> Result<(), ServiceError> {
+        for parked in self.store().parked(room).await? {
+            match self.try_parked(&parked).await? {
+                Tried::Settled => self.forget_parked(&parked).await?,
+                Tried::Waiting => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The worker: until the shutdown, looks at what is due.
+    pub(crate) async fn retry_parked(self) {
+        loop {
+            tokio::select! {
+                () = self.stopping() => return,
+                () = self.clock().sleep(LOOK_EVERY) => {}
+            }
+            if let Err(error) = self.retry_due().await {
+                tracing::error!(%error, "could not look at parked events");
+            }
+        }
+    }
+
+    /// One look at everything that is due. Rooms are taken one by one; within a room the order of arrival counts.
+    pub(crate) async fn retry_due(&self) -> Result<(), ServiceError> {
+        let due = self.store().parked_due(self.now(), DUE_AT_ONCE).await?;
+        for parked in due {
+            if self.is_stopping() {
+                return Ok(());
+            }
+            match self.try_parked(&parked).await {
+                Ok(Tried::Settled) => {
+                    self.forget_parked(&parked).await?;
+                    // Those behind it had to wait for it.
+                    self.drain_parked(&parked.room).await?;
+                }
+                Ok(Tried::Waiting) => self.postpone(parked).await?,
+                Err(error) => {
+                    tracing::warn!(room = %parked.room, event_id = %parked.event_id, %error, "parked event waits on");
+                    self.postpone(parked).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_parked(&self, parked: &ParkedEvent) -> Result<Tried, ServiceError> {
+        let is_expired = self.now() >= parked.received_at.plus(self.settings().parked_retention);
+        let Some(meta) = self.room_meta(&parked.room).await? else {
+            return Ok(if self.is_joining(&parked.room) && !is_expired { Tried::Waiting } else { Tried::Settled });
+        };
+        let event = match RawEvent::parse(&parked.bytes, meta.rules()?) {
+            Ok(event) => event,
+            // A join-pending event was not looked at when it came.
+            Err(reason) => {
+                tracing::info!(room = %parked.room, event_id = %parked.event_id, %reason, "dropped a parked event");
+                return Ok(Tried::Settled);
+            }
+        };
+        let notary = (!meta.is_hub()).then(|| meta.hub(self.server_name()).clone());
+        let prev = event.prev_events().first().cloned();
+        let mut checked = self.verify_events(vec![event], notary.as_ref(), true).await?;
+        let Some(checked) = checked.pop() else { return Ok(Tried::Settled) };
+        let input = match &checked.verdict {
+            CheckedVerdict::LacksKeys { .. } if !is_expired => return Ok(Tried::Waiting),
+            CheckedVerdict::LacksKeys { .. } if meta.is_hub() => return Ok(Tried::Settled),
+            CheckedVerdict::LacksKeys { .. } => prev.map(|prev| Input::InvalidPdu {
+                event_id: parked.event_id.clone(),
+                prev,
+                reason: HoleReason::KeysUnavailable,
+                from: parked.origin.clone(),
+            }),
+            _ => checked.into_input(&meta, &parked.origin, Via::Send),
+        };
+        match input {
+            Some(input) => self.place_parked(parked, &meta, input, is_expired).await,
+            None => Ok(Tried::Settled),
+        }
+    }
+
+    async fn place_parked(
+        &self,
+        parked: &ParkedEvent,
+        meta: &RoomMeta,
+        input: Input,
+        is_expired: bool,
+    ) -> Result<Tried, ServiceError> {
+        let unpark = vec![Write::Unpark { room: parked.room.clone(), event_id: parked.event_id.clone() }];
+        match self.try_once(&parked.room, &input, unpark).await {
+            Ok(Verdict::Done(_)) => return Ok(Tried::Settled),
+            Ok(Verdict::Ask(_)) => {}
+            Err(error) if error.is_conflict() => return Ok(Tried::Waiting),
+            Err(ServiceError::Refused(_) | ServiceError::WrongServer { .. } | ServiceError::Dropped(_)) => {
+                return Ok(Tried::Settled);
+            }
+            Err(error) => return Err(error),
+        }
+        match self.transact(&parked.room, input).await {
+            Ok(_) => Ok(Tried::Settled),
+            Err(ServiceError::GapOpen) => Ok(Tried::Waiting),
+            Err(ServiceError::Refused(_) | ServiceError::WrongServer { .. } | ServiceError::Dropped(_)) => {
+                Ok(Tried::Settled)
+            }
+            // What the hub cannot explain for a day it never will.
+            Err(ServiceError::BadAnswer { .. } | ServiceError::Proxied { .. }) if is_expired || meta.is_hub() => {
+                Ok(Tried::Settled)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn forget_parked(&self, parked: &ParkedEvent) -> Result<(), ServiceError> {
+        let write = Write::Unpark { room: parked.room.clone(), event_id: parked.event_id.clone() };
+        self.commit(write.into()).await
+    }
+
+    async fn postpone(&self, mut parked: ParkedEvent) -> Result<(), ServiceError> {
+        parked.attempts = parked.attempts.saturating_add(1);
+        let pause = first_pause(parked.reason).saturating_mul(1 << parked.attempts.min(10)).min(LONGEST_PAUSE);
+        parked.next_try = self.now().plus(pause);
+        self.commit(Write::Park { parked }.into()).await
+    }
+}
+
+/// How soon after it was parked an event is tried for the first time.
+pub(crate) const fn first_pause(reason: ParkReason) -> Duration {
+    match reason {
+        // Asked for just now, in vain.
+        ParkReason::KeysUnavailable => Duration::from_secs(10),
+        // Usually drained when the join ends; this is for an event that slipped in behind the draining.
+        ParkReason::JoinPending => Duration::from_secs(2),
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+const DUE_AT_ONCE: usize = 100;

@@ -1,0 +1,155 @@
+//! The operator's choices, as the service needs them. Reading them from a file is the binary's business.
+
+use std::time::Duration;
+
+use nabe_types::{RoomVersionId, ServerName, ServerPattern, ServerPolicy};
+
+/// Everything that can be chosen about a server's behavior.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our name, the only destination we accept and the only origin we sign for.
+    pub server_name: ServerName,
+    /// Whom we exchange anything with, in both directions.
+    pub policy: ServerPolicy,
+    /// Bounds on what others can make us do.
+    pub limits: LimitSettings,
+    /// How we send to others.
+    pub delivery: DeliverySettings,
+    /// Servers asked for keys whose owner does not answer (LM #int-transport-keys).
+    pub notaries: Vec<ServerName>,
+    /// Deviations granted to single peers; the first matching pattern counts.
+    pub compat: Vec<(ServerPattern, Compat)>,
+    /// How far ahead `valid_until_ts` of our own keys lies; the draft says about 12 hours.
+    pub key_validity: Duration,
+    /// How long a transaction's reply is kept for repetitions.
+    pub reply_retention: Duration,
+    /// How long an event whose keys cannot be had waits before it is recorded as a hole.
+    pub parked_retention: Duration,
+    /// How long a local user's request waits for the hub's echo of an event before it is answered as queued.
+    pub echo_wait: Duration,
+    /// Room version of new rooms.
+    pub default_room_version: RoomVersionId,
+    /// Whether a user nobody has seen yet can be invited. A provider whose users appear on first use wants this.
+    pub invites_for_unknown_users: bool,
+}
+
+/// Bounds on what others can make us do.
+#[derive(Clone, Debug)]
+pub struct LimitSettings {
+    /// Rate of each rate-limited federation endpoint, per origin server.
+    pub federation: RateLimit,
+    /// Rate of the client API, per user.
+    pub client: RateLimit,
+    /// How many callers' rates are remembered at once. The least recent ones are forgotten first.
+    pub rate_limited_callers: usize,
+    /// Memory for the views of rooms in use, in bytes, as the views estimate themselves.
+    pub room_memory_bytes: usize,
+    /// Most direct items (EDUs, LPDUs) waiting for one destination.
+    pub outbox_items: u64,
+    /// Most events one `/backfill` answer has (LM #int-api-backfill).
+    pub backfill_events: u32,
+    /// Most servers one notary query may name.
+    pub notary_servers: usize,
+    /// Most events fetched to close one gap in a participant's log.
+    pub gap_events: usize,
+    /// Requests for other servers' keys in progress at once.
+    pub key_requests: usize,
+}
+
+/// A token bucket: `burst` calls at once, refilled at `per_second`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Sustained calls per second.
+    pub per_second: f64,
+    /// Calls that can be made at once after a pause; at least 1.
+    pub burst: f64,
+}
+
+/// How we send to others.
+#[derive(Clone, Debug)]
+pub struct DeliverySettings {
+    /// First pause after a failure; doubles with each further one.
+    pub backoff_base: Duration,
+    /// Longest pause after failures.
+    pub backoff_max: Duration,
+    /// Share of a pause that is random, 0 to 1.
+    pub jitter: f64,
+    /// Bound on one transaction, from discovery to answer.
+    pub request_timeout: Duration,
+    /// Bound on one question asked while somebody waits, such as an invite.
+    pub question_timeout: Duration,
+    /// Transactions in progress at once, over all destinations.
+    pub concurrency: usize,
+}
+
+/// Deviations from the draft we tolerate with a peer. All off by default.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Compat {
+    /// The peer reuses transaction IDs for other bodies: two requests are the same only if the bodies are, too.
+    pub body_in_txn_key: bool,
+    /// Sign our bodyless requests without `content`.
+    pub omit_content_on_get: bool,
+    /// Accept bodyless requests signed without `content`.
+    pub accept_omitted_content: bool,
+    /// Send to the peer over plain HTTP. For tests on one machine only.
+    pub insecure_http: bool,
+}
+
+impl Settings {
+    /// The defaults for a server of this name.
+    #[must_use]
+    pub fn new(server_name: ServerName) -> Self {
+        Self {
+            server_name,
+            policy: ServerPolicy::default(),
+            limits: LimitSettings::default(),
+            delivery: DeliverySettings::default(),
+            notaries: Vec::new(),
+            compat: Vec::new(),
+            key_validity: Duration::from_secs(12 * HOUR),
+            reply_retention: Duration::from_secs(24 * HOUR),
+            parked_retention: Duration::from_secs(24 * HOUR),
+            echo_wait: Duration::from_secs(5),
+            default_room_version: RoomVersionId::parse("I.1").expect("the draft's own version is well-formed"),
+            invites_for_unknown_users: true,
+        }
+    }
+
+    /// What is tolerated with `server`.
+    #[must_use]
+    pub fn compat_for(&self, server: &ServerName) -> Compat {
+        let found = self.compat.iter().find(|(pattern, _)| pattern.matches(server));
+        found.map(|&(_, compat)| compat).unwrap_or_default()
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            federation: RateLimit { per_second: 20.0, burst: 100.0 },
+            client: RateLimit { per_second: 50.0, burst: 500.0 },
+            rate_limited_callers: 10_000,
+            room_memory_bytes: 256 * 1024 * 1024,
+            outbox_items: 100_000,
+            backfill_events: 100,
+            notary_servers: 100,
+            gap_events: 2_000,
+            key_requests: 64,
+        }
+    }
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(HOUR),
+            jitter: 0.2,
+            request_timeout: Duration::from_secs(60),
+            question_timeout: Duration::from_secs(10),
+            concurrency: 64,
+        }
+    }
+}
+
+const HOUR: u64 = 60 * 60;

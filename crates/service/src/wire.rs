@@ -1,0 +1,119 @@
+//! Paths of the requests we make, and the JSON we read and write around stored events.
+
+use bytes::Bytes;
+use nabe_event::Pdu;
+use nabe_signing::json::{Json, Object};
+use nabe_types::{ErrorCode, ServerName};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::ServiceError;
+use crate::ports::{Method, PeerRequest, PeerResponse};
+
+use std::time::Duration;
+
+/// A request to `/_matrix/federation/<version>/<path>`, also known under the draft's unstable prefix if `has_unstable`.
+/// `segments` are escaped, `query` pairs, too.
+pub(crate) fn federation_request(
+    method: Method,
+    version: &str,
+    segments: &[&str],
+    query: &[(&str, &str)],
+    has_unstable: bool,
+    timeout: Duration,
+) -> PeerRequest {
+    let mut rest = String::new();
+    for segment in segments {
+        rest.push('/');
+        rest.push_str(&escape(segment).to_string());
+    }
+    for (index, (name, value)) in query.iter().enumerate() {
+        rest.push(if index == 0 { '?' } else { '&' });
+        rest.push_str(&format!("{name}={}", escape(value)));
+    }
+    PeerRequest {
+        method,
+        stable: format!("/_matrix/federation/{version}{rest}"),
+        unstable: has_unstable.then(|| format!("{UNSTABLE}{rest}")),
+        body: None,
+        timeout,
+    }
+}
+
+/// The object in a successful answer. Another server's well-formed refusal is passed on as it is.
+pub(crate) fn read_answer(server: &ServerName, response: &PeerResponse) -> Result<Object, ServiceError> {
+    let object = Json::parse(&response.body).ok().and_then(Json::into_object);
+    match object {
+        Some(object) if response.status == 200 => Ok(object),
+        Some(object) if object.get("errcode").and_then(Json::as_str).is_some() => Err(refusal(response.status, &object)),
+        _ => Err(ServiceError::BadAnswer { server: server.clone(), what: "it is not a JSON object" }),
+    }
+}
+
+/// Passes on the code, the sentence and the time to wait, nothing else.
+fn refusal(status: u16, answer: &Object) -> ServiceError {
+    let mut body = Object::new();
+    for key in ["errcode", "error", "retry_after_ms"] {
+        if let Some(value) = answer.get(key) {
+            body.insert(key, value.clone());
+        }
+    }
+    ServiceError::Proxied { status, body: body.to_canonical().into() }
+}
+
+/// The code in a refusal that was passed on.
+pub(crate) fn proxied_code(error: &ServiceError) -> Option<ErrorCode> {
+    let ServiceError::Proxied { body, .. } = error else { return None };
+    let body = Json::parse(body).ok()?.into_object()?;
+    body.get("errcode")?.as_str()?.parse().ok()
+}
+
+/// `{"<name>":[…],…}` from events' stored bytes, without reading them again. Names in ascending order.
+pub(crate) fn lists_of_events(lists: &[(&str, &[Shown])]) -> Bytes {
+    let mut json = Vec::new();
+    for (index, (name, events)) in lists.iter().enumerate() {
+        json.extend_from_slice(if index == 0 { b"{\"" } else { b",\"" });
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":[");
+        for (index, event) in events.iter().enumerate() {
+            if index > 0 {
+                json.push(b',');
+            }
+            json.extend_from_slice(event.bytes());
+        }
+        json.push(b']');
+    }
+    json.push(b'}');
+    json.into()
+}
+
+/// An event as another server may see it.
+pub(crate) enum Shown {
+    /// As it is.
+    Full(Pdu),
+    /// Its redacted copy, canonical.
+    Redacted(Vec<u8>),
+}
+
+impl Shown {
+    /// The redacted copy of an event.
+    pub(crate) fn redacted(pdu: &Pdu) -> Self {
+        Self::Redacted(pdu.redacted().to_canonical())
+    }
+
+    /// The JSON.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Full(pdu) => pdu.bytes(),
+            Self::Redacted(bytes) => bytes,
+        }
+    }
+}
+
+fn escape(text: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(text, ESCAPED)
+}
+
+/// Everything but RFC 3986's unreserved characters. In particular `/`, which is legal in user IDs.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const UNSTABLE: &str = "/_matrix/federation/unstable/org.matrix.i-d.ralston-mimi-linearized-matrix.02";
