@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use nabe_signing::json::{Json, JsonError, Limits};
 use nabe_types::{KeyId, ServerName, UnixMillis};
 use tokio::sync::watch;
 
@@ -129,6 +130,19 @@ impl PeerResponse {
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.status >= 200 && self.status < 300
+    }
+
+    /// The body as strict JSON. Its size is not limited again: the answer to a join may be larger than any request.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError`] for anything that is not one JSON value.
+    pub fn json(&self) -> Result<Json, JsonError> {
+        let limits = Limits {
+            max_bytes: self.body.len(),
+            ..Limits::default()
+        };
+        Json::parse_with(&self.body, limits)
     }
 }
 
