@@ -4,6 +4,7 @@
 //! There is no JSON here, no cryptography and no clock.
 
 mod error_code;
+pub mod fuzzing;
 mod id;
 pub mod limits;
 mod policy;

@@ -293,4 +293,14 @@ proptest! {
         )*}}
         check! { ServerName RoomId UserId EventId DeviceId KeyId RoomVersionId TransactionId }
     }
+
+    #[test]
+    fn fuzzing_invariants_hold_for_anything_like_an_identifier(
+        text in "([@!$]?[a-z.-]{0,8}|ed25519|\\*\\.)?:?([a-zA-Z0-9-]{1,8}\\.){0,2}[a-zA-Z0-9-]{1,8}(:[0-9]{1,6})?",
+        hash: [u8; 32],
+    ) {
+        crate::fuzzing::identifiers(text.as_bytes());
+        crate::fuzzing::identifiers(&hash);
+        crate::fuzzing::identifiers(crate::EventId::from_hash(hash).as_str().as_bytes());
+    }
 }
