@@ -81,3 +81,31 @@ fn srv_record(data: &RData) -> Option<SrvRecord> {
         target: target.strip_suffix('.').unwrap_or(&target).to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::rr::Name;
+    use hickory_resolver::proto::rr::rdata::SRV;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_systems_resolver_knows_localhost() {
+        let addresses = SystemDns::new().addresses("localhost").await.unwrap();
+        assert!(!addresses.is_empty());
+        assert!(addresses.iter().all(IpAddr::is_loopback), "{addresses:?}");
+    }
+
+    #[test]
+    fn srv_targets_lose_their_final_dot_and_the_root_becomes_empty() {
+        let record = |target: &str| srv_record(&RData::SRV(SRV::new(10, 5, 8448, Name::from_ascii(target).unwrap())));
+        let expected = |target: &str| SrvRecord {
+            priority: 10,
+            weight: 5,
+            port: 8448,
+            target: target.to_owned(),
+        };
+        assert_eq!(record("a.example."), Some(expected("a.example")));
+        assert_eq!(record("."), Some(expected("")));
+    }
+}
