@@ -1,0 +1,67 @@
+//! Who the caller is, and their devices.
+
+use axum::extract::State;
+use nabe_service::Service;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::caller::Authenticated;
+use super::request::Target;
+use crate::error::ClientError;
+use crate::reply::Reply;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WhoAmI {
+    user_id: String,
+    /// The device the access token is bound to, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_id: Option<String>,
+    server_name: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Devices {
+    /// In ascending order.
+    devices: Vec<String>,
+}
+
+/// Nothing to say.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Empty {}
+
+/// Who the caller is.
+#[utoipa::path(get, path = "/_nabe/v1/whoami", tag = "account",
+    responses((status = 200, description = "The caller.", body = WhoAmI)))]
+pub(crate) async fn whoami(State(service): State<Service>, Authenticated(caller): Authenticated) -> Reply {
+    Reply::of(&WhoAmI {
+        user_id: caller.user.to_string(),
+        device_id: caller.device.map(|device| device.to_string()),
+        server_name: service.server_name().to_string(),
+    })
+}
+
+/// Adds a device. One that exists stays as it is.
+#[utoipa::path(put, path = "/_nabe/v1/devices/{device_id}", tag = "account",
+    params(("device_id" = String, Path, description = "The device's ID.")),
+    responses((status = 200, description = "The device exists.", body = Empty)))]
+pub(crate) async fn put_device(
+    State(service): State<Service>,
+    Authenticated(caller): Authenticated,
+    target: Target,
+) -> Result<Reply, ClientError> {
+    service.register_device(&caller.user, Some(target.device()?)).await?;
+    Ok(Reply::of(&Empty {}))
+}
+
+/// The caller's devices.
+#[utoipa::path(get, path = "/_nabe/v1/devices", tag = "account",
+    responses((status = 200, description = "The devices.", body = Devices)))]
+pub(crate) async fn devices(
+    State(service): State<Service>,
+    Authenticated(caller): Authenticated,
+) -> Result<Reply, ClientError> {
+    let devices = service.devices(&caller.user).await?;
+    Ok(Reply::of(&Devices {
+        devices: devices.iter().map(ToString::to_string).collect(),
+    }))
+}

@@ -1,0 +1,72 @@
+//! The client API, `/_nabe/v1`: what users of this server, and a provider's backend on their behalf, can do. No draft specifies
+//! it. The OpenAPI document at `/_nabe/openapi.json` is generated from the same annotations that make the routes.
+
+mod account;
+mod caller;
+mod events;
+mod membership;
+mod model;
+mod openapi;
+mod request;
+mod rooms;
+mod stream;
+mod to_device;
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::reply::Reply;
+use crate::{AppState, operations};
+
+/// The OpenAPI 3.1 document of the client API, as JSON.
+#[must_use]
+pub fn openapi() -> String {
+    openapi::complete(documented().into_openapi())
+        .to_pretty_json()
+        .expect("the document has string keys only")
+}
+
+pub(crate) fn routes() -> Router<AppState> {
+    let (router, _) = documented().split_for_parts();
+    router.route("/_nabe/openapi.json", get(document))
+}
+
+fn documented() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(account::whoami))
+        .routes(routes!(account::put_device))
+        .routes(routes!(account::devices))
+        .routes(routes!(rooms::create, rooms::list))
+        .routes(routes!(rooms::overview))
+        .routes(routes!(rooms::state))
+        .routes(routes!(rooms::state_with_empty_key))
+        .routes(routes!(rooms::state_event))
+        .routes(routes!(rooms::members))
+        .routes(routes!(rooms::delivery))
+        .routes(routes!(membership::join))
+        .routes(routes!(membership::leave))
+        .routes(routes!(membership::knock))
+        .routes(routes!(membership::invite))
+        .routes(routes!(membership::kick))
+        .routes(routes!(membership::ban))
+        .routes(routes!(membership::unban))
+        .routes(routes!(events::send, events::history))
+        .routes(routes!(to_device::send))
+        .routes(routes!(stream::stream))
+        .routes(routes!(operations::live))
+        .routes(routes!(operations::ready))
+}
+
+/// The same bytes for everybody, so made once.
+async fn document() -> Reply {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| openapi().into());
+    Reply::bytes(DOCUMENT.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What the OpenAPI document says beyond the single operations: who it is for, how callers prove who they are, and how every
+//! operation fails.
+
+use utoipa::OpenApi as _;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, RefOr, ResponseBuilder, path::Operation};
+
+use crate::error::{ErrorBody, ErrorInfo};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Nabe client API",
+        description = "For the users of a Nabe server and for a provider's backend that acts for them.\n\n\
+            A caller sends `Authorization: Bearer <token>`: a user's access token, or the provider's credential together \
+            with `Nabe-User: @user:server`. With the latter, `Nabe-Device` names the user's device.\n\n\
+            Identifiers in paths are percent-encoded: `/` in a user ID is `%2F`.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    components(schemas(ErrorBody, ErrorInfo)),
+    tags(
+        (name = "account", description = "Who the caller is, and their devices"),
+        (name = "rooms", description = "Rooms and their state"),
+        (name = "membership", description = "Coming and going"),
+        (name = "events", description = "Sending and reading"),
+        (name = "stream", description = "What happens, as it happens"),
+        (name = "health", description = "For load balancers and monitors; no authentication"),
+    ),
+    security(("bearer" = [])),
+)]
+struct Frame;
+
+/// The document without operations.
+pub(super) fn frame() -> OpenApi {
+    let mut frame = Frame::openapi();
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    frame
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("bearer", bearer);
+    frame
+}
+
+/// Adds to every operation how it fails.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let schema = utoipa::openapi::Ref::from_schema_name("ErrorBody");
+        let failure = ResponseBuilder::new()
+            .description("It failed, and why.")
+            .content("application/json", ContentBuilder::new().schema(Some(schema)).build())
+            .build();
+        operation
+            .responses
+            .responses
+            .entry("default".into())
+            .or_insert(RefOr::T(failure));
+    }
+    document
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete]
+        .into_iter()
+        .filter_map(Option::as_mut)
+}

@@ -1,0 +1,117 @@
+//! What happens for a user, as server-sent events. Whoever comes back with the last ID they handled misses nothing and gets
+//! nothing twice.
+
+use std::convert::Infallible;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::StreamExt as _;
+use nabe_service::ServiceError;
+use nabe_service::client::{StreamBody, StreamItem};
+use nabe_signing::base64u;
+use nabe_types::DeviceId;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::caller::{Authenticated, one_header};
+use super::model::RoomEvent;
+use super::request::Target;
+use crate::AppState;
+use crate::error::ClientError;
+
+/// `data` of a `room` event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RoomData {
+    room_id: String,
+    event: RoomEvent,
+}
+
+/// What happens for the caller, as it happens.
+///
+/// Each event has an `id` to come back with, and as `event` one of `ready` (the first one, nothing happened yet), `room` (`data` is
+/// a `RoomData`), `invite`, `knock`, `to_device`, `event_rejected`, `device_list` or `left`. A comment comes every few seconds
+/// when nothing else does.
+#[utoipa::path(get, path = "/_nabe/v1/stream", tag = "stream",
+    params(
+        ("since" = Option<String>, Query, description = "The last ID handled; absent: from now on; `start`: all there is."),
+        ("device" = Option<String>, Query, description = "For this device; messages to the caller's other devices are left out."),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `since`, and before it; browsers send it by themselves."),
+    ),
+    responses((status = 200, description = "The stream.", body = RoomData, content_type = "text/event-stream")))]
+pub(crate) async fn stream(
+    State(state): State<AppState>,
+    Authenticated(caller): Authenticated,
+    target: Target,
+    headers: HeaderMap,
+) -> Result<Response, ClientError> {
+    let since = match one_header(&headers, "last-event-id")? {
+        Some(id) if !id.is_empty() => Some(id),
+        _ => target.query.one("since")?,
+    };
+    let since = since.map(|since| {
+        if since == "start" {
+            beginning()
+        } else {
+            since.to_owned()
+        }
+    });
+    let device = device(&target, caller.device)?;
+    let items = state.service.stream(&caller.user, device, since.as_deref()).await?;
+    let events = items.into_stream().filter_map(|item| async {
+        match item {
+            Ok(item) => Some(Ok::<_, Infallible>(event(item))),
+            Err(error) => {
+                // The stream ends here; the reader comes back with the last ID it has.
+                tracing::warn!(%error, "a stream ended");
+                None
+            }
+        }
+    });
+    let heartbeat = KeepAlive::new().interval(state.limits.heartbeat).text("");
+    let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
+    // Otherwise some reverse proxies hold events back until there are enough of them.
+    response.headers_mut().insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    Ok(response)
+}
+
+/// The device asked for; a token bound to one device does not read another's messages.
+fn device(target: &Target, bound: Option<DeviceId>) -> Result<Option<DeviceId>, ClientError> {
+    let Some(asked) = target.query.one("device")? else {
+        return Ok(bound);
+    };
+    let asked = DeviceId::parse(asked).map_err(|_| ServiceError::InvalidParam("device"))?;
+    match bound {
+        Some(bound) if bound != asked => Err(ClientError::forbidden("the access token is for another device")),
+        _ => Ok(Some(asked)),
+    }
+}
+
+fn event(item: StreamItem) -> Event {
+    let event = Event::default().id(item.token);
+    match item.body {
+        StreamBody::Ready => event.event("ready").data("{}"),
+        StreamBody::Event(entry) => {
+            let data = RoomData {
+                room_id: entry.pdu.room_id().to_string(),
+                event: entry.into(),
+            };
+            event
+                .event("room")
+                .data(serde_json::to_string(&data).expect("our own answers have string keys only"))
+        }
+        // Canonical JSON is one line.
+        StreamBody::Inbox(item) => event
+            .event(item.kind.as_str())
+            .data(String::from_utf8_lossy(&item.body)),
+    }
+}
+
+/// A token of nothing handled: no room's position, no inbox item.
+fn beginning() -> String {
+    base64u::encode_url(br#"{"i":0,"r":{}}"#)
+}

@@ -1,0 +1,56 @@
+//! What a Nabe server answers over HTTP. Handlers are forms: extract, call the service, wrap. What a failure looks like on
+//! the wire is decided in `error.rs` and nowhere else.
+//!
+//! | Part | Routes |
+//! |---|---|
+//! | [`federation_router`] | LM #int-transport, one file per endpoint in `federation/` |
+//! | [`client_router`] | `/_nabe/v1`, one file per group in `client/`, and the OpenAPI document generated from them; health |
+//! | [`operations_router`] | metrics and health, for a port of the operator's own |
+//! | [`listener`], [`tls`] | sockets, certificates, limits on connections |
+
+mod body;
+mod client;
+mod error;
+mod federation;
+pub mod fuzzing;
+pub mod listener;
+mod operations;
+mod params;
+mod reply;
+mod shell;
+mod state;
+pub mod tls;
+
+use axum::Router;
+
+pub use client::openapi;
+pub use state::{AppState, HttpLimits, MetricsText};
+
+/// Everything for the public port: federation, client API, health, and JSON answers for whatever is none of them.
+#[must_use]
+pub fn app(state: AppState) -> Router {
+    shell::finish(federation::routes().merge(client::routes()), state)
+}
+
+/// The endpoints other servers call (LM #int-transport), under their stable and unstable paths.
+#[must_use]
+pub fn federation_router(state: AppState) -> Router {
+    shell::finish(federation::routes(), state)
+}
+
+/// The client API, its OpenAPI document, and health.
+#[must_use]
+pub fn client_router(state: AppState) -> Router {
+    shell::finish(client::routes(), state)
+}
+
+/// `/metrics` and health, for a port that only the operator reaches.
+#[must_use]
+pub fn operations_router(state: AppState) -> Router {
+    shell::finish(operations::routes(), state)
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
