@@ -32,7 +32,7 @@ impl Service {
     /// [`ServiceError::IncompatibleRoomVersion`]; [`ServiceError::BadJson`] and [`ServiceError::Dropped`] for a malformed
     /// body; [`ServiceError::Refused`] when the room's rules forbid it; [`ServiceError::InviteRefused`];
     /// [`ServiceError::Proxied`] with the refusal of the invited user's server.
-    pub async fn receive_invite(
+    pub async fn invite(
         &self,
         origin: ServerName,
         txn_id: TransactionId,

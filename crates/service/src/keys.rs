@@ -375,7 +375,7 @@ impl Service {
         Ok(())
     }
 
-    async fn learn(&self, keys: ServerKeys, response: Bytes) -> Result<(), ServiceError> {
+    pub(crate) async fn learn(&self, keys: ServerKeys, response: Bytes) -> Result<(), ServiceError> {
         let fetched_at = self.now();
         let write = Write::PutServerKeys {
             server: keys.server.clone(),
@@ -392,7 +392,7 @@ impl Service {
     }
 
     /// What is known without asking anybody: memory, else the store.
-    async fn cached_keys(&self, server: &ServerName) -> Result<KeySet, ServiceError> {
+    pub(crate) async fn cached_keys(&self, server: &ServerName) -> Result<KeySet, ServiceError> {
         let cached = self.inner.keys.cached(server);
         if cached.loaded {
             return Ok(cached.keys);

@@ -1,0 +1,337 @@
+//! Keys: cases 49, 54 to 58; a key server that is down, a notary, floods of forged origins.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nabe_core::{EntryBody, HoleReason};
+use nabe_signing::json::{Json, Object};
+use nabe_signing::keys::{OldKeyMap, own_key_response};
+use nabe_signing::xmatrix::{Request, sign_request};
+use nabe_signing::{Signer, SigningKey, object, sha256, verify_object};
+use nabe_store::{Between, MemoryStore, Order, Store};
+use nabe_types::{KeyId, ServerName, UnixMillis};
+
+use super::{Hub, json, list, nothing_failed, text, txn_id};
+use crate::client::testing::{eventually, server, signer, user};
+use crate::ports::{ManualClock, PeerError, PeerRequest, PeerResponse, Peers, SystemEntropy};
+use crate::{Deps, Service, ServiceError, Settings};
+
+const START: UnixMillis = UnixMillis(1_700_000_000_000);
+
+/// Key servers, each up or down, and notaries.
+#[derive(Default)]
+struct KeyServers {
+    responses: Mutex<BTreeMap<ServerName, Bytes>>,
+    notaries: Mutex<BTreeMap<ServerName, Bytes>>,
+    asked: Mutex<Vec<ServerName>>,
+}
+
+#[async_trait]
+impl Peers for KeyServers {
+    async fn call(&self, _: &ServerName, _: PeerRequest) -> Result<PeerResponse, PeerError> {
+        Err(PeerError::Unreachable)
+    }
+
+    async fn server_keys(&self, server: &ServerName) -> Result<Bytes, PeerError> {
+        self.asked.lock().unwrap().push(server.clone());
+        tokio::task::yield_now().await;
+        self.responses.lock().unwrap().get(server).cloned().ok_or(PeerError::Unreachable)
+    }
+
+    async fn notary_keys(
+        &self,
+        notary: &ServerName,
+        _: &BTreeMap<ServerName, BTreeMap<KeyId, UnixMillis>>,
+    ) -> Result<Bytes, PeerError> {
+        self.notaries.lock().unwrap().get(notary).cloned().ok_or(PeerError::Unreachable)
+    }
+}
+
+struct Subject {
+    service: Service,
+    peers: Arc<KeyServers>,
+    clock: ManualClock,
+}
+
+impl Subject {
+    fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        let (peers, clock) = (Arc::new(KeyServers::default()), ManualClock::new(START));
+        let mut settings = Settings::new(server("h"));
+        change(&mut settings);
+        let service = Service::start(Deps {
+            store: Arc::new(MemoryStore::new()),
+            peers: Arc::clone(&peers) as Arc<dyn Peers>,
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SystemEntropy),
+            signer: Arc::new(signer("h")),
+            old_keys: OldKeyMap::new(),
+            settings,
+        });
+        Self { service, peers, clock }
+    }
+
+    fn serves(&self, signer: &Signer, valid_until: UnixMillis) {
+        let response = own_key_response(signer, &OldKeyMap::new(), valid_until);
+        self.peers.responses.lock().unwrap().insert(signer.server().clone(), response.to_canonical().into());
+    }
+
+    fn asked(&self, name: &str) -> usize {
+        self.peers.asked.lock().unwrap().iter().filter(|asked| **asked == server(name)).count()
+    }
+
+    async fn authenticate(&self, signer: &Signer, uri: &str) -> Result<ServerName, ServiceError> {
+        let destination = server("h");
+        let request = Request { method: "GET", uri, destination: &destination, content: None };
+        self.service.authenticate("GET", uri, &sign_request(signer, &request), None).await
+    }
+}
+
+fn hours(n: u64) -> Duration {
+    Duration::from_secs(n * 60 * 60)
+}
+
+#[tokio::test]
+async fn own_response_is_self_signed_and_valid_for_hours() {
+    let subject = Subject::new(|_| {});
+    let response = Object::parse(&subject.service.own_keys()).unwrap();
+    verify_object(&response, "h.example", &signer("h").public_keys()).unwrap();
+    let valid_until = response.get("valid_until_ts").unwrap().as_i64().unwrap();
+    assert_eq!(valid_until, START.plus(hours(12)).as_i64());
+    assert_eq!(response.get("m.linearized"), Some(&Json::from(true)));
+}
+
+#[tokio::test]
+async fn every_header_must_hold() {
+    let subject = Subject::new(|_| {});
+    let p = signer("p");
+    subject.serves(&p, START.plus(hours(12)));
+    assert_eq!(subject.authenticate(&p, "/x").await.unwrap(), server("p"));
+    let (us, them) = (server("h"), server("t"));
+    let request = |destination| Request { method: "GET", uri: "/x", destination, content: None };
+    let good = sign_request(&p, &request(&us));
+    let misdirected = sign_request(&p, &request(&them));
+    let stranger_key = SigningKey::from_seed(KeyId::ed25519("other").unwrap(), [9; 32]);
+    let stranger = Signer::new(server("p"), vec![stranger_key]).unwrap();
+    let unknown = sign_request(&stranger, &request(&us));
+    let both: Vec<_> = good.iter().chain(&unknown).cloned().collect();
+    let own = sign_request(&signer("h"), &request(&us));
+    for headers in [vec![], misdirected, unknown, both, own, vec!["Bearer x".to_owned()]] {
+        let refused = subject.service.authenticate("GET", "/x", &headers, None).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::Unauthenticated(_)), "{headers:?}: {refused}");
+    }
+    let refused = subject.service.authenticate("GET", "/y", &good, None).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::Unauthenticated(_)));
+}
+
+#[tokio::test]
+async fn omitted_content_is_accepted_only_from_peers_granted_it() {
+    let p = signer("p");
+    let bare = nabe_signing::object! {
+        "method" => "GET", "uri" => "/x", "origin" => "p.example", "destination" => "h.example",
+    };
+    let (key, sig) = p.signatures_of(&bare.to_canonical()).next().unwrap();
+    let header = format!("X-Matrix origin=p.example,destination=\"h.example\",key=\"{key}\",sig=\"{sig}\"");
+    for granted in [false, true] {
+        let subject = Subject::new(|settings| {
+            let compat = crate::Compat { accept_omitted_content: granted, ..crate::Compat::default() };
+            settings.compat.push((nabe_types::ServerPattern::parse("p.example").unwrap(), compat));
+        });
+        subject.serves(&p, START.plus(hours(12)));
+        let result = subject.service.authenticate("GET", "/x", std::slice::from_ref(&header), None).await;
+        assert_eq!(result.is_ok(), granted);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_fetched_once_for_many_and_not_again() {
+    let subject = Subject::new(|_| {});
+    let p = signer("p");
+    subject.serves(&p, START.plus(hours(12)));
+    let requests = (0..10).map(|_| subject.authenticate(&p, "/x"));
+    for result in futures_util::future::join_all(requests).await {
+        result.unwrap();
+    }
+    assert_eq!(subject.asked("p"), 1);
+    subject.clock.advance(hours(13));
+    subject.serves(&p, START.plus(hours(25)));
+    subject.authenticate(&p, "/x").await.unwrap();
+    assert_eq!(subject.asked("p"), 2);
+}
+
+#[tokio::test]
+async fn response_valid_for_a_month_counts_for_a_week() {
+    let subject = Subject::new(|_| {});
+    let p = signer("p");
+    subject.serves(&p, START.plus(hours(24 * 30)));
+    subject.authenticate(&p, "/x").await.unwrap();
+    subject.peers.responses.lock().unwrap().clear();
+    subject.clock.advance(hours(24 * 7));
+    subject.authenticate(&p, "/x").await.unwrap();
+    subject.clock.advance(Duration::from_millis(1));
+    assert!(subject.authenticate(&p, "/x").await.is_err());
+}
+
+#[tokio::test]
+async fn dead_key_server_is_left_alone_for_a_while() {
+    let subject = Subject::new(|_| {});
+    let p = signer("p");
+    for _ in 0..20 {
+        assert!(subject.authenticate(&p, "/x").await.is_err());
+    }
+    assert_eq!(subject.asked("p"), 1);
+    subject.serves(&p, START.plus(hours(12)));
+    subject.clock.advance(hours(1));
+    subject.authenticate(&p, "/x").await.unwrap();
+}
+
+#[tokio::test]
+async fn notary_vouches_when_the_owner_is_down() {
+    let subject = Subject::new(|settings| settings.notaries.push(server("t")));
+    let (p, t) = (signer("p"), signer("t"));
+    subject.serves(&t, START.plus(hours(12)));
+    let mut vouched = own_key_response(&p, &OldKeyMap::new(), START.plus(hours(12)));
+    let unsigned = object! { "server_keys" => vec![Json::from(vouched.clone())] };
+    subject.peers.notaries.lock().unwrap().insert(server("t"), unsigned.to_canonical().into());
+    assert!(subject.authenticate(&p, "/x").await.is_err());
+    t.sign_object(&mut vouched);
+    let signed = object! { "server_keys" => vec![Json::from(vouched)] };
+    subject.peers.notaries.lock().unwrap().insert(server("t"), signed.to_canonical().into());
+    subject.clock.advance(hours(1));
+    subject.authenticate(&p, "/x").await.unwrap();
+}
+
+#[tokio::test]
+async fn notary_signs_what_it_knows_and_omits_what_is_too_old() {
+    let subject = Subject::new(|_| {});
+    let (p, notary) = (signer("p"), signer("h").public_keys());
+    let answer = |minimum| subject.service.notary_one(&BOBS, minimum);
+    assert!(list(&answer(None).await.unwrap(), "server_keys").is_empty());
+    subject.serves(&p, START.plus(hours(24 * 30)));
+    subject.clock.advance(hours(1));
+    let found = answer(None).await.unwrap();
+    let [keys] = list(&found, "server_keys") else { panic!("{found:?}") };
+    let keys = keys.as_object().unwrap();
+    verify_object(keys, "h.example", &notary).unwrap();
+    verify_object(keys, "p.example", &p.public_keys()).unwrap();
+    let too_far = START.plus(hours(24 * 8 + 1));
+    assert!(list(&answer(Some(too_far)).await.unwrap(), "server_keys").is_empty());
+    // The owner is gone and the keys are old: who asks about an old event still gets them.
+    subject.peers.responses.lock().unwrap().clear();
+    subject.clock.advance(hours(24 * 60));
+    assert!(list(&answer(None).await.unwrap(), "server_keys").is_empty());
+    assert_eq!(list(&answer(Some(START)).await.unwrap(), "server_keys").len(), 1);
+}
+
+#[tokio::test]
+async fn bulk_query_answers_for_each_server_and_key() {
+    let subject = Subject::new(|_| {});
+    subject.serves(&signer("p"), START.plus(hours(12)));
+    let ask = |servers: Object| {
+        let body = object! { "server_keys" => servers };
+        let service = subject.service.clone();
+        async move { service.notary_many(&body).await }
+    };
+    assert!(list(&ask(Object::new()).await.unwrap(), "server_keys").is_empty());
+    let both = ask(object! { "p.example" => Object::new(), "h.example" => Object::new() }).await.unwrap();
+    let names: Vec<_> =
+        list(&both, "server_keys").iter().map(|keys| text(keys.as_object().unwrap(), "server_name")).collect();
+    assert_eq!(names, ["h.example", "p.example"]);
+    let key = |id: &str| object! { "p.example" => object! { id => Object::new() } };
+    assert_eq!(list(&ask(key("ed25519:1")).await.unwrap(), "server_keys").len(), 1);
+    subject.clock.advance(hours(1));
+    assert!(list(&ask(key("ed25519:nosuch")).await.unwrap(), "server_keys").is_empty());
+    assert!(ask(object! { "p.example" => 7 }).await.is_err());
+    let many: Object = (0..200).map(|n| (format!("s{n}.example"), Json::from(Object::new()))).collect();
+    assert!(ask(many).await.is_err());
+}
+
+#[tokio::test]
+async fn event_whose_key_cannot_be_had_waits_and_is_appended_later() {
+    let hub = Hub::public().await;
+    let (bob, carol) = (user("bob", "p"), user("carol", "t"));
+    let participant = hub.world.service("p");
+    participant.join(&bob, &hub.room, &[server("h")]).await.unwrap();
+    hub.joins(&carol).await;
+    hub.world.settle(&hub.room, &["h", "p"]).await;
+    let known = hub.world.log("p", &hub.room).await.len();
+
+    // The hub knows d's key; p cannot get it, neither from d nor from a notary.
+    let dave = dave();
+    let join = hub.member(&dave, &dave, "join");
+    hub.service.learn_for_test(&signer("d"), START).await;
+    hub.send_member("d", crate::MembershipKind::Join, json(&join)).await.unwrap();
+    hub.send("p", "after", vec![json(&hub.message(&bob, "after"))]).await.unwrap();
+    let store = hub.world.store("p");
+    eventually("both events wait", || async { store.parked(&hub.room).await.unwrap().len() == 2 }).await;
+    assert_eq!(hub.world.log("p", &hub.room).await.len(), known);
+
+    participant.learn_for_test(&signer("d"), START).await;
+    hub.world.clock.advance(Duration::from_secs(60));
+    participant.retry_due().await.unwrap();
+    assert_eq!(store.parked(&hub.room).await.unwrap(), []);
+    assert!(hub.world.log("h", &hub.room).await.ends_with(&hub.world.log("p", &hub.room).await));
+}
+
+#[tokio::test]
+async fn event_whose_key_never_comes_leaves_a_hole_after_a_day() {
+    let hub = Hub::public().await;
+    let bob = user("bob", "p");
+    let participant = hub.world.service("p");
+    participant.join(&bob, &hub.room, &[server("h")]).await.unwrap();
+    let dave = dave();
+    hub.service.learn_for_test(&signer("d"), START).await;
+    hub.send_member("d", crate::MembershipKind::Join, json(&hub.member(&dave, &dave, "join"))).await.unwrap();
+    hub.send("p", "after", vec![json(&hub.message(&bob, "after"))]).await.unwrap();
+    let store = hub.world.store("p");
+    eventually("both events wait", || async { store.parked(&hub.room).await.unwrap().len() == 2 }).await;
+    hub.world.clock.advance(hours(24));
+    eventually("nothing waits", || async {
+        participant.retry_due().await.unwrap();
+        store.parked(&hub.room).await.unwrap().is_empty()
+    })
+    .await;
+    let log = store.entries(&hub.room, Between::ALL, usize::MAX, Order::Ascending).await.unwrap();
+    let [.., hole, after] = log.as_slice() else { panic!("{log:?}") };
+    assert!(matches!(&hole.body, EntryBody::Hole { reason: HoleReason::KeysUnavailable, .. }), "{hole:?}");
+    assert_eq!(after.pdu().unwrap().content().get("body").unwrap().as_str(), Some("after"));
+}
+
+#[tokio::test]
+async fn event_during_a_join_is_kept_for_it() {
+    let hub = Hub::public().await;
+    let bob = user("bob", "p");
+    let participant = hub.world.service("p");
+    let guard = participant.begin_join(&hub.room);
+    hub.joins(&bob).await;
+    let event = Json::from(hub.last().await);
+    let body = Json::from(object! { "pdus" => vec![event] });
+    let hash = sha256(&body.to_canonical());
+    let reply = participant.send_txn(server("h"), txn_id("early"), body, hash).await.unwrap();
+    assert_eq!(Object::parse(&reply.body).unwrap(), nothing_failed());
+    assert_eq!(hub.world.store("p").parked(&hub.room).await.unwrap().len(), 1);
+    drop(guard);
+    // The join failed after all, so what came for it is dropped.
+    participant.drain_parked(&hub.room).await.unwrap();
+    assert_eq!(hub.world.store("p").parked(&hub.room).await.unwrap(), []);
+}
+
+impl Service {
+    /// Makes a server's keys known, as if it had answered at `at`.
+    async fn learn_for_test(&self, signer: &Signer, at: UnixMillis) {
+        let response = own_key_response(signer, &OldKeyMap::new(), at.plus(hours(24 * 30)));
+        let bytes = response.to_canonical().into();
+        self.cached_keys(signer.server()).await.unwrap();
+        let keys = nabe_signing::ServerKeys::parse(response, signer.server()).unwrap();
+        self.learn(keys, bytes).await.unwrap();
+    }
+}
+
+/// A user of a server that is not there.
+fn dave() -> nabe_types::UserId {
+    user("dave", "d")
+}
+
+static BOBS: std::sync::LazyLock<ServerName> = std::sync::LazyLock::new(|| server("p"));
