@@ -1,7 +1,9 @@
 //! What the benches measure with: a room with any number of members, and events to send to it. The same on every run.
 
 use nabe_auth::lm::JoinRule;
-use nabe_core::{Ctx, Decision, Entry, EventDraft, Input, Outcome, RoomSpec, RoomView, Via, create_room};
+use nabe_core::{
+    Ctx, Decision, Entry, EventDraft, FollowerChange, Input, Outcome, RoomSpec, RoomView, Via, create_room,
+};
 use nabe_event::{EventBuilder, VerifiedLpdu};
 use nabe_signing::json::Object;
 use nabe_signing::keys::KeySet;
@@ -21,6 +23,8 @@ pub struct Room {
     pub view: RoomView,
     /// Every entry of its log, from the first.
     pub log: Vec<Entry>,
+    /// What the entries changed about who follows the room.
+    pub followers: Vec<FollowerChange>,
 }
 
 impl Room {
@@ -45,6 +49,7 @@ impl Room {
             keys,
             view,
             log: outcome.append,
+            followers: outcome.followers,
         };
         for number in 1..members {
             let join = room.join(number);
@@ -133,6 +138,7 @@ impl Room {
         let outcome = self.decide(input);
         self.view.apply(&outcome);
         self.log.extend(outcome.append.iter().cloned());
+        self.followers.extend(outcome.followers.iter().cloned());
         outcome
     }
 }
