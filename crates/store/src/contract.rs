@@ -56,6 +56,7 @@ macro_rules! contract_tests {
             log::entry_is_found_by_event_id,
             log::event_in_another_room_does_not_collide,
             log::events_are_found_in_log_and_among_outliers,
+            log::hole_may_be_filled_by_a_snapshot,
             log::hole_keeps_its_place_and_reason,
             log::known_lpdus_are_found,
             log::outlier_becomes_an_entry,

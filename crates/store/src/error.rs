@@ -30,7 +30,13 @@ pub enum StoreError {
         /// To whom the request goes.
         destination: ServerName,
     },
-    /// The database cannot be used at the moment, or at all: disk full, locked by another process, I/O error.
+    /// Another process has the database open.
+    #[error("database {path} is in use by another process")]
+    InUse {
+        /// The database's path.
+        path: String,
+    },
+    /// The database cannot be used at the moment, or at all: disk full, I/O error, not a database.
     #[error("database is unavailable: {cause}")]
     Unavailable {
         /// The database's own words.

@@ -47,7 +47,8 @@ pub trait Store: Send + Sync + 'static {
     /// Which of these LPDUs are in a room's log, in no particular order.
     async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError>;
 
-    /// Those of these events we hold, log entries and outliers, in the order asked for. Holes are no events.
+    /// Those of these events we hold, log entries and outliers, in the order asked for. What is a hole in the log
+    /// may be an outlier all the same: a snapshot brought it.
     async fn events(&self, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, StoreError>;
 
     /// The room's state before the entry at a position, ordered by type and state key. `None` if it cannot be told:

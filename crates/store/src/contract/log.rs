@@ -1,6 +1,6 @@
 //! Rooms, entries, checkpoints, pruning, backfill.
 
-use nabe_core::{Entry, FollowerChange, HoleReason};
+use nabe_core::{Entry, EntryBody, FollowerChange, HoleReason};
 use nabe_types::RoomId;
 
 use super::fixture::{RoomLog, at, checkpoint, commit, conflict, event_id, pdus, pos, room_id, server};
@@ -126,6 +126,59 @@ pub async fn hole_keeps_its_place_and_reason(store: &dyn Store) {
     assert_eq!(
         store.events(log.id(), std::slice::from_ref(hole)).await.unwrap(),
         vec![]
+    );
+}
+
+/// A snapshot may hold what we could not accept in its time; the log stays as it was.
+pub async fn hole_may_be_filled_by_a_snapshot(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let first = log.member("@bob:b.example", "join");
+    let create = log.outlier("m.room.create", "");
+    let mut hole = log.hole(HoleReason::KeysUnavailable);
+    if let EntryBody::Hole { event_id, .. } = &mut hole.body {
+        *event_id = create.event_id().clone();
+    }
+    let entries = vec![first, hole.clone()];
+    let rebase = Write::Rebase {
+        room: log.id().clone(),
+        expected: pos(2),
+        checkpoint: checkpoint(3, None, vec![create.clone()]),
+        outliers: vec![],
+    };
+    let create_room = log.create_with(vec![], vec![]);
+    commit(store, [create_room, log.append(entries.clone(), at(5)), rebase])
+        .await
+        .unwrap();
+    assert_eq!(
+        store.load(log.id()).await.unwrap().unwrap().checkpoint,
+        Some(checkpoint(3, None, vec![create.clone()]))
+    );
+    assert_eq!(all(store, log.id()).await, entries);
+    assert_eq!(
+        store.entry(create.event_id()).await.unwrap(),
+        Some((log.id().clone(), hole))
+    );
+    assert_eq!(
+        store.events(log.id(), &[create.event_id().clone()]).await.unwrap(),
+        vec![create.clone()]
+    );
+    assert_eq!(
+        store.state_before(log.id(), pos(3)).await.unwrap(),
+        Some(pdus(&entries[..1]))
+    );
+    commit(
+        store,
+        [Write::Prune {
+            room: log.id().clone(),
+            below: pos(3),
+        }],
+    )
+    .await
+    .unwrap();
+    assert_eq!(store.entry(create.event_id()).await.unwrap(), None);
+    assert_eq!(
+        store.events(log.id(), &[create.event_id().clone()]).await.unwrap(),
+        vec![create]
     );
 }
 
@@ -298,7 +351,7 @@ pub async fn event_in_another_room_does_not_collide(store: &dyn Store) {
     let (mut one, mut two) = (RoomLog::participant("a"), RoomLog::hub("b"));
     let real = two.creation();
     let mut hole = one.hole(HoleReason::Malformed);
-    if let nabe_core::EntryBody::Hole { event_id, .. } = &mut hole.body {
+    if let EntryBody::Hole { event_id, .. } = &mut hole.body {
         *event_id = real.event_id().clone();
     }
     commit(store, [one.create(), one.append(vec![hole.clone()], at(5))])

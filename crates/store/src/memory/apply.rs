@@ -329,7 +329,9 @@ impl Journal<'_> {
             }
             let position = entry.position;
             self.move_event(room, &event_id, Some(position));
-            self.set(|tables| &mut tables.outliers, (room.clone(), event_id), None);
+            if entry.pdu().is_some() {
+                self.set(|tables| &mut tables.outliers, (room.clone(), event_id), None);
+            }
             if let Some(lpdu_id) = entry.lpdu_id.clone() {
                 self.set(|tables| &mut tables.lpdus, (room.clone(), lpdu_id), Some(position));
             }

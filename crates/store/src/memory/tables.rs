@@ -100,10 +100,11 @@ impl Tables {
     }
 
     pub(super) fn event(&self, room: &RoomId, event_id: &EventId) -> Option<&Pdu> {
-        if let Some(position) = self.position(room, event_id) {
-            return self.entries.get(&(room.clone(), position)).and_then(Entry::pdu);
-        }
-        self.outliers.get(&(room.clone(), event_id.clone()))
+        let entry = self
+            .position(room, event_id)
+            .and_then(|position| self.entries.get(&(room.clone(), position)));
+        let outlier = || self.outliers.get(&(room.clone(), event_id.clone()));
+        entry.and_then(Entry::pdu).or_else(outlier)
     }
 }
 
