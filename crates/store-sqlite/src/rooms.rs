@@ -1,0 +1,299 @@
+//! Table `rooms`, and the writes that touch all of a room's tables.
+
+use nabe_core::{Checkpoint, Entry, FollowerChange, Role, RoomMeta};
+use nabe_event::Pdu;
+use nabe_store::{Between, Order, RoomSummary, StoreError, StoredRoom, rules};
+use nabe_types::{LogPosition, RoomId, UnixMillis};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::failure::Failure;
+use crate::fields::{Fields, millis};
+use crate::{checkpoints, entries, followers, memberships};
+
+/// A room's number and the ends of its log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) room_no: i64,
+    pub(crate) head: LogPosition,
+    pub(crate) first: LogPosition,
+}
+
+impl TryFrom<&SqliteRow> for Bounds {
+    type Error = Failure;
+
+    fn try_from(row: &SqliteRow) -> Result<Self, Failure> {
+        let row = Fields::new("rooms", row);
+        Ok(Self {
+            room_no: row.get("row_key")?,
+            head: row.position("head_position")?,
+            first: row.position("first_position")?,
+        })
+    }
+}
+
+fn meta(row: Fields<'_>) -> Result<RoomMeta, Failure> {
+    let role = match row.text_or_null("hub")? {
+        None => Role::Hub,
+        Some(hub) => Role::Participant { hub },
+    };
+    Ok(RoomMeta {
+        room_id: row.text("room_id")?,
+        version: row.text("version")?,
+        role,
+        created_at: row.moment("created_at")?,
+    })
+}
+
+pub(crate) fn conflict(room: &RoomId) -> Failure {
+    StoreError::Conflict { room: room.clone() }.into()
+}
+
+pub(crate) async fn bounds(db: &mut SqliteConnection, room: &RoomId) -> Result<Option<Bounds>, Failure> {
+    let row = sqlx::query(
+        "-- bounds
+         SELECT room_no AS row_key, head_position, first_position FROM rooms WHERE room_id = ?",
+    )
+    .bind(room.as_str())
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(Bounds::try_from).transpose()
+}
+
+/// [`bounds`] of a room that must exist.
+pub(crate) async fn require(db: &mut SqliteConnection, room: &RoomId) -> Result<Bounds, Failure> {
+    bounds(db, room)
+        .await?
+        .ok_or_else(|| StoreError::UnknownRoom { room: room.clone() }.into())
+}
+
+pub(crate) async fn rooms(db: &mut SqliteConnection) -> Result<Vec<RoomSummary>, Failure> {
+    let found = sqlx::query(
+        "-- rooms
+         SELECT room_no AS row_key, room_id, version, hub, created_at, head_position, first_position
+         FROM rooms ORDER BY room_id",
+    )
+    .fetch_all(db)
+    .await?;
+    let summary = |row: &SqliteRow| {
+        let bounds = Bounds::try_from(row)?;
+        Ok(RoomSummary {
+            meta: meta(Fields::new("rooms", row))?,
+            head: bounds.head,
+            first: bounds.first,
+        })
+    };
+    found.iter().map(summary).collect()
+}
+
+pub(crate) async fn load(db: &mut SqliteConnection, room: &RoomId) -> Result<Option<StoredRoom>, Failure> {
+    let row = sqlx::query(
+        "-- load
+         SELECT room_no AS row_key, room_id, version, hub, created_at FROM rooms WHERE room_id = ?",
+    )
+    .bind(room.as_str())
+    .fetch_optional(&mut *db)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let row = Fields::new("rooms", &row);
+    let (meta, room_no) = (meta(row)?, row.get("row_key")?);
+    let checkpoint = checkpoints::newest(db, room_no, Between::ALL).await?;
+    let after = checkpoint
+        .as_ref()
+        .map_or(Between::ALL.after, |checkpoint| checkpoint.position);
+    let tail = entries::entries(db, room, Between::after(after), usize::MAX, Order::Ascending).await?;
+    Ok(Some(StoredRoom { meta, checkpoint, tail }))
+}
+
+pub(crate) async fn state_before(
+    db: &mut SqliteConnection,
+    room: &RoomId,
+    position: LogPosition,
+) -> Result<Option<Vec<Pdu>>, Failure> {
+    let Some(Bounds { room_no, head, first }) = bounds(db, room).await? else {
+        return Ok(None);
+    };
+    if position < first || position > head.next() {
+        return Ok(None);
+    }
+    let usable = Between {
+        after: first.previous().previous(),
+        through: position.previous(),
+    };
+    if let Some(base) = checkpoints::newest(db, room_no, usable).await? {
+        let rest = Between {
+            after: base.position,
+            through: position.previous(),
+        };
+        return Ok(Some(rules::fold(
+            base.state,
+            entries::state_entries(db, room, rest).await?,
+        )));
+    }
+    let beginning = entries::entries(db, room, Between::ALL, 1, Order::Ascending).await?;
+    if !beginning.iter().all(rules::is_beginning) {
+        return Ok(None);
+    }
+    let before = entries::state_entries(db, room, Between::through(position.previous())).await?;
+    Ok(Some(rules::fold(Vec::new(), before)))
+}
+
+pub(crate) async fn create(
+    db: &mut SqliteConnection,
+    meta: &RoomMeta,
+    checkpoint: Option<Checkpoint>,
+    outliers: &[Pdu],
+) -> Result<(), Failure> {
+    let head = checkpoint
+        .as_ref()
+        .map_or(LogPosition::ZERO, |checkpoint| checkpoint.position);
+    let hub = match &meta.role {
+        Role::Hub => None,
+        Role::Participant { hub } => Some(hub.as_str()),
+    };
+    let created = sqlx::query(
+        "-- create
+         INSERT INTO rooms (room_id, version, hub, created_at, head_position, first_position)
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(meta.room_id.as_str())
+    .bind(meta.version.as_str())
+    .bind(hub)
+    .bind(millis(meta.created_at))
+    .bind(head.as_i64())
+    .bind(head.next().as_i64())
+    .execute(&mut *db)
+    .await?;
+    if created.rows_affected() == 0 {
+        return Err(conflict(&meta.room_id));
+    }
+    let room_no = created.last_insert_rowid();
+    entries::add_outliers(db, room_no, outliers).await?;
+    match checkpoint {
+        Some(checkpoint) => keep_snapshot(db, room_no, &checkpoint).await,
+        None => Ok(()),
+    }
+}
+
+pub(crate) async fn append(
+    db: &mut SqliteConnection,
+    room: &RoomId,
+    expected: LogPosition,
+    added: &[Entry],
+    changes: Vec<FollowerChange>,
+    now: UnixMillis,
+) -> Result<(), Failure> {
+    if !rules::are_consecutive(expected.next(), added) {
+        require(db, room).await?;
+        return Err(conflict(room));
+    }
+    let head = added.last().map_or(expected, |entry| entry.position);
+    let room_no = move_head(db, room, expected, head).await?;
+    if !added.is_empty() {
+        followers::mark_dirty(db, room_no, now).await?;
+        entries::add(db, room, room_no, added).await?;
+        memberships::learn(db, room_no, added).await?;
+    }
+    for change in changes {
+        followers::change(db, room_no, head, change, now).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn rebase(
+    db: &mut SqliteConnection,
+    room: &RoomId,
+    expected: LogPosition,
+    checkpoint: &Checkpoint,
+    outliers: &[Pdu],
+) -> Result<(), Failure> {
+    let head = expected.next();
+    if checkpoint.position != head {
+        require(db, room).await?;
+        return Err(conflict(room));
+    }
+    let room_no = move_head(db, room, expected, head).await?;
+    entries::add_outliers(db, room_no, outliers).await?;
+    memberships::forget(db, room_no, head).await?;
+    keep_snapshot(db, room_no, checkpoint).await
+}
+
+pub(crate) async fn prepend(
+    db: &mut SqliteConnection,
+    room: &RoomId,
+    expected_first: LogPosition,
+    added: &[Entry],
+) -> Result<(), Failure> {
+    let bounds = require(db, room).await?;
+    let Some(first) = added.first().map(|entry| entry.position) else {
+        return Ok(());
+    };
+    let ends_right = added
+        .last()
+        .is_some_and(|entry| entry.position.next() == expected_first);
+    if bounds.first != expected_first || !ends_right || !rules::are_consecutive(first, added) {
+        return Err(conflict(room));
+    }
+    move_first(db, bounds.room_no, first).await?;
+    entries::add(db, room, bounds.room_no, added).await?;
+    memberships::learn(db, bounds.room_no, added).await
+}
+
+pub(crate) async fn prune(db: &mut SqliteConnection, room: &RoomId, below: LogPosition) -> Result<(), Failure> {
+    let Bounds { room_no, first, .. } = require(db, room).await?;
+    if below <= first {
+        return Ok(());
+    }
+    let is_covered = checkpoints::is_at_or_after(db, room_no, below).await?;
+    if !is_covered || followers::is_owed_before(db, room_no, below).await? {
+        return Err(conflict(room));
+    }
+    move_first(db, room_no, below).await?;
+    entries::drop_before(db, room_no, below).await?;
+    checkpoints::drop_before(db, room_no, below.previous()).await
+}
+
+/// A checkpoint that is where our knowledge begins (again), so that memberships are learned from it too.
+async fn keep_snapshot(db: &mut SqliteConnection, room_no: i64, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    checkpoints::insert(db, room_no, checkpoint).await?;
+    memberships::learn_from_state(db, room_no, checkpoint).await
+}
+
+/// Moves the head if it is where it is expected; the room's number.
+async fn move_head(
+    db: &mut SqliteConnection,
+    room: &RoomId,
+    expected: LogPosition,
+    head: LogPosition,
+) -> Result<i64, Failure> {
+    let moved: Option<i64> = sqlx::query_scalar(
+        "-- move_head
+         UPDATE rooms SET head_position = ? WHERE room_id = ? AND head_position = ? RETURNING room_no",
+    )
+    .bind(head.as_i64())
+    .bind(room.as_str())
+    .bind(expected.as_i64())
+    .fetch_optional(&mut *db)
+    .await?;
+    match moved {
+        Some(room_no) => Ok(room_no),
+        None => {
+            require(db, room).await?;
+            Err(conflict(room))
+        }
+    }
+}
+
+async fn move_first(db: &mut SqliteConnection, room_no: i64, first: LogPosition) -> Result<(), Failure> {
+    sqlx::query(
+        "-- move_first
+         UPDATE rooms SET first_position = ? WHERE room_no = ?",
+    )
+    .bind(first.as_i64())
+    .bind(room_no)
+    .execute(db)
+    .await?;
+    Ok(())
+}
