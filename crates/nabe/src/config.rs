@@ -58,7 +58,7 @@ pub(crate) struct Listen {
     /// Serve plain HTTP: only behind a reverse proxy on the same machine.
     pub(crate) plain_http: bool,
     /// What `/.well-known/matrix/server` delegates to, as `host[:port]`; absent = 404.
-    pub(crate) well_known: Option<String>,
+    pub(crate) well_known: Option<ServerName>,
 }
 
 /// `[signing]`
@@ -173,12 +173,6 @@ pub(crate) struct PeerCompat {
     /// A transaction is a repeat only when its body is the same, too.
     #[serde(default)]
     pub(crate) body_in_transaction_key: bool,
-    /// Remove `event_id` and `unsigned` from events before hashing.
-    #[serde(default)]
-    pub(crate) strip_extra_fields: bool,
-    /// `send_join` answers with the whole timeline as `state`, backfill with the newest event first.
-    #[serde(default)]
-    pub(crate) unordered_history: bool,
 }
 
 /// Why the configuration cannot be used. The sentence names the file with its line, or the variable.
@@ -253,11 +247,6 @@ impl Config {
                 return broken("listen.plain_http", "does not go with tls_certificate and tls_key");
             }
             _ => return broken("listen", "needs tls_certificate and tls_key, or plain_http = true behind a proxy"),
-        }
-        if let Some(target) = &self.listen.well_known
-            && ServerName::parse(target).is_err()
-        {
-            return broken("listen.well_known", "must be `host` or `host:port`");
         }
         if self.delivery.retry_base_ms == 0 || self.delivery.retry_base_ms > self.delivery.retry_max_ms {
             return broken("delivery.retry_base_ms", "must be at least 1 and at most retry_max_ms");

@@ -13,6 +13,13 @@ use crate::{cli::Init, entropy, keys};
 
 /// Writes the folder; never overwrites a configuration or a key that is there.
 pub(crate) fn run(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
+    write(init, now)?;
+    println!("{}", Folder(init.dir.clone()).next_steps(init));
+    Ok(())
+}
+
+/// As [`run`], without a word on standard output.
+pub(crate) fn write(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
     let folder = Folder(init.dir.clone());
     if folder.config().exists() {
         bail!("{} exists; nothing was changed", folder.config().display());
@@ -24,9 +31,7 @@ pub(crate) fn run(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
         folder.development_tls(&init.server_name, init.dev_ca.as_deref())?;
     }
     fs::write(folder.config(), config_text(&init.server_name, init.dev_tls))
-        .with_context(|| format!("writing {}", folder.config().display()))?;
-    println!("{}", folder.next_steps(init));
-    Ok(())
+        .with_context(|| format!("writing {}", folder.config().display()))
 }
 
 struct Folder(PathBuf);
@@ -167,8 +172,6 @@ provider_token_file = "provider.token"
 # insecure_http = false
 # omit_empty_content = false
 # body_in_transaction_key = false
-# strip_extra_fields = false
-# unordered_history = false
 "#
     )
 }
@@ -217,8 +220,6 @@ mod tests {
             "insecure_http",
             "omit_empty_content",
             "body_in_transaction_key",
-            "strip_extra_fields",
-            "unordered_history",
             "default_room_version",
         ];
         line.split_once(" = ").is_some_and(|(name, _)| {

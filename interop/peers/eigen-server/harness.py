@@ -144,8 +144,6 @@ names = ["{eigen_name}"]
 insecure_http = true
 omit_empty_content = true
 body_in_transaction_key = true
-strip_extra_fields = true
-unordered_history = true
 """)
         self.token = pathlib.Path(folder, "provider.token").read_text().strip()
         self.log = open(pathlib.Path(folder, "nabe.log"), "wb")

@@ -1,0 +1,275 @@
+//! A running server: storage, outbound requests, use cases and listeners, wired from a configuration.
+//!
+//! `serve`, `demo` and the end-to-end tests all start servers here.
+
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use nabe_federation::{HttpsSettings, HttpsTransport, PeerSettings, SignedPeers, TlsSettings};
+use nabe_http::{
+    AppState, HttpLimits, MetricsText,
+    listener::{self, ListenerLimits},
+    tls::{self, CertificateFiles},
+};
+use nabe_service::{
+    Compat, Deps, DeliverySettings, LimitSettings, RateLimit, Service, Settings,
+    ports::{SystemClock, SystemEntropy},
+};
+use nabe_signing::{Signer, sha256};
+use nabe_store::Store;
+use nabe_store_sqlite::{SqliteOptions, SqliteStore};
+use nabe_types::{RoomVersionId, ServerPattern, ServerPolicy};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, PeerCompat},
+    keys::Keys,
+};
+
+/// How often certificate files are looked at for a change.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(30);
+
+/// A server that accepts connections.
+pub(crate) struct Server {
+    service: Service,
+    shutdown: watch::Sender<bool>,
+    listeners: JoinSet<std::io::Result<()>>,
+    certificate_watch: Option<JoinHandle<()>>,
+}
+
+/// The sockets a server answers on.
+pub(crate) struct Sockets {
+    /// Federation and client API.
+    pub(crate) public: TcpListener,
+    /// Metrics.
+    pub(crate) operations: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds what the configuration names.
+    pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind = async |address| {
+            TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
+        };
+        Ok(Self {
+            public: bind(config.listen.address).await?,
+            operations: match config.listen.operations_address {
+                Some(address) => Some(bind(address).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+impl Server {
+    /// Opens the database and starts serving.
+    pub(crate) async fn start(
+        config: &Config,
+        keys: Keys,
+        sockets: Sockets,
+        metrics: MetricsText,
+    ) -> anyhow::Result<Self> {
+        let certificates = certificates(config)?;
+        let service = service(config, keys).await?;
+        let state = AppState {
+            service: service.clone(),
+            well_known: config.listen.well_known.clone(),
+            provider_token_hash: provider_token_hash(config)?,
+            limits: HttpLimits { body_bytes: config.limits.body_bytes, ..HttpLimits::default() },
+            metrics,
+        };
+        let (shutdown, stopping) = watch::channel(false);
+        let mut listeners = JoinSet::new();
+        let tls = match &certificates {
+            Some(files) => Some(tls::server_config(Arc::clone(files), config.listen.allow_tls12)?),
+            None => None,
+        };
+        let limits = ListenerLimits {
+            connections: config.limits.connections,
+            connections_per_address: config.limits.connections_per_address,
+            ..ListenerLimits::default()
+        };
+        let app = nabe_http::app(state.clone());
+        listeners.spawn(listener::serve(sockets.public, tls, app, limits.clone(), stopping.clone()));
+        if let Some(socket) = sockets.operations {
+            let app = nabe_http::operations_router(state);
+            listeners.spawn(listener::serve(socket, None, app, limits, stopping.clone()));
+        }
+        let certificate_watch = certificates.map(|files| tokio::spawn(watch_certificates(files, stopping)));
+        Ok(Self { service, shutdown, listeners, certificate_watch })
+    }
+
+    /// The use cases, for callers inside the process.
+    #[cfg(test)]
+    pub(crate) const fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Ends when a listener breaks; a server that cannot listen any more should not go on.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        match self.listeners.join_next().await {
+            Some(Ok(Err(error))) => anyhow::Error::new(error).context("a listener broke"),
+            Some(Err(error)) => anyhow::Error::new(error).context("a listener broke"),
+            Some(Ok(Ok(()))) | None => anyhow::anyhow!("a listener ended"),
+        }
+    }
+
+    /// Lets open requests finish, stops the workers and makes everything durable.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.send_replace(true);
+        while let Some(ended) = self.listeners.join_next().await {
+            if let Ok(Err(error)) = ended {
+                warn!(%error, "a listener ended with an error");
+            }
+        }
+        self.service.shutdown().await;
+        if let Some(watch) = self.certificate_watch {
+            watch.abort();
+        }
+    }
+}
+
+/// Opens the database of a configuration; only one process may have it open.
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
+    let options = SqliteOptions { path: config.storage.database.clone(), readers: config.storage.readers };
+    let store = SqliteStore::open(&options)
+        .await
+        .with_context(|| format!("opening {}", config.storage.database.display()))?;
+    Ok(Arc::new(store))
+}
+
+/// The use cases over the configuration's database, without listeners.
+pub(crate) async fn service(config: &Config, keys: Keys) -> anyhow::Result<Service> {
+    let signer = Arc::new(Signer::new(config.server_name.clone(), keys.active)?);
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let transport = HttpsTransport::new(https_settings(config), clock.clone(), entropy.clone())?;
+    let peers = SignedPeers::new(transport, Arc::clone(&signer), clock.clone(), peer_settings(config));
+    let old_keys: BTreeMap<_, _> =
+        keys.retired.into_iter().map(|key| (key.id, (key.public, key.expired_ts))).collect();
+    Ok(Service::start(Deps {
+        store: open_store(config).await?,
+        peers: Arc::new(peers),
+        clock,
+        entropy,
+        signer,
+        old_keys,
+        settings: settings(config),
+    }))
+}
+
+/// Reads everything the configuration names, without starting anything.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    if let Some(files) = certificates(config)? {
+        tls::server_config(files, config.listen.allow_tls12)?;
+    }
+    provider_token_hash(config)?;
+    https_settings(config).tls.client_config()?;
+    Ok(())
+}
+
+fn certificates(config: &Config) -> anyhow::Result<Option<Arc<CertificateFiles>>> {
+    match (&config.listen.tls_certificate, &config.listen.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles::open(certificate, key)?)),
+        _ => Ok(None),
+    }
+}
+
+async fn watch_certificates(files: Arc<CertificateFiles>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        match files.reload_if_changed() {
+            Ok(true) => info!("the TLS certificate changed; new connections use the new one"),
+            Ok(false) => {}
+            Err(error) => warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use"),
+        }
+    }
+}
+
+fn provider_token_hash(config: &Config) -> anyhow::Result<Option<[u8; 32]>> {
+    let Some(path) = &config.client.provider_token_file else { return Ok(None) };
+    let text = fs::read_to_string(path).with_context(|| format!("client.provider_token_file {}", path.display()))?;
+    let token = text.trim();
+    anyhow::ensure!(token.len() >= 32, "client.provider_token_file {}: shorter than 32 characters", path.display());
+    Ok(Some(sha256(token.as_bytes())))
+}
+
+fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    let delivery = &config.delivery;
+    let defaults = Settings::new(config.server_name.clone());
+    Settings {
+        policy: policy(config),
+        limits: LimitSettings {
+            federation: RateLimit { per_second: limits.requests_per_second, burst: f64::from(limits.burst) },
+            room_memory_bytes: limits.room_cache_bytes,
+            outbox_items: delivery.outbox_limit,
+            ..LimitSettings::default()
+        },
+        delivery: DeliverySettings {
+            backoff_base: Duration::from_millis(delivery.retry_base_ms),
+            backoff_max: Duration::from_millis(delivery.retry_max_ms),
+            request_timeout: Duration::from_millis(delivery.request_timeout_ms),
+            ..DeliverySettings::default()
+        },
+        notaries: config.federation.notaries.clone(),
+        compat: config.peer.iter().flat_map(compat).collect(),
+        default_room_version: default_room_version(config).unwrap_or_else(|| defaults.default_room_version.clone()),
+        ..defaults
+    }
+}
+
+fn default_room_version(config: &Config) -> Option<RoomVersionId> {
+    config.client.default_room_version.clone()
+}
+
+fn compat(peer: &PeerCompat) -> impl Iterator<Item = (ServerPattern, Compat)> {
+    let compat = Compat {
+        body_in_txn_key: peer.body_in_transaction_key,
+        omit_content_on_get: peer.omit_empty_content,
+        accept_omitted_content: peer.omit_empty_content,
+        insecure_http: peer.insecure_http,
+    };
+    peer.names.iter().map(move |name| (name.clone(), compat))
+}
+
+fn policy(config: &Config) -> ServerPolicy {
+    ServerPolicy { allow: config.federation.allow.clone(), deny: config.federation.deny.clone() }
+}
+
+fn names_with(config: &Config, option: impl Fn(&PeerCompat) -> bool) -> Vec<ServerPattern> {
+    config.peer.iter().filter(|peer| option(peer)).flat_map(|peer| peer.names.clone()).collect()
+}
+
+fn peer_settings(config: &Config) -> PeerSettings {
+    PeerSettings {
+        policy: policy(config),
+        omit_content: names_with(config, |peer| peer.omit_empty_content),
+        ..PeerSettings::default()
+    }
+}
+
+/// How the configuration's server reaches others; a client of it trusts the same authorities.
+pub(crate) fn https_settings(config: &Config) -> HttpsSettings {
+    let federation = &config.federation;
+    HttpsSettings {
+        tls: TlsSettings {
+            system_roots: !federation.only_ca_files,
+            extra_root_files: federation.ca_files.clone(),
+            permit_tls12: federation.allow_tls12,
+            ..TlsSettings::default()
+        },
+        allowed_networks: federation.allowed_ip_ranges.clone(),
+        overrides: federation.overrides.clone(),
+        insecure_http: names_with(config, |peer| peer.insecure_http),
+        ..HttpsSettings::default()
+    }
+}

@@ -1,0 +1,43 @@
+//! `nabe demo` as a process: the whole of Linearized Matrix in one command.
+
+mod common;
+
+use serde_json::Value;
+
+#[test]
+fn the_demo_verifies_every_step() {
+    let demo = common::nabe(["demo", "--json"]);
+    let (stdout, stderr) = (common::text(&demo.stdout), common::text(&demo.stderr));
+    // Exactly one document: anything else on standard output would not parse.
+    let document: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}\n{stderr}"));
+
+    let steps = document["steps"].as_array().unwrap();
+    let failed: Vec<_> = steps.iter().filter(|step| step["ok"] != true).collect();
+    assert!(failed.is_empty(), "{failed:#?}\n{stderr}");
+    assert_eq!(document["ok"], true);
+    assert_eq!(demo.status.code(), Some(0));
+    assert!(steps.iter().all(|step| step["ms"].is_u64() && !step["detail"].as_str().unwrap().is_empty()));
+    let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+    for name in ["start", "restart hub", "ban", "offline", "verify b", "verify c", "nothing lost", "verify events"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+
+    let providers = document["providers"].as_array().unwrap();
+    let names: Vec<_> = providers.iter().map(|provider| provider["provider"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a.localhost", "b.localhost", "c.localhost"]);
+    for provider in providers {
+        assert_eq!(provider["room_head"], providers[0]["room_head"], "all three end at the same event");
+        assert_eq!(provider["members"], 3);
+        assert!(matches!(provider["lag"].as_u64(), None | Some(0)));
+    }
+    assert!(providers[2]["events"].as_u64() < providers[0]["events"].as_u64(), "c was away for a while");
+}
+
+#[test]
+fn the_demo_tells_each_step_on_a_line_of_its_own() {
+    let demo = common::nabe(["demo"]);
+    let stdout = common::text(&demo.stdout);
+    assert_eq!(demo.status.code(), Some(0), "{stdout}");
+    assert!(stdout.lines().filter(|line| line.starts_with(" ✓")).count() > 15, "{stdout}");
+    assert!(stdout.contains("room head") && stdout.contains("nabe demo --keep"), "{stdout}");
+}
