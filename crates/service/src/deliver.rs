@@ -67,7 +67,10 @@ enum Failure {
     /// No answer.
     Peer(PeerError),
     /// An answer that is not 200.
-    Status { response: PeerResponse, errcode: Option<String> },
+    Status {
+        response: PeerResponse,
+        errcode: Option<String>,
+    },
     /// 200, but not a JSON object.
     NotJson,
 }
@@ -94,7 +97,10 @@ impl Delivery {
             ended: Notify::new(),
             slots: Semaphore::new(service.settings().delivery.concurrency.max(1)),
         };
-        Self { service, shared: Arc::new(shared) }
+        Self {
+            service,
+            shared: Arc::new(shared),
+        }
     }
 
     async fn run(&self) {
@@ -136,7 +142,8 @@ impl Delivery {
         let now = self.service.now();
         for status in statuses {
             if status.next_attempt > now {
-                self.schedule().sleep(&status.destination, status.next_attempt, now, false);
+                self.schedule()
+                    .sleep(&status.destination, status.next_attempt, now, false);
             } else {
                 self.wake(&status.destination);
             }
@@ -233,7 +240,10 @@ impl Delivery {
         };
         let status = self.service.store().destination(destination).await?;
         let failures = status.as_ref().map_or(0, |status| status.failures);
-        if let Some(at) = status.map(|status| status.next_attempt).filter(|at| !forgiven && *at > self.service.now()) {
+        if let Some(at) = status
+            .map(|status| status.next_attempt)
+            .filter(|at| !forgiven && *at > self.service.now())
+        {
             return Ok(Attempt::Later { at, insisted: false });
         }
         let Some(prepared) = self.prepare(destination).await? else {
@@ -246,8 +256,14 @@ impl Delivery {
             answer = self.service.peers().call(destination, request) => answer,
         };
         match judge(answer) {
-            Ok(failed) => self.confirm(destination, &prepared, &failed).await.map(|()| Attempt::Delivered),
-            Err(failure) => self.back_off(destination, &prepared, if forgiven { 0 } else { failures }, failure).await,
+            Ok(failed) => self
+                .confirm(destination, &prepared, &failed)
+                .await
+                .map(|()| Attempt::Delivered),
+            Err(failure) => {
+                self.back_off(destination, &prepared, if forgiven { 0 } else { failures }, failure)
+                    .await
+            }
         }
     }
 
@@ -296,8 +312,11 @@ impl Delivery {
             txn_id,
             now,
         }];
-        let refused: Vec<_> =
-            prepared.lpdus.iter().filter_map(|lpdu| Some((lpdu, failed.get(&lpdu.lpdu_id)?))).collect();
+        let refused: Vec<_> = prepared
+            .lpdus
+            .iter()
+            .filter_map(|lpdu| Some((lpdu, failed.get(&lpdu.lpdu_id)?)))
+            .collect();
         for (lpdu, error) in &refused {
             let body = object! {
                 "room_id" => lpdu.room.as_str(),
@@ -318,7 +337,8 @@ impl Delivery {
         metrics::counter!("nabe_delivery_edus_total").increment(prepared.edus as u64);
         for (lpdu, error) in refused {
             tracing::info!(%destination, room_id = %lpdu.room, lpdu_id = %lpdu.lpdu_id, error, "the hub refused an event");
-            self.service.settle_lpdu(&lpdu.lpdu_id, &LpduFate::Rejected { message: error.clone() });
+            self.service
+                .settle_lpdu(&lpdu.lpdu_id, &LpduFate::Rejected { message: error.clone() });
             self.service.notify_inbox(&lpdu.sender);
         }
         if failed.len() > prepared.lpdus.len() {
@@ -386,10 +406,16 @@ impl Failure {
     fn describe(&self) -> String {
         match self {
             Self::Peer(error) => error.to_string(),
-            Self::Status { response, errcode: Some(errcode) } => {
+            Self::Status {
+                response,
+                errcode: Some(errcode),
+            } => {
                 format!("the destination answered with status {} {errcode}", response.status)
             }
-            Self::Status { response, errcode: None } => {
+            Self::Status {
+                response,
+                errcode: None,
+            } => {
                 format!("the destination answered with status {}", response.status)
             }
             Self::NotJson => "the destination answered with something that is not a JSON object".to_owned(),
@@ -455,8 +481,14 @@ fn judge(answer: Result<PeerResponse, PeerError>) -> Result<BTreeMap<EventId, St
     let failed = failed.into_iter().flat_map(Object::iter);
     Ok(failed
         .filter_map(|(id, outcome)| {
-            let error = outcome.as_object().and_then(|outcome| outcome.get("error")).and_then(Json::as_str);
-            Some((EventId::parse(id).ok()?, cut(error.unwrap_or("refused without a reason"), MAX_ERROR_CHARS)))
+            let error = outcome
+                .as_object()
+                .and_then(|outcome| outcome.get("error"))
+                .and_then(Json::as_str);
+            Some((
+                EventId::parse(id).ok()?,
+                cut(error.unwrap_or("refused without a reason"), MAX_ERROR_CHARS),
+            ))
         })
         .collect())
 }
@@ -477,7 +509,10 @@ fn cut(text: &str, chars: usize) -> String {
 /// destinations which failed together do not come back together.
 fn delay(settings: &DeliverySettings, failures: u32, random: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
-    let full = settings.backoff_base.saturating_mul(1 << doublings).min(settings.backoff_max);
+    let full = settings
+        .backoff_base
+        .saturating_mul(1 << doublings)
+        .min(settings.backoff_max);
     let share = settings.jitter.clamp(0.0, 1.0) * f64::from(random) / f64::from(u32::MAX);
     full.mul_f64(1.0 - share)
 }

@@ -11,9 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 
 use bytes::Bytes;
-use nabe_core::{
-    Checkpoint, Ctx, Input, Outcome, Reply, Role, RoomMeta, bootstrap_participant, rejoin_participant,
-};
+use nabe_core::{Checkpoint, Ctx, Input, Outcome, Reply, Role, RoomMeta, bootstrap_participant, rejoin_participant};
 use nabe_event::{Pdu, RawEvent, RoomVersionRules, VerifiedLpdu, event_id_of};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
@@ -56,7 +54,9 @@ impl Service {
         let candidates = self.candidates(room, pending.as_ref(), via).await?;
         // From here on events of the room are parked, until this is dropped.
         let joining = self.begin_join(room);
-        let sent = self.ask_around(candidates, |hub| self.join_through(user, room, hub, pending.as_ref())).await?;
+        let sent = self
+            .ask_around(candidates, |hub| self.join_through(user, room, hub, pending.as_ref()))
+            .await?;
         if let Err(error) = self.drain_parked(room).await {
             // They stay parked, and are tried again before long.
             tracing::warn!(%room, %error, "could not take in what arrived during a join");
@@ -79,7 +79,10 @@ impl Service {
             .ask_around(candidates, |hub| {
                 let event = event.clone();
                 let version = pending.as_ref().map(|pending| pending.version.clone());
-                async move { self.make_and_send(Handshake::Knock, user, room, &hub, version, event).await }
+                async move {
+                    self.make_and_send(Handshake::Knock, user, room, &hub, version, event)
+                        .await
+                }
             })
             .await?;
         let stripped = answer.get("stripped_state").filter(|state| state.as_array().is_some());
@@ -102,13 +105,20 @@ impl Service {
     /// Rejects an invite or takes back a knock, in a room none of our users is in (LM #int-api-make-leave, #int-api-send-leave).
     /// Whether the hub knows: when it cannot be reached, the invite is taken off the user's list all the same.
     pub(crate) async fn leave_remote(&self, user: &UserId, room: &RoomId) -> Result<bool, ServiceError> {
-        let pending = self.store().pending_room(user, room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let pending = self
+            .store()
+            .pending_room(user, room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let candidates = self.candidates(room, Some(&pending), &[]).await?;
         let event = own_membership(user, "leave");
         let told = self
             .ask_around(candidates, |hub| {
                 let (event, version) = (event.clone(), Some(pending.version.clone()));
-                async move { self.make_and_send(Handshake::Leave, user, room, &hub, version, event).await }
+                async move {
+                    self.make_and_send(Handshake::Leave, user, room, &hub, version, event)
+                        .await
+                }
             })
             .await;
         let hub_told = match told {
@@ -121,7 +131,14 @@ impl Service {
             }
             Err(error) => return Err(error),
         };
-        self.commit(Write::RemovePending { user: user.clone(), room: room.clone() }.into()).await?;
+        self.commit(
+            Write::RemovePending {
+                user: user.clone(),
+                room: room.clone(),
+            }
+            .into(),
+        )
+        .await?;
         self.notify_inbox(user);
         Ok(hub_told)
     }
@@ -146,7 +163,9 @@ impl Service {
         let request = post("invite", &self.new_txn_id(), &body, self);
         let answer = self.call(hub, request).await?;
         // LM #int-api-invite: the answer holds `pdu`; both other implementations say `event`.
-        let pdu = ["pdu", "event"].into_iter().find_map(|key| answer.get(key).and_then(Json::as_object));
+        let pdu = ["pdu", "event"]
+            .into_iter()
+            .find_map(|key| answer.get(key).and_then(Json::as_object));
         let pdu = pdu.ok_or_else(|| bad_answer(hub, "the invite is not in it"))?;
         let event_id = event_id_of(pdu);
         let echo = tokio::select! {
@@ -158,8 +177,17 @@ impl Service {
             Some(LpduFate::Appended { position, .. }) => Some(position),
             _ => None,
         };
-        let status = if position.is_some() { SentStatus::Appended } else { SentStatus::Queued };
-        Ok(Sent { event_id: Some(event_id), position, lpdu_id: Some(lpdu_id), status })
+        let status = if position.is_some() {
+            SentStatus::Appended
+        } else {
+            SentStatus::Queued
+        };
+        Ok(Sent {
+            event_id: Some(event_id),
+            position,
+            lpdu_id: Some(lpdu_id),
+            status,
+        })
     }
 
     async fn join_through(
@@ -171,8 +199,9 @@ impl Service {
     ) -> Result<Sent, ServiceError> {
         let version = pending.map(|pending| pending.version.clone());
         let event = own_membership(user, "join");
-        let (hub, version, lpdu, answer) =
-            self.make_and_send(Handshake::Join, user, room, &hub, version, event).await?;
+        let (hub, version, lpdu, answer) = self
+            .make_and_send(Handshake::Join, user, room, &hub, version, event)
+            .await?;
         let welcome = self.read_welcome(&hub, room, version, &lpdu, &answer).await?;
         self.enter(user, room, hub, welcome).await
     }
@@ -200,7 +229,12 @@ impl Service {
         }
         let meta = self.participant_meta(room, hub, version.clone());
         let lpdu = self.build_lpdu(&meta, hub, user, event)?;
-        let request = post(handshake.send_endpoint(), &self.new_txn_id(), lpdu.event().object(), self);
+        let request = post(
+            handshake.send_endpoint(),
+            &self.new_txn_id(),
+            lpdu.event().object(),
+            self,
+        );
         let answer = self.call(hub, request).await?;
         Ok((hub.clone(), version, lpdu, answer))
     }
@@ -232,11 +266,19 @@ impl Service {
             return Err(bad_answer(hub, "it holds too many events"));
         }
         let version = version_of_create(state).unwrap_or(told);
-        let rules = RoomVersionRules::for_id(&version)
-            .ok_or_else(|| ServiceError::IncompatibleRoomVersion { version: version.clone() })?;
-        let join = answer.get("event").and_then(Json::as_object).ok_or_else(|| bad_answer(hub, "it lacks `event`"))?;
+        let rules = RoomVersionRules::for_id(&version).ok_or_else(|| ServiceError::IncompatibleRoomVersion {
+            version: version.clone(),
+        })?;
+        let join = answer
+            .get("event")
+            .and_then(Json::as_object)
+            .ok_or_else(|| bad_answer(hub, "it lacks `event`"))?;
         let join = RawEvent::from_json(join.clone(), rules)?;
-        let join = self.verified(vec![join], hub).await?.pop().ok_or_else(|| bad_answer(hub, "the join is not valid"))?;
+        let join = self
+            .verified(vec![join], hub)
+            .await?
+            .pop()
+            .ok_or_else(|| bad_answer(hub, "the join is not valid"))?;
         if join.lpdu_id().as_ref() != Some(lpdu.lpdu_id()) || join.hub_server() != Some(hub) {
             return Err(bad_answer(hub, "the join is not the one we sent"));
         }
@@ -244,7 +286,8 @@ impl Service {
         let mut read = |events: &[Json]| -> Vec<RawEvent> {
             let objects = events.iter().filter_map(Json::as_object).cloned();
             let raw = objects.filter_map(|object| RawEvent::from_json(object, rules).ok());
-            raw.filter(|event| event.room_id() == room && seen.insert(event.event_id())).collect()
+            raw.filter(|event| event.room_id() == room && seen.insert(event.event_id()))
+                .collect()
         };
         let (state, auth_chain) = (read(state), read(auth_chain));
         Ok(Welcome {
@@ -279,7 +322,12 @@ impl Service {
         hub: ServerName,
         welcome: Welcome,
     ) -> Result<Sent, ServiceError> {
-        let Welcome { state, auth_chain, join, version } = welcome;
+        let Welcome {
+            state,
+            auth_chain,
+            join,
+            version,
+        } = welcome;
         let mut outliers = state.clone();
         outliers.extend(auth_chain);
         let open = match self.open_room(room).await {
@@ -287,8 +335,13 @@ impl Service {
             Err(ServiceError::NotFound(Missing::Room)) => {
                 let meta = self.participant_meta(room, &hub, version);
                 let (_, checkpoint, outcome) = bootstrap_participant(meta.clone(), state, join, &self.ctx())?;
-                let create = Write::CreateRoom { meta, checkpoint: Some(checkpoint), outliers };
-                self.commit_entry(user, room, vec![create], LogPosition::ZERO, &outcome).await?;
+                let create = Write::CreateRoom {
+                    meta,
+                    checkpoint: Some(checkpoint),
+                    outliers,
+                };
+                self.commit_entry(user, room, vec![create], LogPosition::ZERO, &outcome)
+                    .await?;
                 return Ok(outcome.reply.into());
             }
             Err(error) => return Err(error),
@@ -316,12 +369,24 @@ impl Service {
     async fn take_in(&self, room: &RoomId, event: RawEvent, hub: ServerName) -> Result<Sent, ServiceError> {
         let event_id = event.event_id();
         if let Some((_, entry)) = self.store().entry(&event_id).await? {
-            return Ok(Reply::AlreadyKnown { event_id, position: entry.position }.into());
+            return Ok(Reply::AlreadyKnown {
+                event_id,
+                position: entry.position,
+            }
+            .into());
         }
         let mut checked = self.verify_events(vec![event], Some(&hub), true).await?;
         match checked.pop().map(|checked| checked.verdict) {
             Some(CheckedVerdict::Pdu(event)) => {
-                let reply = self.transact(room, Input::Pdu { event: *event, from: hub }).await?;
+                let reply = self
+                    .transact(
+                        room,
+                        Input::Pdu {
+                            event: *event,
+                            from: hub,
+                        },
+                    )
+                    .await?;
                 Ok(reply.into())
             }
             _ => Err(bad_answer(&hub, "the join is not valid")),
@@ -343,7 +408,10 @@ impl Service {
             followers: Vec::new(),
             now: self.now(),
         });
-        writes.push(Write::RemovePending { user: user.clone(), room: room.clone() });
+        writes.push(Write::RemovePending {
+            user: user.clone(),
+            room: room.clone(),
+        });
         self.commit(Batch(writes)).await?;
         let head = outcome.append.last().map_or(expected, |entry| entry.position);
         self.notify_appended(room, head);
@@ -361,7 +429,11 @@ impl Service {
     }
 
     fn ctx(&self) -> Ctx<'_> {
-        Ctx { now: self.now(), server: self.server_name(), signer: self.signer() }
+        Ctx {
+            now: self.now(),
+            server: self.server_name(),
+            signer: self.signer(),
+        }
     }
 
     /// Whom to ask, most promising first: the hub we know, the one that invited, those the user names, the one in the room's ID.
@@ -371,7 +443,10 @@ impl Service {
         pending: Option<&PendingRoom>,
         via: &[ServerName],
     ) -> Result<VecDeque<ServerName>, ServiceError> {
-        let known = self.room_meta(room).await?.map(|meta| meta.hub(self.server_name()).clone());
+        let known = self
+            .room_meta(room)
+            .await?
+            .map(|meta| meta.hub(self.server_name()).clone());
         let hinted = pending.map(|pending| pending.hub.clone());
         let guesses = via.iter().take(MAX_VIA).cloned().chain([room.server_name().clone()]);
         let mut candidates = VecDeque::new();
@@ -431,7 +506,10 @@ impl Service {
             answer = self.peers().call(server, request) => answer,
             () = deadline => Err(crate::ports::PeerError::Timeout),
         };
-        let response = answer.map_err(|error| ServiceError::PeerFailed { server: server.clone(), error })?;
+        let response = answer.map_err(|error| ServiceError::PeerFailed {
+            server: server.clone(),
+            error,
+        })?;
         let object = Json::parse(&response.body).ok().and_then(Json::into_object);
         if response.status != 200 {
             return Err(refusal(&response, object.as_ref()));
@@ -466,7 +544,12 @@ fn post(endpoint: &str, txn_id: &str, body: &Object, service: &Service) -> PeerR
 }
 
 fn rebase(room: &RoomId, expected: LogPosition, checkpoint: Checkpoint, outliers: Vec<Pdu>) -> Write {
-    Write::Rebase { room: room.clone(), expected, checkpoint, outliers }
+    Write::Rebase {
+        room: room.clone(),
+        expected,
+        checkpoint,
+        outliers,
+    }
 }
 
 fn own_membership(user: &UserId, membership: &str) -> NewEvent {
@@ -479,8 +562,12 @@ fn own_membership(user: &UserId, membership: &str) -> NewEvent {
 
 /// The room version a template comes with; `None` when it is bare.
 fn version_in(template: &Object) -> Result<Option<RoomVersionId>, ServiceError> {
-    let Some(version) = template.get("room_version") else { return Ok(None) };
-    let version = version.as_str().ok_or(ServiceError::BadJson("`room_version` must be a string"))?;
+    let Some(version) = template.get("room_version") else {
+        return Ok(None);
+    };
+    let version = version
+        .as_str()
+        .ok_or(ServiceError::BadJson("`room_version` must be a string"))?;
     Ok(Some(RoomVersionId::parse(version)?))
 }
 
@@ -488,14 +575,25 @@ fn version_in(template: &Object) -> Result<Option<RoomVersionId>, ServiceError> 
 fn version_of_create(events: &[Json]) -> Option<RoomVersionId> {
     let is_create = |event: &&Object| event.get("type").and_then(Json::as_str) == Some("m.room.create");
     let create = events.iter().filter_map(Json::as_object).find(is_create)?;
-    let version = create.get("content").and_then(Json::as_object)?.get("room_version").and_then(Json::as_str)?;
+    let version = create
+        .get("content")
+        .and_then(Json::as_object)?
+        .get("room_version")
+        .and_then(Json::as_str)?;
     RoomVersionId::parse(version).ok()
 }
 
 /// What an answer other than 200 means.
 fn refusal(response: &PeerResponse, body: Option<&Object>) -> ServiceError {
     let text = |key: &str| body.and_then(|body| body.get(key)).and_then(Json::as_str);
-    let message = || text("error").unwrap_or("no reason given").chars().filter(|c| !c.is_control()).take(500).collect();
+    let message = || {
+        text("error")
+            .unwrap_or("no reason given")
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(500)
+            .collect()
+    };
     match (response.status, text("errcode")) {
         (_, Some("M_WRONG_SERVER")) => {
             let hub = text("hub_server").and_then(|hub| ServerName::parse(hub).ok());
@@ -505,7 +603,9 @@ fn refusal(response: &PeerResponse, body: Option<&Object>) -> ServiceError {
             Some(Ok(version)) => ServiceError::IncompatibleRoomVersion { version },
             _ => proxied(response, body),
         },
-        (429, _) => ServiceError::LimitExceeded { retry_after: response.retry_after.unwrap_or_default() },
+        (429, _) => ServiceError::LimitExceeded {
+            retry_after: response.retry_after.unwrap_or_default(),
+        },
         (403, Some("M_FORBIDDEN")) => ServiceError::RejectedByHub { message: message() },
         (404, Some("M_NOT_FOUND")) => ServiceError::NotFound(Missing::Room),
         _ => proxied(response, body),
@@ -520,11 +620,17 @@ fn proxied(response: &PeerResponse, body: Option<&Object>) -> ServiceError {
             passed.insert(key, text.chars().take(500).collect::<String>());
         }
     }
-    ServiceError::Proxied { status: response.status, body: passed.to_canonical().into() }
+    ServiceError::Proxied {
+        status: response.status,
+        body: passed.to_canonical().into(),
+    }
 }
 
 fn bad_answer(server: &ServerName, what: &'static str) -> ServiceError {
-    ServiceError::BadAnswer { server: server.clone(), what }
+    ServiceError::BadAnswer {
+        server: server.clone(),
+        what,
+    }
 }
 
 /// How much an error says about why a room cannot be entered.

@@ -59,7 +59,13 @@ impl Service {
     ///
     /// The store's own.
     pub async fn revoke_token(&self, token: &str) -> Result<(), ServiceError> {
-        self.commit(Write::RevokeToken { token_hash: sha256(token.as_bytes()) }.into()).await
+        self.commit(
+            Write::RevokeToken {
+                token_hash: sha256(token.as_bytes()),
+            }
+            .into(),
+        )
+        .await
     }
 
     /// Whose token this is.
@@ -70,7 +76,9 @@ impl Service {
     pub async fn authenticate_user(&self, token: &str) -> Result<Caller, ServiceError> {
         // Looked up by hash, so how long it takes says nothing about the tokens there are.
         let found = self.store().account_by_token(&sha256(token.as_bytes())).await?;
-        found.map(|(user, device)| Caller { user, device }).ok_or(ServiceError::UnknownToken)
+        found
+            .map(|(user, device)| Caller { user, device })
+            .ok_or(ServiceError::UnknownToken)
     }
 
     /// Lets the provider's backend act for one of its users, who get an account on first use.
@@ -103,7 +111,11 @@ impl Service {
             Some(device) => device,
             None => self.new_device_id()?,
         };
-        let write = Write::PutDevice { user: user.clone(), device: device.clone(), now: self.now() };
+        let write = Write::PutDevice {
+            user: user.clone(),
+            device: device.clone(),
+            now: self.now(),
+        };
         self.commit(write.into()).await?;
         Ok(device)
     }
@@ -118,12 +130,20 @@ impl Service {
     }
 
     fn new_device_id(&self) -> Result<DeviceId, ServiceError> {
-        let id: String = self.random::<10>().iter().map(|&byte| char::from(LETTERS[usize::from(byte % 32)])).collect();
+        let id: String = self
+            .random::<10>()
+            .iter()
+            .map(|&byte| char::from(LETTERS[usize::from(byte % 32)]))
+            .collect();
         Ok(DeviceId::parse(&id)?)
     }
 
     fn check_local(&self, user: &UserId) -> Result<(), ServiceError> {
-        if self.is_us(user.server_name()) { Ok(()) } else { Err(ServiceError::NotFound(Missing::User)) }
+        if self.is_us(user.server_name()) {
+            Ok(())
+        } else {
+            Err(ServiceError::NotFound(Missing::User))
+        }
     }
 }
 

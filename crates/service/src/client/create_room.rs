@@ -80,7 +80,10 @@ impl Service {
                 failed_invites.push((target, error));
             }
         }
-        Ok(CreatedRoom { room_id, failed_invites })
+        Ok(CreatedRoom {
+            room_id,
+            failed_invites,
+        })
     }
 
     async fn create_once(&self, creator: &UserId, room: NewRoom, text: &str) -> Result<RoomId, ServiceError> {
@@ -98,7 +101,15 @@ impl Service {
         let now = self.now();
         let keep = |room_id: &RoomId| {
             let body = object! { "room_id" => room_id.as_str() }.to_canonical().into();
-            Some(Write::PutReply { key, reply: StoredReply { status: 200, body, request_sha256 }, now })
+            Some(Write::PutReply {
+                key,
+                reply: StoredReply {
+                    status: 200,
+                    body,
+                    request_sha256,
+                },
+                now,
+            })
         };
         self.create(creator, room, keep).await
     }
@@ -112,10 +123,18 @@ impl Service {
         let spec = self.spec_of(creator, room)?;
         let room_id = spec.room_id.clone();
         let now = self.authoring_time();
-        let ctx = Ctx { now, server: self.server_name(), signer: self.signer() };
+        let ctx = Ctx {
+            now,
+            server: self.server_name(),
+            signer: self.signer(),
+        };
         let (view, outcome) = create_room(spec, &ctx)?;
         let mut writes = vec![
-            Write::CreateRoom { meta: view.meta().clone(), checkpoint: None, outliers: Vec::new() },
+            Write::CreateRoom {
+                meta: view.meta().clone(),
+                checkpoint: None,
+                outliers: Vec::new(),
+            },
             Write::Append {
                 room: room_id.clone(),
                 expected: LogPosition::ZERO,
@@ -133,7 +152,9 @@ impl Service {
     }
 
     fn spec_of(&self, creator: &UserId, room: NewRoom) -> Result<RoomSpec, ServiceError> {
-        let version = room.version.unwrap_or_else(|| self.settings().default_room_version.clone());
+        let version = room
+            .version
+            .unwrap_or_else(|| self.settings().default_room_version.clone());
         if RoomVersionRules::for_id(&version).is_none() {
             return Err(ServiceError::IncompatibleRoomVersion { version });
         }
@@ -206,7 +227,10 @@ fn request_of(room: &NewRoom) -> Object {
         object! { "type" => event_type.as_str(), "state_key" => state_key.as_str(), "content" => content.clone() }
     });
     request.insert("initial_state", Json::from(state.collect::<Vec<_>>()));
-    request.insert("invite", Json::from(room.invite.iter().map(UserId::as_str).collect::<Vec<_>>()));
+    request.insert(
+        "invite",
+        Json::from(room.invite.iter().map(UserId::as_str).collect::<Vec<_>>()),
+    );
     request
 }
 

@@ -37,7 +37,11 @@ impl Service {
     ///
     /// [`ServiceError::NotFound`] unless the user is in the room.
     pub async fn delivery(&self, user: &UserId, room: &RoomId) -> Result<Vec<FollowerStatus>, ServiceError> {
-        if !self.read_room(room, |view| view.membership(user)).await?.eq(&nabe_auth::lm::Membership::Join) {
+        if !self
+            .read_room(room, |view| view.membership(user))
+            .await?
+            .eq(&nabe_auth::lm::Membership::Join)
+        {
             return Err(ServiceError::NotFound(Missing::Room));
         }
         self.delivery_status(room).await

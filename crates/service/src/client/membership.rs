@@ -33,13 +33,17 @@ impl Service {
         reason: Option<&str>,
     ) -> Result<Sent, ServiceError> {
         self.check_policy(target.server_name())?;
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let event = membership_event(target, "invite", reason)?;
         if let Role::Participant { hub } = &meta.role {
             let server = target.server_name();
             // LM #int-api-invite: `/invite` is for servers that do not take part yet, `/send` for the others.
-            let (membership, takes_part) =
-                self.read_room(room, |view| (view.membership(user), view.is_participating(server))).await?;
+            let (membership, takes_part) = self
+                .read_room(room, |view| (view.membership(user), view.is_participating(server)))
+                .await?;
             if membership != Membership::Join {
                 return Err(ServiceError::NotInRoom);
             }
@@ -59,7 +63,9 @@ impl Service {
     /// server asked gave an answer, [`ServiceError::IncompatibleRoomVersion`].
     pub async fn join(&self, user: &UserId, room: &RoomId, via: &[ServerName]) -> Result<Sent, ServiceError> {
         if self.is_connected(room).await? {
-            return self.author(user, room, membership_event(user, "join", None)?, None).await;
+            return self
+                .author(user, room, membership_event(user, "join", None)?, None)
+                .await;
         }
         self.join_remote(user, room, via).await
     }
@@ -71,8 +77,13 @@ impl Service {
     /// [`ServiceError::NotFound`] when there is nothing to leave; otherwise those of [`join`](Self::join).
     pub async fn leave(&self, user: &UserId, room: &RoomId, reason: Option<&str>) -> Result<Left, ServiceError> {
         if self.is_connected(room).await? {
-            let sent = self.author(user, room, membership_event(user, "leave", reason)?, None).await?;
-            return Ok(Left { sent: Some(sent), hub_told: true });
+            let sent = self
+                .author(user, room, membership_event(user, "leave", reason)?, None)
+                .await?;
+            return Ok(Left {
+                sent: Some(sent),
+                hub_told: true,
+            });
         }
         let hub_told = self.leave_remote(user, room).await?;
         Ok(Left { sent: None, hub_told })
@@ -126,7 +137,8 @@ impl Service {
         target: &UserId,
         reason: Option<&str>,
     ) -> Result<Sent, ServiceError> {
-        self.author(user, room, membership_event(target, "ban", reason)?, None).await
+        self.author(user, room, membership_event(target, "ban", reason)?, None)
+            .await
     }
 
     /// Lifts a ban.
@@ -156,13 +168,16 @@ impl Service {
         if !from.contains(&membership) {
             return Err(ServiceError::NotFound(Missing::User));
         }
-        self.author(user, room, membership_event(target, "leave", reason)?, None).await
+        self.author(user, room, membership_event(target, "leave", reason)?, None)
+            .await
     }
 
     /// Whether we are the room's hub, or hear from it because we have joined users.
     async fn is_connected(&self, room: &RoomId) -> Result<bool, ServiceError> {
         let us = self.server_name();
-        let read = self.read_room(room, |view| view.meta().is_hub() || view.is_participating(us)).await;
+        let read = self
+            .read_room(room, |view| view.meta().is_hub() || view.is_participating(us))
+            .await;
         match read {
             Err(ServiceError::NotFound(Missing::Room)) => Ok(false),
             read => read,

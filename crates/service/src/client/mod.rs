@@ -81,7 +81,12 @@ impl Service {
     /// The time for an event of ours: now, but never twice the same. Two equal LPDUs of one millisecond would be one LPDU to the
     /// hub, and a user who says something twice means it twice.
     pub(crate) fn authoring_time(&self) -> UnixMillis {
-        let mut last = self.inner.client.last_timestamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .inner
+            .client
+            .last_timestamp
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *last = UnixMillis(self.now().as_u64().max(last.as_u64().saturating_add(1)));
         *last
     }
@@ -89,7 +94,12 @@ impl Service {
     /// Waits until no other request with this key is in progress.
     async fn lock_key(&self, key: &IdempotencyKey) -> OwnedMutexGuard<()> {
         let lock = {
-            let mut locks = self.inner.client.in_progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self
+                .inner
+                .client
+                .in_progress
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
             Arc::clone(locks.entry(key.clone()).or_default())
         };
@@ -128,7 +138,9 @@ fn idempotency_key(user: &UserId, endpoint: &str, key: &str) -> IdempotencyKey {
 fn full_outbox(error: ServiceError) -> ServiceError {
     match error {
         ServiceError::Store(cause) => match &*cause {
-            StoreError::Full { destination } => ServiceError::OutboxFull { destination: destination.clone() },
+            StoreError::Full { destination } => ServiceError::OutboxFull {
+                destination: destination.clone(),
+            },
             _ => ServiceError::Store(cause),
         },
         other => other,

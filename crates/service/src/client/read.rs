@@ -89,7 +89,10 @@ impl Service {
         let mut rooms = Vec::new();
         for membership in self.store().rooms_of(user).await? {
             if membership.membership == Membership::Join {
-                rooms.push(self.read_room(&membership.room, |view| self.overview(view, user)).await?);
+                rooms.push(
+                    self.read_room(&membership.room, |view| self.overview(view, user))
+                        .await?,
+                );
             }
         }
         Ok(rooms)
@@ -113,7 +116,13 @@ impl Service {
     ///
     /// The store's own.
     pub async fn invitations(&self, user: &UserId) -> Result<Vec<Invitation>, ServiceError> {
-        Ok(self.store().pending(user).await?.into_iter().map(Invitation::from).collect())
+        Ok(self
+            .store()
+            .pending(user)
+            .await?
+            .into_iter()
+            .map(Invitation::from)
+            .collect())
     }
 
     /// The room's state: now, or as it was when the user left. In ascending order of type, then state key.
@@ -123,7 +132,13 @@ impl Service {
     /// [`ServiceError::NotFound`] for a room the user never was in.
     pub async fn room_state(&self, user: &UserId, room: &RoomId) -> Result<Vec<ClientEvent>, ServiceError> {
         let state = self.readable_state(user, room).await?;
-        Ok(state.iter().map(|pdu| ClientEvent { position: None, pdu: pdu.clone() }).collect())
+        Ok(state
+            .iter()
+            .map(|pdu| ClientEvent {
+                position: None,
+                pdu: pdu.clone(),
+            })
+            .collect())
     }
 
     /// One event of the room's state.
@@ -139,7 +154,10 @@ impl Service {
         state_key: &str,
     ) -> Result<ClientEvent, ServiceError> {
         let state = self.readable_state(user, room).await?;
-        let pdu = state.get(event_type, state_key).cloned().ok_or(ServiceError::NotFound(Missing::Event))?;
+        let pdu = state
+            .get(event_type, state_key)
+            .cloned()
+            .ok_or(ServiceError::NotFound(Missing::Event))?;
         Ok(ClientEvent { position: None, pdu })
     }
 
@@ -150,7 +168,10 @@ impl Service {
     /// [`ServiceError::NotFound`] for a room the user never was in.
     pub async fn members(&self, user: &UserId, room: &RoomId) -> Result<Vec<Member>, ServiceError> {
         let state = self.readable_state(user, room).await?;
-        Ok(state.members().map(|(user, membership)| Member { user, membership }).collect())
+        Ok(state
+            .members()
+            .map(|(user, membership)| Member { user, membership })
+            .collect())
     }
 
     /// One event the user may read.
@@ -251,9 +272,15 @@ impl Service {
                 _ => self.state_at(room, entry.position).await?,
             };
             if let Some(pdu) = entry.pdu().filter(|_| !entry.soft_failed) {
-                let facts = UserFacts { user, joined_since: joined_since(history, entry.position) };
+                let facts = UserFacts {
+                    user,
+                    joined_since: joined_since(history, entry.position),
+                };
                 if user_access(pdu, &before, &facts) == Access::Full {
-                    readable.push(ClientEvent { position: Some(entry.position), pdu: pdu.clone() });
+                    readable.push(ClientEvent {
+                        position: Some(entry.position),
+                        pdu: pdu.clone(),
+                    });
                 }
             }
             let mut after = before;
@@ -271,8 +298,16 @@ impl Service {
         if let Some(state) = self.store().state_before(room, position).await? {
             return Ok(State::from_events(state));
         }
-        let known = self.store().state_before(room, LogPosition::FIRST).await?.unwrap_or_default();
-        Ok(State::from_events(known.into_iter().filter(|event| event.event_type() == "m.room.history_visibility")))
+        let known = self
+            .store()
+            .state_before(room, LogPosition::FIRST)
+            .await?
+            .unwrap_or_default();
+        Ok(State::from_events(
+            known
+                .into_iter()
+                .filter(|event| event.event_type() == "m.room.history_visibility"),
+        ))
     }
 
     async fn readable_state(&self, user: &UserId, room: &RoomId) -> Result<State, ServiceError> {
@@ -303,7 +338,10 @@ impl Service {
                 let encryption = create.content().get("encryption").and_then(Json::as_object);
                 encryption.and_then(|encryption| Some(encryption.get("algorithm")?.as_str()?.to_owned()))
             }),
-            joined_members: view.members().filter(|(_, membership)| *membership == Membership::Join).count(),
+            joined_members: view
+                .members()
+                .filter(|(_, membership)| *membership == Membership::Join)
+                .count(),
             head: view.position(),
         }
     }
@@ -335,8 +373,7 @@ fn was_joined(history: &[MembershipAt]) -> bool {
 fn joined_since(history: &[MembershipAt], position: LogPosition) -> bool {
     let later = history.partition_point(|step| step.position <= position);
     let at = later.checked_sub(1).and_then(|index| history.get(index));
-    at.is_some_and(|step| step.membership == Membership::Join)
-        || history.get(later..).is_some_and(was_joined)
+    at.is_some_and(|step| step.membership == Membership::Join) || history.get(later..).is_some_and(was_joined)
 }
 
 const MAX_PAGE: usize = 100;

@@ -97,7 +97,10 @@ impl Service {
         event: NewEvent,
         keyed: Option<Keyed>,
     ) -> Result<Sent, ServiceError> {
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         match meta.role.clone() {
             Role::Hub => self.author_as_hub(user, room, event, keyed).await,
             Role::Participant { hub } => {
@@ -130,7 +133,10 @@ impl Service {
         let mut answer = None;
         for _ in 0..crate::rooms::ATTEMPTS {
             let input = answer.take();
-            match self.append_once(room, input.as_ref().unwrap_or(&original), keyed.as_ref()).await {
+            match self
+                .append_once(room, input.as_ref().unwrap_or(&original), keyed.as_ref())
+                .await
+            {
                 Ok(Ok(sent)) => return Ok(sent),
                 Ok(Err(Question::InviteSignature { pdu, lpdu_id, target })) => {
                     answer = Some(self.ask_for_invite_signature(room, pdu, lpdu_id, &target).await?);
@@ -181,13 +187,24 @@ impl Service {
         user: &UserId,
         event: NewEvent,
     ) -> Result<VerifiedLpdu, ServiceError> {
-        let NewEvent { event_type, state_key, content } = event;
-        let mut builder =
-            EventBuilder::new(meta.room_id.clone(), event_type, user.clone(), self.authoring_time(), content);
+        let NewEvent {
+            event_type,
+            state_key,
+            content,
+        } = event;
+        let mut builder = EventBuilder::new(
+            meta.room_id.clone(),
+            event_type,
+            user.clone(),
+            self.authoring_time(),
+            content,
+        );
         if let Some(state_key) = state_key {
             builder = builder.state_key(state_key);
         }
-        builder.build_lpdu(self.signer(), hub, meta.rules()?).map_err(unbuildable)
+        builder
+            .build_lpdu(self.signer(), hub, meta.rules()?)
+            .map_err(unbuildable)
     }
 
     /// Puts an LPDU into the outbox and waits a moment for what the hub makes of it.
@@ -290,10 +307,19 @@ impl Sent {
     }
 
     fn from_object(object: &Object) -> Self {
-        let id = |key| object.get(key).and_then(Json::as_str).and_then(|id| EventId::parse(id).ok());
+        let id = |key| {
+            object
+                .get(key)
+                .and_then(Json::as_str)
+                .and_then(|id| EventId::parse(id).ok())
+        };
         let event_id = id("event_id");
         Self {
-            status: if event_id.is_some() { SentStatus::Appended } else { SentStatus::Queued },
+            status: if event_id.is_some() {
+                SentStatus::Appended
+            } else {
+                SentStatus::Queued
+            },
             event_id,
             position: object.get("position").and_then(Json::as_i64).map(LogPosition),
             lpdu_id: id("lpdu_id"),

@@ -82,7 +82,10 @@ impl Ear {
     }
 
     fn hear(&self, subject: &Changed) {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(subject.clone());
+        self.changed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(subject.clone());
         self.notify.notify_one();
     }
 }

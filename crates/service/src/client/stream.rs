@@ -103,7 +103,14 @@ impl Service {
     ///
     /// The store's own.
     pub async fn trim_inbox(&self, user: &UserId, up_to: i64) -> Result<(), ServiceError> {
-        self.commit(nabe_store::Write::TrimInbox { user: user.clone(), up_to }.into()).await
+        self.commit(
+            nabe_store::Write::TrimInbox {
+                user: user.clone(),
+                up_to,
+            }
+            .into(),
+        )
+        .await
     }
 
     /// Inbox items after a sequence number, at most 100.
@@ -183,7 +190,10 @@ impl EventStream {
                 StreamBody::Inbox(item?)
             }
         };
-        Some(StreamItem { token: self.at.to_token(), body })
+        Some(StreamItem {
+            token: self.at.to_token(),
+            body,
+        })
     }
 
     async fn read(&mut self, changed: &Changed) -> Result<(), ServiceError> {
@@ -215,11 +225,16 @@ impl EventStream {
     }
 
     async fn read_inbox(&mut self) -> Result<(), ServiceError> {
-        let items = self.service.store().inbox(&self.user, self.device.as_ref(), self.at.inbox, PAGE).await?;
+        let items = self
+            .service
+            .store()
+            .inbox(&self.user, self.device.as_ref(), self.at.inbox, PAGE)
+            .await?;
         if items.len() == PAGE {
             self.unread.insert(Changed::User(self.user.clone()));
         }
-        self.page.extend(items.into_iter().map(|item| Step::Inbox(item.seq, Some(item))));
+        self.page
+            .extend(items.into_iter().map(|item| Step::Inbox(item.seq, Some(item))));
         Ok(())
     }
 
@@ -232,9 +247,14 @@ impl EventStream {
         let after = match self.at.rooms.get(room) {
             Some(position) => *position,
             // The room is new to the reader. What is at or below zero is older than our log.
-            None => history.first().map_or(LogPosition::ZERO, |first| first.position.previous()).max(LogPosition::ZERO),
+            None => history
+                .first()
+                .map_or(LogPosition::ZERO, |first| first.position.previous())
+                .max(LogPosition::ZERO),
         };
-        let entries = store.entries(room, Between::after(after), PAGE, Order::Ascending).await?;
+        let entries = store
+            .entries(room, Between::after(after), PAGE, Order::Ascending)
+            .await?;
         if entries.len() == PAGE {
             self.unread.insert(Changed::Room(room.clone()));
         }
@@ -246,7 +266,10 @@ impl EventStream {
         for entry in entries {
             let shown = !entry.soft_failed && is_shown(&history, entry.position);
             let event = entry.pdu().filter(|_| shown).cloned();
-            let event = event.map(|pdu| ClientEvent { position: Some(entry.position), pdu });
+            let event = event.map(|pdu| ClientEvent {
+                position: Some(entry.position),
+                pdu,
+            });
             self.page.push_back(Step::Room(room.clone(), entry.position, event));
         }
         Ok(())
@@ -259,14 +282,22 @@ fn is_shown(history: &[MembershipAt], position: LogPosition) -> bool {
     let Some(current) = next.checked_sub(1).and_then(|index| history.get(index)) else {
         return false;
     };
-    let was_joined = || next >= 2 && history.get(next - 2).is_some_and(|step| step.membership == Membership::Join);
+    let was_joined = || {
+        next >= 2
+            && history
+                .get(next - 2)
+                .is_some_and(|step| step.membership == Membership::Join)
+    };
     current.membership == Membership::Join || (current.position == position && was_joined())
 }
 
 impl Positions {
     fn to_token(&self) -> String {
-        let rooms: Object =
-            self.rooms.iter().map(|(room, position)| (room.to_string(), Json::from(position.as_i64()))).collect();
+        let rooms: Object = self
+            .rooms
+            .iter()
+            .map(|(room, position)| (room.to_string(), Json::from(position.as_i64())))
+            .collect();
         base64u::encode_url(&object! { "i" => self.inbox, "r" => rooms }.to_canonical())
     }
 
@@ -275,7 +306,14 @@ impl Positions {
             return None;
         }
         let bytes = base64u::decode_url(token).ok()?;
-        let object = Object::parse_with(&bytes, Limits { max_bytes: MAX_TOKEN_BYTES, max_depth: 4 }).ok()?;
+        let object = Object::parse_with(
+            &bytes,
+            Limits {
+                max_bytes: MAX_TOKEN_BYTES,
+                max_depth: 4,
+            },
+        )
+        .ok()?;
         let rooms = object.get("r")?.as_object()?;
         let rooms = rooms
             .iter()
@@ -295,12 +333,18 @@ mod tests {
     use super::*;
 
     fn step(position: i64, membership: Membership) -> MembershipAt {
-        MembershipAt { position: LogPosition(position), membership }
+        MembershipAt {
+            position: LogPosition(position),
+            membership,
+        }
     }
 
     #[test]
     fn tokens_read_back_as_written() {
-        let mut at = Positions { rooms: BTreeMap::new(), inbox: 7 };
+        let mut at = Positions {
+            rooms: BTreeMap::new(),
+            inbox: 7,
+        };
         at.rooms.insert(RoomId::parse("!a:a.example").unwrap(), LogPosition(3));
         at.rooms.insert(RoomId::parse("!b:a.example").unwrap(), LogPosition(0));
         assert_eq!(Positions::parse(&at.to_token()), Some(at));
@@ -308,7 +352,13 @@ mod tests {
 
     #[test]
     fn a_token_we_did_not_make_is_refused() {
-        for token in ["", "!", "e30", &base64u::encode_url(b"{\"i\":-1,\"r\":{}}"), &base64u::encode_url(b"[]")] {
+        for token in [
+            "",
+            "!",
+            "e30",
+            &base64u::encode_url(b"{\"i\":-1,\"r\":{}}"),
+            &base64u::encode_url(b"[]"),
+        ] {
             assert_eq!(Positions::parse(token), None, "{token}");
         }
     }
@@ -322,7 +372,9 @@ mod tests {
             step(9, Membership::Invite),
             step(10, Membership::Join),
         ];
-        let shown: Vec<i64> = (1..=12).filter(|position| is_shown(&history, LogPosition(*position))).collect();
+        let shown: Vec<i64> = (1..=12)
+            .filter(|position| is_shown(&history, LogPosition(*position)))
+            .collect();
         assert_eq!(shown, [4, 5, 6, 7, 10, 11, 12]);
     }
 }

@@ -45,11 +45,15 @@ pub(crate) fn message(body: &str) -> NewEvent {
 
 /// A room anybody may join.
 pub(crate) fn public_room() -> NewRoom {
-    NewRoom { join_rule: Some("public".to_owned()), ..NewRoom::default() }
+    NewRoom {
+        join_rule: Some("public".to_owned()),
+        ..NewRoom::default()
+    }
 }
 
 /// What answers a request instead of the server it is for.
 type Answer = Result<PeerResponse, PeerError>;
+type Rewriter = Box<dyn Fn(&PeerRequest, Bytes) -> Bytes + Send>;
 type Interceptor = Box<dyn Fn(&ServerName, &ServerName, &PeerRequest) -> Option<Answer> + Send>;
 
 /// A request that was made.
@@ -63,6 +67,7 @@ pub(crate) struct Made {
 /// The servers and the wire between them.
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
+    entropy: Arc<Counting>,
     wire: Arc<Wire>,
     stores: BTreeMap<ServerName, MemoryStore>,
 }
@@ -70,20 +75,26 @@ pub(crate) struct World {
 #[derive(Default)]
 struct Wire {
     servers: Mutex<BTreeMap<ServerName, Service>>,
+    /// How often each server was started.
+    lives: Mutex<BTreeMap<ServerName, u64>>,
     down: Mutex<BTreeSet<ServerName>>,
-    /// Answers of these are lost after the work is done.
-    losing_answers: Mutex<BTreeSet<ServerName>>,
+    /// Answers of these to requests with such a path are lost after the work is done.
+    losing_answers: Mutex<BTreeMap<ServerName, String>>,
     made: Mutex<Vec<Made>>,
     interceptor: Mutex<Option<Interceptor>>,
+    rewriter: Mutex<Option<Rewriter>>,
 }
 
 /// One server's end of the wire.
 struct End {
     from: ServerName,
+    /// Which of the server's lives this is: what a crashed server sends goes nowhere.
+    life: u64,
     wire: Arc<Wire>,
 }
 
 /// Bytes that differ from call to call and are the same in every run.
+#[derive(Default)]
 struct Counting(AtomicU64);
 
 impl Entropy for Counting {
@@ -100,6 +111,7 @@ impl World {
     pub(crate) fn new(names: &[&str]) -> Self {
         let mut world = Self {
             clock: ManualClock::new(UnixMillis(1_700_000_000_000)),
+            entropy: Arc::default(),
             wire: Arc::default(),
             stores: BTreeMap::new(),
         };
@@ -120,12 +132,21 @@ impl World {
         let store = self.stores.entry(server.clone()).or_default().clone();
         let mut settings = Settings::new(server.clone());
         change(&mut settings);
-        let seed = u64::from_be_bytes(sha256(name.as_bytes())[..8].try_into().unwrap());
+        let life = {
+            let mut lives = self.wire.lives.lock().unwrap();
+            let life = lives.entry(server.clone()).or_default();
+            *life += 1;
+            *life
+        };
         let service = Service::start(Deps {
             store: Arc::new(store),
-            peers: Arc::new(End { from: server.clone(), wire: Arc::clone(&self.wire) }),
+            peers: Arc::new(End {
+                from: server.clone(),
+                life,
+                wire: Arc::clone(&self.wire),
+            }),
             clock: Arc::new(self.clock.clone()),
-            entropy: Arc::new(Counting(AtomicU64::new(seed))),
+            entropy: self.entropy.clone(),
             signer: Arc::new(signer(name)),
             old_keys: BTreeMap::new(),
             settings,
@@ -160,13 +181,20 @@ impl World {
     /// Cuts a server off, or connects it again.
     pub(crate) fn set_down(&self, name: &str, is_down: bool) {
         let mut down = self.wire.down.lock().unwrap();
-        if is_down { down.insert(server(name)) } else { down.remove(&server(name)) };
+        if is_down {
+            down.insert(server(name))
+        } else {
+            down.remove(&server(name))
+        };
     }
 
-    /// Loses the answers of a server, whose work is done all the same.
-    pub(crate) fn set_losing_answers(&self, name: &str, losing: bool) {
-        let mut set = self.wire.losing_answers.lock().unwrap();
-        if losing { set.insert(server(name)) } else { set.remove(&server(name)) };
+    /// Loses the answers of a server to requests whose path contains `part`; the work is done all the same. `None` ends it.
+    pub(crate) fn lose_answers(&self, name: &str, part: Option<&str>) {
+        let mut losing = self.wire.losing_answers.lock().unwrap();
+        match part {
+            Some(part) => losing.insert(server(name), part.to_owned()),
+            None => losing.remove(&server(name)),
+        };
     }
 
     /// Has `answer` asked before each request is handed on.
@@ -177,15 +205,27 @@ impl World {
         *self.wire.interceptor.lock().unwrap() = Some(Box::new(answer));
     }
 
+    /// Has `rewrite` change the bodies of successful answers.
+    pub(crate) fn rewrite(&self, rewrite: impl Fn(&PeerRequest, Bytes) -> Bytes + Send + 'static) {
+        *self.wire.rewriter.lock().unwrap() = Some(Box::new(rewrite));
+    }
+
     /// The requests made so far whose path contains `part`.
     pub(crate) fn made(&self, part: &str) -> Vec<Made> {
         let made = self.wire.made.lock().unwrap();
-        made.iter().filter(|made| made.request.stable.contains(part)).cloned().collect()
+        made.iter()
+            .filter(|made| made.request.stable.contains(part))
+            .cloned()
+            .collect()
     }
 
     /// The IDs in a server's log of a room.
     pub(crate) async fn log(&self, name: &str, room: &RoomId) -> Vec<EventId> {
-        let entries = self.store(name).entries(room, Between::ALL, usize::MAX, Order::Ascending).await.unwrap();
+        let entries = self
+            .store(name)
+            .entries(room, Between::ALL, usize::MAX, Order::Ascending)
+            .await
+            .unwrap();
         entries.iter().map(|entry| entry.event_id().clone()).collect()
     }
 
@@ -224,13 +264,24 @@ pub(crate) async fn let_run() {
 
 /// An answer with this status and body.
 pub(crate) fn answer(status: u16, body: Object) -> Answer {
-    Ok(PeerResponse { status, body: body.to_canonical().into(), retry_after: None })
+    Ok(PeerResponse {
+        status,
+        body: body.to_canonical().into(),
+        retry_after: None,
+    })
 }
 
 #[async_trait]
 impl Peers for End {
     async fn call(&self, destination: &ServerName, request: PeerRequest) -> Answer {
-        let made = Made { from: self.from.clone(), to: destination.clone(), request: request.clone() };
+        if self.wire.lives.lock().unwrap().get(&self.from) != Some(&self.life) {
+            return std::future::pending().await;
+        }
+        let made = Made {
+            from: self.from.clone(),
+            to: destination.clone(),
+            request: request.clone(),
+        };
         self.wire.made.lock().unwrap().push(made);
         if let Some(intercept) = &*self.wire.interceptor.lock().unwrap()
             && let Some(answer) = intercept(&self.from, destination, &request)
@@ -241,13 +292,31 @@ impl Peers for End {
         if is_down(destination) || is_down(&self.from) {
             return Err(PeerError::Unreachable);
         }
-        let service = self.wire.servers.lock().unwrap().get(destination).cloned().ok_or(PeerError::Unresolvable)?;
+        let service = self
+            .wire
+            .servers
+            .lock()
+            .unwrap()
+            .get(destination)
+            .cloned()
+            .ok_or(PeerError::Unresolvable)?;
         service.heard_from(&self.from);
         let response = match serve(&service, &self.from, &request).await {
-            Ok(body) => PeerResponse { status: 200, body, retry_after: None },
+            Ok(body) => {
+                let body = match &*self.wire.rewriter.lock().unwrap() {
+                    Some(rewrite) => rewrite(&request, body),
+                    None => body,
+                };
+                PeerResponse {
+                    status: 200,
+                    body,
+                    retry_after: None,
+                }
+            }
             Err(error) => refusal(&error),
         };
-        if self.wire.losing_answers.lock().unwrap().contains(destination) {
+        let lost = self.wire.losing_answers.lock().unwrap().get(destination).cloned();
+        if lost.is_some_and(|part| request.stable.contains(&part)) {
             return Err(PeerError::Timeout);
         }
         Ok(response)
@@ -257,7 +326,14 @@ impl Peers for End {
         if self.wire.down.lock().unwrap().contains(server) {
             return Err(PeerError::Unreachable);
         }
-        let service = self.wire.servers.lock().unwrap().get(server).cloned().ok_or(PeerError::Unresolvable)?;
+        let service = self
+            .wire
+            .servers
+            .lock()
+            .unwrap()
+            .get(server)
+            .cloned()
+            .ok_or(PeerError::Unresolvable)?;
         Ok(service.own_keys())
     }
 
@@ -272,13 +348,21 @@ impl Peers for End {
 
 fn refusal(error: &ServiceError) -> PeerResponse {
     if let ServiceError::Proxied { status, body } = error {
-        return PeerResponse { status: *status, body: body.clone(), retry_after: None };
+        return PeerResponse {
+            status: *status,
+            body: body.clone(),
+            retry_after: None,
+        };
     }
     let mut body = object! { "errcode" => error.code().as_str(), "error" => error.to_string() };
     if let ServiceError::WrongServer { hub: Some(hub) } = error {
         body.insert("hub_server", hub.as_str());
     }
-    PeerResponse { status: error.code().http_status(), body: body.to_canonical().into(), retry_after: None }
+    PeerResponse {
+        status: error.code().http_status(),
+        body: body.to_canonical().into(),
+        retry_after: None,
+    }
 }
 
 /// What the HTTP crate does, less everything that is about HTTP.
@@ -286,9 +370,17 @@ async fn serve(service: &Service, origin: &ServerName, request: &PeerRequest) ->
     let (path, query) = request.stable.split_once('?').unwrap_or((&request.stable, ""));
     let segments: Vec<String> = path.split('/').skip(4).map(decode).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let query: Vec<(String, String)> =
-        query.split('&').filter_map(|pair| pair.split_once('=')).map(|(k, v)| (k.to_owned(), decode(v))).collect();
-    let value = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let query: Vec<(String, String)> = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(k, v)| (k.to_owned(), decode(v)))
+        .collect();
+    let value = |name: &str| {
+        query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    };
     let bytes = request.body.clone().unwrap_or_default();
     let body = || Json::parse(&bytes).unwrap();
     let object = || body().into_object().unwrap();
@@ -308,11 +400,15 @@ async fn serve(service: &Service, origin: &ServerName, request: &PeerRequest) ->
                 .map(|(_, version)| RoomVersionId::parse(version).unwrap())
                 .collect();
             let (room, user) = (RoomId::parse(room)?, UserId::parse(user)?);
-            let template = service.make_membership(origin, kind_of(make), &room, &user, &versions).await?;
+            let template = service
+                .make_membership(origin, kind_of(make), &room, &user, &versions)
+                .await?;
             Ok(template.to_canonical().into())
         }
         (Method::Post, [send @ ("send_join" | "send_leave" | "send_knock"), id]) => {
-            let reply = service.send_membership(origin.clone(), kind_of(send), txn(id), object(), hash).await?;
+            let reply = service
+                .send_membership(origin.clone(), kind_of(send), txn(id), object(), hash)
+                .await?;
             Ok(reply.body)
         }
         (Method::Post, ["invite", id]) => Ok(service.invite(origin.clone(), txn(id), object(), hash).await?.body),
@@ -329,5 +425,8 @@ fn kind_of(endpoint: &str) -> MembershipKind {
 }
 
 fn decode(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
+    percent_encoding::percent_decode_str(text)
+        .decode_utf8()
+        .unwrap()
+        .into_owned()
 }

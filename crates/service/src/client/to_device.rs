@@ -44,9 +44,14 @@ impl Service {
         if messages.len() > MAX_MESSAGES {
             return Err(ServiceError::InvalidParam("messages"));
         }
-        let edus: Vec<Object> = messages.iter().map(|message| edu(sender, sender_device, message)).collect();
+        let edus: Vec<Object> = messages
+            .iter()
+            .map(|message| edu(sender, sender_device, message))
+            .collect();
         let Some(text) = idempotency_key_text else {
-            return self.send_to_devices(sender, sender_device, messages, edus, Vec::new()).await;
+            return self
+                .send_to_devices(sender, sender_device, messages, edus, Vec::new())
+                .await;
         };
         if text.is_empty() || text.len() > 255 {
             return Err(ServiceError::InvalidParam("idempotency key"));
@@ -55,10 +60,22 @@ impl Service {
         let request_sha256 = sha256(&Json::from(edus.clone()).to_canonical());
         let _only_one = self.lock_key(&key).await;
         if let Some(reply) = self.store().reply(&key).await? {
-            return if reply.request_sha256 == request_sha256 { Ok(()) } else { Err(ServiceError::KeyReused) };
+            return if reply.request_sha256 == request_sha256 {
+                Ok(())
+            } else {
+                Err(ServiceError::KeyReused)
+            };
         }
-        let reply = StoredReply { status: 200, body: b"{}".as_slice().into(), request_sha256 };
-        let keep = vec![Write::PutReply { key, reply, now: self.now() }];
+        let reply = StoredReply {
+            status: 200,
+            body: b"{}".as_slice().into(),
+            request_sha256,
+        };
+        let keep = vec![Write::PutReply {
+            key,
+            reply,
+            now: self.now(),
+        }];
         self.send_to_devices(sender, sender_device, messages, edus, keep).await
     }
 
@@ -94,7 +111,10 @@ impl Service {
             if !devices.contains_key(&message.target) {
                 devices.insert(message.target.clone(), self.store().devices(&message.target).await?);
             }
-            if devices.get(&message.target).is_some_and(|devices| devices.contains(&message.target_device)) {
+            if devices
+                .get(&message.target)
+                .is_some_and(|devices| devices.contains(&message.target_device))
+            {
                 let body = to_device_body(sender, sender_device, &message.message_type, &message.message);
                 writes.push(Write::Inbox {
                     user: message.target.clone(),

@@ -74,7 +74,11 @@ pub(super) async fn collect(
     let mut body = Body::default();
     let mut direct = Vec::new();
     // Neither our own events nor the log may starve the other.
-    let lpdu_cap = if dirty.is_empty() { caps.pdus } else { caps.pdus.div_ceil(2) };
+    let lpdu_cap = if dirty.is_empty() {
+        caps.pdus
+    } else {
+        caps.pdus.div_ceil(2)
+    };
     for (seq, item) in outbox {
         let full = match &item {
             DirectItem::Edu(_) => body.edus == caps.edus,
@@ -120,7 +124,10 @@ pub(super) async fn rebuild(store: &dyn Store, request: OutboundRequest) -> Resu
             after: range.after,
             through: range.through,
         };
-        for entry in store.entries(&range.room, between, usize::MAX, Order::Ascending).await? {
+        for entry in store
+            .entries(&range.room, between, usize::MAX, Order::Ascending)
+            .await?
+        {
             if let Some(pdu) = entry.pdu() {
                 body.push_pdu(pdu.bytes());
             }

@@ -99,7 +99,9 @@ impl Schedule {
     pub(super) fn take_due(&mut self, now: UnixMillis) -> Vec<ServerName> {
         let mut woken = Vec::new();
         while !self.stopped && self.due.first().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, destination)) = self.due.pop_first() else { break };
+            let Some((_, destination)) = self.due.pop_first() else {
+                break;
+            };
             self.sleeping.remove(&destination);
             self.active.insert(destination.clone(), Active::default());
             woken.push(destination);
@@ -162,7 +164,7 @@ mod tests {
         schedule.wake(&b);
         schedule.sleep(&b, UnixMillis(100), UnixMillis(0), false);
         assert!(!schedule.wake(&b));
-        assert_eq!(schedule.take_due(UnixMillis(99)), vec![]);
+        assert!(schedule.take_due(UnixMillis(99)).is_empty());
         assert_eq!(schedule.take_due(UnixMillis(100)), vec![b]);
         assert_eq!(schedule.counts(), (1, 0));
     }
