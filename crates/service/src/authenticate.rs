@@ -41,13 +41,21 @@ impl Service {
         if authorization.len() > MAX_HEADERS {
             return Err(AuthenticationError::TooManyHeaders.into());
         }
-        let headers = authorization.iter().map(|value| XMatrix::parse(value)).collect::<Result<Vec<_>, _>>();
+        let headers = authorization
+            .iter()
+            .map(|value| XMatrix::parse(value))
+            .collect::<Result<Vec<_>, _>>();
         let headers = headers.map_err(AuthenticationError::from)?;
         let origin = self.claimed_origin(&headers)?;
         self.check_policy(origin)?;
         let key_ids: Vec<_> = headers.iter().map(|header| header.key.clone()).collect();
         let keys = self.request_keys(origin, &key_ids).await?;
-        let request = Request { method, uri, destination: self.server_name(), content: body };
+        let request = Request {
+            method,
+            uri,
+            destination: self.server_name(),
+            content: body,
+        };
         let bodyless = match self.settings().compat_for(origin).accept_omitted_content {
             true => Bodyless::EmptyObjectOrNone,
             false => Bodyless::EmptyObject,

@@ -8,12 +8,12 @@ use nabe_signing::json::Json;
 use nabe_store::{Between, Order, ParkReason, Write};
 use nabe_types::{EventId, LogPosition, RoomId, ServerName};
 
+use crate::Service;
 use crate::error::{Missing, ServiceError};
 use crate::incoming::{Checked, CheckedVerdict, Malformed, parked_event};
 use crate::ports::Method;
 use crate::room::Verdict;
 use crate::wire::{federation_request, lists_of_events, proxied_code, read_answer};
-use crate::Service;
 
 /// A fetched event, parsed if it can be.
 enum Fetched {
@@ -43,13 +43,19 @@ impl Service {
         }
         let limit = limit.min(self.settings().limits.backfill_events) as usize;
         let missing = ServiceError::NotFound(Missing::Event);
-        let Some((found_in, newest)) = self.store().entry(v).await? else { return Err(missing) };
+        let Some((found_in, newest)) = self.store().entry(v).await? else {
+            return Err(missing);
+        };
         if found_in != *room {
             return Err(missing);
         }
         let sight = self.sight(room, origin).await?;
         // Whether the caller may know of `v` comes first: what is older must not leak through it.
-        if self.shown_entries(room, &sight, std::slice::from_ref(&newest)).await?.is_empty() {
+        if self
+            .shown_entries(room, &sight, std::slice::from_ref(&newest))
+            .await?
+            .is_empty()
+        {
             return Err(missing);
         }
         let through = Between::through(newest.position);
@@ -66,18 +72,31 @@ impl Service {
     /// [`ServiceError::GapOpen`] if an event on the way has to wait for a key; [`ServiceError::BadAnswer`] if the hub's
     /// events do not lead to our head.
     pub(crate) async fn close_gap(&self, room: &RoomId, missing: EventId) -> Result<(), ServiceError> {
-        if self.store().parked(room).await?.iter().any(|parked| parked.event_id == missing) {
+        if self
+            .store()
+            .parked(room)
+            .await?
+            .iter()
+            .any(|parked| parked.event_id == missing)
+        {
             return Err(ServiceError::GapOpen);
         }
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let hub = meta.hub(self.server_name()).clone();
-        let (head, position) = self.read_room(room, |view| (view.head().cloned(), view.position())).await?;
-        let Some(head) = head else { return Err(ServiceError::GapOpen) };
+        let (head, position) = self
+            .read_room(room, |view| (view.head().cloned(), view.position()))
+            .await?;
+        let Some(head) = head else {
+            return Err(ServiceError::GapOpen);
+        };
         let mut links: Vec<Link<Fetched>> = Vec::new();
         let mut oldest = missing.clone();
         tracing::info!(%room, %missing, "fetching missing events from the hub");
         let events = loop {
-            let page = match self.fetch_page(&hub, room, &oldest).await {
+            let page = match self.fetch_page(&hub, room, &oldest, u32::MAX).await {
                 Ok(page) => page,
                 Err(error) if proxied_code(&error).is_some() => {
                     return self.start_anew(&hub, room, &missing, position).await;
@@ -90,7 +109,12 @@ impl Service {
                 Gap::Closed(events) => break events,
                 Gap::Unrelated => return Err(bad_answer(&hub, "its history of the room is not ours")),
                 Gap::Open { older, found } => {
-                    if self.store().entry(&older).await?.is_some_and(|(found_in, _)| found_in == *room) {
+                    if self
+                        .store()
+                        .entry(&older)
+                        .await?
+                        .is_some_and(|(found_in, _)| found_in == *room)
+                    {
                         return Err(bad_answer(&hub, "it has forked the room"));
                     }
                     if is_empty || older == oldest || found.len() > self.settings().limits.gap_events {
@@ -111,20 +135,32 @@ impl Service {
     ///
     /// The hub's failures, [`ServiceError::NotFound`] for an unknown room.
     pub(crate) async fn extend_history(&self, room: &RoomId, limit: u32) -> Result<usize, ServiceError> {
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let hub = meta.hub(self.server_name()).clone();
         if self.is_us(&hub) || limit == 0 {
             return Ok(0);
         }
-        let Some(first) = self.store().first(room).await? else { return Ok(0) };
-        let between = Between { after: first.previous(), through: first };
+        let Some(first) = self.store().first(room).await? else {
+            return Ok(0);
+        };
+        let between = Between {
+            after: first.previous(),
+            through: first,
+        };
         let oldest = self.store().entries(room, between, 1, Order::Ascending).await?;
-        let Some(prev) = oldest.first().and_then(|entry| entry.pdu()).and_then(|pdu| pdu.prev_events().first()) else {
+        let Some(prev) = oldest
+            .first()
+            .and_then(|entry| entry.pdu())
+            .and_then(|pdu| pdu.prev_events().first())
+        else {
             return Ok(0);
         };
         let mut events = Vec::new();
         let mut links = Vec::new();
-        for link in self.fetch_page(&hub, room, prev).await?.into_iter().take(limit as usize) {
+        for link in self.fetch_page(&hub, room, prev, limit).await? {
             match link.item {
                 Fetched::Event(event) => events.push(*event),
                 Fetched::Malformed(malformed) => links.push(hole(link.event_id, malformed.prev, HoleReason::Malformed)),
@@ -136,7 +172,11 @@ impl Service {
         let entries = prepend(first, prev, links, self.now());
         let count = entries.len();
         if count > 0 {
-            let write = Write::Prepend { room: room.clone(), expected_first: first, entries };
+            let write = Write::Prepend {
+                room: room.clone(),
+                expected_first: first,
+                entries,
+            };
             match self.commit(write.into()).await {
                 // Somebody else fetched the same history.
                 Err(error) if error.is_conflict() => {}
@@ -148,7 +188,10 @@ impl Service {
 
     /// Puts events into the room, oldest first.
     async fn feed(&self, hub: &ServerName, room: &RoomId, events: Vec<Fetched>) -> Result<(), ServiceError> {
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let mut raw = Vec::new();
         let mut holes = Vec::new();
         for (index, event) in events.into_iter().enumerate() {
@@ -199,25 +242,31 @@ impl Service {
         missing: &EventId,
         expected: LogPosition,
     ) -> Result<(), ServiceError> {
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let query = [("event_id", missing.as_str())];
         let timeout = self.settings().delivery.request_timeout;
-        let request =
-            federation_request(Method::Get, "v1", &["state", room.as_str()], &query, false, timeout);
+        let request = federation_request(Method::Get, "v1", &["state", room.as_str()], &query, false, timeout);
         let answer = self.ask(hub, request).await?;
         let read = |name: &str| -> Result<Vec<RawEvent>, ServiceError> {
             let list = answer.get(name).and_then(Json::as_array);
             let list = list.ok_or_else(|| bad_answer(hub, "`pdus` or `auth_chain` is missing"))?;
             let objects = list.iter().filter_map(|event| event.as_object().cloned());
             let rules = meta.rules()?;
-            Ok(objects.filter_map(|object| RawEvent::from_json(object, rules).ok()).collect())
+            Ok(objects
+                .filter_map(|object| RawEvent::from_json(object, rules).ok())
+                .collect())
         };
         let pdus = self.verified_pdus(read("pdus")?, hub).await?;
         let outliers = self.verified_pdus(read("auth_chain")?, hub).await?;
         // `/state` speaks of the time before `missing`; if that is a state event, it takes effect, too.
         let page = self.fetch_event(hub, room, missing, meta.rules()?).await?;
         let mut state: State = pdus.into_iter().filter(|event| event.room_id() == room).collect();
-        page.into_iter().filter(|event| event.event_id() == missing).for_each(|event| state.insert(event));
+        page.into_iter()
+            .filter(|event| event.event_id() == missing)
+            .for_each(|event| state.insert(event));
         if state.iter().next().is_none() {
             return Err(bad_answer(hub, "it states no state"));
         }
@@ -227,7 +276,12 @@ impl Service {
             head: Some(missing.clone()),
             state: state.iter().cloned().collect(),
         };
-        let write = Write::Rebase { room: room.clone(), expected, checkpoint, outliers };
+        let write = Write::Rebase {
+            room: room.clone(),
+            expected,
+            checkpoint,
+            outliers,
+        };
         let result = self.commit(write.into()).await;
         self.forget_view(room).await;
         match result {
@@ -247,12 +301,18 @@ impl Service {
         let timeout = self.settings().delivery.request_timeout;
         let request = federation_request(Method::Get, "v2", &["event", event.as_str()], &[], true, timeout);
         let object = self.ask(hub, request).await?;
-        let parsed = RawEvent::from_json(object, rules).ok().filter(|event| event.room_id() == room);
+        let parsed = RawEvent::from_json(object, rules)
+            .ok()
+            .filter(|event| event.room_id() == room);
         self.verified_pdus(parsed.into_iter().collect(), hub).await
     }
 
     /// Those of the events that are validly signed PDUs.
-    pub(crate) async fn verified_pdus(&self, events: Vec<RawEvent>, hub: &ServerName) -> Result<Vec<Pdu>, ServiceError> {
+    pub(crate) async fn verified_pdus(
+        &self,
+        events: Vec<RawEvent>,
+        hub: &ServerName,
+    ) -> Result<Vec<Pdu>, ServiceError> {
         let checked = self.verify_events(events, Some(hub), false).await?;
         let pdus = checked.into_iter().filter_map(|event| match event.verdict {
             CheckedVerdict::Pdu(event) => Some(event.into_pdu()),
@@ -267,14 +327,17 @@ impl Service {
         hub: &ServerName,
         room: &RoomId,
         v: &EventId,
+        limit: u32,
     ) -> Result<Vec<Link<Fetched>>, ServiceError> {
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         let rules = meta.rules()?;
-        let limit = self.settings().limits.backfill_events;
+        let limit = limit.min(self.settings().limits.backfill_events);
         let query = [("v", v.as_str()), ("limit", &limit.to_string())];
         let timeout = self.settings().delivery.request_timeout;
-        let request =
-            federation_request(Method::Get, "v2", &["backfill", room.as_str()], &query, true, timeout);
+        let request = federation_request(Method::Get, "v2", &["backfill", room.as_str()], &query, true, timeout);
         let answer = self.ask(hub, request).await?;
         let pdus = answer.get("pdus").and_then(Json::as_array);
         let pdus = pdus.ok_or_else(|| bad_answer(hub, "`pdus` is missing"))?;
@@ -283,7 +346,10 @@ impl Service {
             let Malformed { event_id, prev } = Malformed::read(object);
             let item = match RawEvent::from_json(object.clone(), rules) {
                 Ok(event) => Fetched::Event(Box::new(event)),
-                Err(_) => Fetched::Malformed(Malformed { event_id: event_id.clone(), prev: prev.clone() }),
+                Err(_) => Fetched::Malformed(Malformed {
+                    event_id: event_id.clone(),
+                    prev: prev.clone(),
+                }),
             };
             page.push(Link { event_id, prev, item });
         }
@@ -297,7 +363,10 @@ impl Service {
         request: crate::ports::PeerRequest,
     ) -> Result<nabe_signing::json::Object, ServiceError> {
         self.check_policy(server)?;
-        let failed = |error| ServiceError::PeerFailed { server: server.clone(), error };
+        let failed = |error| ServiceError::PeerFailed {
+            server: server.clone(),
+            error,
+        };
         let response = self.peers().call(server, request).await.map_err(failed)?;
         read_answer(server, &response)
     }
@@ -305,9 +374,11 @@ impl Service {
 
 fn history_link(event: Checked) -> Link<EntryBody> {
     match event.verdict {
-        CheckedVerdict::Pdu(pdu) => {
-            Link { event_id: event.event_id, prev: event.prev, item: EntryBody::Event(pdu.into_pdu()) }
-        }
+        CheckedVerdict::Pdu(pdu) => Link {
+            event_id: event.event_id,
+            prev: event.prev,
+            item: EntryBody::Event(pdu.into_pdu()),
+        },
         CheckedVerdict::LacksKeys { .. } => hole(event.event_id, event.prev, HoleReason::KeysUnavailable),
         CheckedVerdict::Lpdu(_) => hole(event.event_id, event.prev, HoleReason::Malformed),
         CheckedVerdict::Bad(_) => hole(event.event_id, event.prev, HoleReason::BadSignature),
@@ -315,9 +386,16 @@ fn history_link(event: Checked) -> Link<EntryBody> {
 }
 
 fn hole(event_id: EventId, prev: Option<EventId>, reason: HoleReason) -> Link<EntryBody> {
-    Link { event_id: event_id.clone(), prev, item: EntryBody::Hole { event_id, reason } }
+    Link {
+        event_id: event_id.clone(),
+        prev,
+        item: EntryBody::Hole { event_id, reason },
+    }
 }
 
 fn bad_answer(server: &ServerName, what: &'static str) -> ServiceError {
-    ServiceError::BadAnswer { server: server.clone(), what }
+    ServiceError::BadAnswer {
+        server: server.clone(),
+        what,
+    }
 }

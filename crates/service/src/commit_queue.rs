@@ -27,7 +27,12 @@ struct Submitted {
 impl CommitQueue {
     pub(crate) fn new() -> (Self, CommitWorker) {
         let (sender, receiver) = mpsc::channel(QUEUED);
-        (Self { sender: Mutex::new(Some(sender)) }, CommitWorker { receiver })
+        (
+            Self {
+                sender: Mutex::new(Some(sender)),
+            },
+            CommitWorker { receiver },
+        )
     }
 
     /// Waits until `batch` is durable. The batch is written even if the caller stops waiting.
@@ -35,9 +40,17 @@ impl CommitQueue {
         if batch.0.is_empty() {
             return Ok(());
         }
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(ServiceError::ShuttingDown)?;
+        let sender = self
+            .sender
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(ServiceError::ShuttingDown)?;
         let (done, outcome) = oneshot::channel();
-        sender.send(Submitted { batch, done }).await.map_err(|_| ServiceError::ShuttingDown)?;
+        sender
+            .send(Submitted { batch, done })
+            .await
+            .map_err(|_| ServiceError::ShuttingDown)?;
         outcome.await.unwrap_or(Err(ServiceError::ShuttingDown))
     }
 
@@ -63,8 +76,10 @@ impl CommitWorker {
 
 async fn write(store: &dyn Store, submitted: Vec<Submitted>) {
     metrics::histogram!(metric::COMMIT_BATCHES).record(submitted.len() as f64);
-    let (batches, waiting): (Vec<_>, Vec<_>) =
-        submitted.into_iter().map(|Submitted { batch, done }| (batch, done)).unzip();
+    let (batches, waiting): (Vec<_>, Vec<_>) = submitted
+        .into_iter()
+        .map(|Submitted { batch, done }| (batch, done))
+        .unzip();
     match store.commit(batches).await {
         Ok(results) => {
             for (result, done) in results.into_iter().zip(waiting) {

@@ -55,7 +55,9 @@ impl Service {
         let (Some(target), Some(device), Some(message_type)) = (target, device, text("message_type")) else {
             return Ok(Vec::new());
         };
-        let Some(message) = edu.content.get("message").and_then(Json::as_object) else { return Ok(Vec::new()) };
+        let Some(message) = edu.content.get("message").and_then(Json::as_object) else {
+            return Ok(Vec::new());
+        };
         if !self.is_us(target.server_name()) || !self.store().devices(&target).await?.contains(&device) {
             return Ok(Vec::new());
         }
@@ -98,7 +100,13 @@ impl Service {
         let now = self.now();
         let items = watchers.into_iter().map(|user| {
             let kind = InboxKind::DeviceList;
-            let write = Write::Inbox { user: user.clone(), device: None, kind, body: body.clone(), now };
+            let write = Write::Inbox {
+                user: user.clone(),
+                device: None,
+                kind,
+                body: body.clone(),
+                now,
+            };
             (user, write)
         });
         Ok(items.collect())

@@ -18,7 +18,9 @@ impl Service {
         self.check_policy(origin)?;
         self.limit_peer(origin, "event")?;
         let missing = ServiceError::NotFound(Missing::Event);
-        let Some((room, entry)) = self.store().entry(event_id).await? else { return Err(missing) };
+        let Some((room, entry)) = self.store().entry(event_id).await? else {
+            return Err(missing);
+        };
         let sight = self.sight(&room, origin).await?;
         let shown = self.shown_entries(&room, &sight, std::slice::from_ref(&entry)).await?;
         let event = shown.first().ok_or(missing)?;

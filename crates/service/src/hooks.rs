@@ -93,7 +93,10 @@ impl Service {
     /// Wakes the streams: the room's log now ends at `position`.
     pub(crate) fn notify_appended(&self, room: &RoomId, position: LogPosition) {
         // Fails only when nobody listens.
-        let _ = self.inner.hooks.appended.send(Appended::Room { room: room.clone(), position });
+        let _ = self.inner.hooks.appended.send(Appended::Room {
+            room: room.clone(),
+            position,
+        });
     }
 
     /// Wakes the streams of a local user: the inbox has grown.

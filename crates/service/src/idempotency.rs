@@ -34,8 +34,16 @@ impl Transaction {
     /// A successful reply, and the write that keeps it. To be committed with the work itself where that is possible.
     pub(crate) fn reply(&self, body: &Object, service: &Service) -> (StoredReply, Write) {
         let body = Bytes::from(body.to_canonical());
-        let reply = StoredReply { status: 200, body, request_sha256: self.request_sha256 };
-        let write = Write::PutReply { key: self.key.clone(), reply: reply.clone(), now: service.now() };
+        let reply = StoredReply {
+            status: 200,
+            body,
+            request_sha256: self.request_sha256,
+        };
+        let write = Write::PutReply {
+            key: self.key.clone(),
+            reply: reply.clone(),
+            now: service.now(),
+        };
         (reply, write)
     }
 }
@@ -48,7 +56,13 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.service.inner.in_flight.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.service
+            .inner
+            .in_flight
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
     }
 }
 
@@ -65,7 +79,11 @@ impl Service {
             true => format!("{txn_id} {}", base64u::encode_url(&request_sha256)),
             false => txn_id.as_str().to_owned(),
         };
-        let key = IdempotencyKey { scope: origin.as_str().to_owned(), endpoint: endpoint.to_owned(), txn_id };
+        let key = IdempotencyKey {
+            scope: origin.as_str().to_owned(),
+            endpoint: endpoint.to_owned(),
+            txn_id,
+        };
         Transaction { key, request_sha256 }
     }
 
@@ -105,13 +123,17 @@ impl Service {
         W: FnOnce(Self, Transaction) -> F + Send + 'static,
         F: Future<Output = Result<StoredReply, ServiceError>> + Send,
     {
-        let mut running = self.inner.in_flight.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self
+            .inner
+            .in_flight
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(outcome) = running.get(&transaction.key) {
             return Ok(outcome.clone());
         }
-        let same_endpoint = |key: &&IdempotencyKey| {
-            key.scope == transaction.key.scope && key.endpoint == transaction.key.endpoint
-        };
+        let same_endpoint =
+            |key: &&IdempotencyKey| key.scope == transaction.key.scope && key.endpoint == transaction.key.endpoint;
         if one_at_a_time && running.keys().any(|key| same_endpoint(&key)) {
             return Err(ServiceError::TransactionInProgress);
         }
@@ -121,7 +143,10 @@ impl Service {
         let (sender, outcome) = watch::channel(None);
         running.insert(transaction.key.clone(), outcome.clone());
         drop(running);
-        let registration = Registration { service: self.clone(), key: transaction.key.clone() };
+        let registration = Registration {
+            service: self.clone(),
+            key: transaction.key.clone(),
+        };
         let service = self.clone();
         tokio::spawn(async move {
             // The last one may have ended between our look into the store and our registration.

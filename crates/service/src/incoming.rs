@@ -27,7 +27,9 @@ pub(crate) enum CheckedVerdict {
     Lpdu(Box<VerifiedLpdu>),
     Pdu(Box<VerifiedPdu>),
     /// A key could not be had. The bytes are those to try again with.
-    LacksKeys { bytes: Bytes },
+    LacksKeys {
+        bytes: Bytes,
+    },
     Bad(Dropped),
 }
 
@@ -40,7 +42,10 @@ pub(crate) struct Malformed {
 impl Malformed {
     /// Reads what little is needed.
     pub(crate) fn read(object: &Object) -> Self {
-        Self { event_id: event_id_of(object), prev: prev_of(object) }
+        Self {
+            event_id: event_id_of(object),
+            prev: prev_of(object),
+        }
     }
 
     /// The input that makes a hole of it.
@@ -59,8 +64,15 @@ impl Checked {
     /// is nothing for the room: the event is dropped, or waits for keys.
     pub(crate) fn into_input(self, meta: &RoomMeta, from: &ServerName, via: Via) -> Option<Input> {
         match self.verdict {
-            CheckedVerdict::Lpdu(event) => Some(Input::Lpdu { event: *event, from: from.clone(), via }),
-            CheckedVerdict::Pdu(event) => Some(Input::Pdu { event: *event, from: from.clone() }),
+            CheckedVerdict::Lpdu(event) => Some(Input::Lpdu {
+                event: *event,
+                from: from.clone(),
+                via,
+            }),
+            CheckedVerdict::Pdu(event) => Some(Input::Pdu {
+                event: *event,
+                from: from.clone(),
+            }),
             CheckedVerdict::Bad(dropped) if !meta.is_hub() => Some(Input::InvalidPdu {
                 event_id: self.event_id,
                 prev: self.prev?,
@@ -73,8 +85,17 @@ impl Checked {
 
     /// The record under which an event that lacks keys waits.
     pub(crate) fn parked(&self, from: &ServerName, now: UnixMillis) -> Option<ParkedEvent> {
-        let CheckedVerdict::LacksKeys { bytes } = &self.verdict else { return None };
-        Some(parked_event(self.room.clone(), self.event_id.clone(), from, bytes.clone(), ParkReason::KeysUnavailable, now))
+        let CheckedVerdict::LacksKeys { bytes } = &self.verdict else {
+            return None;
+        };
+        Some(parked_event(
+            self.room.clone(),
+            self.event_id.clone(),
+            from,
+            bytes.clone(),
+            ParkReason::KeysUnavailable,
+            now,
+        ))
     }
 }
 
@@ -150,7 +171,12 @@ fn verify(event: RawEvent, keys: &KeySet) -> Checked {
     let prev = event.prev_events().first().cloned();
     if lacks_keys(&event, keys) {
         let (event_id, bytes) = (event.event_id(), event.object().to_canonical().into());
-        return Checked { room, event_id, prev, verdict: CheckedVerdict::LacksKeys { bytes } };
+        return Checked {
+            room,
+            event_id,
+            prev,
+            verdict: CheckedVerdict::LacksKeys { bytes },
+        };
     }
     match event.kind() {
         EventKind::Lpdu => {
@@ -159,7 +185,12 @@ fn verify(event: RawEvent, keys: &KeySet) -> Checked {
                 Ok(event) => (event.lpdu_id().clone(), CheckedVerdict::Lpdu(Box::new(event))),
                 Err(dropped) => (received_id, CheckedVerdict::Bad(dropped)),
             };
-            Checked { room, event_id, prev, verdict }
+            Checked {
+                room,
+                event_id,
+                prev,
+                verdict,
+            }
         }
         EventKind::Pdu => {
             let received_id = event.event_id();
@@ -167,7 +198,12 @@ fn verify(event: RawEvent, keys: &KeySet) -> Checked {
                 Ok(event) => CheckedVerdict::Pdu(Box::new(event)),
                 Err(dropped) => CheckedVerdict::Bad(dropped),
             };
-            Checked { room, event_id: received_id, prev, verdict }
+            Checked {
+                room,
+                event_id: received_id,
+                prev,
+                verdict,
+            }
         }
     }
 }
@@ -176,27 +212,34 @@ fn verify(event: RawEvent, keys: &KeySet) -> Checked {
 fn lacks_keys(event: &RawEvent, keys: &KeySet) -> bool {
     let required = event.required_keys();
     event.required_signers().iter().any(|(server, _)| {
-        let mut listed = required.iter().filter(|(owner, _)| owner == server).map(|(_, key)| key).peekable();
+        let mut listed = required
+            .iter()
+            .filter(|(owner, _)| owner == server)
+            .map(|(_, key)| key)
+            .peekable();
         let at = event.origin_server_ts();
-        listed.peek().is_some()
-            && {
-                let listed: Vec<_> = listed.collect();
-                let usable = listed.iter().any(|key| keys.for_event(server, key, at).is_some());
-                !usable && listed.iter().any(|key| keys.get(server, key).is_none())
-            }
+        listed.peek().is_some() && {
+            let listed: Vec<_> = listed.collect();
+            let usable = listed.iter().any(|key| keys.for_event(server, key, at).is_some());
+            !usable && listed.iter().any(|key| keys.get(server, key).is_none())
+        }
     })
 }
 
 fn hole_reason(dropped: &Dropped) -> HoleReason {
     match dropped {
-        Dropped::NotSigned { .. } | Dropped::BadSignature { .. } | Dropped::KeyExpired { .. } => HoleReason::BadSignature,
+        Dropped::NotSigned { .. } | Dropped::BadSignature { .. } | Dropped::KeyExpired { .. } => {
+            HoleReason::BadSignature
+        }
         Dropped::KeysUnavailable { .. } => HoleReason::KeysUnavailable,
         _ => HoleReason::Malformed,
     }
 }
 
 fn prev_of(object: &Object) -> Option<EventId> {
-    let [prev] = object.get("prev_events").and_then(Json::as_array)? else { return None };
+    let [prev] = object.get("prev_events").and_then(Json::as_array)? else {
+        return None;
+    };
     EventId::parse(prev.as_str()?).ok()
 }
 

@@ -8,13 +8,13 @@ use nabe_signing::object;
 use nabe_store::{PendingMembership, PendingRoom, StoredReply};
 use nabe_types::{EventId, RoomId, RoomVersionId, ServerName, TransactionId, UserId};
 
+use crate::Service;
 use crate::error::{Missing, ServiceError};
 use crate::idempotency::Transaction;
 use crate::incoming::{Checked, CheckedVerdict};
 use crate::ports::{Method, PeerRequest};
 use crate::room::membership_change;
 use crate::wire::{federation_request, read_answer};
-use crate::Service;
 
 /// An invite that arrived.
 struct Invite {
@@ -60,7 +60,10 @@ impl Service {
         transaction: &Transaction,
     ) -> Result<StoredReply, ServiceError> {
         let room = invite.event.room_id().clone();
-        let meta = self.room_meta(&room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(&room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         if meta.version != invite.version {
             return Err(ServiceError::IncompatibleRoomVersion { version: meta.version });
         }
@@ -71,7 +74,16 @@ impl Service {
             CheckedVerdict::Lpdu(event) => *event,
             verdict => return Err(unverified(verdict)),
         };
-        let reply = self.transact(&room, Input::Lpdu { event, from: origin.clone(), via: Via::Invite }).await?;
+        let reply = self
+            .transact(
+                &room,
+                Input::Lpdu {
+                    event,
+                    from: origin.clone(),
+                    via: Via::Invite,
+                },
+            )
+            .await?;
         let pdu = self.event_of_reply(&reply).await?;
         let (reply, write) = transaction.reply(&reply_body(&pdu), self);
         self.commit(write.into()).await?;
@@ -95,14 +107,21 @@ impl Service {
             return Err(ServiceError::NotFound(Missing::User));
         }
         // The hub vouches for the room: `hub_server`, or on the hub's own events the sender's server.
-        let hub = invite.event.hub_server().unwrap_or_else(|| invite.event.sender_server());
+        let hub = invite
+            .event
+            .hub_server()
+            .unwrap_or_else(|| invite.event.sender_server());
         if hub != origin {
             return Err(ServiceError::ForeignUser { server: origin.clone() });
         }
         if self.check_policy(invite.event.sender_server()).is_err() {
             return Err(ServiceError::InviteRefused);
         }
-        let Invite { event, version, stripped_state } = invite;
+        let Invite {
+            event,
+            version,
+            stripped_state,
+        } = invite;
         let pdu = match self.verify_single(event).await?.verdict {
             CheckedVerdict::Pdu(event) => event.into_pdu(),
             verdict => return Err(unverified(verdict)),
@@ -135,8 +154,9 @@ impl Service {
         target: &ServerName,
     ) -> Result<Input, ServiceError> {
         self.check_policy(target)?;
-        let (stripped, version) =
-            self.read_room(room, |view| (view.stripped_state(), view.meta().version.clone())).await?;
+        let (stripped, version) = self
+            .read_room(room, |view| (view.stripped_state(), view.meta().version.clone()))
+            .await?;
         let stripped: Vec<Json> = stripped.into_iter().map(Json::Object).collect();
         let body = object! {
             "event" => pdu.object().clone(),
@@ -149,15 +169,29 @@ impl Service {
             body: Some(body.to_canonical().into()),
             ..federation_request(Method::Post, "v3", &segments, &[], true, timeout)
         };
-        let failed = |error| ServiceError::PeerFailed { server: target.clone(), error };
+        let failed = |error| ServiceError::PeerFailed {
+            server: target.clone(),
+            error,
+        };
         let response = self.peers().call(target, request).await.map_err(failed)?;
         let mut answer = read_answer(target, &response)?;
         // The draft says `pdu`; both known implementations answer with `event`.
-        let signed = answer.remove("pdu").or_else(|| answer.remove("event")).and_then(Json::into_object);
+        let signed = answer
+            .remove("pdu")
+            .or_else(|| answer.remove("event"))
+            .and_then(Json::into_object);
         let what = "`pdu` is missing";
-        let signed = signed.ok_or_else(|| ServiceError::BadAnswer { server: target.clone(), what })?;
+        let signed = signed.ok_or_else(|| ServiceError::BadAnswer {
+            server: target.clone(),
+            what,
+        })?;
         let keys = self.keys_of(target).await?;
-        Ok(Input::InviteAnswer { pdu, lpdu_id, signed, keys })
+        Ok(Input::InviteAnswer {
+            pdu,
+            lpdu_id,
+            signed,
+            keys,
+        })
     }
 
     /// The event a reply speaks of, as it is in the log.
@@ -166,7 +200,9 @@ impl Service {
         | Reply::AlreadyKnown { event_id, .. }
         | Reply::Recorded { event_id, .. }) = reply;
         let found = self.store().entry(event_id).await?;
-        found.and_then(|(_, entry)| entry.pdu().cloned()).ok_or(ServiceError::NotFound(Missing::Event))
+        found
+            .and_then(|(_, entry)| entry.pdu().cloned())
+            .ok_or(ServiceError::NotFound(Missing::Event))
     }
 
     /// The event of a room we are not in, if it ends the pending invite or knock of one of our users: whether it did.
@@ -176,22 +212,39 @@ impl Service {
         room: &RoomId,
         object: Object,
     ) -> Result<bool, ServiceError> {
-        let about = object.get("state_key").and_then(Json::as_str).and_then(|user| UserId::parse(user).ok());
-        let Some(user) = about.filter(|user| self.is_us(user.server_name())) else { return Ok(false) };
-        let Some(pending) = self.store().pending_room(&user, room).await? else { return Ok(false) };
-        let Some(rules) = RoomVersionRules::for_id(&pending.version) else { return Ok(false) };
+        let about = object
+            .get("state_key")
+            .and_then(Json::as_str)
+            .and_then(|user| UserId::parse(user).ok());
+        let Some(user) = about.filter(|user| self.is_us(user.server_name())) else {
+            return Ok(false);
+        };
+        let Some(pending) = self.store().pending_room(&user, room).await? else {
+            return Ok(false);
+        };
+        let Some(rules) = RoomVersionRules::for_id(&pending.version) else {
+            return Ok(false);
+        };
         if pending.hub != *origin {
             return Ok(false);
         }
-        let Ok(event) = RawEvent::from_json(object, rules) else { return Ok(false) };
+        let Ok(event) = RawEvent::from_json(object, rules) else {
+            return Ok(false);
+        };
         let hub_signs = event.hub_server().unwrap_or_else(|| event.sender_server()) == origin;
         if event.kind() != EventKind::Pdu || !hub_signs {
             return Ok(false);
         }
-        let Checked { verdict: CheckedVerdict::Pdu(event), .. } = self.verify_single(event).await? else {
+        let Checked {
+            verdict: CheckedVerdict::Pdu(event),
+            ..
+        } = self.verify_single(event).await?
+        else {
             return Ok(false);
         };
-        let Some((_, "leave" | "ban")) = membership_change(event.event()) else { return Ok(false) };
+        let Some((_, "leave" | "ban")) = membership_change(event.event()) else {
+            return Ok(false);
+        };
         let writes = self.pending_ended(&user, room, event.event());
         self.commit_rooms(Vec::new(), writes).await?;
         self.notify_inbox(&user);
@@ -220,7 +273,11 @@ impl Invite {
         let Some(Json::Object(event)) = body.remove("event") else {
             return Err(ServiceError::BadJson("`event` must be an object"));
         };
-        Ok(Self { event: RawEvent::from_json(event, rules)?, version, stripped_state })
+        Ok(Self {
+            event: RawEvent::from_json(event, rules)?,
+            version,
+            stripped_state,
+        })
     }
 }
 
@@ -228,7 +285,10 @@ impl Invite {
 pub(crate) fn stripped(event: Json) -> Option<Json> {
     let mut event = event.into_object()?;
     let fields = ["sender", "type", "state_key", "content"];
-    let kept: Object = fields.into_iter().filter_map(|key| Some((key.to_owned(), event.remove(key)?))).collect();
+    let kept: Object = fields
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), event.remove(key)?)))
+        .collect();
     (kept.len() == fields.len()).then_some(Json::Object(kept))
 }
 

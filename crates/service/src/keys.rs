@@ -66,10 +66,19 @@ impl Keys {
         let mut own = KeySet::new();
         own.insert_signer(signer);
         for (key_id, &(key, expired)) in &old {
-            let key = VerifyKey { key, valid_until: expired, old: true };
+            let key = VerifyKey {
+                key,
+                valid_until: expired,
+                old: true,
+            };
             own.insert(signer.server().clone(), key_id.clone(), key);
         }
-        Self { old, own, cache: Mutex::default(), requests: Semaphore::new(requests.max(1)) }
+        Self {
+            old,
+            own,
+            cache: Mutex::default(),
+            requests: Semaphore::new(requests.max(1)),
+        }
     }
 
     fn cached(&self, server: &ServerName) -> Cached {
@@ -168,19 +177,33 @@ impl Service {
         }
         let lowest = wanted.values().copied().min().unwrap_or(minimum);
         let mut stored = self.store().server_keys(server).await?;
-        if stored.first().is_none_or(|newest| is_stale(newest, self.now(), lowest) || lacks_a_key(newest, wanted)) {
+        if stored
+            .first()
+            .is_none_or(|newest| is_stale(newest, self.now(), lowest) || lacks_a_key(newest, wanted))
+        {
             self.cached_keys(server).await?;
-            self.refresh(&Need { server, wanted: wanted.clone(), notary: None, urgent: false }, false).await?;
+            self.refresh(
+                &Need {
+                    server,
+                    wanted: wanted.clone(),
+                    notary: None,
+                    urgent: false,
+                },
+                false,
+            )
+            .await?;
             stored = self.store().server_keys(server).await?;
         }
         let mut responses = Vec::new();
         for response in stored {
-            let Some(mut object) = Json::parse(&response.response).ok().and_then(Json::into_object) else { continue };
+            let Some(mut object) = Json::parse(&response.response).ok().and_then(Json::into_object) else {
+                continue;
+            };
             let is_wanted = match wanted.is_empty() {
                 true => response.effective_valid_until >= minimum,
-                false => wanted.iter().any(|(key, &until)| {
-                    response.effective_valid_until >= until && lists_key(&object, key)
-                }),
+                false => wanted
+                    .iter()
+                    .any(|(key, &until)| response.effective_valid_until >= until && lists_key(&object, key)),
             };
             if is_wanted {
                 self.signer().sign_object(&mut object);
@@ -194,8 +217,16 @@ impl Service {
     pub(crate) async fn request_keys(&self, origin: &ServerName, keys: &[KeyId]) -> Result<KeySet, ServiceError> {
         let now = self.now();
         let wanted = keys.iter().map(|key| (key.clone(), now)).collect();
-        let need = Need { server: origin, wanted, notary: None, urgent: false };
-        self.obtain(need, |known| keys.iter().all(|key| known.for_request(origin, key, now).is_some())).await
+        let need = Need {
+            server: origin,
+            wanted,
+            notary: None,
+            urgent: false,
+        };
+        self.obtain(need, |known| {
+            keys.iter().all(|key| known.for_request(origin, key, now).is_some())
+        })
+        .await
     }
 
     /// Keys to verify these events, as far as they can be had. `notary` is asked besides the configured notaries.
@@ -213,7 +244,10 @@ impl Service {
                 listed.entry(server).or_default().push(key);
             }
             for (server, keys) in listed {
-                by_server.entry(server).or_default().insert((keys, event.origin_server_ts()));
+                by_server
+                    .entry(server)
+                    .or_default()
+                    .insert((keys, event.origin_server_ts()));
             }
         }
         let found = join_all(by_server.iter().map(|(server, needed)| async move {
@@ -225,9 +259,20 @@ impl Service {
                 }
             }
             let satisfied = |known: &KeySet| {
-                needed.iter().all(|(keys, at)| keys.iter().any(|key| known.for_event(server, key, *at).is_some()))
+                needed
+                    .iter()
+                    .all(|(keys, at)| keys.iter().any(|key| known.for_event(server, key, *at).is_some()))
             };
-            self.obtain(Need { server, wanted, notary, urgent }, satisfied).await
+            self.obtain(
+                Need {
+                    server,
+                    wanted,
+                    notary,
+                    urgent,
+                },
+                satisfied,
+            )
+            .await
         }))
         .await;
         let mut all = KeySet::new();
@@ -240,8 +285,16 @@ impl Service {
     /// Every key of `server` that is known, after asking for more if there are none current.
     pub(crate) async fn keys_of(&self, server: &ServerName) -> Result<KeySet, ServiceError> {
         let now = self.now();
-        let need = Need { server, wanted: BTreeMap::new(), notary: None, urgent: false };
-        self.obtain(need, |known| known.iter().any(|(_, _, key)| !key.old && key.valid_until >= now)).await
+        let need = Need {
+            server,
+            wanted: BTreeMap::new(),
+            notary: None,
+            urgent: false,
+        };
+        self.obtain(need, |known| {
+            known.iter().any(|(_, _, key)| !key.old && key.valid_until >= now)
+        })
+        .await
     }
 
     async fn obtain(&self, need: Need<'_>, is_enough: impl Fn(&KeySet) -> bool) -> Result<KeySet, ServiceError> {
@@ -282,7 +335,9 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let now = self.now();
         let cached = self.inner.keys.cached(need.server);
-        let is_fresh = cached.fetched_at.is_some_and(|at| now < at.plus(LEAST_BETWEEN_FETCHES) && at <= now);
+        let is_fresh = cached
+            .fetched_at
+            .is_some_and(|at| now < at.plus(LEAST_BETWEEN_FETCHES) && at <= now);
         if is_fresh || (now < cached.next_attempt && !need.urgent) {
             return Ok(());
         }
@@ -294,7 +349,12 @@ impl Service {
         let mut satisfied = direct && is_enough(&self.inner.keys.cached(need.server).keys);
         if !satisfied && with_notaries && !need.wanted.is_empty() {
             let configured = self.settings().notaries.iter();
-            for notary in need.notary.into_iter().chain(configured).filter(|notary| *notary != need.server) {
+            for notary in need
+                .notary
+                .into_iter()
+                .chain(configured)
+                .filter(|notary| *notary != need.server)
+            {
                 self.fetch_from_notary(notary, need).await?;
                 satisfied = is_enough(&self.inner.keys.cached(need.server).keys);
                 if satisfied {
@@ -328,7 +388,10 @@ impl Service {
             tracing::debug!(%server, outcome, "no keys");
             return Ok(false);
         };
-        let keys = Json::parse(&body).ok().and_then(Json::into_object).map(|raw| ServerKeys::parse(raw, server));
+        let keys = Json::parse(&body)
+            .ok()
+            .and_then(Json::into_object)
+            .map(|raw| ServerKeys::parse(raw, server));
         match keys {
             Some(Ok(keys)) => {
                 self.learn(keys, body).await?;
@@ -359,7 +422,10 @@ impl Service {
             notary_keys = self.cached_keys(notary).await?;
         }
         let parsed = Json::parse(&body).ok().and_then(Json::into_object);
-        let responses = parsed.as_ref().and_then(|answer| answer.get("server_keys")).and_then(Json::as_array);
+        let responses = parsed
+            .as_ref()
+            .and_then(|answer| answer.get("server_keys"))
+            .and_then(Json::as_array);
         for response in responses.into_iter().flatten().take(NOTARY_RESPONSES) {
             let Some(raw) = response.as_object() else { continue };
             let vouched = verify_object_with(raw, notary.as_str(), |key| notary_keys.for_request(notary, key, now));
@@ -399,13 +465,18 @@ impl Service {
         }
         let stored = self.store().server_keys(server).await?;
         self.inner.keys.update(server, |cached| {
-            for StoredServerKeys { response, fetched_at, .. } in &stored {
+            for StoredServerKeys {
+                response, fetched_at, ..
+            } in &stored
+            {
                 let raw = Json::parse(response).ok().and_then(Json::into_object);
                 if let Some(Ok(keys)) = raw.map(|raw| ServerKeys::parse(raw, server)) {
                     cached.keys.insert_server_keys(&keys, *fetched_at);
                 }
             }
-            cached.fetched_at = cached.fetched_at.max(stored.iter().map(|stored| stored.fetched_at).max());
+            cached.fetched_at = cached
+                .fetched_at
+                .max(stored.iter().map(|stored| stored.fetched_at).max());
             cached.loaded = true;
         });
         Ok(self.inner.keys.cached(server).keys)

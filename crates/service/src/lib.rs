@@ -137,7 +137,11 @@ impl Service {
             }),
         };
         {
-            let mut workers = service.inner.workers.try_lock().expect("nobody else has the service yet");
+            let mut workers = service
+                .inner
+                .workers
+                .try_lock()
+                .expect("nobody else has the service yet");
             workers.spawn(queue.run(store));
             workers.spawn(service.clone().retry_parked());
             workers.spawn(service.clone().keep_house());
@@ -241,7 +245,9 @@ impl Service {
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("server_name", self.server_name()).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("server_name", self.server_name())
+            .finish_non_exhaustive()
     }
 }
 

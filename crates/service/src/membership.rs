@@ -9,11 +9,11 @@ use nabe_signing::object;
 use nabe_store::StoredReply;
 use nabe_types::{LogPosition, RoomId, RoomVersionId, ServerName, TransactionId, UserId};
 
+use crate::Service;
 use crate::error::{Missing, ServiceError};
 use crate::idempotency::Transaction;
 use crate::incoming::CheckedVerdict;
 use crate::invite::unverified;
-use crate::Service;
 
 /// Which of the three pairs of endpoints.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,9 +126,14 @@ impl Service {
     ) -> Result<StoredReply, ServiceError> {
         let room = body.get("room_id").and_then(Json::as_str);
         let room = RoomId::parse(room.ok_or(ServiceError::BadJson("`room_id` must be a string"))?)?;
-        let meta = self.room_meta(&room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(&room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         if !meta.is_hub() {
-            return Err(ServiceError::WrongServer { hub: Some(meta.hub(self.server_name()).clone()) });
+            return Err(ServiceError::WrongServer {
+                hub: Some(meta.hub(self.server_name()).clone()),
+            });
         }
         let event = RawEvent::from_json(body, meta.rules()?)?;
         check_fits(&event, kind)?;
@@ -139,7 +144,11 @@ impl Service {
             CheckedVerdict::Lpdu(event) => *event,
             verdict => return Err(unverified(verdict)),
         };
-        let input = Input::Lpdu { event, from: origin.clone(), via: kind.via() };
+        let input = Input::Lpdu {
+            event,
+            from: origin.clone(),
+            via: kind.via(),
+        };
         let reply = self.transact(&room, input).await.map_err(|error| match error {
             ServiceError::Refused(refusal) => match *refusal {
                 Refusal::OriginIsNotSender { .. } => ServiceError::ForeignUser { server: origin.clone() },
@@ -167,7 +176,10 @@ impl Service {
         let state = state.ok_or(ServiceError::NotFound(Missing::Event))?;
         let auth_chain = self.auth_chain(room, &state).await?;
         let objects = |events: Vec<nabe_event::Pdu>| -> Vec<Json> {
-            events.into_iter().map(|event| Json::Object(event.object().clone())).collect()
+            events
+                .into_iter()
+                .map(|event| Json::Object(event.object().clone()))
+                .collect()
         };
         Ok(object! {
             "auth_chain" => objects(auth_chain),
@@ -182,7 +194,11 @@ fn check_fits(event: &RawEvent, kind: MembershipKind) -> Result<(), ServiceError
     let fits = event.kind() == EventKind::Lpdu
         && event.is_state_of("m.room.member", event.sender().as_str())
         && event.membership() == Some(kind.membership().as_str());
-    if fits { Ok(()) } else { Err(ServiceError::BadJson("the event does not fit this endpoint")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(ServiceError::BadJson("the event does not fit this endpoint"))
+    }
 }
 
 fn refused(refusal: Refusal, origin: &ServerName) -> ServiceError {

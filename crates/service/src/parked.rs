@@ -30,7 +30,13 @@ pub(crate) struct JoinGuard {
 
 impl Drop for JoinGuard {
     fn drop(&mut self) {
-        let mut rooms = self.service.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = self
+            .service
+            .inner
+            .joins
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = rooms.get_mut(&self.room) {
             *count -= 1;
             if *count == 0 {
@@ -54,12 +60,20 @@ impl Service {
     pub(crate) fn begin_join(&self, room: &RoomId) -> JoinGuard {
         let mut rooms = self.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         *rooms.entry(room.clone()).or_default() += 1;
-        JoinGuard { service: self.clone(), room: room.clone() }
+        JoinGuard {
+            service: self.clone(),
+            room: room.clone(),
+        }
     }
 
     /// Whether a join of this room is under way.
     pub(crate) fn is_joining(&self, room: &RoomId) -> bool {
-        self.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner).contains_key(room)
+        self.inner
+            .joins
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(room)
     }
 
     /// Tries every parked event of a room now, in the order they came, until one has to wait on.
@@ -112,7 +126,11 @@ impl Service {
     async fn try_parked(&self, parked: &ParkedEvent) -> Result<Tried, ServiceError> {
         let is_expired = self.now() >= parked.received_at.plus(self.settings().parked_retention);
         let Some(meta) = self.room_meta(&parked.room).await? else {
-            return Ok(if self.is_joining(&parked.room) && !is_expired { Tried::Waiting } else { Tried::Settled });
+            return Ok(if self.is_joining(&parked.room) && !is_expired {
+                Tried::Waiting
+            } else {
+                Tried::Settled
+            });
         };
         let event = match RawEvent::parse(&parked.bytes, meta.rules()?) {
             Ok(event) => event,
@@ -125,7 +143,9 @@ impl Service {
         let notary = (!meta.is_hub()).then(|| meta.hub(self.server_name()).clone());
         let prev = event.prev_events().first().cloned();
         let mut checked = self.verify_events(vec![event], notary.as_ref(), true).await?;
-        let Some(checked) = checked.pop() else { return Ok(Tried::Settled) };
+        let Some(checked) = checked.pop() else {
+            return Ok(Tried::Settled);
+        };
         let input = match &checked.verdict {
             CheckedVerdict::LacksKeys { .. } if !is_expired => return Ok(Tried::Waiting),
             CheckedVerdict::LacksKeys { .. } if meta.is_hub() => return Ok(Tried::Settled),
@@ -150,7 +170,10 @@ impl Service {
         input: Input,
         is_expired: bool,
     ) -> Result<Tried, ServiceError> {
-        let unpark = vec![Write::Unpark { room: parked.room.clone(), event_id: parked.event_id.clone() }];
+        let unpark = vec![Write::Unpark {
+            room: parked.room.clone(),
+            event_id: parked.event_id.clone(),
+        }];
         match self.try_once(&parked.room, &input, unpark).await {
             Ok(Verdict::Done(_)) => return Ok(Tried::Settled),
             Ok(Verdict::Ask(_)) => {}
@@ -175,13 +198,18 @@ impl Service {
     }
 
     async fn forget_parked(&self, parked: &ParkedEvent) -> Result<(), ServiceError> {
-        let write = Write::Unpark { room: parked.room.clone(), event_id: parked.event_id.clone() };
+        let write = Write::Unpark {
+            room: parked.room.clone(),
+            event_id: parked.event_id.clone(),
+        };
         self.commit(write.into()).await
     }
 
     async fn postpone(&self, mut parked: ParkedEvent) -> Result<(), ServiceError> {
         parked.attempts = parked.attempts.saturating_add(1);
-        let pause = first_pause(parked.reason).saturating_mul(1 << parked.attempts.min(10)).min(LONGEST_PAUSE);
+        let pause = first_pause(parked.reason)
+            .saturating_mul(1 << parked.attempts.min(10))
+            .min(LONGEST_PAUSE);
         parked.next_try = self.now().plus(pause);
         self.commit(Write::Park { parked }.into()).await
     }

@@ -26,7 +26,10 @@ struct Bucket {
 impl RateLimiter {
     /// Remembers at most `capacity` callers, at least one.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { buckets: Mutex::default(), capacity: capacity.max(1) }
+        Self {
+            buckets: Mutex::default(),
+            capacity: capacity.max(1),
+        }
     }
 
     /// Takes a token, or says when there will be one.
@@ -86,10 +89,13 @@ impl Service {
     }
 
     fn limit(&self, caller: &str, endpoint: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
-        self.inner.limiter.take(caller, endpoint, limit, self.now()).map_err(|retry_after| {
-            metrics::counter!(metric::RATE_LIMITED, "endpoint" => endpoint).increment(1);
-            ServiceError::LimitExceeded { retry_after }
-        })
+        self.inner
+            .limiter
+            .take(caller, endpoint, limit, self.now())
+            .map_err(|retry_after| {
+                metrics::counter!(metric::RATE_LIMITED, "endpoint" => endpoint).increment(1);
+                ServiceError::LimitExceeded { retry_after }
+            })
     }
 }
 
@@ -100,7 +106,10 @@ const LEAST_RATE: f64 = 1.0 / 86_400.0;
 mod tests {
     use super::*;
 
-    const LIMIT: RateLimit = RateLimit { per_second: 2.0, burst: 3.0 };
+    const LIMIT: RateLimit = RateLimit {
+        per_second: 2.0,
+        burst: 3.0,
+    };
 
     #[test]
     fn burst_then_sustained_rate() {
@@ -120,7 +129,9 @@ mod tests {
     fn flood_of_callers_leaves_the_map_bounded() {
         let limiter = RateLimiter::new(100);
         for caller in 0..10_000_u64 {
-            limiter.take(&format!("s{caller}"), "x", LIMIT, UnixMillis(caller / 7)).unwrap();
+            limiter
+                .take(&format!("s{caller}"), "x", LIMIT, UnixMillis(caller / 7))
+                .unwrap();
         }
         assert!(limiter.len() <= 100);
     }

@@ -106,10 +106,10 @@ impl Service {
 
     async fn known_lpdu(&self, room: &RoomId, lpdu_id: &EventId) -> Result<Option<Reply>, ServiceError> {
         let known = self.store().entry_by_lpdu(room, std::slice::from_ref(lpdu_id)).await?;
-        Ok(known
-            .into_iter()
-            .next()
-            .map(|known| Reply::AlreadyKnown { event_id: known.event_id, position: known.position }))
+        Ok(known.into_iter().next().map(|known| Reply::AlreadyKnown {
+            event_id: known.event_id,
+            position: known.position,
+        }))
     }
 
     /// An event whose predecessor is not our head is usually one we have: a resent one. One whose predecessor is the head
@@ -121,10 +121,12 @@ impl Service {
             Input::Lpdu { .. } | Input::Draft { .. } | Input::InviteAnswer { .. } => return Ok(None),
         };
         let found = self.store().entry(event_id).await?;
-        Ok(found.filter(|(room, _)| *room == open.view().meta().room_id).map(|(_, entry)| Reply::AlreadyKnown {
-            event_id: event_id.clone(),
-            position: entry.position,
-        }))
+        Ok(found
+            .filter(|(room, _)| *room == open.view().meta().room_id)
+            .map(|(_, entry)| Reply::AlreadyKnown {
+                event_id: event_id.clone(),
+                position: entry.position,
+            }))
     }
 
     /// A refused event is logged once, here, with the number of the rule it breaks.
@@ -155,7 +157,9 @@ impl Service {
     /// the room before the entry.
     pub(crate) fn consequences_of(&self, view: &RoomView, entry: &Entry, staged: &mut Staged) {
         let Some(event) = entry.state_event() else { return };
-        let Some((user, membership)) = membership_change(event) else { return };
+        let Some((user, membership)) = membership_change(event) else {
+            return;
+        };
         if !self.is_us(user.server_name()) {
             return;
         }
@@ -180,7 +184,10 @@ impl Service {
             "leave" | "ban" if matches!(before, Membership::Invite | Membership::Knock) => {
                 self.pending_ended(&user, &room, event)
             }
-            _ => vec![Write::RemovePending { user: user.clone(), room }],
+            _ => vec![Write::RemovePending {
+                user: user.clone(),
+                room,
+            }],
         };
         staged.add_consequences(user, writes);
     }
@@ -217,7 +224,10 @@ impl Service {
             "membership" => event.membership().unwrap_or_default(),
         };
         vec![
-            Write::RemovePending { user: user.clone(), room: room.clone() },
+            Write::RemovePending {
+                user: user.clone(),
+                room: room.clone(),
+            },
             Write::Inbox {
                 user: user.clone(),
                 device: None,

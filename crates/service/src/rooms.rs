@@ -73,7 +73,8 @@ impl Rooms {
     fn slot(&self, room: &RoomId) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = Arc::clone(slots.entry(room.clone()).or_default());
-        slot.last_use.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        slot.last_use
+            .store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         slot
     }
 
@@ -94,7 +95,10 @@ impl Rooms {
     /// Every slot, the one unused for longest first.
     fn by_last_use(&self) -> Vec<(RoomId, Arc<Slot>)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut slots: Vec<_> = slots.iter().map(|(room, slot)| (room.clone(), Arc::clone(slot))).collect();
+        let mut slots: Vec<_> = slots
+            .iter()
+            .map(|(room, slot)| (room.clone(), Arc::clone(slot)))
+            .collect();
         slots.sort_by_key(|(_, slot)| slot.last_use.load(Ordering::Relaxed));
         slots
     }
@@ -113,7 +117,11 @@ impl OpenRoom {
 
     /// Decides and, if there is something to append, stages it and takes it into the view.
     pub(crate) fn decide(&mut self, input: &Input, service: &Service) -> Result<Decision, Refusal> {
-        let ctx = Ctx { now: service.now(), server: service.server_name(), signer: service.signer() };
+        let ctx = Ctx {
+            now: service.now(),
+            server: service.server_name(),
+            signer: service.signer(),
+        };
         let decision = self.view().decide(input, &ctx)?;
         if let Decision::Done(outcome) = &decision {
             self.stage(outcome, service);
@@ -132,7 +140,11 @@ impl OpenRoom {
             let view = &self.loaded.as_ref().expect("taken out only by `keep` and `drop`").view;
             service.consequences_of(view, entry, &mut self.staged);
         }
-        self.loaded.as_mut().expect("taken out only by `keep` and `drop`").view.apply(outcome);
+        self.loaded
+            .as_mut()
+            .expect("taken out only by `keep` and `drop`")
+            .view
+            .apply(outcome);
         self.staged.entries.extend(outcome.append.iter().cloned());
         self.staged.followers.extend(outcome.followers.iter().cloned());
     }
@@ -155,7 +167,10 @@ impl OpenRoom {
         writes.append(&mut self.staged.consequences);
         if loaded.view.position().as_i64() - loaded.checkpointed.as_i64() >= CHECKPOINT_EVERY {
             loaded.checkpointed = loaded.view.position();
-            writes.push(Write::PutCheckpoint { room, checkpoint: loaded.view.checkpoint() });
+            writes.push(Write::PutCheckpoint {
+                room,
+                checkpoint: loaded.view.checkpoint(),
+            });
         }
         writes
     }
@@ -226,7 +241,13 @@ impl Service {
         slot.meta.get_or_init(|| loaded.view.meta().clone());
         slot.bytes.store(loaded.view.size_bytes(), Ordering::Relaxed);
         let base = loaded.view.position();
-        Ok(OpenRoom { slot, guard, loaded: Some(loaded), base, staged: Staged::default() })
+        Ok(OpenRoom {
+            slot,
+            guard,
+            loaded: Some(loaded),
+            base,
+            staged: Staged::default(),
+        })
     }
 
     /// What was fixed when the room was created or joined; `None` if the database has no such room.
@@ -285,16 +306,29 @@ impl Service {
         Ok(())
     }
 
-    fn announce(&self, Committed { room, is_hub, position, staged }: Committed) {
+    fn announce(
+        &self,
+        Committed {
+            room,
+            is_hub,
+            position,
+            staged,
+        }: Committed,
+    ) {
         if staged.entries.is_empty() {
             return;
         }
         let role = if is_hub { "hub" } else { "participant" };
         metrics::counter!(metric::EVENTS_APPENDED, "role" => role).increment(staged.entries.len() as u64);
         for entry in &staged.entries {
-            let (Some(lpdu_id), Some(pdu)) = (&entry.lpdu_id, entry.pdu()) else { continue };
+            let (Some(lpdu_id), Some(pdu)) = (&entry.lpdu_id, entry.pdu()) else {
+                continue;
+            };
             if !is_hub && self.is_us(pdu.sender_server()) {
-                let fate = LpduFate::Appended { event_id: pdu.event_id().clone(), position: entry.position };
+                let fate = LpduFate::Appended {
+                    event_id: pdu.event_id().clone(),
+                    position: entry.position,
+                };
                 self.settle_lpdu(lpdu_id, &fate);
             }
         }
@@ -309,7 +343,10 @@ impl Service {
         let Some(stored) = self.store().load(room).await? else {
             return Ok(None);
         };
-        let checkpointed = stored.checkpoint.as_ref().map_or(LogPosition::ZERO, |checkpoint| checkpoint.position);
+        let checkpointed = stored
+            .checkpoint
+            .as_ref()
+            .map_or(LogPosition::ZERO, |checkpoint| checkpoint.position);
         let mut view = RoomView::restore(stored.meta, stored.checkpoint)?;
         for entry in &stored.tail {
             view.replay(entry);
@@ -338,7 +375,9 @@ impl Service {
                 break;
             }
             // A room in use is not idle, whatever its age says.
-            let Ok(mut guard) = Arc::clone(&slot.view).try_lock_owned() else { continue };
+            let Ok(mut guard) = Arc::clone(&slot.view).try_lock_owned() else {
+                continue;
+            };
             let freed = slot.bytes.load(Ordering::Relaxed);
             if let Some(loaded) = guard.take() {
                 self.write_checkpoint(&room, &loaded).await;
@@ -368,7 +407,10 @@ impl Service {
         if loaded.view.position() <= loaded.checkpointed {
             return true;
         }
-        let write = Write::PutCheckpoint { room: room.clone(), checkpoint: loaded.view.checkpoint() };
+        let write = Write::PutCheckpoint {
+            room: room.clone(),
+            checkpoint: loaded.view.checkpoint(),
+        };
         let written = self.inner.commits.commit(write.into()).await;
         if let Err(error) = &written {
             tracing::warn!(%room, %error, "could not write a checkpoint");

@@ -86,7 +86,9 @@ impl Service {
             for room in sorted.inputs.keys() {
                 open.push(self.open_room(room).await?);
             }
-            let Some(pass) = self.decide_all(origin, &sorted, &mut open).await? else { continue };
+            let Some(pass) = self.decide_all(origin, &sorted, &mut open).await? else {
+                continue;
+            };
             let mut writes = park_writes(sorted.parked.iter().chain(&pass.parked));
             let mut failed = sorted.failed.clone();
             failed.extend(pass.failed.clone());
@@ -105,7 +107,9 @@ impl Service {
                 Err(error) if error.is_conflict() => continue,
                 result => result?,
             }
-            return self.finish_one_by_one(origin, sorted, pass, failed, edus, transaction).await;
+            return self
+                .finish_one_by_one(origin, sorted, pass, failed, edus, transaction)
+                .await;
         }
         Err(ServiceError::RoomTooBusy)
     }
@@ -119,7 +123,9 @@ impl Service {
             let Json::Object(object) = pdu else { continue };
             let Some(room) = room_of(&object) else {
                 // LM #int-api-send-txn, 1.1: an invalid room is rejected, and rejections are reported.
-                sorted.failed.insert(event_id_of(&object), "the event names no valid room".to_owned());
+                sorted
+                    .failed
+                    .insert(event_id_of(&object), "the event names no valid room".to_owned());
                 continue;
             };
             if !metas.contains_key(&room) {
@@ -134,7 +140,9 @@ impl Service {
         let checked = self.verify_events(events, Some(origin), false).await?;
         let now = self.now();
         for event in checked {
-            let Some(meta) = metas.get(&event.room).and_then(Option::as_ref) else { continue };
+            let Some(meta) = metas.get(&event.room).and_then(Option::as_ref) else {
+                continue;
+            };
             if let Some(parked) = event.parked(origin, now) {
                 sorted.parked.push(parked);
                 continue;
@@ -207,7 +215,8 @@ impl Service {
                 match room.decide(input, self) {
                     Ok(Decision::Done(outcome)) => {
                         if matches!(outcome.reply, Reply::Recorded { .. }) {
-                            pass.failed.insert(event_id.clone(), "the event is not valid".to_owned());
+                            pass.failed
+                                .insert(event_id.clone(), "the event is not valid".to_owned());
                         }
                     }
                     Ok(Decision::Ask(_)) => {
@@ -236,11 +245,7 @@ impl Service {
     }
 
     /// Which of these LPDUs the room has already: sent again, they succeed without effect.
-    async fn known_lpdus(
-        &self,
-        room: &RoomId,
-        inputs: &[(EventId, Input)],
-    ) -> Result<BTreeSet<EventId>, ServiceError> {
+    async fn known_lpdus(&self, room: &RoomId, inputs: &[(EventId, Input)]) -> Result<BTreeSet<EventId>, ServiceError> {
         let lpdus = inputs.iter().filter(|(_, input)| matches!(input, Input::Lpdu { .. }));
         let ids: Vec<_> = lpdus.map(|(id, _)| id.clone()).collect();
         if ids.is_empty() {
@@ -262,9 +267,14 @@ impl Service {
     ) -> Result<StoredReply, ServiceError> {
         let mut parked = Vec::new();
         for (room, inputs) in sorted.inputs {
-            let Some(&from) = pass.deferred.get(&room) else { continue };
+            let Some(&from) = pass.deferred.get(&room) else {
+                continue;
+            };
             for (event_id, input) in inputs.into_iter().skip(from) {
-                let (bytes, is_pdu) = (bytes_of(&input), matches!(input, Input::Pdu { .. } | Input::InvalidPdu { .. }));
+                let (bytes, is_pdu) = (
+                    bytes_of(&input),
+                    matches!(input, Input::Pdu { .. } | Input::InvalidPdu { .. }),
+                );
                 match self.transact(&room, input).await {
                     Ok(Reply::Recorded { .. }) => {
                         failed.insert(event_id, "the event is not valid".to_owned());
@@ -301,12 +311,26 @@ impl Service {
 
     fn park_for_join(&self, origin: &ServerName, room: RoomId, object: &Object) -> ParkedEvent {
         let bytes = object.to_canonical().into();
-        parked_event(room, event_id_of(object), origin, bytes, ParkReason::JoinPending, self.now())
+        parked_event(
+            room,
+            event_id_of(object),
+            origin,
+            bytes,
+            ParkReason::JoinPending,
+            self.now(),
+        )
     }
 
     fn park_input(&self, origin: &ServerName, room: &RoomId, id: &EventId, input: &Input) -> Option<ParkedEvent> {
         let bytes = bytes_of(input)?;
-        Some(parked_event(room.clone(), id.clone(), origin, bytes, ParkReason::JoinPending, self.now()))
+        Some(parked_event(
+            room.clone(),
+            id.clone(),
+            origin,
+            bytes,
+            ParkReason::JoinPending,
+            self.now(),
+        ))
     }
 
     /// An event of a room we are not in. The end of a pending invite or knock is for us all the same; anything else is
@@ -356,7 +380,12 @@ fn room_of(object: &Object) -> Option<RoomId> {
 fn reply_body(failed: &Failed) -> Object {
     let failed: Object = failed
         .iter()
-        .map(|(id, sentence)| (id.as_str().to_owned(), Json::from(object! { "error" => sentence.as_str() })))
+        .map(|(id, sentence)| {
+            (
+                id.as_str().to_owned(),
+                Json::from(object! { "error" => sentence.as_str() }),
+            )
+        })
         .collect();
     object! { "failed_pdus" => failed }
 }

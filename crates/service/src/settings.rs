@@ -126,8 +126,14 @@ impl Settings {
 impl Default for LimitSettings {
     fn default() -> Self {
         Self {
-            federation: RateLimit { per_second: 20.0, burst: 100.0 },
-            client: RateLimit { per_second: 50.0, burst: 500.0 },
+            federation: RateLimit {
+                per_second: 20.0,
+                burst: 100.0,
+            },
+            client: RateLimit {
+                per_second: 50.0,
+                burst: 500.0,
+            },
             rate_limited_callers: 10_000,
             room_memory_bytes: 256 * 1024 * 1024,
             outbox_items: 100_000,

@@ -51,7 +51,8 @@ impl Service {
     /// As for [`state`](Self::state).
     pub async fn state_ids(&self, origin: &ServerName, room: &RoomId, event: &EventId) -> Result<Object, ServiceError> {
         let found = self.state_for(origin, room, event, "state_ids").await?;
-        let ids = |events: &[Pdu]| -> Vec<Json> { events.iter().map(|event| event.event_id().as_str().into()).collect() };
+        let ids =
+            |events: &[Pdu]| -> Vec<Json> { events.iter().map(|event| event.event_id().as_str().into()).collect() };
         Ok(object! { "auth_chain_ids" => ids(&found.auth_chain), "pdu_ids" => ids(&found.state) })
     }
 
@@ -64,22 +65,37 @@ impl Service {
     ) -> Result<StateBefore, ServiceError> {
         self.check_policy(origin)?;
         self.limit_peer(origin, endpoint)?;
-        let meta = self.room_meta(room).await?.ok_or(ServiceError::NotFound(Missing::Room))?;
+        let meta = self
+            .room_meta(room)
+            .await?
+            .ok_or(ServiceError::NotFound(Missing::Room))?;
         if let Role::Participant { hub } = meta.role {
             return Err(ServiceError::WrongServer { hub: Some(hub) });
         }
         let missing = || ServiceError::NotFound(Missing::Event);
-        let found = self.store().entry(event).await?.filter(|(found_in, _)| found_in == room);
+        let found = self
+            .store()
+            .entry(event)
+            .await?
+            .filter(|(found_in, _)| found_in == room);
         let (_, entry) = found.ok_or_else(missing)?;
         let event = entry.pdu().ok_or_else(missing)?;
         let sight = self.sight(room, origin).await?;
-        let state = self.store().state_before(room, entry.position).await?.ok_or_else(missing)?;
+        let state = self
+            .store()
+            .state_before(room, entry.position)
+            .await?
+            .ok_or_else(missing)?;
         let access = sight.of(event, entry.position, &State::from_events(state.iter().cloned()));
         if access == Access::Hidden {
             return Err(missing());
         }
         let auth_chain = self.auth_chain(room, &state).await?;
-        Ok(StateBefore { state, auth_chain, access })
+        Ok(StateBefore {
+            state,
+            auth_chain,
+            access,
+        })
     }
 
     /// The `auth_events` of these events, their `auth_events`, and so on, each once.

@@ -24,8 +24,14 @@ impl Sight {
         let facts = ServerFacts {
             server: &self.server,
             joined_now: self.joined_now,
-            joined_since: self.intervals.iter().any(|(_, until)| until.is_none_or(|until| until >= position)),
-            left_before: self.intervals.iter().any(|(_, until)| until.is_some_and(|until| until < position)),
+            joined_since: self
+                .intervals
+                .iter()
+                .any(|(_, until)| until.is_none_or(|until| until >= position)),
+            left_before: self
+                .intervals
+                .iter()
+                .any(|(_, until)| until.is_some_and(|until| until < position)),
             world_readable_now: self.world_readable_now,
         };
         access(event, state_before, &facts)
@@ -47,23 +53,36 @@ impl Service {
         let (is_hub, joined_now, world_readable_now) = self
             .read_room(room, |view| {
                 let visibility = HistoryVisibility::of(view.state());
-                (view.meta().is_hub(), view.is_participating(server), visibility == HistoryVisibility::WorldReadable)
+                (
+                    view.meta().is_hub(),
+                    view.is_participating(server),
+                    visibility == HistoryVisibility::WorldReadable,
+                )
             })
             .await?;
         let mut intervals = Vec::new();
         if is_hub {
             let followers = self.store().followers(room).await?;
             // An interval of a single position is not a stay: it is a ban or the like about a user who never joined.
-            let stays = followers.into_iter().filter(|follower| {
-                follower.server == *server && follower.until != Some(follower.from)
-            });
+            let stays = followers
+                .into_iter()
+                .filter(|follower| follower.server == *server && follower.until != Some(follower.from));
             intervals.extend(stays.map(|stay| (stay.from, stay.until)));
         }
-        Ok(Sight { server: server.clone(), joined_now, world_readable_now, intervals })
+        Ok(Sight {
+            server: server.clone(),
+            joined_now,
+            world_readable_now,
+            intervals,
+        })
     }
 
     /// The state before a position, if it can be told.
-    pub(crate) async fn fold_before(&self, room: &RoomId, position: LogPosition) -> Result<Option<State>, ServiceError> {
+    pub(crate) async fn fold_before(
+        &self,
+        room: &RoomId,
+        position: LogPosition,
+    ) -> Result<Option<State>, ServiceError> {
         let state = self.store().state_before(room, position).await?;
         Ok(state.map(State::from_events))
     }
@@ -75,8 +94,12 @@ impl Service {
         sight: &Sight,
         entries: &[Entry],
     ) -> Result<Vec<Shown>, ServiceError> {
-        let Some(first) = entries.first() else { return Ok(Vec::new()) };
-        let Some(mut state) = self.fold_before(room, first.position).await? else { return Ok(Vec::new()) };
+        let Some(first) = entries.first() else {
+            return Ok(Vec::new());
+        };
+        let Some(mut state) = self.fold_before(room, first.position).await? else {
+            return Ok(Vec::new());
+        };
         let mut shown = Vec::with_capacity(entries.len());
         for entry in entries {
             let Some(event) = entry.pdu() else { continue };

@@ -44,8 +44,13 @@ pub(crate) fn read_answer(server: &ServerName, response: &PeerResponse) -> Resul
     let object = Json::parse(&response.body).ok().and_then(Json::into_object);
     match object {
         Some(object) if response.status == 200 => Ok(object),
-        Some(object) if object.get("errcode").and_then(Json::as_str).is_some() => Err(refusal(response.status, &object)),
-        _ => Err(ServiceError::BadAnswer { server: server.clone(), what: "it is not a JSON object" }),
+        Some(object) if object.get("errcode").and_then(Json::as_str).is_some() => {
+            Err(refusal(response.status, &object))
+        }
+        _ => Err(ServiceError::BadAnswer {
+            server: server.clone(),
+            what: "it is not a JSON object",
+        }),
     }
 }
 
@@ -57,12 +62,17 @@ fn refusal(status: u16, answer: &Object) -> ServiceError {
             body.insert(key, value.clone());
         }
     }
-    ServiceError::Proxied { status, body: body.to_canonical().into() }
+    ServiceError::Proxied {
+        status,
+        body: body.to_canonical().into(),
+    }
 }
 
 /// The code in a refusal that was passed on.
 pub(crate) fn proxied_code(error: &ServiceError) -> Option<ErrorCode> {
-    let ServiceError::Proxied { body, .. } = error else { return None };
+    let ServiceError::Proxied { body, .. } = error else {
+        return None;
+    };
     let body = Json::parse(body).ok()?.into_object()?;
     body.get("errcode")?.as_str()?.parse().ok()
 }

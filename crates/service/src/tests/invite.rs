@@ -1,7 +1,7 @@
 //! `/invite`: cases 64, 65, and a room that goes on while the invited user's server is asked.
 
-use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 
 use nabe_event::VerifiedLpdu;
 use nabe_signing::json::{Json, Object};
@@ -39,15 +39,27 @@ fn signers(event: &Object) -> Vec<&str> {
 async fn participants_invite_is_completed_countersigned_and_sent_around() {
     let hub = Hub::with_bob().await;
     let (bob, carol) = (user("bob", "p"), user("carol", "t"));
-    let reply = hub.invites("p", &hub.member(&bob, &carol, "invite"), "I.1").await.unwrap();
+    let reply = hub
+        .invites("p", &hub.member(&bob, &carol, "invite"), "I.1")
+        .await
+        .unwrap();
     let event = reply.get("pdu").unwrap().as_object().unwrap();
     assert_eq!(reply.get("event"), reply.get("pdu"));
     assert_eq!(signers(event), ["h.example", "p.example", "t.example"]);
     assert_eq!(*event, hub.last().await);
     let asked = hub.world.made("/invite/");
     let body = Object::parse(&asked[0].request.body.clone().unwrap()).unwrap();
-    assert_eq!(signers(body.get("event").unwrap().as_object().unwrap()), ["h.example", "p.example"]);
-    let pending = hub.world.store("t").pending_room(&carol, &hub.room).await.unwrap().unwrap();
+    assert_eq!(
+        signers(body.get("event").unwrap().as_object().unwrap()),
+        ["h.example", "p.example"]
+    );
+    let pending = hub
+        .world
+        .store("t")
+        .pending_room(&carol, &hub.room)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(pending.hub, server("h"));
     let inbox = hub.world.store("t").inbox(&carol, None, 0, 10).await.unwrap();
     assert_eq!(inbox[0].kind, InboxKind::Invite);
@@ -64,7 +76,11 @@ async fn participants_invite_is_completed_countersigned_and_sent_around() {
 async fn unsupported_or_wrong_version_is_incompatible() {
     let hub = Hub::with_bob().await;
     let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
-    for version in ["org.matrix.msc3995", "i.1", "org.matrix.i-d.ralston-mimi-linearized-matrix.02"] {
+    for version in [
+        "org.matrix.msc3995",
+        "i.1",
+        "org.matrix.i-d.ralston-mimi-linearized-matrix.02",
+    ] {
         let refused = hub.invites("p", &lpdu, version).await.unwrap_err();
         assert_eq!(refused.code(), ErrorCode::IncompatibleRoomVersion, "{version}");
     }
@@ -80,8 +96,13 @@ async fn refusal_of_the_invited_users_server_is_passed_on() {
     let before = hub.len().await;
     let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
     let refused = hub.invites("p", &lpdu, "I.1").await.unwrap_err();
-    let ServiceError::Proxied { status, body } = refused else { panic!("{refused}") };
-    assert_eq!((status, &body[..]), (403, &br#"{"errcode":"M_FORBIDDEN","error":"no thanks"}"#[..]));
+    let ServiceError::Proxied { status, body } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(
+        (status, &body[..]),
+        (403, &br#"{"errcode":"M_FORBIDDEN","error":"no thanks"}"#[..])
+    );
     assert_eq!(hub.len().await, before);
     // Through /send the inviter's server hears of it in `failed_pdus`.
     let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
@@ -92,7 +113,10 @@ async fn refusal_of_the_invited_users_server_is_passed_on() {
 async fn invite_the_rules_forbid_is_refused_before_anybody_is_asked() {
     let hub = Hub::with_bob().await;
     let alice = user("alice", "h");
-    hub.service.ban(&alice, &hub.room, &user("carol", "t"), None).await.unwrap();
+    hub.service
+        .ban(&alice, &hub.room, &user("carol", "t"), None)
+        .await
+        .unwrap();
     let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
     let refused = hub.invites("p", &lpdu, "I.1").await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Forbidden);
@@ -110,7 +134,10 @@ async fn room_that_went_on_meanwhile_makes_the_hub_ask_again() {
         if request.stable.contains("/invite/") && counter.fetch_add(1, Atomic::SeqCst) == 0 {
             let (service, room, moved) = (service.clone(), room.clone(), Arc::clone(&moved));
             tokio::spawn(async move {
-                service.send_event(&user("alice", "h"), &room, message("meanwhile"), None).await.unwrap();
+                service
+                    .send_event(&user("alice", "h"), &room, message("meanwhile"), None)
+                    .await
+                    .unwrap();
                 moved.send_replace(true);
             });
         }
@@ -121,10 +148,16 @@ async fn room_that_went_on_meanwhile_makes_the_hub_ask_again() {
     let mut gate = gate;
     gate.wait_for(|moved| *moved).await.unwrap();
     let log = hub.log().await;
-    let invites = log.iter().filter(|entry| entry.lpdu_id.as_ref() == Some(lpdu.lpdu_id())).count();
+    let invites = log
+        .iter()
+        .filter(|entry| entry.lpdu_id.as_ref() == Some(lpdu.lpdu_id()))
+        .count();
     assert_eq!(invites, 1);
     let event = reply.get("pdu").unwrap().as_object().unwrap();
-    assert!(log.iter().any(|entry| entry.pdu().is_some_and(|pdu| pdu.object() == event)));
+    assert!(
+        log.iter()
+            .any(|entry| entry.pdu().is_some_and(|pdu| pdu.object() == event))
+    );
     // Whichever came first, each event follows the one before it.
     for pair in log.windows(2) {
         assert_eq!(pair[1].pdu().unwrap().prev_events(), [pair[0].event_id().clone()]);
@@ -154,10 +187,17 @@ async fn altered_answer_is_not_appended() {
 async fn invite_is_taken_from_the_hub_only() {
     let hub = Hub::with_bob().await;
     let (bob, carol) = (user("bob", "p"), user("carol", "t"));
-    hub.invites("p", &hub.member(&bob, &carol, "invite"), "I.1").await.unwrap();
+    hub.invites("p", &hub.member(&bob, &carol, "invite"), "I.1")
+        .await
+        .unwrap();
     let event = hub.last().await;
     assert_eq!(text(&event, "hub_server"), "h.example");
     let body = object! { "event" => Json::from(event), "room_version" => "I.1" };
-    let refused = hub.world.service("t").invite(server("p"), txn_id("x"), body, [0; 32]).await.unwrap_err();
+    let refused = hub
+        .world
+        .service("t")
+        .invite(server("p"), txn_id("x"), body, [0; 32])
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Forbidden);
 }

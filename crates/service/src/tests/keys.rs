@@ -38,7 +38,12 @@ impl Peers for KeyServers {
     async fn server_keys(&self, server: &ServerName) -> Result<Bytes, PeerError> {
         self.asked.lock().unwrap().push(server.clone());
         tokio::task::yield_now().await;
-        self.responses.lock().unwrap().get(server).cloned().ok_or(PeerError::Unreachable)
+        self.responses
+            .lock()
+            .unwrap()
+            .get(server)
+            .cloned()
+            .ok_or(PeerError::Unreachable)
     }
 
     async fn notary_keys(
@@ -46,7 +51,12 @@ impl Peers for KeyServers {
         notary: &ServerName,
         _: &BTreeMap<ServerName, BTreeMap<KeyId, UnixMillis>>,
     ) -> Result<Bytes, PeerError> {
-        self.notaries.lock().unwrap().get(notary).cloned().ok_or(PeerError::Unreachable)
+        self.notaries
+            .lock()
+            .unwrap()
+            .get(notary)
+            .cloned()
+            .ok_or(PeerError::Unreachable)
     }
 }
 
@@ -75,17 +85,34 @@ impl Subject {
 
     fn serves(&self, signer: &Signer, valid_until: UnixMillis) {
         let response = own_key_response(signer, &OldKeyMap::new(), valid_until);
-        self.peers.responses.lock().unwrap().insert(signer.server().clone(), response.to_canonical().into());
+        self.peers
+            .responses
+            .lock()
+            .unwrap()
+            .insert(signer.server().clone(), response.to_canonical().into());
     }
 
     fn asked(&self, name: &str) -> usize {
-        self.peers.asked.lock().unwrap().iter().filter(|asked| **asked == server(name)).count()
+        self.peers
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| **asked == server(name))
+            .count()
     }
 
     async fn authenticate(&self, signer: &Signer, uri: &str) -> Result<ServerName, ServiceError> {
         let destination = server("h");
-        let request = Request { method: "GET", uri, destination: &destination, content: None };
-        self.service.authenticate("GET", uri, &sign_request(signer, &request), None).await
+        let request = Request {
+            method: "GET",
+            uri,
+            destination: &destination,
+            content: None,
+        };
+        self.service
+            .authenticate("GET", uri, &sign_request(signer, &request), None)
+            .await
     }
 }
 
@@ -110,7 +137,12 @@ async fn every_header_must_hold() {
     subject.serves(&p, START.plus(hours(12)));
     assert_eq!(subject.authenticate(&p, "/x").await.unwrap(), server("p"));
     let (us, them) = (server("h"), server("t"));
-    let request = |destination| Request { method: "GET", uri: "/x", destination, content: None };
+    let request = |destination| Request {
+        method: "GET",
+        uri: "/x",
+        destination,
+        content: None,
+    };
     let good = sign_request(&p, &request(&us));
     let misdirected = sign_request(&p, &request(&them));
     let stranger_key = SigningKey::from_seed(KeyId::ed25519("other").unwrap(), [9; 32]);
@@ -119,10 +151,21 @@ async fn every_header_must_hold() {
     let both: Vec<_> = good.iter().chain(&unknown).cloned().collect();
     let own = sign_request(&signer("h"), &request(&us));
     for headers in [vec![], misdirected, unknown, both, own, vec!["Bearer x".to_owned()]] {
-        let refused = subject.service.authenticate("GET", "/x", &headers, None).await.unwrap_err();
-        assert!(matches!(refused, ServiceError::Unauthenticated(_)), "{headers:?}: {refused}");
+        let refused = subject
+            .service
+            .authenticate("GET", "/x", &headers, None)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(refused, ServiceError::Unauthenticated(_)),
+            "{headers:?}: {refused}"
+        );
     }
-    let refused = subject.service.authenticate("GET", "/y", &good, None).await.unwrap_err();
+    let refused = subject
+        .service
+        .authenticate("GET", "/y", &good, None)
+        .await
+        .unwrap_err();
     assert!(matches!(refused, ServiceError::Unauthenticated(_)));
 }
 
@@ -136,11 +179,19 @@ async fn omitted_content_is_accepted_only_from_peers_granted_it() {
     let header = format!("X-Matrix origin=p.example,destination=\"h.example\",key=\"{key}\",sig=\"{sig}\"");
     for granted in [false, true] {
         let subject = Subject::new(|settings| {
-            let compat = crate::Compat { accept_omitted_content: granted, ..crate::Compat::default() };
-            settings.compat.push((nabe_types::ServerPattern::parse("p.example").unwrap(), compat));
+            let compat = crate::Compat {
+                accept_omitted_content: granted,
+                ..crate::Compat::default()
+            };
+            settings
+                .compat
+                .push((nabe_types::ServerPattern::parse("p.example").unwrap(), compat));
         });
         subject.serves(&p, START.plus(hours(12)));
-        let result = subject.service.authenticate("GET", "/x", std::slice::from_ref(&header), None).await;
+        let result = subject
+            .service
+            .authenticate("GET", "/x", std::slice::from_ref(&header), None)
+            .await;
         assert_eq!(result.is_ok(), granted);
     }
 }
@@ -194,11 +245,21 @@ async fn notary_vouches_when_the_owner_is_down() {
     subject.serves(&t, START.plus(hours(12)));
     let mut vouched = own_key_response(&p, &OldKeyMap::new(), START.plus(hours(12)));
     let unsigned = object! { "server_keys" => vec![Json::from(vouched.clone())] };
-    subject.peers.notaries.lock().unwrap().insert(server("t"), unsigned.to_canonical().into());
+    subject
+        .peers
+        .notaries
+        .lock()
+        .unwrap()
+        .insert(server("t"), unsigned.to_canonical().into());
     assert!(subject.authenticate(&p, "/x").await.is_err());
     t.sign_object(&mut vouched);
     let signed = object! { "server_keys" => vec![Json::from(vouched)] };
-    subject.peers.notaries.lock().unwrap().insert(server("t"), signed.to_canonical().into());
+    subject
+        .peers
+        .notaries
+        .lock()
+        .unwrap()
+        .insert(server("t"), signed.to_canonical().into());
     subject.clock.advance(hours(1));
     subject.authenticate(&p, "/x").await.unwrap();
 }
@@ -212,7 +273,9 @@ async fn notary_signs_what_it_knows_and_omits_what_is_too_old() {
     subject.serves(&p, START.plus(hours(24 * 30)));
     subject.clock.advance(hours(1));
     let found = answer(None).await.unwrap();
-    let [keys] = list(&found, "server_keys") else { panic!("{found:?}") };
+    let [keys] = list(&found, "server_keys") else {
+        panic!("{found:?}")
+    };
     let keys = keys.as_object().unwrap();
     verify_object(keys, "h.example", &notary).unwrap();
     verify_object(keys, "p.example", &p.public_keys()).unwrap();
@@ -235,16 +298,22 @@ async fn bulk_query_answers_for_each_server_and_key() {
         async move { service.notary_many(&body).await }
     };
     assert!(list(&ask(Object::new()).await.unwrap(), "server_keys").is_empty());
-    let both = ask(object! { "p.example" => Object::new(), "h.example" => Object::new() }).await.unwrap();
-    let names: Vec<_> =
-        list(&both, "server_keys").iter().map(|keys| text(keys.as_object().unwrap(), "server_name")).collect();
+    let both = ask(object! { "p.example" => Object::new(), "h.example" => Object::new() })
+        .await
+        .unwrap();
+    let names: Vec<_> = list(&both, "server_keys")
+        .iter()
+        .map(|keys| text(keys.as_object().unwrap(), "server_name"))
+        .collect();
     assert_eq!(names, ["h.example", "p.example"]);
     let key = |id: &str| object! { "p.example" => object! { id => Object::new() } };
     assert_eq!(list(&ask(key("ed25519:1")).await.unwrap(), "server_keys").len(), 1);
     subject.clock.advance(hours(1));
     assert!(list(&ask(key("ed25519:nosuch")).await.unwrap(), "server_keys").is_empty());
     assert!(ask(object! { "p.example" => 7 }).await.is_err());
-    let many: Object = (0..200).map(|n| (format!("s{n}.example"), Json::from(Object::new()))).collect();
+    let many: Object = (0..200)
+        .map(|n| (format!("s{n}.example"), Json::from(Object::new())))
+        .collect();
     assert!(ask(many).await.is_err());
 }
 
@@ -262,17 +331,29 @@ async fn event_whose_key_cannot_be_had_waits_and_is_appended_later() {
     let dave = dave();
     let join = hub.member(&dave, &dave, "join");
     hub.service.learn_for_test(&signer("d"), START).await;
-    hub.send_member("d", crate::MembershipKind::Join, json(&join)).await.unwrap();
-    hub.send("p", "after", vec![json(&hub.message(&bob, "after"))]).await.unwrap();
+    hub.send_member("d", crate::MembershipKind::Join, json(&join))
+        .await
+        .unwrap();
+    hub.send("p", "after", vec![json(&hub.message(&bob, "after"))])
+        .await
+        .unwrap();
     let store = hub.world.store("p");
-    eventually("both events wait", || async { store.parked(&hub.room).await.unwrap().len() == 2 }).await;
+    eventually("both events wait", || async {
+        store.parked(&hub.room).await.unwrap().len() == 2
+    })
+    .await;
     assert_eq!(hub.world.log("p", &hub.room).await.len(), known);
 
     participant.learn_for_test(&signer("d"), START).await;
     hub.world.clock.advance(Duration::from_secs(60));
     participant.retry_due().await.unwrap();
     assert_eq!(store.parked(&hub.room).await.unwrap(), []);
-    assert!(hub.world.log("h", &hub.room).await.ends_with(&hub.world.log("p", &hub.room).await));
+    assert!(
+        hub.world
+            .log("h", &hub.room)
+            .await
+            .ends_with(&hub.world.log("p", &hub.room).await)
+    );
 }
 
 #[tokio::test]
@@ -283,20 +364,48 @@ async fn event_whose_key_never_comes_leaves_a_hole_after_a_day() {
     participant.join(&bob, &hub.room, &[server("h")]).await.unwrap();
     let dave = dave();
     hub.service.learn_for_test(&signer("d"), START).await;
-    hub.send_member("d", crate::MembershipKind::Join, json(&hub.member(&dave, &dave, "join"))).await.unwrap();
-    hub.send("p", "after", vec![json(&hub.message(&bob, "after"))]).await.unwrap();
+    hub.send_member(
+        "d",
+        crate::MembershipKind::Join,
+        json(&hub.member(&dave, &dave, "join")),
+    )
+    .await
+    .unwrap();
+    hub.send("p", "after", vec![json(&hub.message(&bob, "after"))])
+        .await
+        .unwrap();
     let store = hub.world.store("p");
-    eventually("both events wait", || async { store.parked(&hub.room).await.unwrap().len() == 2 }).await;
+    eventually("both events wait", || async {
+        store.parked(&hub.room).await.unwrap().len() == 2
+    })
+    .await;
     hub.world.clock.advance(hours(24));
     eventually("nothing waits", || async {
         participant.retry_due().await.unwrap();
         store.parked(&hub.room).await.unwrap().is_empty()
     })
     .await;
-    let log = store.entries(&hub.room, Between::ALL, usize::MAX, Order::Ascending).await.unwrap();
-    let [.., hole, after] = log.as_slice() else { panic!("{log:?}") };
-    assert!(matches!(&hole.body, EntryBody::Hole { reason: HoleReason::KeysUnavailable, .. }), "{hole:?}");
-    assert_eq!(after.pdu().unwrap().content().get("body").unwrap().as_str(), Some("after"));
+    let log = store
+        .entries(&hub.room, Between::ALL, usize::MAX, Order::Ascending)
+        .await
+        .unwrap();
+    let [.., hole, after] = log.as_slice() else {
+        panic!("{log:?}")
+    };
+    assert!(
+        matches!(
+            &hole.body,
+            EntryBody::Hole {
+                reason: HoleReason::KeysUnavailable,
+                ..
+            }
+        ),
+        "{hole:?}"
+    );
+    assert_eq!(
+        after.pdu().unwrap().content().get("body").unwrap().as_str(),
+        Some("after")
+    );
 }
 
 #[tokio::test]
@@ -309,7 +418,10 @@ async fn event_during_a_join_is_kept_for_it() {
     let event = Json::from(hub.last().await);
     let body = Json::from(object! { "pdus" => vec![event] });
     let hash = sha256(&body.to_canonical());
-    let reply = participant.send_txn(server("h"), txn_id("early"), body, hash).await.unwrap();
+    let reply = participant
+        .send_txn(server("h"), txn_id("early"), body, hash)
+        .await
+        .unwrap();
     assert_eq!(Object::parse(&reply.body).unwrap(), nothing_failed());
     assert_eq!(hub.world.store("p").parked(&hub.room).await.unwrap().len(), 1);
     drop(guard);

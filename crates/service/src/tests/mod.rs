@@ -29,7 +29,11 @@ impl Hub {
     async fn with(room: NewRoom) -> Self {
         let world = World::new(&["h", "p", "t"]);
         let service = world.service("h");
-        let room = service.create_room(&user("alice", "h"), room, None).await.unwrap().room_id;
+        let room = service
+            .create_room(&user("alice", "h"), room, None)
+            .await
+            .unwrap()
+            .room_id;
         Self { world, service, room }
     }
 
@@ -48,7 +52,9 @@ impl Hub {
             builder = builder.state_key(state_key);
         }
         let name = sender.server_name().host().split('.').next().unwrap();
-        builder.build_lpdu(&signer(name), &server("h"), &RoomVersionRules::I1).unwrap()
+        builder
+            .build_lpdu(&signer(name), &server("h"), &RoomVersionRules::I1)
+            .unwrap()
     }
 
     fn message(&self, sender: &UserId, body: &str) -> VerifiedLpdu {
@@ -56,7 +62,12 @@ impl Hub {
     }
 
     fn member(&self, sender: &UserId, target: &UserId, membership: &str) -> VerifiedLpdu {
-        self.lpdu(sender, "m.room.member", Some(target.as_str()), object! { "membership" => membership })
+        self.lpdu(
+            sender,
+            "m.room.member",
+            Some(target.as_str()),
+            object! { "membership" => membership },
+        )
     }
 
     /// `/send` with these events.
@@ -75,7 +86,10 @@ impl Hub {
     async fn send_member(&self, from: &str, kind: MembershipKind, event: Json) -> Result<Object, ServiceError> {
         let (hash, body) = (sha256(&event.to_canonical()), event.into_object().unwrap());
         let txn = nabe_signing::base64u::encode_url(&hash);
-        let reply = self.service.send_membership(server(from), kind, txn_id(&txn), body, hash).await?;
+        let reply = self
+            .service
+            .send_membership(server(from), kind, txn_id(&txn), body, hash)
+            .await?;
         Ok(Object::parse(&reply.body).unwrap())
     }
 
@@ -87,7 +101,11 @@ impl Hub {
     }
 
     async fn log(&self) -> Vec<Entry> {
-        self.world.store("h").entries(&self.room, Between::ALL, usize::MAX, Order::Ascending).await.unwrap()
+        self.world
+            .store("h")
+            .entries(&self.room, Between::ALL, usize::MAX, Order::Ascending)
+            .await
+            .unwrap()
     }
 
     /// The newest event.
@@ -115,8 +133,17 @@ fn nothing_failed() -> Object {
 /// The sentence under which an event failed.
 fn failure(reply: &Object, id: &EventId) -> String {
     let failed = reply.get("failed_pdus").unwrap().as_object().unwrap();
-    let entry = failed.get(id.as_str()).unwrap_or_else(|| panic!("{id} is not among the failed"));
-    entry.as_object().unwrap().get("error").unwrap().as_str().unwrap().to_owned()
+    let entry = failed
+        .get(id.as_str())
+        .unwrap_or_else(|| panic!("{id} is not among the failed"));
+    entry
+        .as_object()
+        .unwrap()
+        .get("error")
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn list<'a>(object: &'a Object, name: &str) -> &'a [Json] {
