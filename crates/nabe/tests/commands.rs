@@ -1,0 +1,217 @@
+//! The subcommands as processes: what they print, and the status they exit with.
+
+mod common;
+
+use std::{fs, path::PathBuf};
+
+use common::{Folder, nabe, text};
+use serde_json::{Value, json};
+
+fn vector_files() -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../drafts/linearized-matrix/vectors");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn room_vectors() -> Value {
+    let file = vector_files().into_iter().find(|path| path.ends_with("room.json")).unwrap();
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_made_by_init_checks_serves_over_tls_and_stops_when_asked() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let checked = folder.command(&["config", "check"], &[]).output().unwrap();
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains("a.localhost with 1 signing key"), "{}", text(&checked.stdout));
+
+    let mut serving = folder.serve(&[]);
+    let client = folder.client();
+    client.wait_until_ready().await;
+    let live = client.get(None, "/_nabe/health/live").await.unwrap();
+    assert_eq!((live.status, live.body), (200, json!({ "status": "live" })));
+    assert_eq!(serving.terminate().code(), Some(0), "{}", folder.log());
+    assert!(client.get(None, "/_nabe/health/live").await.is_err(), "nobody listens any more");
+}
+
+#[cfg(unix)]
+#[test]
+fn init_keeps_its_secrets_from_others() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    for secret in ["signing.key", "provider.token", "tls.key", "ca.key"] {
+        let mode = fs::metadata(folder.path.join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{secret}");
+    }
+}
+
+#[test]
+fn an_unknown_option_is_named_with_its_line_and_ends_with_status_3() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let config = fs::read_to_string(folder.config()).unwrap();
+    let line = config.lines().position(|line| line == "[listen]").unwrap() + 2;
+    fs::write(folder.config(), config.replace("[listen]\n", "[listen]\nadress = \"127.0.0.1:1\"\n")).unwrap();
+    for subcommand in [&["config", "check"][..], &["serve"], &["keys", "rotate"]] {
+        let refused = folder.command(subcommand, &[]).output().unwrap();
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(3), "{subcommand:?}: {said}");
+        assert!(said.contains("adress") && said.contains(&format!("line {line}")), "{subcommand:?}: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_named_and_ends_with_status_3() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let refused = folder.command(&["config", "check"], &[]).env("NABE_LISTEN__ADRESS", "x").output().unwrap();
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    assert!(said.contains("adress"), "{said}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_status_2() {
+    assert_eq!(nabe(["serve", "--no-such-option"]).status.code(), Some(2));
+    assert_eq!(nabe(["no-such-command"]).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn after_a_rotation_the_key_response_has_the_old_key_among_the_old_ones() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let show = || text(&folder.command(&["keys", "show"], &[]).output().unwrap().stdout);
+    let id_of = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
+    let old = id_of(&show());
+    let rotated = folder.command(&["keys", "rotate"], &[]).output().unwrap();
+    assert_eq!(rotated.status.code(), Some(0), "{}", text(&rotated.stderr));
+    let shown = show();
+    let new = id_of(shown.lines().find(|line| line.starts_with("active")).unwrap());
+    assert_ne!(old, new);
+    assert!(text(&rotated.stdout).contains(&new));
+    assert!(shown.lines().any(|line| line.starts_with("retired") && line.contains(&old)), "{shown}");
+
+    let _serving = folder.serve(&[]);
+    let client = folder.client();
+    client.wait_until_ready().await;
+    let keys = client.get(None, "/_matrix/key/v2/server").await.unwrap().body;
+    assert_eq!(keys["verify_keys"].as_object().unwrap().keys().collect::<Vec<_>>(), [&new]);
+    assert!(keys["old_verify_keys"][&old]["expired_ts"].is_u64(), "{keys}");
+    assert!(keys["signatures"]["a.localhost"][&new].is_string(), "{keys}");
+}
+
+#[tokio::test]
+async fn a_user_added_can_use_the_client_api_with_the_printed_token() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let added = folder.command(&["user", "add"], &[]).args(["alice", "--device", "PHONE"]).output().unwrap();
+    assert_eq!(added.status.code(), Some(0), "{}", text(&added.stderr));
+    let token = text(&added.stdout).trim().to_owned();
+    assert!(!token.contains(char::is_whitespace), "only the token is on standard output: {token}");
+
+    let _serving = folder.serve(&[]);
+    let client = folder.client();
+    client.wait_until_ready().await;
+    let alice = client.with_token(&token).get(None, "/_nabe/v1/whoami").await.unwrap();
+    let expected = json!({ "user_id": "@alice:a.localhost", "device_id": "PHONE", "server_name": "a.localhost" });
+    assert_eq!((alice.status, alice.body), (200, expected));
+    let stranger = client.with_token("not-a-token").get(None, "/_nabe/v1/whoami").await.unwrap();
+    assert_eq!(stranger.status, 401);
+    assert!(!folder.log().contains(&token), "no secret in a log");
+}
+
+#[tokio::test]
+async fn a_room_can_be_shown_once_the_server_has_stopped() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let mut serving = folder.serve(&[]);
+    let client = folder.client();
+    client.wait_until_ready().await;
+    let made = client.must_post("@alice:a.localhost", "/_nabe/v1/rooms", &json!({ "name": "Attic" })).await;
+    let room = made["room_id"].as_str().unwrap();
+    assert!(serving.terminate().success());
+
+    let listed = text(&folder.command(&["room", "show"], &[]).output().unwrap().stdout);
+    assert!(listed.contains(room), "{listed}");
+    let shown = folder.command(&["room", "show"], &[]).args([room, "--events", "2"]).output().unwrap();
+    let stdout = text(&shown.stdout);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    assert!(stdout.contains("m.room.name") && stdout.contains("Attic"), "{stdout}");
+    assert_eq!(stdout.lines().filter(|line| line.starts_with("event ")).count(), 2, "{stdout}");
+}
+
+#[test]
+fn our_vectors_verify() {
+    let verified = nabe(["vectors".into(), "verify".into()].into_iter().chain(vector_files()));
+    let stdout = text(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(0), "{stdout}");
+    let (lines, last) = (stdout.lines().count() - 1, stdout.lines().last().unwrap());
+    assert_eq!(last, format!("{lines} passed, 0 failed"));
+}
+
+#[test]
+fn a_damaged_vector_fails_alone_and_ends_with_status_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut vectors = room_vectors();
+    vectors["events"][0]["pdu"]["origin_server_ts"] = json!(1);
+    let damaged = folder.path().join("damaged.json");
+    fs::write(&damaged, vectors.to_string()).unwrap();
+    let verified = nabe(["vectors".into(), "verify".into(), damaged]);
+    let stdout = text(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(1), "{stdout}");
+    assert_eq!(stdout.lines().filter(|line| line.starts_with("FAIL")).count(), 1, "{stdout}");
+    assert!(stdout.lines().last().unwrap().ends_with(" passed, 1 failed"), "{stdout}");
+}
+
+#[test]
+fn a_file_without_vectors_ends_with_status_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("none.json");
+    fs::write(&file, "[]").unwrap();
+    assert_eq!(nabe(["vectors".into(), "verify".into(), file]).status.code(), Some(3));
+}
+
+#[test]
+fn decode_takes_an_event_apart_and_says_which_signatures_verify() {
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = room_vectors();
+    let (event, key) = (&vectors["events"][0], &vectors["keys"]["north.example"][0]);
+    let key = format!("north.example,{},{}", key["key_id"].as_str().unwrap(), key["public"].as_str().unwrap());
+    let decode = |pdu: &Value| {
+        let file = folder.path().join("event.json");
+        fs::write(&file, pdu.to_string()).unwrap();
+        let decoded = nabe(["decode", file.to_str().unwrap(), "--key", &key]);
+        (decoded.status.code(), text(&decoded.stdout))
+    };
+    let (status, stdout) = decode(&event["pdu"]);
+    assert_eq!(status, Some(0), "{stdout}");
+    assert!(stdout.contains(event["event_id"].as_str().unwrap()), "{stdout}");
+    assert!(stdout.lines().any(|line| line.starts_with("ok ") && line.contains("north.example")), "{stdout}");
+
+    let mut forged = event["pdu"].clone();
+    forged["content"]["room_version"] = json!("I.1-forged");
+    let (status, stdout) = decode(&forged);
+    assert_eq!(status, Some(1), "{stdout}");
+    assert!(stdout.lines().any(|line| line.starts_with("FALSE")), "{stdout}");
+}
+
+#[test]
+fn completions_name_the_subcommands_for_each_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = nabe(["completions", shell]);
+        assert_eq!(script.status.code(), Some(0));
+        let script = text(&script.stdout);
+        for subcommand in ["serve", "demo", "vectors"] {
+            assert!(script.contains(subcommand), "{shell} lacks {subcommand}");
+        }
+    }
+}
+
+#[test]
+fn help_says_where_to_start_and_what_the_exit_statuses_mean() {
+    let help = text(&nabe(["--help"]).stdout);
+    assert!(help.contains("nabe demo") && help.contains("Exit status:"), "{help}");
+}
