@@ -7,7 +7,7 @@
 //! The hub may fan out events of the room before its answer to `send_join` is here. While a join is in progress they are parked
 //! and taken in afterwards.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use nabe_types::{LogPosition, RoomId, RoomVersionId, ServerName, UserId};
 use crate::client::{NewEvent, Sent, SentStatus};
 use crate::error::Missing;
 use crate::hooks::LpduFate;
-use crate::incoming::CheckedVerdict;
+use crate::incoming::{CheckedVerdict, Malformed};
 use crate::ports::{Method, PeerRequest, PeerResponse};
 use crate::wire::federation_request;
 use crate::{Service, ServiceError};
@@ -328,6 +328,7 @@ impl Service {
             join,
             version,
         } = welcome;
+        let stale = self.parked_before(room, &join).await?;
         let mut outliers = state.clone();
         outliers.extend(auth_chain);
         let open = match self.open_room(room).await {
@@ -340,7 +341,8 @@ impl Service {
                     checkpoint: Some(checkpoint),
                     outliers,
                 };
-                self.commit_entry(user, room, vec![create], LogPosition::ZERO, &outcome)
+                let writes = std::iter::once(create).chain(stale).collect();
+                self.commit_entry(user, room, writes, LogPosition::ZERO, &outcome)
                     .await?;
                 return Ok(outcome.reply.into());
             }
@@ -359,7 +361,15 @@ impl Service {
         let (_, checkpoint, outcome) = rejoin_participant(meta, last, state, join, &self.ctx())?;
         let base = checkpoint.position;
         let rebase = rebase(room, last, checkpoint, outliers);
-        let result = self.commit_entry(user, room, vec![rebase], base, &outcome).await;
+        let result = self
+            .commit_entry(
+                user,
+                room,
+                std::iter::once(rebase).chain(stale).collect(),
+                base,
+                &outcome,
+            )
+            .await;
         // The view is that of before, whatever the commit did.
         open.discard();
         result?;
@@ -391,6 +401,29 @@ impl Service {
             }
             _ => Err(bad_answer(&hub, "the join is not valid")),
         }
+    }
+
+    /// Takes parked events that come before `join` off the list: they are older than the log that begins with it. An earlier
+    /// attempt to join, whose answer was lost, leaves such events behind.
+    async fn parked_before(&self, room: &RoomId, join: &Pdu) -> Result<Vec<Write>, ServiceError> {
+        let mut prevs = BTreeMap::new();
+        for parked in self.store().parked(room).await? {
+            let object = Object::parse(&parked.bytes).unwrap_or_default();
+            prevs.insert(parked.event_id, Malformed::read(&object).prev);
+        }
+        let mut writes = Vec::new();
+        let mut next = join.prev_events().first().cloned();
+        while let Some(event_id) = next.take() {
+            // Removing what was visited ends the walk even on a circle.
+            if let Some(prev) = prevs.remove(&event_id) {
+                writes.push(Write::Unpark {
+                    room: room.clone(),
+                    event_id,
+                });
+                next = prev;
+            }
+        }
+        Ok(writes)
     }
 
     async fn commit_entry(
