@@ -169,7 +169,7 @@ impl Service {
         Ok(reply)
     }
 
-    /// LM #int-api-send-join, the response: the state *before* the join.
+    /// LM #int-api-send-join, the response: the state *before* the join, in an order in which it can be appended.
     async fn joined_body(&self, room: &RoomId, reply: &Reply) -> Result<Object, ServiceError> {
         let event = self.event_of_reply(reply).await?;
         let state = self.store().state_before(room, position_of(reply)).await?;
@@ -184,7 +184,7 @@ impl Service {
         Ok(object! {
             "auth_chain" => objects(auth_chain),
             "event" => event.object().clone(),
-            "state" => objects(state),
+            "state" => objects(nabe_core::after_their_auth_events(state)),
         })
     }
 }

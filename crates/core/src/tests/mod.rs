@@ -4,6 +4,7 @@ mod bootstrap;
 mod followers;
 mod hub;
 mod invite;
+mod ordering;
 mod participant;
 mod simulation;
 mod visibility;
