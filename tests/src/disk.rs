@@ -1,0 +1,252 @@
+//! A store as a process sees it that may die at any moment: once its [`Life`] is over, no call returns any more and nothing is
+//! written. A fuse makes it die at a chosen commit, just before it or just after it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use nabe_core::Entry;
+use nabe_event::Pdu;
+use nabe_store::{
+    Account, Batch, Between, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu,
+    MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, Store, StoreError,
+    StoredReply, StoredRoom, StoredServerKeys,
+};
+use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+
+use crate::activity::{Activity, Life, Ongoing};
+
+/// The store of one run of one server.
+pub struct Disk {
+    inner: Mutex<Option<Arc<dyn Store>>>,
+    life: Life,
+    fuse: Mutex<Option<Fuse>>,
+    activity: Activity,
+}
+
+/// When to die.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fuse {
+    /// Commits that still succeed.
+    pub commits: u8,
+    /// Whether the one after them is written, though nobody hears of it.
+    pub written: bool,
+}
+
+impl Disk {
+    /// What `life` sees of `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>, life: Life, activity: Activity) -> Self {
+        Self {
+            inner: Mutex::new(Some(inner)),
+            life,
+            fuse: Mutex::new(None),
+            activity,
+        }
+    }
+
+    /// Lights a fuse.
+    pub fn set_fuse(&self, fuse: Fuse) {
+        *self.fuse.lock().unwrap_or_else(PoisonError::into_inner) = Some(fuse);
+    }
+
+    /// Lets go of the store, after the life has ended. Calls under way hold it until they are done.
+    pub fn release(&self) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    async fn enter(&self) -> (Arc<dyn Store>, Ongoing) {
+        self.life.survive().await;
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match inner {
+            Some(inner) => (inner, self.activity.work()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether this commit is the one to die at, and whether it is still written.
+    fn burn(&self) -> Option<bool> {
+        let mut fuse = self.fuse.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *fuse {
+            Some(Fuse { commits: 0, written }) => {
+                let written = *written;
+                *fuse = None;
+                Some(written)
+            }
+            Some(Fuse { commits, .. }) => {
+                *commits -= 1;
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+/// A call that has no effect, and no answer, in a process that is dead.
+macro_rules! call {
+    ($disk:ident.$method:ident($($argument:expr),*)) => {{
+        let (inner, ongoing) = $disk.enter().await;
+        let answer = inner.$method($($argument),*).await;
+        drop((inner, ongoing));
+        $disk.life.survive().await;
+        answer
+    }};
+}
+
+#[async_trait]
+impl Store for Disk {
+    async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        match self.burn() {
+            Some(false) => self.life.end(),
+            Some(true) => {
+                let (inner, ongoing) = self.enter().await;
+                let answer = inner.commit(batches).await;
+                drop((inner, ongoing));
+                self.life.end();
+                self.life.survive().await;
+                return answer;
+            }
+            None => {}
+        }
+        call!(self.commit(batches))
+    }
+
+    async fn load(&self, room: &RoomId) -> Result<Option<StoredRoom>, StoreError> {
+        call!(self.load(room))
+    }
+
+    async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        call!(self.head(room))
+    }
+
+    async fn first(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        call!(self.first(room))
+    }
+
+    async fn entries(
+        &self,
+        room: &RoomId,
+        between: Between,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<Entry>, StoreError> {
+        call!(self.entries(room, between, limit, order))
+    }
+
+    async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError> {
+        call!(self.entry(event_id))
+    }
+
+    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError> {
+        call!(self.entry_by_lpdu(room, lpdu_ids))
+    }
+
+    async fn events(&self, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, StoreError> {
+        call!(self.events(room, ids))
+    }
+
+    async fn state_before(&self, room: &RoomId, position: LogPosition) -> Result<Option<Vec<Pdu>>, StoreError> {
+        call!(self.state_before(room, position))
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, StoreError> {
+        call!(self.rooms())
+    }
+
+    async fn rooms_of(&self, user: &UserId) -> Result<Vec<RoomMembership>, StoreError> {
+        call!(self.rooms_of(user))
+    }
+
+    async fn membership_history(&self, room: &RoomId, user: &UserId) -> Result<Vec<MembershipAt>, StoreError> {
+        call!(self.membership_history(room, user))
+    }
+
+    async fn servers_sharing_rooms_with(&self, user: &UserId) -> Result<Vec<ServerName>, StoreError> {
+        call!(self.servers_sharing_rooms_with(user))
+    }
+
+    async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError> {
+        call!(self.followers(room))
+    }
+
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError> {
+        call!(self.dirty(destination, limit))
+    }
+
+    async fn outbox(&self, destination: &ServerName, limit: usize) -> Result<Vec<(i64, DirectItem)>, StoreError> {
+        call!(self.outbox(destination, limit))
+    }
+
+    async fn outbox_items(&self, destination: &ServerName, seqs: &[i64]) -> Result<Vec<(i64, DirectItem)>, StoreError> {
+        call!(self.outbox_items(destination, seqs))
+    }
+
+    async fn outbox_len(&self, destination: &ServerName) -> Result<u64, StoreError> {
+        call!(self.outbox_len(destination))
+    }
+
+    async fn frozen(&self, destination: &ServerName) -> Result<Option<OutboundRequest>, StoreError> {
+        call!(self.frozen(destination))
+    }
+
+    async fn destinations_with_work(&self) -> Result<Vec<DestinationStatus>, StoreError> {
+        call!(self.destinations_with_work())
+    }
+
+    async fn destination(&self, server: &ServerName) -> Result<Option<DestinationStatus>, StoreError> {
+        call!(self.destination(server))
+    }
+
+    async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError> {
+        call!(self.reply(key))
+    }
+
+    async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError> {
+        call!(self.parked(room))
+    }
+
+    async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError> {
+        call!(self.parked_due(now, limit))
+    }
+
+    async fn server_keys(&self, server: &ServerName) -> Result<Vec<StoredServerKeys>, StoreError> {
+        call!(self.server_keys(server))
+    }
+
+    async fn account(&self, user: &UserId) -> Result<Option<Account>, StoreError> {
+        call!(self.account(user))
+    }
+
+    async fn account_by_token(&self, token_hash: &[u8; 32]) -> Result<Option<(UserId, Option<DeviceId>)>, StoreError> {
+        call!(self.account_by_token(token_hash))
+    }
+
+    async fn devices(&self, user: &UserId) -> Result<Vec<DeviceId>, StoreError> {
+        call!(self.devices(user))
+    }
+
+    async fn inbox(
+        &self,
+        user: &UserId,
+        device: Option<&DeviceId>,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<InboxItem>, StoreError> {
+        call!(self.inbox(user, device, after, limit))
+    }
+
+    async fn inbox_head(&self, user: &UserId) -> Result<i64, StoreError> {
+        call!(self.inbox_head(user))
+    }
+
+    async fn pending(&self, user: &UserId) -> Result<Vec<PendingRoom>, StoreError> {
+        call!(self.pending(user))
+    }
+
+    async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError> {
+        call!(self.pending_room(user, room))
+    }
+
+    async fn pending_in(&self, room: &RoomId) -> Result<Vec<PendingRoom>, StoreError> {
+        call!(self.pending_in(room))
+    }
+}
