@@ -211,13 +211,13 @@ def exchange(nabe, nabe_user, eigen, room, step):
         seen = eigen.wait_event(body)
         ours = nabe.wait_message(room, nabe_user, body)
         step(f"{body!r} reaches eigen-server under the same event ID",
-             seen.get("event_id", ours["event_id"]) == ours["event_id"], f"{ours['event_id']}, answered {sent['status']}")
+             seen["event_id"] == ours["event_id"], f"{ours['event_id']}, answered {sent['status']}")
     for number in (1, 2):
         body = f"from eigen-server, {number}"
         eigen.send(type=SEND, roomId=room, eventType="m.room.message", content={"body": body})
         ours = nabe.wait_message(room, nabe_user, body)
         seen = eigen.wait_event(body)
-        step(f"{body!r} reaches Nabe under the same event ID", seen.get("event_id", ours["event_id"]) == ours["event_id"],
+        step(f"{body!r} reaches Nabe under the same event ID", seen["event_id"] == ours["event_id"],
              ours["event_id"])
         # eigen-server's transaction IDs collide within one millisecond.
         time.sleep(0.01)
@@ -262,6 +262,11 @@ def eigen_hub(nabe, eigen, eigen_url, step):
          f"{len(ours)} events here, {len(theirs)} there, missing {missing}")
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
 def event_ids(value):
     """Event IDs anywhere in the dump that stand under a key of that name."""
     if isinstance(value, dict):
@@ -280,7 +285,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--eigen", required=True, help="where eigen-server listens, such as http://localhost:3000")
     parser.add_argument("--nabe", required=True, help="the nabe binary")
-    parser.add_argument("--port", type=int, default=8455, help="the port of our own Nabe")
+    parser.add_argument("--port", type=int, help="the port of our own Nabe; a free one if absent, which makes it a server "
+                        "that eigen-server has not seen before (it remembers the keys of the others for an hour)")
     parser.add_argument("--commit", default="not stated", help="eigen-server's commit, for the results")
     parser.add_argument("--results", help="also write what was seen to this Markdown file")
     arguments = parser.parse_args()
@@ -295,7 +301,7 @@ def main():
     nabe = None
     with tempfile.TemporaryDirectory() as folder:
         try:
-            nabe = Nabe(arguments.nabe, arguments.port, eigen_name, folder)
+            nabe = Nabe(arguments.nabe, arguments.port or free_port(), eigen_name, folder)
             for story, run in (
                 ("Nabe hub, eigen-server participant", lambda user: nabe_hub(nabe, user, step)),
                 ("eigen-server hub, Nabe participant", lambda user: eigen_hub(nabe, user, arguments.eigen, step)),
