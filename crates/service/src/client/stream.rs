@@ -62,7 +62,7 @@ struct Positions {
 /// One step forward, with an item or without.
 enum Step {
     Ready,
-    Room(RoomId, LogPosition, Option<ClientEvent>),
+    Room(RoomId, LogPosition, Option<Box<ClientEvent>>),
     Inbox(i64, Option<InboxItem>),
 }
 
@@ -183,7 +183,7 @@ impl EventStream {
             Step::Ready => StreamBody::Ready,
             Step::Room(room, position, event) => {
                 self.at.rooms.insert(room, position);
-                StreamBody::Event(event?)
+                StreamBody::Event(*event?)
             }
             Step::Inbox(seq, item) => {
                 self.at.inbox = seq;
@@ -266,9 +266,11 @@ impl EventStream {
         for entry in entries {
             let shown = !entry.soft_failed && is_shown(&history, entry.position);
             let event = entry.pdu().filter(|_| shown).cloned();
-            let event = event.map(|pdu| ClientEvent {
-                position: Some(entry.position),
-                pdu,
+            let event = event.map(|pdu| {
+                Box::new(ClientEvent {
+                    position: Some(entry.position),
+                    pdu,
+                })
             });
             self.page.push_back(Step::Room(room.clone(), entry.position, event));
         }
