@@ -27,25 +27,21 @@ pub use client::openapi;
 pub use state::{AppState, HttpLimits, MetricsText};
 
 /// Everything for the public port: federation, client API, health, and JSON answers for whatever is none of them.
-#[must_use]
 pub fn app(state: AppState) -> Router {
     shell::finish(federation::routes().merge(client::routes()), state)
 }
 
 /// The endpoints other servers call (LM #int-transport), under their stable and unstable paths.
-#[must_use]
 pub fn federation_router(state: AppState) -> Router {
     shell::finish(federation::routes(), state)
 }
 
 /// The client API, its OpenAPI document, and health.
-#[must_use]
 pub fn client_router(state: AppState) -> Router {
     shell::finish(client::routes(), state)
 }
 
 /// `/metrics` and health, for a port that only the operator reaches.
-#[must_use]
 pub fn operations_router(state: AppState) -> Router {
     shell::finish(operations::routes(), state)
 }

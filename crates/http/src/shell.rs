@@ -42,7 +42,7 @@ async fn surround(State(state): State<AppState>, request: Request, next: Next) -
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or("unknown".into(), |path| path.as_str().to_owned());
+        .map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
     let started = Instant::now();
     let response = match timeout(state.limits.answer_time, next.run(request)).await {
         Ok(response) => response,

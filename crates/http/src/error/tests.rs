@@ -5,6 +5,9 @@ use nabe_service::ports::PeerError;
 use super::*;
 use crate::testing::server;
 
+/// A failure, and status and code as a peer and as a client hear it.
+type Case = (ServiceError, (u16, &'static str), (u16, &'static str));
+
 async fn heard(response: Response) -> (u16, serde_json::Value) {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -41,7 +44,7 @@ async fn refusal_of_another_server_is_passed_on_as_it_is() {
 #[tokio::test]
 async fn each_failure_has_its_status_and_code_for_both_sides() {
     let peer = server("p");
-    let cases: [(ServiceError, (u16, &str), (u16, &str)); 12] = [
+    let cases: [Case; 12] = [
         (
             ServiceError::PolicyRefused { server: peer.clone() },
             (403, "M_FORBIDDEN"),
