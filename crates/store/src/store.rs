@@ -20,7 +20,7 @@ use crate::write::Batch;
 pub trait Store: Send + Sync + 'static {
     /// Applies the batches in order, in one database transaction, and returns once they are durable. A refused batch
     /// leaves no trace and does not stop the others; its place in the result says why. An outer error means that
-    /// none happened.
+    /// none happened. Dropped before it is done, it may have happened or not, so keep polling what is started.
     async fn commit(&self, batches: Vec<Batch>) -> Result<Vec<Result<(), StoreError>>, StoreError>;
 
     /// A room's newest checkpoint and the entries after it.

@@ -482,7 +482,7 @@ pub async fn backfill_goes_below_the_first_entry(store: &dyn Store) {
 pub async fn backfill_at_a_moved_first_conflicts(store: &dyn Store) {
     let mut log = RoomLog::participant("a");
     log.jump(-2);
-    let old = vec![log.message("-1"), log.message("0")];
+    let old = [log.message("-1"), log.message("0")];
     let join = log.member("@bob:b.example", "join");
     commit(
         store,
@@ -664,7 +664,7 @@ pub async fn state_before_crosses_checkpoints_and_rebase(store: &dyn Store) {
 pub async fn state_before_in_backfilled_history(store: &dyn Store) {
     let mut log = RoomLog::participant("a");
     log.jump(-3);
-    let old = vec![log.creation(), log.topic("one"), log.message("0")];
+    let old = [log.creation(), log.topic("one"), log.message("0")];
     let join = log.member("@bob:b.example", "join");
     let state = pdus(&old[..2]);
     commit(

@@ -10,7 +10,7 @@ use crate::{
     ParkedEvent, PendingMembership, PendingRoom, Store, StoredReply, Write,
 };
 
-const SERVERS: [&str; 3] = ["b.example", "c.example", "d.example"];
+const SERVERS: [&str; 2] = ["b.example", "c.example"];
 const USERS: [&str; 4] = [
     "@alice:hub.example",
     "@bob:b.example",
@@ -74,14 +74,14 @@ impl<'a> Writer<'a> {
 
     fn write(&mut self) -> Write {
         self.now += 1;
-        match self.below(20) {
+        match self.below(22) {
             0..=7 => self.append(),
             8 => self.prepend(),
             9 => self.put_checkpoint(),
             10 => self.prune(),
             11 => self.rebase(),
-            12 => self.freeze(),
-            13 => self.confirm(),
+            12 | 20 => self.freeze(),
+            13 | 21 => self.confirm(),
             14 | 15 => self.enqueue(),
             16 => self.outbound(),
             17 => self.replies(),
@@ -199,7 +199,7 @@ impl<'a> Writer<'a> {
         };
         let request = OutboundRequest {
             destination: self.server(),
-            txn_id: self.below(2).to_string(),
+            txn_id: self.txn_id(),
             ranges: vec![range],
             direct: (1..=i64::from(self.below(4))).collect(),
             body_sha256: [self.below(256) as u8; 32],
@@ -209,7 +209,7 @@ impl<'a> Writer<'a> {
     }
 
     fn confirm(&mut self) -> Write {
-        let (destination, txn_id) = (self.server(), self.below(2).to_string());
+        let (destination, txn_id) = (self.server(), self.txn_id());
         if self.below(4) == 0 {
             return Write::Thaw { destination, txn_id };
         }
@@ -413,6 +413,10 @@ impl<'a> Writer<'a> {
 
     fn server(&mut self) -> ServerName {
         server(self.pick(&SERVERS))
+    }
+
+    fn txn_id(&mut self) -> String {
+        if self.below(6) == 0 { "2" } else { "1" }.to_owned()
     }
 
     fn room(&mut self) -> usize {
