@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use nabe_check::Suite;
 use nabe_types::{RoomId, ServerName, UserId};
 
 /// A server and toolkit with which messaging providers talk to each other, and prove that they can.
@@ -166,36 +167,43 @@ pub(crate) enum VectorsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// What to check; without it, the suites are listed
+    /// What to check; without it, the suites and their cases are listed
     #[arg(long)]
-    pub(crate) suite: Option<String>,
+    pub(crate) suite: Option<Suite>,
     /// Where the subject listens, such as `https://127.0.0.1:8448`
-    #[arg(long)]
+    #[arg(long, value_name = "URL", required_unless_present = "list", requires_all = ["suite", "dev_ca", "provider_token"])]
     pub(crate) subject: Option<String>,
-    /// The subject's server name; the URL's authority if absent
-    #[arg(long)]
+    /// List the cases and what they expect, run nothing
+    #[arg(long, conflicts_with = "subject")]
+    pub(crate) list: bool,
+    /// The subject's server name; the URL's host and port if absent
+    #[arg(long, value_name = "NAME")]
     pub(crate) subject_name: Option<ServerName>,
-    /// A PEM file with the authority of the subject's certificate
-    #[arg(long)]
+    /// The authority (PEM) of the subject's certificate; the one of --dev-ca if absent
+    #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Where the checker listens as a server of its own; the subject must be able to reach it
-    #[arg(long, default_value = "127.0.0.1:0")]
-    pub(crate) listen: SocketAddr,
-    /// The checker's server names (two or more, comma-separated); `localhost:PORT` of --listen if absent
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) name: Vec<ServerName>,
-    /// A folder with `ca.pem` and `ca.key`, from which the checker issues its own certificates
-    #[arg(long)]
+    /// A folder with `ca.pem` and `ca.key`: the checker's own servers get their certificates from it, the subject must trust it
+    #[arg(long, value_name = "DIR")]
     pub(crate) dev_ca: Option<PathBuf>,
+    /// A server the checker plays and where it listens, such as `p.example=127.0.0.1:9001`; may be repeated. Without it, the
+    /// checker's servers are `localhost:PORT`, which the subject must be able (and allowed) to connect to
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = parse_peer)]
+    pub(crate) peer: Vec<(ServerName, SocketAddr)>,
     /// The credential of a provider backend on the subject's client API, which plays the subject's users
     #[arg(long, env = "NABE_TEST_PROVIDER_TOKEN", hide_env_values = true)]
     pub(crate) provider_token: Option<String>,
-    /// Only the cases whose id contains this text
-    #[arg(long)]
-    pub(crate) only: Option<String>,
+    /// Only these cases: IDs separated by commas, `lm-4*` for all that begin so
+    #[arg(long, default_value = "")]
+    pub(crate) only: String,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn parse_peer(text: &str) -> Result<(ServerName, SocketAddr), String> {
+    let (name, address) = text.split_once('=').ok_or("not NAME=ADDRESS")?;
+    let name = ServerName::parse(name).map_err(|error| error.to_string())?;
+    Ok((name, address.parse().map_err(|_| format!("`{address}` is no address with a port"))?))
 }
 
 #[derive(Debug, Subcommand)]

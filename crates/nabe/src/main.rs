@@ -1,6 +1,7 @@
 //! `nabe`: the server and its tools. Each subcommand is a module; this file only tells them apart.
 
 mod bench;
+mod check;
 mod cli;
 mod config;
 mod decode;
@@ -74,7 +75,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,
         Command::Demo(arguments) => return holds(runtime()?.block_on(demo::run(&arguments))?),
-        Command::Check(_) => anyhow::bail!("not wired yet"),
+        Command::Check(arguments) => return holds(runtime()?.block_on(check::run(&arguments))?),
     }
     Ok(Ended::Done)
 }

@@ -41,3 +41,43 @@ fn the_demo_tells_each_step_on_a_line_of_its_own() {
     assert!(stdout.lines().filter(|line| line.starts_with(" ✓")).count() > 15, "{stdout}");
     assert!(stdout.contains("room head") && stdout.contains("nabe demo --keep"), "{stdout}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn kept_servers_answer_until_ctrl_c() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    let mut demo = common::command()
+        .args(["demo", "--json", "--keep"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut document = String::new();
+    for line in BufReader::new(demo.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        document.push_str(&line);
+        if line == "}" {
+            break;
+        }
+    }
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(document["ok"], true, "{document:#}");
+    let mut told = BufReader::new(demo.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(told.any(|line| line.contains("openapi.json")), "it says how to look around");
+
+    for (provider, user) in document["providers"].as_array().unwrap().iter().zip(["alice:a", "bob:b", "cleo:c"]) {
+        let client = common::Client::of_demo(provider);
+        let rooms = client.must_get(&format!("@{user}.localhost"), "/_nabe/v1/rooms").await;
+        assert_eq!(rooms["rooms"][0]["name"], "Three providers", "{rooms}");
+    }
+    let interrupted = Command::new("kill").arg("-INT").arg(demo.id().to_string()).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+
+    let token_file = std::path::PathBuf::from(document["providers"][0]["token_file"].as_str().unwrap());
+    let folder = token_file.parent().unwrap().parent().unwrap();
+    assert!(folder.join("a.localhost/nabe.toml").exists(), "the folder is kept");
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -14,6 +14,7 @@ mod verify;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::Demo,
@@ -43,8 +44,9 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<bool> {
     let providers = story.providers().await;
     let ok = report.close(&providers);
     if arguments.keep {
+        let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
         report.look_around(&providers, story.room());
-        tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
+        interrupt.recv().await;
     }
     story.stop().await;
     if arguments.keep {

@@ -185,3 +185,21 @@ const NEXT: &str = "To look around:
   nabe demo --keep                              the same, with the servers left running
   nabe init mine --server-name NAME --dev-tls   a server of your own
   nabe --help                                   everything else";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_step_and_those_that_were_not_tried_are_in_the_report() {
+        let mut report = Report::new(true, Path::new("nowhere"));
+        assert_eq!(report.step("first", async { Ok((1, "Fine.".to_owned())) }).await, Some(1));
+        let failed: Option<()> = report.step("second", async { Err(anyhow::anyhow!("broken").context("trying")) }).await;
+        assert_eq!(failed, None);
+        report.skip("third", "second");
+        assert!(report.holds("first") && !report.holds("second") && !report.holds("third"));
+        let told: Vec<_> = report.steps.iter().map(|step| (step.ok, step.detail.as_str())).collect();
+        assert_eq!(told, [(true, "Fine."), (false, "trying: broken"), (false, "not tried: `second` failed before it")]);
+        assert!(!report.close(&[]));
+    }
+}

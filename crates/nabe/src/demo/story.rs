@@ -223,7 +223,7 @@ impl Story {
     async fn invite(&mut self) -> anyhow::Result<String> {
         self.change(ALICE, "invite", BOB).await?;
         self.wait_for_invite(BOB).await?;
-        Ok("Bob sees Alice's invite; b.localhost has signed it beside the hub (LM #int-api-invite).".into())
+        Ok("The hub had Alice's invite signed by b.localhost, and Bob sees it.".into())
     }
 
     async fn join(&mut self) -> anyhow::Result<String> {
@@ -397,8 +397,9 @@ impl Story {
         let (hub, own) = (self.log(ALICE).await?, self.log(witness).await?);
         let server = self.network.at(witness.at).server_name().as_str();
         let compared = verify::compare(&hub, &own, server)?;
+        ensure!(same_events(&self.state(ALICE).await?, &self.state(witness).await?), "the room's state on {server} differs");
         Ok(format!(
-            "{server} holds exactly the {} of the hub's {} events it was owed, in the hub's order, IDs and contents alike.",
+            "{server} holds exactly the {} of the hub's {} events it was owed, in the hub's order, IDs and contents alike; the room's state is the same.",
             compared,
             hub.len()
         ))
@@ -668,3 +669,18 @@ fn same_in_order(expected: &[&RoomEvent], found: &[RoomEvent]) -> bool {
 
 /// How long a client waits that does not want to wait.
 const IMPATIENT: Duration = Duration::from_millis(400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_needs_earlier_ones_only_and_has_a_name_of_its_own() {
+        let mut names = std::collections::BTreeSet::new();
+        for (index, step) in Step::ALL.iter().enumerate() {
+            assert!(names.insert(step.name()), "two steps are called {}", step.name());
+            let earlier = &Step::ALL[..index];
+            assert!(step.needs().iter().all(|needed| earlier.contains(needed)), "{step:?} needs a later step");
+        }
+    }
+}

@@ -292,3 +292,141 @@ fn content_of(raw: &Object) -> anyhow::Result<serde_json::Value> {
     let content = raw.get("content").context("an event has content")?;
     Ok(serde_json::from_slice(&content.to_canonical())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const B: &str = "b.localhost";
+
+    fn event(position: i64, r#type: &str, state_key: Option<&str>, content: Value) -> RoomEvent {
+        RoomEvent {
+            event_id: format!("${position}"),
+            position: Some(position),
+            r#type: r#type.into(),
+            state_key: state_key.map(str::to_owned),
+            sender: "@alice:a.localhost".into(),
+            origin_server_ts: 1,
+            content,
+        }
+    }
+
+    fn member(position: i64, user: &str, membership: &str) -> RoomEvent {
+        event(position, "m.room.member", Some(user), json!({ "membership": membership }))
+    }
+
+    fn message(position: i64) -> RoomEvent {
+        event(position, "m.room.message", None, json!({ "body": format!("message {position}") }))
+    }
+
+    /// Bob of b is there from 2 to 5 and from 8 on; Mallory's ban at 7 concerns b while nobody of b is there.
+    fn hub() -> Vec<RoomEvent> {
+        vec![
+            message(1),
+            member(2, "@bob:b.localhost", "join"),
+            message(3),
+            message(4),
+            member(5, "@bob:b.localhost", "leave"),
+            message(6),
+            member(7, "@mallory:b.localhost", "ban"),
+            member(8, "@bob:b.localhost", "join"),
+            message(9),
+        ]
+    }
+
+    /// What b is owed of it, with history from before at 0, and places of its own.
+    fn participant() -> Vec<RoomEvent> {
+        let owed = [1, 2, 3, 4, 5, 8, 9].map(|position| hub().remove(position - 1));
+        owed.into_iter().zip(0..).map(|(event, position)| RoomEvent { position: Some(position), ..event }).collect()
+    }
+
+    #[test]
+    fn a_participant_that_has_what_it_was_owed_passes() {
+        assert_eq!(compare(&hub(), &participant(), B).unwrap(), 6);
+    }
+
+    #[test]
+    fn a_lost_a_doubled_a_foreign_or_a_changed_event_is_found() {
+        let lost = |log: &mut Vec<RoomEvent>| drop(log.remove(3));
+        let cut_off = |log: &mut Vec<RoomEvent>| drop(log.pop());
+        let doubled = |log: &mut Vec<RoomEvent>| {
+            let twice = RoomEvent { position: Some(99), ..log[3].clone() };
+            log.push(twice);
+        };
+        let not_owed = |log: &mut Vec<RoomEvent>| {
+            log.pop();
+            log.push(RoomEvent { position: Some(99), ..message(6) });
+        };
+        let changed = |log: &mut Vec<RoomEvent>| log[3].content = json!({ "body": "something else" });
+        let swapped = |log: &mut Vec<RoomEvent>| {
+            let (third, fourth) = (log[2].position, log[3].position);
+            log.swap(2, 3);
+            (log[2].position, log[3].position) = (third, fourth);
+        };
+        let out_of_order = |log: &mut Vec<RoomEvent>| log.swap(2, 3);
+        let damages: [(&str, &dyn Fn(&mut Vec<RoomEvent>)); 7] = [
+            ("lost", &lost),
+            ("cut off", &cut_off),
+            ("doubled", &doubled),
+            ("not owed", &not_owed),
+            ("changed", &changed),
+            ("swapped", &swapped),
+            ("out of order", &out_of_order),
+        ];
+        for (name, damage) in damages {
+            let mut log = participant();
+            damage(&mut log);
+            assert!(compare(&hub(), &log, B).is_err(), "{name} goes unnoticed");
+        }
+    }
+
+    #[test]
+    fn the_hubs_account_must_be_what_joins_and_leaves_imply() {
+        let interval = |from, until| Follower { server: B.into(), from, until, lag: 0 };
+        let stated = [interval(2, Some(5)), interval(7, Some(7)), interval(8, None)];
+        let stays = check_followers(&hub(), &stated, B).unwrap();
+        assert_eq!(describe(&stays), "2 to 5, 8 on");
+        assert!(check_followers(&hub(), &stated[..2], B).is_err(), "an interval is missing");
+        let wrong = [interval(2, Some(6)), interval(7, Some(7)), interval(8, None)];
+        assert!(check_followers(&hub(), &wrong, B).is_err(), "an interval is too long");
+    }
+
+    #[test]
+    fn acknowledged_messages_must_be_there_once_and_alone() {
+        let said = |position: i64| Said {
+            event_id: format!("${position}"),
+            sender: "@alice:a.localhost",
+            text: format!("message {position}"),
+        };
+        let all = || [1, 3, 4, 6, 9].map(said);
+        check_said(&hub(), &all()).unwrap();
+        assert!(check_said(&hub(), &all()[1..]).is_err(), "a message nobody sent");
+        let mut lost = hub();
+        lost.remove(2);
+        assert!(check_said(&lost, &all()).is_err(), "a lost message");
+        let mut doubled = hub();
+        doubled.push(RoomEvent { event_id: "$10".into(), position: Some(10), ..message(3) });
+        assert!(check_said(&doubled, &all()).is_err(), "a doubled message");
+    }
+
+    #[test]
+    fn history_is_judged_by_the_visibility_of_its_time() {
+        let visibility = |position, value: &str| {
+            event(position, "m.room.history_visibility", Some(""), json!({ "history_visibility": value }))
+        };
+        let hub = [
+            message(1),
+            visibility(2, "joined"),
+            message(3),
+            member(4, "@cleo:c.localhost", "invite"),
+            visibility(5, "shared"),
+            message(6),
+            member(7, "@cleo:c.localhost", "join"),
+            message(8),
+        ];
+        let history = history_for(&hub, "@cleo:c.localhost").unwrap();
+        let visible: Vec<_> = history.visible.iter().map(|event| event.position.unwrap()).collect();
+        assert_eq!((visible, history.hidden), (vec![1, 2, 4, 6], 2));
+    }
+}

@@ -22,12 +22,12 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 /// Runs the binary to its end.
-pub fn nabe<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {
+pub(crate) fn nabe<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {
     command().args(arguments).output().unwrap()
 }
 
 /// The binary, without what the surrounding environment may configure.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nabe"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NABE_") {
@@ -38,20 +38,20 @@ pub fn command() -> Command {
     command
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// `nabe init` was run here.
-pub struct Folder {
-    pub name: ServerName,
-    pub path: PathBuf,
-    pub address: SocketAddr,
+pub(crate) struct Folder {
+    pub(crate) name: ServerName,
+    pub(crate) path: PathBuf,
+    pub(crate) address: SocketAddr,
 }
 
 impl Folder {
     /// A server of this name in its own folder below `parent`, on a free port; the first one made below `parent` lends its CA.
-    pub fn init(parent: &Path, name: &str) -> Self {
+    pub(crate) fn init(parent: &Path, name: &str) -> Self {
         let path = parent.join(name);
         let mut arguments = vec!["init".to_owned(), path.display().to_string(), "--server-name".into(), name.into()];
         arguments.push("--dev-tls".into());
@@ -64,16 +64,12 @@ impl Folder {
         Self { name: ServerName::parse(name).unwrap(), path, address: free_address() }
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path.join("nabe.toml")
     }
 
-    pub fn provider_token(&self) -> String {
-        fs::read_to_string(self.path.join("provider.token")).unwrap().trim().to_owned()
-    }
-
     /// The binary with a subcommand, this folder's configuration, and what it needs to find the others.
-    pub fn command(&self, subcommand: &[&str], others: &[&Self]) -> Command {
+    pub(crate) fn command(&self, subcommand: &[&str], others: &[&Self]) -> Command {
         let overrides: Vec<String> =
             others.iter().map(|other| format!("\"{}\" = \"{}\"", other.name, other.address)).collect();
         let mut command = command();
@@ -91,13 +87,15 @@ impl Folder {
     }
 
     /// A running `nabe serve`; its log goes to `server.log` in the folder.
-    pub fn serve(&self, others: &[&Self]) -> Serving {
+    pub(crate) fn serve(&self, others: &[&Self]) -> Serving {
         let log = fs::File::options().create(true).append(true).open(self.path.join("server.log")).unwrap();
-        let child = self.command(&["serve"], others).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let environment = environment.iter().copied();
+        let child =
+            self.command(&["serve"], others).envs(environment).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Serving { child: Some(child) }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let mut log = String::new();
         if let Ok(mut file) = fs::File::open(self.path.join("server.log")) {
             file.read_to_string(&mut log).unwrap();
@@ -106,34 +104,24 @@ impl Folder {
     }
 
     /// A client of this server. Inside a runtime.
-    pub fn client(&self) -> Client {
-        let settings = HttpsSettings {
-            tls: TlsSettings {
-                system_roots: false,
-                extra_root_files: vec![self.path.join("ca.pem")],
-                ..TlsSettings::default()
-            },
-            overrides: BTreeMap::from([(self.name.clone(), self.address)]),
-            ..HttpsSettings::default()
-        };
-        let transport = HttpsTransport::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
-        Client { server: self.name.clone(), token: self.provider_token(), transport: Arc::new(transport) }
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.name.clone(), self.address, &self.path)
     }
 }
 
 /// A port nobody listens on at this moment.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 /// A server process; killed when the test is done with it.
-pub struct Serving {
+pub(crate) struct Serving {
     child: Option<Child>,
 }
 
 impl Serving {
     /// `kill -9`
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -141,7 +129,7 @@ impl Serving {
     }
 
     /// `kill -TERM`, then waits for the end.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         let told = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
         assert!(told.success());
@@ -149,7 +137,7 @@ impl Serving {
     }
 
     /// Whether the process has not ended by itself.
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 }
@@ -165,7 +153,7 @@ impl Drop for Serving {
 
 /// Speaks HTTPS to one server, as its provider's backend unless told otherwise.
 #[derive(Clone)]
-pub struct Client {
+pub(crate) struct Client {
     server: ServerName,
     token: String,
     transport: Arc<HttpsTransport>,
@@ -173,22 +161,46 @@ pub struct Client {
 
 /// A status and a JSON body.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    pub status: u16,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
 }
 
 impl Client {
+    /// The backend of the provider whose server was made in `folder`.
+    fn new(server: ServerName, address: SocketAddr, folder: &Path) -> Self {
+        let settings = HttpsSettings {
+            tls: TlsSettings {
+                system_roots: false,
+                extra_root_files: vec![folder.join("ca.pem")],
+                ..TlsSettings::default()
+            },
+            overrides: BTreeMap::from([(server.clone(), address)]),
+            ..HttpsSettings::default()
+        };
+        let transport = HttpsTransport::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
+        let token = fs::read_to_string(folder.join("provider.token")).unwrap().trim().to_owned();
+        Self { server, token, transport: Arc::new(transport) }
+    }
+
+    /// The same for a provider of `nabe demo --json --keep`.
+    pub(crate) fn of_demo(provider: &Value) -> Self {
+        let text = |member: &str| provider[member].as_str().unwrap();
+        let port = text("url").rsplit(':').next().unwrap().parse().unwrap();
+        let folder = Path::new(text("token_file")).parent().unwrap();
+        Self::new(ServerName::parse(text("provider")).unwrap(), (Ipv4Addr::LOCALHOST, port).into(), folder)
+    }
+
     /// The same with a user's own token.
-    pub fn with_token(&self, token: &str) -> Self {
+    pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
-    pub async fn get(&self, user: Option<&str>, path: &str) -> Result<Answer, TransportError> {
+    pub(crate) async fn get(&self, user: Option<&str>, path: &str) -> Result<Answer, TransportError> {
         self.send(Method::GET, user, path, None, Bytes::new()).await
     }
 
-    pub async fn post(
+    pub(crate) async fn post(
         &self,
         user: Option<&str>,
         path: &str,
@@ -221,7 +233,7 @@ impl Client {
     }
 
     /// Waits until the server can do its work.
-    pub async fn wait_until_ready(&self) {
+    pub(crate) async fn wait_until_ready(&self) {
         wait_for("the server to be ready", async || {
             let answer = self.get(None, "/_nabe/health/ready").await.ok()?;
             (answer.status == 200).then_some(())
@@ -230,21 +242,21 @@ impl Client {
     }
 
     /// A POST that must succeed.
-    pub async fn must_post(&self, user: &str, path: &str, body: &Value) -> Value {
+    pub(crate) async fn must_post(&self, user: &str, path: &str, body: &Value) -> Value {
         let answer = self.post(Some(user), path, body, None).await.unwrap();
         assert!(matches!(answer.status, 200 | 202), "POST {path}: {answer:?}");
         answer.body
     }
 
     /// A GET that must succeed.
-    pub async fn must_get(&self, user: &str, path: &str) -> Value {
+    pub(crate) async fn must_get(&self, user: &str, path: &str) -> Value {
         let answer = self.get(Some(user), path).await.unwrap();
         assert_eq!(answer.status, 200, "GET {path}: {answer:?}");
         answer.body
     }
 
     /// The whole log of a room as a user sees it, oldest first.
-    pub async fn log(&self, user: &str, room: &str) -> Vec<Value> {
+    pub(crate) async fn log(&self, user: &str, room: &str) -> Vec<Value> {
         let mut log = Vec::new();
         let mut from = String::new();
         loop {
@@ -259,7 +271,7 @@ impl Client {
 }
 
 /// Asks until there is an answer; a test that waits longer than this has failed.
-pub async fn wait_for<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = probe().await {

@@ -1,0 +1,81 @@
+//! `nabe check`: the conformance cases against a server, Nabe or not. The cases are in `crates/check`.
+
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
+use nabe_check::{Authority, CheckerConfig, Filter, FixedPeer, PeerNames, Report, SubjectConfig, Suite, cases, suites};
+use nabe_types::ServerName;
+
+use crate::{InputAtFault, cli::Check};
+
+/// Prints the report; `true` when no case failed and at least one was run.
+pub(crate) async fn run(arguments: &Check) -> anyhow::Result<bool> {
+    let (Some(suite), Some(url)) = (arguments.suite, &arguments.subject) else {
+        list(arguments.suite);
+        return Ok(true);
+    };
+    let dev_ca = arguments.dev_ca.as_deref().context("--dev-ca is missing").context(InputAtFault)?;
+    let subject = subject(arguments, url, dev_ca).context(InputAtFault)?;
+    let checker = checker(arguments, dev_ca).context(InputAtFault)?;
+    let report = nabe_check::run(suite, &Filter::parse(&arguments.only), &subject, &checker).await?;
+    if arguments.json {
+        println!("{}", report.to_json());
+    } else {
+        println!("{report}");
+    }
+    Ok(holds(&report))
+}
+
+fn holds(report: &Report) -> bool {
+    report.failed() == 0 && report.passed() > 0
+}
+
+fn list(only: Option<Suite>) {
+    for suite in suites() {
+        if only.is_some_and(|only| only != suite) {
+            continue;
+        }
+        println!("{}", suite.name());
+        for case in cases(suite) {
+            println!("  {:9} {}\n            expected: {}", case.id, case.title, case.expected);
+        }
+    }
+}
+
+fn subject(arguments: &Check, url: &str, dev_ca: &Path) -> anyhow::Result<SubjectConfig> {
+    let authority = url.split_once("://").map_or(url, |(_, authority)| authority).trim_end_matches('/');
+    let server_name = match &arguments.subject_name {
+        Some(name) => name.clone(),
+        None => ServerName::parse(authority).context("give the subject's name with --subject-name")?,
+    };
+    // An address is where to connect; the name is what the certificate must be for.
+    let address = authority.parse().ok();
+    let base_url = match address {
+        Some(_) => format!("https://{}", server_name.host()),
+        None => url.trim_end_matches('/').to_owned(),
+    };
+    let ca = arguments.ca.clone().unwrap_or_else(|| dev_ca.join("ca.pem"));
+    Ok(SubjectConfig {
+        base_url,
+        address,
+        server_name,
+        ca_pem: read(&ca)?,
+        provider_token: arguments.provider_token.clone().unwrap_or_default().trim().to_owned(),
+    })
+}
+
+fn checker(arguments: &Check, dev_ca: &Path) -> anyhow::Result<CheckerConfig> {
+    let authority = Authority::from_pem(&read(&dev_ca.join("ca.pem"))?, &read(&dev_ca.join("ca.key"))?)?;
+    let mut checker = CheckerConfig::loopback(authority);
+    if !arguments.peer.is_empty() {
+        let fixed = arguments.peer.iter();
+        checker.peers = PeerNames::Fixed(
+            fixed.map(|(name, listen)| FixedPeer { server_name: name.clone(), listen: *listen }).collect(),
+        );
+    }
+    Ok(checker)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| path.display().to_string())
+}
