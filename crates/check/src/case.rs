@@ -1,0 +1,128 @@
+//! What a case is, and how it ends.
+
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+
+use crate::cases::CASES;
+use crate::context::Ctx;
+
+/// A set of cases, by the role in which the subject is checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Suite {
+    /// `lm-hub`: the subject is the hub of its rooms.
+    Hub,
+    /// `lm-participant`: the subject takes part in rooms of others.
+    Participant,
+}
+
+impl Suite {
+    /// `lm-hub` or `lm-participant`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hub => "lm-hub",
+            Self::Participant => "lm-participant",
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// There is no suite of that name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no such suite; there are `lm-hub` and `lm-participant`")]
+pub struct UnknownSuite;
+
+impl FromStr for Suite {
+    type Err = UnknownSuite;
+
+    fn from_str(name: &str) -> Result<Self, UnknownSuite> {
+        let found = suites().into_iter().find(|suite| suite.name() == name);
+        found.ok_or(UnknownSuite)
+    }
+}
+
+/// All suites.
+#[must_use]
+pub const fn suites() -> [Suite; 2] {
+    [Suite::Hub, Suite::Participant]
+}
+
+/// One check.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// `lm-14`; `lm-14p` where the same is checked of a participant.
+    pub id: &'static str,
+    /// What it is about.
+    pub title: &'static str,
+    /// Where it belongs.
+    pub suite: Suite,
+    /// The requirements it is about, by their IDs.
+    pub requirements: &'static [&'static str],
+    /// What the subject is sent.
+    pub sent: &'static str,
+    /// What it should do.
+    pub expected: &'static str,
+    pub(crate) peers: Peers,
+    pub(crate) run: fn(&Ctx) -> CaseFuture<'_>,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The servers a case plays.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Peers {
+    /// This many, which may have been used before.
+    Any(usize),
+    /// This many that the subject has never heard of, since the case leaves a bad memory of them.
+    Fresh(usize),
+    /// An ordinary one, and one whose certificate is for another name.
+    OneWronglyNamed,
+}
+
+/// A running case.
+pub(crate) type CaseFuture<'a> = Pin<Box<dyn Future<Output = Checked> + Send + 'a>>;
+
+/// What a step of a case comes to.
+pub(crate) type Checked<T = ()> = Result<T, Stop>;
+
+/// Why a case does not go on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Stop {
+    /// The subject did not do as it should.
+    Failed {
+        /// What should have been.
+        expected: String,
+        /// What was.
+        got: String,
+    },
+    /// Nothing can be said.
+    Skipped(String),
+}
+
+/// The cases of a suite, in the order of the table.
+pub fn cases(suite: Suite) -> impl Iterator<Item = &'static Case> {
+    CASES.iter().filter(move |case| case.suite == suite)
+}
+
+/// A failure of the subject.
+pub(crate) fn failed<T>(expected: impl Into<String>, got: impl Into<String>) -> Checked<T> {
+    Err(Stop::Failed {
+        expected: expected.into(),
+        got: got.into(),
+    })
+}
+
+/// Nothing can be said, and why.
+pub(crate) fn skipped<T>(reason: impl Into<String>) -> Checked<T> {
+    Err(Stop::Skipped(reason.into()))
+}

@@ -1,0 +1,342 @@
+//! Beyond the draft's cases: servers that send garbage, stall, flood, repeat and lie to a hub.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use nabe_event::event_id_of;
+use nabe_signing::json::{Json, Object};
+use nabe_signing::{base64u, object};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::events::once;
+use super::format::verifies;
+use crate::author::{self, Stamp};
+use crate::case::{Checked, Stop, failed};
+use crate::context::{Ctx, member};
+use crate::hub_room::{HubRoom, Refusal};
+use crate::peer::{Answer, Endpoint, Gate, Peer, send_uri};
+use crate::subject::{encode, unique};
+
+/// A body as text, signed as this JSON.
+async fn put(ctx: &Ctx, peer: &Peer, body: Vec<u8>, signed: Option<&Json>) -> Checked<crate::http_client::Reply> {
+    let uri = send_uri(&unique());
+    ctx.subject()
+        .apart()
+        .signed_bytes(peer.signer(), "PUT", &uri, signed, Some(Bytes::from(body)))
+        .await
+}
+
+/// The subject still serves a room of its own.
+async fn is_well(ctx: &Ctx, room: &HubRoom<'_>, peer: &Peer, user: &nabe_types::UserId) -> Checked {
+    room.accepted(peer, &room.message(peer, user, "well?")).await?;
+    ctx.observe("afterwards the room goes on");
+    Ok(())
+}
+
+/// x1
+pub(crate) async fn oversize(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let body = Json::from(object! { "pdus" => Json::Array(Vec::new()), "x" => "x".repeat(24 * 1024 * 1024) });
+    let reply = put(ctx, p, body.to_canonical(), Some(&body)).await?;
+    ctx.answers("a body of 24 MiB", &reply, 413, "M_TOO_LARGE")?;
+    is_well(ctx, &room, p, &alice).await
+}
+
+/// x2
+pub(crate) async fn depth(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    for depth in [1000, 200_000] {
+        let body = format!("{{\"pdus\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let reply = put(ctx, p, body.into_bytes(), None).await?;
+        ctx.check(&format!("{depth} nested arrays: 400"), reply.status == 400, || {
+            reply.brief()
+        })?;
+    }
+    is_well(ctx, &room, p, &alice).await
+}
+
+/// x3
+pub(crate) async fn duplicate_keys(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let lpdu = room.message(p, &alice, "one");
+    let body = Json::from(object! { "pdus" => vec![Json::from(lpdu.clone())] });
+    let twice = body
+        .to_string()
+        .replace(r#"{"body":"one"}"#, r#"{"body":"two","body":"one"}"#);
+    let reply = put(ctx, p, twice.into_bytes(), Some(&body)).await?;
+    ctx.check("a key that is there twice: 400", reply.status == 400, || reply.brief())?;
+    room.absent("the event", Stamp::of(&lpdu).as_ref(), &[p]).await?;
+    let surrogate = body.to_string().replace(r#"{"body":"one"}"#, r#"{"body":"\ud800"}"#);
+    let reply = put(ctx, p, surrogate.into_bytes(), Some(&body)).await?;
+    ctx.check("half of a character: 400", reply.status == 400, || reply.brief())?;
+    is_well(ctx, &room, p, &alice).await
+}
+
+/// x4
+pub(crate) async fn slow_bodies(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let mut open = Vec::new();
+    for _ in 0..SLOW_CONNECTIONS {
+        let connected = ctx.subject().http().connect(&[b"http/1.1"]).await;
+        let mut stream = connected.map_err(|error| Stop::Failed {
+            expected: "another connection".to_owned(),
+            got: error.to_string(),
+        })?;
+        let host = ctx.subject().http().authority();
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{",
+            send_uri(&unique()),
+        );
+        let sent = async { stream.write_all(head.as_bytes()).await.and(stream.flush().await) };
+        if sent.await.is_ok() {
+            open.push(stream);
+        }
+    }
+    is_well(ctx, &room, p, &alice).await?;
+    let mut stream = match open.pop() {
+        Some(stream) => stream,
+        None => return failed("a connection that stays open for a while", "all were closed at once"),
+    };
+    let mut answer = Vec::new();
+    match timeout(SLOW_PATIENCE, stream.read_to_end(&mut answer)).await {
+        Ok(_) => {
+            ctx.observe("a body that does not come ends the connection");
+            Ok(())
+        }
+        Err(_) => failed(
+            format!(
+                "an end within {} s of a body that does not come",
+                SLOW_PATIENCE.as_secs()
+            ),
+            format!("the connection is still open; {} bytes of answer", answer.len()),
+        ),
+    }
+}
+
+/// x5
+pub(crate) async fn repeats(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let lpdu = room.message(p, &alice, "again and again");
+    let many: Vec<&Object> = std::iter::repeat_n(&lpdu, 50).collect();
+    for _ in 0..20 {
+        let failed_pdus = room.submit(p, &many).await?;
+        if !failed_pdus.is_empty() {
+            return failed("repetitions are no failures", failed_pdus.to_string());
+        }
+    }
+    ctx.observe("1000 times the same LPDU in 20 transactions: 200");
+    let stamp = Stamp::of(&lpdu).expect("it is well-formed");
+    p.received_event(ctx.deadline(), &stamp).await?;
+    once(&room, &stamp).await
+}
+
+/// x6
+pub(crate) async fn wrong_rooms(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let other = HubRoom::public(ctx).await?;
+    let (p, t, alice) = (ctx.p(), ctx.t(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let elsewhere = other.message(p, &alice, "x");
+    room.refused(
+        p,
+        "an event for a room the sender is not in",
+        &elsewhere,
+        Refusal::Reported,
+    )
+    .await?;
+    other.absent("that event", Stamp::of(&elsewhere).as_ref(), &[p]).await?;
+    for id in [format!("!never:{}", ctx.subject_name()), format!("!never:{}", t.name())] {
+        let event = author::partial(&id, "m.room.message", None, alice.as_str(), object! { "body" => "x" });
+        let lpdu = room.seal(p, event);
+        let failed_pdus = room.submit(p, &[&lpdu]).await?;
+        let is_reported = failed_pdus.contains_key(event_id_of(&lpdu).as_str());
+        ctx.check(&format!("an event for {id} is rejected"), is_reported, || {
+            failed_pdus.to_string()
+        })?;
+    }
+    is_well(ctx, &room, p, &alice).await
+}
+
+/// x7
+pub(crate) async fn unknown_keys(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let asked = || {
+        p.inbox()
+            .iter()
+            .filter(|request| request.endpoint == Endpoint::Keys)
+            .count()
+    };
+    let before = asked();
+    let mut lpdu = room.message(p, &alice, "x");
+    let mut signatures = member(&lpdu, "signatures");
+    let mut own = member(&signatures, p.name().as_str());
+    for n in 0..450 {
+        own.insert(format!("ed25519:u{n}"), base64u::encode(&[7; 64]));
+    }
+    signatures.insert(p.name().as_str(), own);
+    lpdu.insert("signatures", signatures);
+    let reply = p.transact(object! { "pdus" => vec![Json::from(lpdu)] }).await?;
+    ctx.answers("450 unknown keys on one event", &reply, 200, "")?;
+    let uri = format!("/_matrix/federation/v2/event/{}", encode("$x"));
+    for n in 0..100 {
+        let header = ctx
+            .subject()
+            .authorization(&p.other_key(&format!("v{n}")), "GET", &uri, None)
+            .concat();
+        let reply = ctx
+            .subject()
+            .request("GET", &uri, &[("authorization", &header)], None)
+            .await?;
+        if reply.status != 401 {
+            return failed("401 for an unknown key", reply.brief());
+        }
+    }
+    ctx.observe("100 requests with unknown keys: 401");
+    let more = asked() - before;
+    ctx.check("the keys are asked for a few times at most", more <= 20, || {
+        format!("{more} times")
+    })?;
+    is_well(ctx, &room, p, &alice).await
+}
+
+/// x8
+pub(crate) async fn garbage_among_events(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let good = room.message(p, &alice, "among garbage");
+    let mut without_room = room.message(p, &alice, "x");
+    without_room.remove("room_id");
+    let mut wrong_types = room.message(p, &alice, "x");
+    wrong_types.insert("content", "text");
+    let mut no_time = room.message(p, &alice, "x");
+    no_time.insert("origin_server_ts", "now");
+    let pdus = vec![
+        Json::Null,
+        1.into(),
+        "x".into(),
+        Json::Array(Vec::new()),
+        Object::new().into(),
+        object! { "room_id" => 5 }.into(),
+        without_room.into(),
+        wrong_types.into(),
+        no_time.into(),
+        good.clone().into(),
+    ];
+    let edus = vec![Json::Null, 1.into(), object! { "type" => 5 }.into()];
+    let reply = p.transact(object! { "pdus" => pdus, "edus" => edus }).await?;
+    ctx.answers("garbage around one good event", &reply, 200, "")?;
+    let failed_pdus = member(&reply.object(), "failed_pdus");
+    let is_clean = !failed_pdus.contains_key(event_id_of(&good).as_str());
+    ctx.check("the good event is no failure", is_clean, || failed_pdus.to_string())?;
+    let stamp = Stamp::of(&good).expect("it is well-formed");
+    let echo = p.received_event(ctx.deadline(), &stamp).await?;
+    verifies(ctx, p, &echo).await
+}
+
+/// x9
+pub(crate) async fn stalled_follower(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, t, alice, bob) = (ctx.p(), ctx.t(), ctx.p().user("alice"), ctx.t().user("bob"));
+    room.join(p, &alice).await?;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    t.on(Endpoint::Send, move |_| Answer::UsualAfter(held.clone()));
+    room.join(t, &bob).await?;
+    for n in 0..5 {
+        room.accepted(p, &room.message(p, &alice, &format!("{n}"))).await?;
+    }
+    ctx.observe("five events while another participant does not answer");
+    let last = room.post("last").await?;
+    room.wait_for(p, &last).await?;
+    gate.open();
+    room.wait_for(t, &last).await?;
+    ctx.observe("the other participant gets everything in the end");
+    Ok(())
+}
+
+/// x10
+pub(crate) async fn borrowed_events(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, t, alice, bob) = (ctx.p(), ctx.t(), ctx.p().user("alice"), ctx.t().user("bob"));
+    room.join(p, &alice).await?;
+    room.join(t, &bob).await?;
+    let lpdu = room.message(p, &alice, "handed on by another server");
+    room.refused(t, "an LPDU that another server hands in", &lpdu, Refusal::Either)
+        .await
+}
+
+/// x11
+pub(crate) async fn lying_target(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, t, alice, bob) = (ctx.p(), ctx.t(), ctx.p().user("alice"), ctx.t().user("bob"));
+    room.join(p, &alice).await?;
+    let lies: [(&str, fn(Object) -> Object); 3] = [
+        ("the event unsigned", |event| event),
+        ("another event", |mut event| {
+            event.insert("origin_server_ts", 1);
+            event
+        }),
+        ("the event with other hashes", |mut event| {
+            event.insert("hashes", object! { "sha256" => "AAAA" });
+            event
+        }),
+    ];
+    for (what, lie) in lies {
+        t.on(Endpoint::Invite, move |request| {
+            let event = request
+                .member("event")
+                .and_then(Json::as_object)
+                .cloned()
+                .unwrap_or_default();
+            Answer::Json(200, object! { "pdu" => lie(event) }.into())
+        });
+        let reply = room.invite(p, &room.membership(p, &alice, &bob, "invite")).await?;
+        ctx.check(
+            &format!("the target returns {what}: an error"),
+            reply.status >= 400,
+            || reply.brief(),
+        )?;
+    }
+    let membership = room.membership_of(&bob).await?;
+    ctx.check("nobody was invited", membership.is_empty(), || membership.clone())?;
+    is_well(ctx, &room, p, &alice).await
+}
+
+/// x12
+pub(crate) async fn silent_target(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, t, alice, bob) = (ctx.p(), ctx.t(), ctx.p().user("alice"), ctx.t().user("bob"));
+    room.join(p, &alice).await?;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    t.on(Endpoint::Invite, move |_| {
+        Answer::JsonAfter(held.clone(), 200, Object::new().into())
+    });
+    let invite = room.membership(p, &alice, &bob, "invite");
+    let waiting = room.invite(p, &invite);
+    let reply = timeout(Duration::from_secs(40), waiting).await;
+    gate.open();
+    let Ok(reply) = reply else {
+        return failed("an error within 40 s when the target is silent", "no answer");
+    };
+    let reply = reply?;
+    ctx.check("a silent target is an error", reply.status >= 400, || reply.brief())?;
+    is_well(ctx, &room, p, &alice).await
+}
+
+const SLOW_CONNECTIONS: usize = 20;
+const SLOW_PATIENCE: Duration = Duration::from_secs(75);

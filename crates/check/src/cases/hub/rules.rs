@@ -1,0 +1,481 @@
+//! Cases 26, 28, 29, 31 to 43: the authorization rules as a hub applies them. LM #int-auth-rules.
+
+use nabe_event::event_id_of;
+use nabe_signing::json::{Json, Object};
+use nabe_signing::object;
+use nabe_types::UserId;
+
+use crate::case::Checked;
+use crate::context::{Ctx, member, text};
+use crate::hub_room::{HubRoom, Refusal, UNSTABLE_VERSION, levels};
+use crate::peer::Peer;
+
+/// Alice at the first server and Bob and Carol at the second, all joined.
+struct People<'a> {
+    room: HubRoom<'a>,
+    p: &'a Peer,
+    alice: UserId,
+    bob: UserId,
+    carol: UserId,
+}
+
+impl<'a> People<'a> {
+    async fn with_levels(ctx: &'a Ctx, alice: i64, bob: i64, others: Object) -> Checked<Self> {
+        let (p, t) = (ctx.p(), ctx.t());
+        let (by_alice, by_bob, by_carol) = (p.user("alice"), t.user("bob"), t.user("carol"));
+        let room = HubRoom::with_levels(ctx, &[(&by_alice, alice), (&by_bob, bob)], others).await?;
+        room.join(p, &by_alice).await?;
+        room.join(t, &by_bob).await?;
+        room.join(t, &by_carol).await?;
+        Ok(Self {
+            room,
+            p,
+            alice: by_alice,
+            bob: by_bob,
+            carol: by_carol,
+        })
+    }
+
+    async fn rejects(&self, what: &str, lpdu: &Object) -> Checked {
+        self.room.refused(self.p, what, lpdu, Refusal::Reported).await
+    }
+
+    async fn allows(&self, what: &str, lpdu: &Object) -> Checked {
+        self.room.accepted(self.p, lpdu).await?;
+        self.room.ctx.observe(format!("{what}: allowed"));
+        Ok(())
+    }
+
+    fn member(&self, target: &UserId, membership: &str) -> Object {
+        self.room.membership(self.p, &self.alice, target, membership)
+    }
+
+    fn state(&self, event_type: &str, state_key: &str, content: Object) -> Object {
+        self.room
+            .lpdu(self.p, &self.alice, event_type, Some(state_key), content)
+    }
+}
+
+/// 26
+pub(crate) async fn level_for_name(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 0, 0, Object::new()).await?;
+    all.rejects(
+        "m.room.name at level 0",
+        &all.state("m.room.name", "", object! { "name" => "x" }),
+    )
+    .await?;
+    all.rejects(
+        "a custom state event at level 0",
+        &all.state("org.example.state", "", Object::new()),
+    )
+    .await?;
+    all.allows("a message at level 0", &all.room.message(all.p, &all.alice, "x"))
+        .await?;
+    let others = object! { "events" => object! { "m.room.name" => 0, "m.room.message" => 10 } };
+    let all = People::with_levels(ctx, 0, 0, others).await?;
+    all.allows(
+        "m.room.name where it needs 0",
+        &all.state("m.room.name", "", object! { "name" => "x" }),
+    )
+    .await?;
+    all.rejects("a message where it needs 10", &all.room.message(all.p, &all.alice, "x"))
+        .await
+}
+
+/// 28
+pub(crate) async fn creator_join(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let log = room.log(p).await?;
+    let (create, join) = (
+        log.first().cloned().unwrap_or_default(),
+        log.get(1).cloned().unwrap_or_default(),
+    );
+    let prev = Json::from(vec![event_id_of(&create).as_str()]);
+    let follows = text(&join, "type") == "m.room.member"
+        && text(&join, "state_key") == room.creator.as_str()
+        && join.get("prev_events") == Some(&prev);
+    ctx.check("the creator's join follows the create event", follows, || {
+        join.to_string()
+    })?;
+    let for_creator = room.membership(p, &alice, &room.creator, "join");
+    room.refused(
+        p,
+        "a join of the creator by somebody else",
+        &for_creator,
+        Refusal::Reported,
+    )
+    .await?;
+    let for_bob = room.membership(p, &alice, &ctx.p().user("bob"), "join");
+    room.refused(p, "a join of a user by another", &for_bob, Refusal::Reported)
+        .await
+}
+
+/// 29
+pub(crate) async fn join_rules(ctx: &Ctx) -> Checked {
+    let room = HubRoom::create(ctx, Object::new()).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    let made = room.make(p, "make_join", alice.as_str(), &["I.1"]).await?;
+    ctx.answers("make_join without an invite", &made, 403, "M_FORBIDDEN")?;
+    let join = room.membership(p, &alice, &alice, "join");
+    ctx.answers(
+        "send_join without an invite",
+        &room.send_membership(p, "send_join", &join).await?,
+        403,
+        "M_FORBIDDEN",
+    )?;
+    room.act("invite", &alice).await?;
+    room.join(p, &alice).await?;
+    let membership = room.membership_of(&alice).await?;
+    ctx.check("after an invite the user is joined", membership == "join", || {
+        membership.clone()
+    })?;
+    let public = HubRoom::public(ctx).await?;
+    public.join(p, &alice).await?;
+    let membership = public.membership_of(&alice).await?;
+    ctx.check("a public room can be joined", membership == "join", || {
+        membership.clone()
+    })
+}
+
+/// 31
+pub(crate) async fn banned(ctx: &Ctx) -> Checked {
+    let room = HubRoom::create(ctx, object! { "join_rule" => "knock" }).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.act("invite", &alice).await?;
+    room.join(p, &alice).await?;
+    room.act("ban", &alice).await?;
+    for (make, send, membership) in [
+        ("make_join", "send_join", "join"),
+        ("make_knock", "send_knock", "knock"),
+        ("make_leave", "send_leave", "leave"),
+    ] {
+        let made = room.make(p, make, alice.as_str(), &["I.1"]).await?;
+        ctx.answers(&format!("{make} of a banned user"), &made, 403, "M_FORBIDDEN")?;
+        let lpdu = room.membership(p, &alice, &alice, membership);
+        let sent = room.send_membership(p, send, &lpdu).await?;
+        ctx.answers(&format!("{send} of a banned user"), &sent, 403, "M_FORBIDDEN")?;
+    }
+    let membership = room.membership_of(&alice).await?;
+    ctx.check("the user is still banned", membership == "ban", || membership.clone())
+}
+
+/// 32
+pub(crate) async fn invites(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 0, 0, Object::new()).await?;
+    let dave = ctx.t().user("dave");
+    all.rejects("an invite of a joined user", &all.member(&all.bob, "invite"))
+        .await?;
+    all.room.act("ban", &dave).await?;
+    all.rejects("an invite of a banned user", &all.member(&dave, "invite"))
+        .await?;
+    let reply = all.room.invite(all.p, &all.member(&dave, "invite")).await?;
+    ctx.answers("E10 for a banned user", &reply, 403, "M_FORBIDDEN")?;
+    let reply = all.room.invite(all.p, &all.member(&all.bob, "invite")).await?;
+    ctx.answers("E10 for a joined user", &reply, 403, "M_FORBIDDEN")?;
+    let others = object! { "invite" => 50 };
+    let strict = People::with_levels(ctx, 49, 0, others).await?;
+    let erin = ctx.t().user("erin");
+    let reply = strict.room.invite(strict.p, &strict.member(&erin, "invite")).await?;
+    ctx.answers("E10 below the level for invites", &reply, 403, "M_FORBIDDEN")?;
+    let asked = ctx
+        .t()
+        .inbox()
+        .iter()
+        .any(|request| request.endpoint == crate::peer::Endpoint::Invite);
+    ctx.check("the invited user's server heard of none of them", !asked, || {
+        "it got an invite".to_owned()
+    })
+}
+
+/// 33
+pub(crate) async fn kicks(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 50, 50, Object::new()).await?;
+    all.rejects("a kick of an equal", &all.member(&all.bob, "leave"))
+        .await?;
+    all.rejects("a kick of a superior", &all.member(&all.room.creator, "leave"))
+        .await?;
+    all.allows("a kick of an inferior", &all.member(&all.carol, "leave"))
+        .await?;
+    let all = People::with_levels(ctx, 49, 0, Object::new()).await?;
+    all.rejects("a kick below the level for kicks", &all.member(&all.carol, "leave"))
+        .await
+}
+
+/// 34
+pub(crate) async fn unban(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 50, 0, object! { "ban" => 75 }).await?;
+    all.room.act("ban", &all.carol).await?;
+    all.rejects(
+        "lifting a ban with the level for kicks alone",
+        &all.member(&all.carol, "leave"),
+    )
+    .await?;
+    let membership = all.room.membership_of(&all.carol).await?;
+    ctx.check("the user is still banned", membership == "ban", || membership.clone())?;
+    let all = People::with_levels(ctx, 75, 0, object! { "ban" => 75 }).await?;
+    all.room.act("ban", &all.carol).await?;
+    all.allows("lifting a ban with both levels", &all.member(&all.carol, "leave"))
+        .await
+}
+
+/// 35
+pub(crate) async fn bans(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 50, 50, Object::new()).await?;
+    all.rejects("a ban of an equal", &all.member(&all.bob, "ban")).await?;
+    all.allows("a ban of an inferior", &all.member(&all.carol, "ban"))
+        .await?;
+    let all = People::with_levels(ctx, 49, 0, Object::new()).await?;
+    all.rejects("a ban below the level for bans", &all.member(&all.carol, "ban"))
+        .await
+}
+
+/// 36
+pub(crate) async fn knocks(ctx: &Ctx) -> Checked {
+    let (p, t) = (ctx.p(), ctx.t());
+    let (alice, bob, carol) = (p.user("alice"), t.user("bob"), p.user("carol"));
+    let room = HubRoom::create(ctx, object! { "join_rule" => "knock" }).await?;
+    ctx.answers(
+        "make_knock under `knock`",
+        &room.make(p, "make_knock", alice.as_str(), &["I.1"]).await?,
+        200,
+        "",
+    )?;
+    let knock = room.membership(p, &alice, &alice, "knock");
+    ctx.answers(
+        "send_knock under `knock`",
+        &room.send_membership(p, "send_knock", &knock).await?,
+        200,
+        "",
+    )?;
+    let membership = room.membership_of(&alice).await?;
+    ctx.check("the user knocks", membership == "knock", || membership.clone())?;
+    let for_carol = room.membership(p, &alice, &carol, "knock");
+    room.refused(p, "a knock for somebody else", &for_carol, Refusal::Reported)
+        .await?;
+    room.act("invite", &bob).await?;
+    let knock = room.membership(t, &bob, &bob, "knock");
+    ctx.answers(
+        "a knock while invited",
+        &room.send_membership(t, "send_knock", &knock).await?,
+        200,
+        "",
+    )?;
+    room.act("invite", &alice).await?;
+    room.join(p, &alice).await?;
+    let joined = room.membership(p, &alice, &alice, "knock");
+    room.refused(p, "a knock while joined", &joined, Refusal::Reported)
+        .await?;
+    for rule in ["public", "invite"] {
+        let room = HubRoom::create(ctx, object! { "join_rule" => rule }).await?;
+        let made = room.make(p, "make_knock", alice.as_str(), &["I.1"]).await?;
+        ctx.answers(&format!("make_knock under `{rule}`"), &made, 403, "M_FORBIDDEN")?;
+    }
+    Ok(())
+}
+
+/// 37
+pub(crate) async fn leave_twice(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice, carol) = (ctx.p(), ctx.p().user("alice"), ctx.p().user("carol"));
+    room.join(p, &alice).await?;
+    room.join(p, &carol).await?;
+    room.accepted(p, &room.membership(p, &alice, &alice, "leave")).await?;
+    let again = room.membership(p, &alice, &alice, "leave");
+    room.refused(p, "a second leave", &again, Refusal::Reported).await?;
+    let made = room.make(p, "make_leave", alice.as_str(), &[]).await?;
+    ctx.answers("make_leave after a leave", &made, 403, "M_FORBIDDEN")?;
+    let made = room.make(p, "make_leave", p.user("nobody").as_str(), &[]).await?;
+    ctx.answers("make_leave of a user who never was there", &made, 403, "M_FORBIDDEN")
+}
+
+/// 38
+pub(crate) async fn member_form(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 100, 0, Object::new()).await?;
+    let key = all.alice.as_str();
+    let foo = all.state("m.room.member", key, object! { "membership" => "foo" });
+    all.rejects("membership `foo`", &foo).await?;
+    all.rejects("no membership", &all.state("m.room.member", key, Object::new()))
+        .await?;
+    let number = all.state("m.room.member", key, object! { "membership" => 1 });
+    all.rejects("a membership that is no string", &number).await?;
+    let content = object! { "membership" => "join" };
+    let no_key = all.room.lpdu(all.p, &all.alice, "m.room.member", None, content);
+    all.rejects("no state key", &no_key).await
+}
+
+/// 39
+pub(crate) async fn owned_state(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 100, 0, Object::new()).await?;
+    let foreign = all.state("org.example.own", all.bob.as_str(), object! { "n" => 1 });
+    all.rejects("state under another user's ID", &foreign).await?;
+    let nobody = all.state("org.example.own", "@nonsense", object! { "n" => 1 });
+    all.rejects("state under something that begins with @", &nobody).await?;
+    let own = all.state("org.example.own", all.alice.as_str(), object! { "n" => 1 });
+    all.allows("state under one's own ID", &own).await
+}
+
+/// 40
+pub(crate) async fn levels_form(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 100, 0, Object::new()).await?;
+    let base = all.room.state_content("m.room.power_levels").await?;
+    let changed = |key: &str, value: Json| {
+        let mut content = base.clone();
+        content.insert(key, value);
+        all.state("m.room.power_levels", "", content)
+    };
+    let mut users = member(&base, "users");
+    users.insert("nonsense", 1);
+    let mut fraction = member(&base, "users");
+    fraction.insert(all.bob.as_str(), Json::parse(b"1.5").unwrap_or_default());
+    for (what, event) in [
+        ("`ban` as a string", changed("ban", "50".into())),
+        ("`users_default` as null", changed("users_default", Json::Null)),
+        (
+            "`events` with a string",
+            changed("events", object! { "x" => "1" }.into()),
+        ),
+        ("`events` as an array", changed("events", Json::Array(Vec::new()))),
+        ("`users` with a name that is no user ID", changed("users", users.into())),
+        ("`users` with a fraction", changed("users", fraction.into())),
+        ("`users` as a string", changed("users", "x".into())),
+    ] {
+        all.rejects(what, &event).await?;
+    }
+    let after = all.room.state_content("m.room.power_levels").await?;
+    ctx.check("the levels are as before", after == base, || after.to_string())
+}
+
+/// 41
+pub(crate) async fn levels_change(ctx: &Ctx) -> Checked {
+    let others = object! { "kick" => 75, "events" => object! { "org.example.high" => 75, "org.example.low" => 10 } };
+    let all = People::with_levels(ctx, 50, 60, others).await?;
+    let base = all.room.state_content("m.room.power_levels").await?;
+    let with = |key: &str, value: Json| {
+        let mut content = base.clone();
+        content.insert(key, value);
+        all.state("m.room.power_levels", "", content)
+    };
+    let within = |field: &str, key: &str, value: Option<i64>| {
+        let mut map = member(&base, field);
+        match value {
+            Some(value) => map.insert(key, value),
+            None => map.remove(key),
+        };
+        with(field, map.into())
+    };
+    let mut unbounded = base.clone();
+    unbounded.remove("kick");
+    let without_kick = all.state("m.room.power_levels", "", unbounded);
+    for (what, event) in [
+        (
+            "raising one's own level above itself",
+            within("users", all.alice.as_str(), Some(60)),
+        ),
+        (
+            "raising another's above one's own",
+            within("users", all.carol.as_str(), Some(51)),
+        ),
+        ("lowering a superior", within("users", all.bob.as_str(), Some(0))),
+        ("removing a superior's entry", within("users", all.bob.as_str(), None)),
+        ("raising `ban` above one's own", with("ban", 60.into())),
+        ("lowering `kick` from above one's own", with("kick", 50.into())),
+        ("removing `kick` from above one's own", without_kick),
+        (
+            "lowering an event's level from above one's own",
+            within("events", "org.example.high", Some(0)),
+        ),
+        (
+            "removing an event's level above one's own",
+            within("events", "org.example.high", None),
+        ),
+        (
+            "setting an event's level above one's own",
+            within("events", "org.example.new", Some(60)),
+        ),
+    ] {
+        all.rejects(what, &event).await?;
+    }
+    let allowed = within("events", "org.example.low", Some(50));
+    all.allows("raising an event's level to one's own", &allowed).await?;
+    let mut content = all.room.state_content("m.room.power_levels").await?;
+    let mut users = member(&content, "users");
+    users.insert(all.alice.as_str(), 40);
+    content.insert("users", users);
+    all.allows("lowering oneself", &all.state("m.room.power_levels", "", content))
+        .await
+}
+
+/// 42
+pub(crate) async fn equals(ctx: &Ctx) -> Checked {
+    let (p, alice, creator) = (ctx.p(), ctx.p().user("alice"), ctx.user("creator"));
+    let both = levels(&creator, &[(&alice, 100)], Object::new());
+    let demoted = {
+        let mut content = both.clone();
+        content.insert("users", object! { creator.as_str() => 50, alice.as_str() => 100 });
+        content
+    };
+    for (version, is_allowed) in [("I.1", true), (UNSTABLE_VERSION, false)] {
+        let options = object! {
+            "join_rule" => "public", "power_levels" => both.clone(), "room_version" => version,
+        };
+        let room = HubRoom::create(ctx, options).await?;
+        room.join(p, &alice).await?;
+        let lpdu = room.lpdu(p, &alice, "m.room.power_levels", Some(""), demoted.clone());
+        if is_allowed {
+            room.accepted(p, &lpdu).await?;
+            ctx.observe(format!("{version}: an equal may be demoted"));
+        } else {
+            room.refused(p, &format!("{version}: demoting an equal"), &lpdu, Refusal::Reported)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// 43
+pub(crate) async fn second_create(ctx: &Ctx) -> Checked {
+    let all = People::with_levels(ctx, 100, 0, Object::new()).await?;
+    let content = object! { "room_version" => "I.1" };
+    for (what, event) in [
+        ("a second create event", all.state("m.room.create", "", content.clone())),
+        (
+            "a create event with a state key",
+            all.state("m.room.create", "x", content),
+        ),
+        (
+            "a create event of another version",
+            all.state("m.room.create", "", object! { "room_version" => "I.2" }),
+        ),
+        (
+            "a create event without a version",
+            all.state("m.room.create", "", Object::new()),
+        ),
+    ] {
+        all.rejects(what, &event).await?;
+    }
+    let log = all.room.log(all.p).await?;
+    let first = log.first().cloned().unwrap_or_default();
+    let domain = all
+        .room
+        .id
+        .split_once(':')
+        .map(|(_, server)| server.to_owned())
+        .unwrap_or_default();
+    let sender = text(&first, "sender").to_owned();
+    let is_proper = text(&first, "type") == "m.room.create"
+        && text(&first, "state_key").is_empty()
+        && sender.ends_with(&format!(":{domain}"))
+        && first
+            .get("prev_events")
+            .and_then(Json::as_array)
+            .is_some_and(<[Json]>::is_empty)
+        && first
+            .get("auth_events")
+            .and_then(Json::as_array)
+            .is_some_and(<[Json]>::is_empty);
+    ctx.check("the room's own create event is as it should be", is_proper, || {
+        first.to_string()
+    })
+}

@@ -1,0 +1,34 @@
+//! Conformance checks for servers of Linearized Matrix. Each case speaks the wire to a subject at a URL: its client API makes
+//! rooms, and servers of our own ([`peer`]) talk to it as participants or as a hub, honestly or not. Nothing here depends on the
+//! server that is checked; every hash, event ID and signature is computed by `nabe-event` and never taken from the subject.
+//!
+//! ```text
+//! run ── for each case ──> Ctx ─┬─ Subject: client API, signed and unsigned federation requests
+//!                               └─ Peer (one or more): TLS listener, own key, inbox, programmable answers, rooms it hosts
+//! ```
+//!
+//! All cases are in one table, [`cases`]. A case is independent of the others: it has its own peers and its own rooms.
+
+mod author;
+mod authority;
+mod case;
+mod cases;
+mod config;
+mod context;
+mod hosted;
+mod http_client;
+mod hub_room;
+mod participant_room;
+mod peer;
+mod report;
+mod run;
+mod subject;
+
+#[cfg(test)]
+mod tests;
+
+pub use authority::{Authority, AuthorityError};
+pub use case::{Case, Suite, UnknownSuite, cases, suites};
+pub use config::{CheckerConfig, FixedPeer, PeerNames, SubjectConfig};
+pub use report::{CaseResult, Report, Verdict};
+pub use run::{Filter, RunError, run};
