@@ -236,7 +236,7 @@ impl std::fmt::Display for Missing {
 
 fn code_of_refusal(refusal: &Refusal) -> ErrorCode {
     match refusal {
-        Refusal::UnfitForEndpoint { .. } => ErrorCode::BadJson,
+        Refusal::UnfitForEndpoint { .. } | Refusal::Unbuildable(_) => ErrorCode::BadJson,
         Refusal::IncompatibleRoomVersion { .. } => ErrorCode::IncompatibleRoomVersion,
         Refusal::NotHub { .. } => ErrorCode::WrongServer,
         _ => ErrorCode::Forbidden,

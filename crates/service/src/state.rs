@@ -35,7 +35,7 @@ impl Service {
             events
                 .into_iter()
                 .map(|event| match found.access {
-                    Access::Full => Shown::Full(event),
+                    Access::Full => Shown::full(&event),
                     Access::Redacted | Access::Hidden => Shown::redacted(&event),
                 })
                 .collect()

@@ -40,7 +40,7 @@ impl Sight {
     /// The event as the server may see it, if at all.
     pub(crate) fn show(&self, event: &Pdu, position: LogPosition, state_before: &State) -> Option<Shown> {
         match self.of(event, position, state_before) {
-            Access::Full => Some(Shown::Full(event.clone())),
+            Access::Full => Some(Shown::full(event)),
             Access::Redacted => Some(Shown::redacted(event)),
             Access::Hidden => None,
         }

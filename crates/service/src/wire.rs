@@ -1,5 +1,8 @@
 //! Paths of the requests we make, and the JSON we read and write around stored events.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use nabe_event::Pdu;
 use nabe_signing::json::{Json, Object};
@@ -8,8 +11,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::ServiceError;
 use crate::ports::{Method, PeerRequest, PeerResponse};
-
-use std::time::Duration;
 
 /// A request to `/_matrix/federation/<version>/<path>`, also known under the draft's unstable prefix if `has_unstable`.
 /// `segments` are escaped, `query` pairs, too.
@@ -98,13 +99,18 @@ pub(crate) fn lists_of_events(lists: &[(&str, &[Shown])]) -> Bytes {
 
 /// An event as another server may see it.
 pub(crate) enum Shown {
-    /// As it is.
-    Full(Pdu),
+    /// As it is stored.
+    Full(Arc<[u8]>),
     /// Its redacted copy, canonical.
     Redacted(Vec<u8>),
 }
 
 impl Shown {
+    /// All of an event.
+    pub(crate) fn full(pdu: &Pdu) -> Self {
+        Self::Full(Arc::clone(pdu.bytes()))
+    }
+
     /// The redacted copy of an event.
     pub(crate) fn redacted(pdu: &Pdu) -> Self {
         Self::Redacted(pdu.redacted().to_canonical())
@@ -113,7 +119,7 @@ impl Shown {
     /// The JSON.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Full(pdu) => pdu.bytes(),
+            Self::Full(bytes) => bytes,
             Self::Redacted(bytes) => bytes,
         }
     }

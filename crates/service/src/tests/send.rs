@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Hub, failure, json, nothing_failed, txn_id};
 use crate::ServiceError;
-use crate::client::testing::{eventually, let_run, public_room, server, user};
+use crate::client::testing::{answer, eventually, let_run, public_room, server, user};
 
 #[tokio::test]
 async fn lpdu_is_appended_and_echoed_to_every_participant() {
@@ -479,4 +479,67 @@ async fn denied_server_is_refused_before_anything_is_read() {
     });
     let refused = hub.send("p", "1", Vec::new()).await.unwrap_err();
     assert!(matches!(refused, ServiceError::PolicyRefused { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn participant_whose_gap_cannot_be_filled_goes_on_behind_it() {
+    let hub = Hub::public().await;
+    let (alice, bob) = (user("alice", "h"), user("bob", "p"));
+    let participant = hub.world.service("p");
+    participant.join(&bob, &hub.room, &[server("h")]).await.unwrap();
+    hub.world.settle(&hub.room, &["h", "p"]).await;
+    let before = hub.world.log("p", &hub.room).await;
+    hub.world.set_down("p", true);
+    let topic = crate::client::NewEvent {
+        event_type: "m.room.topic".to_owned(),
+        state_key: Some(String::new()),
+        content: object! { "topic" => "missed" },
+    };
+    hub.send("p", "1", vec![json(&hub.message(&bob, "missed"))])
+        .await
+        .unwrap();
+    let missing = hub
+        .service
+        .send_event(&alice, &hub.room, topic, None)
+        .await
+        .unwrap()
+        .event_id
+        .unwrap();
+    hub.send("p", "2", vec![json(&hub.message(&bob, "seen"))])
+        .await
+        .unwrap();
+    let state = hub.service.state(&server("p"), &hub.room, &missing).await.unwrap();
+    let event = hub.service.event(&server("p"), &missing).await.unwrap();
+    hub.world.intercept(move |from, _, request| {
+        let served = |body: &bytes::Bytes| answer(200, Object::parse(body).unwrap());
+        match request.stable.split('/').nth(4) {
+            _ if *from != server("p") => None,
+            Some("backfill") => Some(answer(404, object! { "errcode" => "M_NOT_FOUND" })),
+            Some("state") => Some(served(&state)),
+            Some("event") => Some(served(&event)),
+            _ => None,
+        }
+    });
+    hub.world.set_down("p", false);
+    let body = Json::from(object! { "pdus" => vec![Json::from(hub.last().await)] });
+    let hash = sha256(&body.to_canonical());
+    let reply = participant
+        .send_txn(server("h"), txn_id("pushed"), body, hash)
+        .await
+        .unwrap();
+    assert_eq!(&reply.body[..], br#"{"failed_pdus":{}}"#);
+    let after = hub.world.log("p", &hub.room).await;
+    assert_eq!(after[..before.len()], before[..]);
+    assert_eq!(
+        after[before.len()..],
+        [hub.log().await.last().unwrap().event_id().clone()]
+    );
+    let topic = participant
+        .read_room(&hub.room, |view| {
+            let topic = nabe_auth::lm::RoomState::get(view.state(), "m.room.topic", "").cloned();
+            topic.unwrap().content().get("topic").cloned()
+        })
+        .await
+        .unwrap();
+    assert_eq!(topic, Some(Json::from("missed")));
 }
