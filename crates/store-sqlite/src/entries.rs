@@ -324,10 +324,12 @@ const INSERT: &str = "-- insert
 
 const ROW: &str = "(?,?,?,?,?,?,?,?,?)";
 
-/// An outlier takes its place in the log. An entry that is there already changes nothing, and so is noticed.
+/// An outlier takes its place in the log. An entry that is there already changes nothing, and so is noticed. Of two copies the
+/// longer one stays: the other was redacted for us, and must not change the state a snapshot brought in full.
 const ON_ENTRY_CONFLICT: &str = "
     ON CONFLICT (event_id, room_no) DO UPDATE SET
-        position = excluded.position, lpdu_id = excluded.lpdu_id, body = COALESCE(excluded.body, body),
+        position = excluded.position, lpdu_id = excluded.lpdu_id,
+        body = CASE WHEN LENGTH(body) >= LENGTH(excluded.body) THEN body ELSE COALESCE(excluded.body, body) END,
         hole = excluded.hole, is_state = MAX(is_state, excluded.is_state), soft_failed = excluded.soft_failed,
         received_at = excluded.received_at
     WHERE events.position IS NULL";

@@ -60,6 +60,7 @@ macro_rules! contract_tests {
             log::hole_keeps_its_place_and_reason,
             log::known_lpdus_are_found,
             log::outlier_becomes_an_entry,
+            log::redacted_copy_does_not_replace_the_event,
             log::prune_drops_messages_and_keeps_state,
             log::prune_waits_for_checkpoint_and_followers,
             log::rebase_leaves_a_gap,

@@ -71,7 +71,8 @@ pub enum Write {
         outliers: Vec<Pdu>,
     },
     /// Adds older entries before the first. `Conflict` unless `expected_first` is the first position, the entries'
-    /// positions lead up to it one by one, and none of their IDs is in the room's log.
+    /// positions lead up to it one by one, and none of their IDs is in the room's log. Of an event known as an outlier in
+    /// full and added here redacted, the full copy stays.
     Prepend {
         /// The room.
         room: RoomId,

@@ -1,6 +1,7 @@
 //! Rooms, entries, checkpoints, pruning, backfill.
 
 use nabe_core::{Entry, EntryBody, FollowerChange, HoleReason};
+use nabe_event::{Pdu, RoomVersionRules};
 use nabe_types::RoomId;
 
 use super::fixture::{RoomLog, at, checkpoint, commit, conflict, event_id, pdus, pos, room_id, server};
@@ -449,6 +450,43 @@ pub async fn outlier_becomes_an_entry(store: &dyn Store) {
         store.load(log.id()).await.unwrap().unwrap().checkpoint,
         Some(checkpoint(0, None, state))
     );
+}
+
+/// A hub shows us history from before our time redacted; what a snapshot brought in full stays whole.
+pub async fn redacted_copy_does_not_replace_the_event(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    log.jump(-1);
+    let name = log.state("m.room.name", "", nabe_signing::object! { "name" => "n" });
+    let state = pdus([&name]);
+    let join = log.member("@bob:b.example", "join");
+    commit(
+        store,
+        [
+            log.create_with(state.clone(), vec![]),
+            log.append(vec![join.clone()], at(5)),
+        ],
+    )
+    .await
+    .unwrap();
+    let full = name.pdu().unwrap();
+    let redacted = nabe_event::redact(full.object(), &RoomVersionRules::I1).to_canonical();
+    let redacted = Pdu::from_stored(&redacted, &RoomVersionRules::I1).unwrap();
+    assert_eq!(redacted.event_id(), full.event_id());
+    let backfill = Write::Prepend {
+        room: log.id().clone(),
+        expected_first: pos(1),
+        entries: vec![Entry {
+            body: EntryBody::Event(redacted),
+            ..name.clone()
+        }],
+    };
+    commit(store, [backfill]).await.unwrap();
+    assert_eq!(all(store, log.id()).await, vec![name, join]);
+    assert_eq!(
+        store.load(log.id()).await.unwrap().unwrap().checkpoint,
+        Some(checkpoint(0, None, state.clone()))
+    );
+    assert_eq!(store.state_before(log.id(), pos(1)).await.unwrap(), Some(state));
 }
 
 /// Backfill grows the log downwards and leaves its end alone.

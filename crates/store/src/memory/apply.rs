@@ -329,6 +329,7 @@ impl Journal<'_> {
             }
             let position = entry.position;
             self.move_event(room, &event_id, Some(position));
+            let entry = self.with_fuller_copy(room, entry);
             if entry.pdu().is_some() {
                 self.set(|tables| &mut tables.outliers, (room.clone(), event_id), None);
             }
@@ -345,6 +346,18 @@ impl Journal<'_> {
             self.set(|tables| &mut tables.entries, (room.clone(), position), Some(entry));
         }
         Ok(())
+    }
+
+    /// An event we hold as an outlier may come back redacted: the longer copy is the whole one.
+    fn with_fuller_copy(&self, room: &RoomId, entry: Entry) -> Entry {
+        let key = (room.clone(), entry.event_id().clone());
+        match (&entry.body, self.tables.outliers.get(&key)) {
+            (EntryBody::Event(event), Some(known)) if known.bytes().len() > event.bytes().len() => {
+                let body = EntryBody::Event(known.clone());
+                Entry { body, ..entry }
+            }
+            _ => entry,
+        }
     }
 
     fn move_event(&mut self, room: &RoomId, event_id: &EventId, position: Option<LogPosition>) {
