@@ -9,13 +9,19 @@ use serde_json::{Value, json};
 
 fn vector_files() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../drafts/linearized-matrix/vectors");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
 
 fn room_file() -> PathBuf {
-    vector_files().into_iter().find(|path| path.ends_with("room.json")).unwrap()
+    vector_files()
+        .into_iter()
+        .find(|path| path.ends_with("room.json"))
+        .unwrap()
 }
 
 fn room_vectors() -> Value {
@@ -28,7 +34,11 @@ async fn a_server_made_by_init_checks_serves_over_tls_and_stops_when_asked() {
     let folder = Folder::init(parent.path(), "a.localhost");
     let checked = folder.command(&["config", "check"], &[]).output().unwrap();
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
-    assert!(text(&checked.stdout).contains("a.localhost with 1 signing key"), "{}", text(&checked.stdout));
+    assert!(
+        text(&checked.stdout).contains("a.localhost with 1 signing key"),
+        "{}",
+        text(&checked.stdout)
+    );
 
     let mut serving = folder.serve(&[]);
     let client = folder.client();
@@ -36,7 +46,10 @@ async fn a_server_made_by_init_checks_serves_over_tls_and_stops_when_asked() {
     let live = client.get(None, "/_nabe/health/live").await.unwrap();
     assert_eq!((live.status, live.body), (200, json!({ "status": "live" })));
     assert_eq!(serving.terminate().code(), Some(0), "{}", folder.log());
-    assert!(client.get(None, "/_nabe/health/live").await.is_err(), "nobody listens any more");
+    assert!(
+        client.get(None, "/_nabe/health/live").await.is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[cfg(unix)]
@@ -57,12 +70,19 @@ fn an_unknown_option_is_named_with_its_line_and_ends_with_status_3() {
     let folder = Folder::init(parent.path(), "a.localhost");
     let config = fs::read_to_string(folder.config()).unwrap();
     let line = config.lines().position(|line| line == "[listen]").unwrap() + 2;
-    fs::write(folder.config(), config.replace("[listen]\n", "[listen]\nadress = \"127.0.0.1:1\"\n")).unwrap();
+    fs::write(
+        folder.config(),
+        config.replace("[listen]\n", "[listen]\nadress = \"127.0.0.1:1\"\n"),
+    )
+    .unwrap();
     for subcommand in [&["config", "check"][..], &["serve"], &["keys", "rotate"]] {
         let refused = folder.command(subcommand, &[]).output().unwrap();
         let said = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(3), "{subcommand:?}: {said}");
-        assert!(said.contains("adress") && said.contains(&format!("line {line}")), "{subcommand:?}: {said}");
+        assert!(
+            said.contains("adress") && said.contains(&format!("line {line}")),
+            "{subcommand:?}: {said}"
+        );
     }
 }
 
@@ -70,7 +90,11 @@ fn an_unknown_option_is_named_with_its_line_and_ends_with_status_3() {
 fn an_unknown_variable_is_named_and_ends_with_status_3() {
     let parent = tempfile::tempdir().unwrap();
     let folder = Folder::init(parent.path(), "a.localhost");
-    let refused = folder.command(&["config", "check"], &[]).env("NABE_LISTEN__ADRESS", "x").output().unwrap();
+    let refused = folder
+        .command(&["config", "check"], &[])
+        .env("NABE_LISTEN__ADRESS", "x")
+        .output()
+        .unwrap();
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(3), "{said}");
     assert!(said.contains("adress"), "{said}");
@@ -95,13 +119,21 @@ async fn after_a_rotation_the_key_response_has_the_old_key_among_the_old_ones() 
     let new = id_of(shown.lines().find(|line| line.starts_with("active")).unwrap());
     assert_ne!(old, new);
     assert!(text(&rotated.stdout).contains(&new));
-    assert!(shown.lines().any(|line| line.starts_with("retired") && line.contains(&old)), "{shown}");
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("retired") && line.contains(&old)),
+        "{shown}"
+    );
 
     let _serving = folder.serve(&[]);
     let client = folder.client();
     client.wait_until_ready().await;
     let keys = client.get(None, "/_matrix/key/v2/server").await.unwrap().body;
-    assert_eq!(keys["verify_keys"].as_object().unwrap().keys().collect::<Vec<_>>(), [&new]);
+    assert_eq!(
+        keys["verify_keys"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        [&new]
+    );
     assert!(keys["old_verify_keys"][&old]["expired_ts"].is_u64(), "{keys}");
     assert!(keys["signatures"]["a.localhost"][&new].is_string(), "{keys}");
 }
@@ -110,10 +142,17 @@ async fn after_a_rotation_the_key_response_has_the_old_key_among_the_old_ones() 
 async fn a_user_added_can_use_the_client_api_with_the_printed_token() {
     let parent = tempfile::tempdir().unwrap();
     let folder = Folder::init(parent.path(), "a.localhost");
-    let added = folder.command(&["user", "add"], &[]).args(["alice", "--device", "PHONE"]).output().unwrap();
+    let added = folder
+        .command(&["user", "add"], &[])
+        .args(["alice", "--device", "PHONE"])
+        .output()
+        .unwrap();
     assert_eq!(added.status.code(), Some(0), "{}", text(&added.stderr));
     let token = text(&added.stdout).trim().to_owned();
-    assert!(!token.contains(char::is_whitespace), "only the token is on standard output: {token}");
+    assert!(
+        !token.contains(char::is_whitespace),
+        "only the token is on standard output: {token}"
+    );
 
     let _serving = folder.serve(&[]);
     let client = folder.client();
@@ -121,7 +160,11 @@ async fn a_user_added_can_use_the_client_api_with_the_printed_token() {
     let alice = client.with_token(&token).get(None, "/_nabe/v1/whoami").await.unwrap();
     let expected = json!({ "user_id": "@alice:a.localhost", "device_id": "PHONE", "server_name": "a.localhost" });
     assert_eq!((alice.status, alice.body), (200, expected));
-    let stranger = client.with_token("not-a-token").get(None, "/_nabe/v1/whoami").await.unwrap();
+    let stranger = client
+        .with_token("not-a-token")
+        .get(None, "/_nabe/v1/whoami")
+        .await
+        .unwrap();
     assert_eq!(stranger.status, 401);
     assert!(!folder.log().contains(&token), "no secret in a log");
 }
@@ -133,17 +176,27 @@ async fn a_room_can_be_shown_once_the_server_has_stopped() {
     let mut serving = folder.serve(&[]);
     let client = folder.client();
     client.wait_until_ready().await;
-    let made = client.must_post("@alice:a.localhost", "/_nabe/v1/rooms", &json!({ "name": "Attic" })).await;
+    let made = client
+        .must_post("@alice:a.localhost", "/_nabe/v1/rooms", &json!({ "name": "Attic" }))
+        .await;
     let room = made["room_id"].as_str().unwrap();
     assert!(serving.terminate().success());
 
     let listed = text(&folder.command(&["room", "show"], &[]).output().unwrap().stdout);
     assert!(listed.contains(room), "{listed}");
-    let shown = folder.command(&["room", "show"], &[]).args([room, "--events", "2"]).output().unwrap();
+    let shown = folder
+        .command(&["room", "show"], &[])
+        .args([room, "--events", "2"])
+        .output()
+        .unwrap();
     let stdout = text(&shown.stdout);
     assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
     assert!(stdout.contains("m.room.name") && stdout.contains("Attic"), "{stdout}");
-    assert_eq!(stdout.lines().filter(|line| line.starts_with("event ")).count(), 2, "{stdout}");
+    assert_eq!(
+        stdout.lines().filter(|line| line.starts_with("event ")).count(),
+        2,
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -166,8 +219,15 @@ fn a_damaged_vector_fails_alone_and_ends_with_status_1() {
     let verified = nabe(["vectors".into(), "verify".into(), damaged]);
     let stdout = text(&verified.stdout);
     assert_eq!(verified.status.code(), Some(1), "{stdout}");
-    assert_eq!(stdout.lines().filter(|line| line.starts_with("FAIL")).count(), 1, "{stdout}");
-    assert!(stdout.lines().last().unwrap().ends_with(" passed, 1 failed"), "{stdout}");
+    assert_eq!(
+        stdout.lines().filter(|line| line.starts_with("FAIL")).count(),
+        1,
+        "{stdout}"
+    );
+    assert!(
+        stdout.lines().last().unwrap().ends_with(" passed, 1 failed"),
+        "{stdout}"
+    );
 }
 
 #[test]
@@ -183,7 +243,11 @@ fn decode_takes_an_event_apart_and_says_which_signatures_verify() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = room_vectors();
     let (event, key) = (&vectors["events"][0], &vectors["keys"]["north.example"][0]);
-    let key = format!("north.example,{},{}", key["key_id"].as_str().unwrap(), key["public"].as_str().unwrap());
+    let key = format!(
+        "north.example,{},{}",
+        key["key_id"].as_str().unwrap(),
+        key["public"].as_str().unwrap()
+    );
     let decode = |pdu: &Value| {
         let file = folder.path().join("event.json");
         fs::write(&file, pdu.to_string()).unwrap();
@@ -193,7 +257,12 @@ fn decode_takes_an_event_apart_and_says_which_signatures_verify() {
     let (status, stdout) = decode(&event["pdu"]);
     assert_eq!(status, Some(0), "{stdout}");
     assert!(stdout.contains(event["event_id"].as_str().unwrap()), "{stdout}");
-    assert!(stdout.lines().any(|line| line.starts_with("ok ") && line.contains("north.example")), "{stdout}");
+    assert!(
+        stdout
+            .lines()
+            .any(|line| line.starts_with("ok ") && line.contains("north.example")),
+        "{stdout}"
+    );
 
     let mut forged = event["pdu"].clone();
     forged["content"]["room_version"] = json!("I.1-forged");

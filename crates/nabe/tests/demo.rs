@@ -16,21 +16,43 @@ fn the_demo_verifies_every_step() {
     assert!(failed.is_empty(), "{failed:#?}\n{stderr}");
     assert_eq!(document["ok"], true);
     assert_eq!(demo.status.code(), Some(0));
-    assert!(steps.iter().all(|step| step["ms"].is_u64() && !step["detail"].as_str().unwrap().is_empty()));
+    assert!(
+        steps
+            .iter()
+            .all(|step| step["ms"].is_u64() && !step["detail"].as_str().unwrap().is_empty())
+    );
     let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
-    for name in ["start", "restart hub", "ban", "offline", "verify b", "verify c", "nothing lost", "verify events"] {
+    for name in [
+        "start",
+        "restart hub",
+        "ban",
+        "offline",
+        "verify b",
+        "verify c",
+        "nothing lost",
+        "verify events",
+    ] {
         assert!(names.contains(&name), "{names:?}");
     }
 
     let providers = document["providers"].as_array().unwrap();
-    let names: Vec<_> = providers.iter().map(|provider| provider["provider"].as_str().unwrap()).collect();
+    let names: Vec<_> = providers
+        .iter()
+        .map(|provider| provider["provider"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["a.localhost", "b.localhost", "c.localhost"]);
     for provider in providers {
-        assert_eq!(provider["room_head"], providers[0]["room_head"], "all three end at the same event");
+        assert_eq!(
+            provider["room_head"], providers[0]["room_head"],
+            "all three end at the same event"
+        );
         assert_eq!(provider["members"], 3);
         assert!(matches!(provider["lag"].as_u64(), None | Some(0)));
     }
-    assert!(providers[2]["events"].as_u64() < providers[0]["events"].as_u64(), "c was away for a while");
+    assert!(
+        providers[2]["events"].as_u64() < providers[0]["events"].as_u64(),
+        "c was away for a while"
+    );
 }
 
 #[test]
@@ -38,8 +60,14 @@ fn the_demo_tells_each_step_on_a_line_of_its_own() {
     let demo = common::nabe(["demo"]);
     let stdout = common::text(&demo.stdout);
     assert_eq!(demo.status.code(), Some(0), "{stdout}");
-    assert!(stdout.lines().filter(|line| line.starts_with(" ✓")).count() > 15, "{stdout}");
-    assert!(stdout.contains("room head") && stdout.contains("nabe demo --keep"), "{stdout}");
+    assert!(
+        stdout.lines().filter(|line| line.starts_with(" ✓")).count() > 15,
+        "{stdout}"
+    );
+    assert!(
+        stdout.contains("room head") && stdout.contains("nabe demo --keep"),
+        "{stdout}"
+    );
 }
 
 #[cfg(unix)]
@@ -65,14 +93,26 @@ async fn kept_servers_answer_until_ctrl_c() {
     let document: Value = serde_json::from_str(&document).unwrap();
     assert_eq!(document["ok"], true, "{document:#}");
     let mut told = BufReader::new(demo.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(told.any(|line| line.contains("openapi.json")), "it says how to look around");
+    assert!(
+        told.any(|line| line.contains("openapi.json")),
+        "it says how to look around"
+    );
 
-    for (provider, user) in document["providers"].as_array().unwrap().iter().zip(["alice:a", "bob:b", "cleo:c"]) {
+    for (provider, user) in document["providers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["alice:a", "bob:b", "cleo:c"])
+    {
         let client = common::Client::of_demo(provider);
         let rooms = client.must_get(&format!("@{user}.localhost"), "/_nabe/v1/rooms").await;
         assert_eq!(rooms["rooms"][0]["name"], "Three providers", "{rooms}");
     }
-    let interrupted = Command::new("kill").arg("-INT").arg(demo.id().to_string()).status().unwrap();
+    let interrupted = Command::new("kill")
+        .arg("-INT")
+        .arg(demo.id().to_string())
+        .status()
+        .unwrap();
     assert!(interrupted.success());
     assert_eq!(demo.wait().unwrap().code(), Some(0));
 

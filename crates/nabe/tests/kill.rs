@@ -44,7 +44,12 @@ struct Acks {
 
 impl Acks {
     fn add(&self, user: &str, acknowledged: Acknowledged) {
-        self.by_user.lock().unwrap().entry(user.to_owned()).or_default().push(acknowledged);
+        self.by_user
+            .lock()
+            .unwrap()
+            .entry(user.to_owned())
+            .or_default()
+            .push(acknowledged);
         self.count.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -73,8 +78,17 @@ async fn a_hub_killed_again_and_again_loses_nothing_and_doubles_nothing() {
     let (at_hub, at_follower) = (Arc::new(Acks::default()), Arc::new(Acks::default()));
     let mut senders = Vec::new();
     for number in 0..SENDERS {
-        for (client, acks, server) in [(&hub_client, &at_hub, "hub"), (&follower_client, &at_follower, "follower")] {
-            let send = keep_sending(client.clone(), user(number, server), room.clone(), Arc::clone(acks), Arc::clone(&stop));
+        for (client, acks, server) in [
+            (&hub_client, &at_hub, "hub"),
+            (&follower_client, &at_follower, "follower"),
+        ] {
+            let send = keep_sending(
+                client.clone(),
+                user(number, server),
+                room.clone(),
+                Arc::clone(acks),
+                Arc::clone(&stop),
+            );
             senders.push(tokio::spawn(send));
         }
     }
@@ -83,7 +97,11 @@ async fn a_hub_killed_again_and_again_loses_nothing_and_doubles_nothing() {
     for kill in 0..kills {
         let (hub_target, follower_target) = (at_hub.count() + random.up_to(12), at_follower.count() + random.up_to(3));
         wait_for("acknowledgements between two kills", async || {
-            assert!(hub_process.is_running(), "the hub ended by itself after {kill} kills: {}", hub.log());
+            assert!(
+                hub_process.is_running(),
+                "the hub ended by itself after {kill} kills: {}",
+                hub.log()
+            );
             (at_hub.count() >= hub_target && at_follower.count() >= follower_target).then_some(())
         })
         .await;
@@ -96,7 +114,10 @@ async fn a_hub_killed_again_and_again_loses_nothing_and_doubles_nothing() {
     for sender in senders {
         sender.await.unwrap();
     }
-    let (at_hub, at_follower) = (at_hub.by_user.lock().unwrap().clone(), at_follower.by_user.lock().unwrap().clone());
+    let (at_hub, at_follower) = (
+        at_hub.by_user.lock().unwrap().clone(),
+        at_follower.by_user.lock().unwrap().clone(),
+    );
 
     wait_until_delivered(&hub_client, &room, &at_follower).await;
     let log = hub_client.log(&user(0, "hub"), &room).await;
@@ -119,7 +140,9 @@ async fn a_hub_killed_again_and_again_loses_nothing_and_doubles_nothing() {
 
 /// A public room at the hub with all senders in it. Returns its ID.
 async fn populate(hub: &Client, follower: &Client) -> String {
-    let made = hub.must_post(&user(0, "hub"), "/_nabe/v1/rooms", &json!({ "join_rule": "public" })).await;
+    let made = hub
+        .must_post(&user(0, "hub"), "/_nabe/v1/rooms", &json!({ "join_rule": "public" }))
+        .await;
     let room = made["room_id"].as_str().unwrap().to_owned();
     let join = format!("/_nabe/v1/rooms/{room}/join");
     let via = json!({ "via": ["hub.localhost"] });
@@ -131,8 +154,14 @@ async fn populate(hub: &Client, follower: &Client) -> String {
     }
     for (client, server) in [(hub, "hub"), (follower, "follower")] {
         wait_for("everybody to be in the room", async || {
-            let members = client.must_get(&user(0, server), &format!("/_nabe/v1/rooms/{room}/members")).await;
-            let joined = members["members"].as_array().unwrap().iter().filter(|member| member["membership"] == "join");
+            let members = client
+                .must_get(&user(0, server), &format!("/_nabe/v1/rooms/{room}/members"))
+                .await;
+            let joined = members["members"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|member| member["membership"] == "join");
             (joined.count() == 2 * SENDERS).then_some(())
         })
         .await;
@@ -176,18 +205,33 @@ async fn send(client: &Client, user: &str, room: &str, text: &str) -> Option<Opt
 
 /// Until the hub has every message the follower took, and the follower everything the hub has.
 async fn wait_until_delivered(hub: &Client, room: &str, at_follower: &BTreeMap<String, Vec<Acknowledged>>) {
-    let newest: Vec<_> = at_follower.values().filter_map(|of_user| Some(of_user.last()?.text.clone())).collect();
+    let newest: Vec<_> = at_follower
+        .values()
+        .filter_map(|of_user| Some(of_user.last()?.text.clone()))
+        .collect();
     let user = user(0, "hub");
     wait_for("what the follower took to reach the hub", async || {
         // The last message of each sender is among the newest: nobody sends any more.
-        let page = hub.must_get(&user, &format!("/_nabe/v1/rooms/{room}/events?dir=b&limit=100")).await;
-        let bodies: Vec<_> = page["events"].as_array().unwrap().iter().filter_map(|event| body(event)).collect();
+        let page = hub
+            .must_get(&user, &format!("/_nabe/v1/rooms/{room}/events?dir=b&limit=100"))
+            .await;
+        let bodies: Vec<_> = page["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|event| body(event))
+            .collect();
         newest.iter().all(|text| bodies.contains(&text.as_str())).then_some(())
     })
     .await;
     wait_for("the follower to have everything", async || {
         let delivery = hub.must_get(&user, &format!("/_nabe/v1/rooms/{room}/delivery")).await;
-        delivery["followers"].as_array().unwrap().iter().all(|follower| follower["lag"] == 0).then_some(())
+        delivery["followers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|follower| follower["lag"] == 0)
+            .then_some(())
     })
     .await;
 }
@@ -215,7 +259,9 @@ fn check_acknowledged(
     for (user, of_user) in at_hub.iter().chain(at_follower) {
         let mut before = None;
         for Acknowledged { text, event_id } in of_user {
-            let (index, event) = by_text.get(text.as_str()).unwrap_or_else(|| panic!("acknowledged and lost: {text}"));
+            let (index, event) = by_text
+                .get(text.as_str())
+                .unwrap_or_else(|| panic!("acknowledged and lost: {text}"));
             assert_eq!(event["sender"].as_str(), Some(user.as_str()));
             if let Some(event_id) = event_id {
                 assert_eq!(event["event_id"].as_str(), Some(event_id.as_str()), "{text}");
@@ -225,13 +271,19 @@ fn check_acknowledged(
             acknowledged += 1;
         }
     }
-    assert_eq!(by_text.len(), acknowledged, "senders repeat each message until it is acknowledged");
+    assert_eq!(
+        by_text.len(),
+        acknowledged,
+        "senders repeat each message until it is acknowledged"
+    );
 }
 
 /// From its first join on, the follower has what the hub has.
 fn check_follower(log: &[Value], followed: &[Value]) {
     let first_join = user(0, "follower");
-    let from = log.iter().position(|event| event["state_key"] == *first_join && event["content"]["membership"] == "join");
+    let from = log
+        .iter()
+        .position(|event| event["state_key"] == *first_join && event["content"]["membership"] == "join");
     let without_position = |event: &Value| {
         let mut event = event.clone();
         event.as_object_mut().unwrap().remove("position");
@@ -257,11 +309,17 @@ async fn check_repetitions(hub: &Client, room: &str, at_hub: &BTreeMap<String, V
 
 /// The raw events of a stopped server's log, as `nabe room show` prints them.
 fn stored(folder: &Folder, room: &str) -> Vec<Object> {
-    let shown = folder.command(&["room", "show"], &[]).args([room, "--events", "1000000"]).output().unwrap();
+    let shown = folder
+        .command(&["room", "show"], &[])
+        .args([room, "--events", "1000000"])
+        .output()
+        .unwrap();
     assert!(shown.status.success(), "{}", text(&shown.stderr));
     let stdout = text(&shown.stdout);
     let events = stdout.lines().filter_map(|line| line.strip_prefix("event "));
-    events.map(|line| Object::parse(&line.as_bytes()[line.find('{').unwrap()..]).unwrap()).collect()
+    events
+        .map(|line| Object::parse(&line.as_bytes()[line.find('{').unwrap()..]).unwrap())
+        .collect()
 }
 
 /// One chain of events, whose IDs are those the client API showed, byte for byte the same on both servers.
@@ -274,7 +332,11 @@ fn check_stored(hub: &[Object], follower: &[Object], log: &[Value]) {
         assert_eq!(prev.iter().map(|id| id.as_str().unwrap()).collect::<Vec<_>>(), [ids]);
     }
     let owed = &hub[hub.len() - follower.len()..];
-    assert!(owed.iter().zip(follower).all(|(hub, follower)| hub.to_canonical() == follower.to_canonical()));
+    assert!(
+        owed.iter()
+            .zip(follower)
+            .all(|(hub, follower)| hub.to_canonical() == follower.to_canonical())
+    );
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -294,7 +356,10 @@ impl Random {
             getrandom::fill(&mut bytes).unwrap();
             u64::from_le_bytes(bytes)
         });
-        Self { seed, state: seed.max(1) }
+        Self {
+            seed,
+            state: seed.max(1),
+        }
     }
 
     /// 1 to `most`.

@@ -1,10 +1,6 @@
 //! The client API as a provider's backend uses it: JSON over TLS, one credential, a header that says for which user.
 
-use std::{
-    fmt, fs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -38,7 +34,13 @@ pub(super) struct RoomEvent {
 impl RoomEvent {
     /// The same event: everything is equal but the place in each server's own log.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
-        Self { position: None, ..self.clone() } == Self { position: None, ..other.clone() }
+        Self {
+            position: None,
+            ..self.clone()
+        } == Self {
+            position: None,
+            ..other.clone()
+        }
     }
 
     pub(super) fn body(&self) -> Option<&str> {
@@ -97,8 +99,14 @@ pub(super) struct Refused {
 impl Refused {
     /// The authorization rule that forbids it. Our own server says its number; another's refusal carries the rule's sentence only.
     pub(super) fn rule(&self) -> Option<&str> {
-        let by_sentence = || AuthRejection::ALL.iter().find(|rejection| self.message.contains(&rejection.to_string()));
-        self.rule.as_deref().or_else(|| by_sentence().map(|rejection| rejection.rule()))
+        let by_sentence = || {
+            AuthRejection::ALL
+                .iter()
+                .find(|rejection| self.message.contains(&rejection.to_string()))
+        };
+        self.rule
+            .as_deref()
+            .or_else(|| by_sentence().map(|rejection| rejection.rule()))
     }
 }
 
@@ -124,9 +132,16 @@ pub(super) struct Backend {
 impl Backend {
     /// Trusts the CA of the provider's folder, and finds the server where its configuration says.
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        let token_file = config.client.provider_token_file.as_ref().context("there is a provider token")?;
-        let transport =
-            HttpsTransport::new(server::https_settings(config), Arc::new(SystemClock), Arc::new(SystemEntropy))?;
+        let token_file = config
+            .client
+            .provider_token_file
+            .as_ref()
+            .context("there is a provider token")?;
+        let transport = HttpsTransport::new(
+            server::https_settings(config),
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        )?;
         Ok(Self {
             server: config.server_name.clone(),
             token: fs::read_to_string(token_file)?.trim().to_owned(),
@@ -146,7 +161,10 @@ impl Backend {
     }
 
     pub(super) async fn post<T: DeserializeOwned>(&self, user: &str, path: &str, body: &Value) -> Result<T, CallError> {
-        read(self.send(Method::POST, user, path, None, body.to_string().into(), TIMEOUT).await?)
+        read(
+            self.send(Method::POST, user, path, None, body.to_string().into(), TIMEOUT)
+                .await?,
+        )
     }
 
     /// The same request with the same key is one request, however often it is made.
@@ -158,7 +176,10 @@ impl Backend {
         key: &str,
         timeout: Duration,
     ) -> Result<Sent, CallError> {
-        read(self.send(Method::POST, user, path, Some(key), body.to_string().into(), timeout).await?)
+        read(
+            self.send(Method::POST, user, path, Some(key), body.to_string().into(), timeout)
+                .await?,
+        )
     }
 
     async fn send(
@@ -179,8 +200,13 @@ impl Backend {
         if let Some(key) = idempotency_key {
             request = request.header("idempotency-key", key);
         }
-        let request = request.body(body).map_err(|_| CallError::Transport(TransportError::InvalidRequest))?;
-        self.transport.send(&self.server, request, timeout).await.map_err(CallError::Transport)
+        let request = request
+            .body(body)
+            .map_err(|_| CallError::Transport(TransportError::InvalidRequest))?;
+        self.transport
+            .send(&self.server, request, timeout)
+            .await
+            .map_err(CallError::Transport)
     }
 }
 

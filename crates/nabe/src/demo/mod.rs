@@ -29,7 +29,10 @@ use story::{Step, Story};
 pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<bool> {
     // Quiet: servers that stop and come back are the story, and their peers would comment on it.
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| QUIET.to_owned());
-    telemetry::init(&Log { format: LogFormat::Auto, level })?;
+    telemetry::init(&Log {
+        format: LogFormat::Auto,
+        level,
+    })?;
     let folder = TempDir::with_prefix("nabe-demo-").context("making a temporary folder")?;
     let mut report = Report::new(arguments.json, folder.path());
 

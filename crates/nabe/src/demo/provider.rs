@@ -57,20 +57,28 @@ impl Network {
         let mut sockets = Vec::new();
         let mut addresses = BTreeMap::new();
         for at in At::ALL {
-            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("binding a port on 127.0.0.1")?;
+            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .context("binding a port on 127.0.0.1")?;
             addresses.insert(ServerName::parse(at.server_name())?, socket.local_addr()?);
             sockets.push(socket);
         }
         let mut providers = Vec::new();
         for (at, socket) in At::ALL.into_iter().zip(sockets) {
             let mut provider = Provider::found(folder, at, &addresses)?;
-            provider.sockets = Some(Sockets { public: socket, operations: None });
+            provider.sockets = Some(Sockets {
+                public: socket,
+                operations: None,
+            });
             provider.start().await?;
             providers.push(provider);
         }
         let listening: Vec<String> = providers.iter().map(Provider::url).collect();
         let providers = providers.try_into().ok().context("there are three providers")?;
-        let detail = format!("Three servers with a database each answer over TLS 1.3: {}.", listening.join(", "));
+        let detail = format!(
+            "Three servers with a database each answer over TLS 1.3: {}.",
+            listening.join(", ")
+        );
         Ok((Self { providers }, detail))
     }
 
@@ -107,12 +115,26 @@ impl Provider {
         let folder = parent.join(server_name.as_str());
         // The first one's CA issues everybody's certificates.
         let dev_ca = (at != At::A).then(|| parent.join(At::A.server_name()));
-        init::write(&Init { dir: folder.clone(), server_name, dev_tls: true, dev_ca }, SystemClock.now())?;
+        init::write(
+            &Init {
+                dir: folder.clone(),
+                server_name,
+                dev_tls: true,
+                dev_ca,
+            },
+            SystemClock.now(),
+        )?;
         let file = folder.join("nabe.toml");
         fs::write(&file, config_text(at.server_name(), address, addresses))?;
         let config = Config::load_with(&file, [])?;
         let backend = Backend::new(&config)?;
-        Ok(Self { config, folder, backend, sockets: None, running: None })
+        Ok(Self {
+            config,
+            folder,
+            backend,
+            sockets: None,
+            running: None,
+        })
     }
 
     /// Starts the server on its folder and its port, and waits until it is ready.
@@ -124,7 +146,10 @@ impl Provider {
         let keys = keys::load(&self.config.signing)?;
         let server = Server::start(&self.config, keys, sockets, Arc::new(String::new)).await;
         self.running = Some(server.with_context(|| format!("starting {}", self.config.server_name))?);
-        wait_for("the server to be ready", async || Ok(self.backend.is_ready().await.then_some(()))).await
+        wait_for("the server to be ready", async || {
+            Ok(self.backend.is_ready().await.then_some(()))
+        })
+        .await
     }
 
     /// Stops the server as a signal would; the folder stays.
@@ -167,15 +192,21 @@ impl Provider {
         let keys = keys::load(&self.config.signing)?;
         let signer = Arc::new(Signer::new(self.config.server_name.clone(), keys.active)?);
         let clock = Arc::new(SystemClock);
-        let transport = HttpsTransport::new(server::https_settings(&self.config), clock.clone(), Arc::new(SystemEntropy))?;
+        let transport = HttpsTransport::new(
+            server::https_settings(&self.config),
+            clock.clone(),
+            Arc::new(SystemEntropy),
+        )?;
         Ok(SignedPeers::new(transport, signer, clock, PeerSettings::default()))
     }
 }
 
 /// A configuration for a closed network without DNS, in which nobody waits long.
 fn config_text(name: &str, address: SocketAddr, addresses: &BTreeMap<ServerName, SocketAddr>) -> String {
-    let overrides: String =
-        addresses.iter().map(|(server, address)| format!("\"{server}\" = \"{address}\"\n")).collect();
+    let overrides: String = addresses
+        .iter()
+        .map(|(server, address)| format!("\"{server}\" = \"{address}\"\n"))
+        .collect();
     format!(
         r#"# Written by `nabe demo`.
 server_name = "{name}"

@@ -65,7 +65,12 @@ impl Report {
         if !json {
             println!("Three providers, one room. Everything is in {}.\n", folder.display());
         }
-        Self { json, steps: Vec::new(), held: BTreeSet::new(), begun: Instant::now() }
+        Self {
+            json,
+            steps: Vec::new(),
+            held: BTreeSet::new(),
+            begun: Instant::now(),
+        }
     }
 
     /// Takes a step, which ends in what it leaves and a sentence on what was proven.
@@ -81,13 +86,23 @@ impl Report {
             Ok(Err(error)) => (None, false, format!("{error:#}")),
             Err(_) => (None, false, format!("not done after {} s", LONGEST_STEP.as_secs())),
         };
-        self.add(StepResult { name, ok, ms: millis(begun), detail });
+        self.add(StepResult {
+            name,
+            ok,
+            ms: millis(begun),
+            detail,
+        });
         left
     }
 
     /// Accounts for a step that could not be taken because `missing` did not hold.
     pub(super) fn skip(&mut self, name: &'static str, missing: &str) {
-        self.add(StepResult { name, ok: false, ms: 0, detail: format!("not tried: `{missing}` failed before it") });
+        self.add(StepResult {
+            name,
+            ok: false,
+            ms: 0,
+            detail: format!("not tried: `{missing}` failed before it"),
+        });
     }
 
     pub(super) fn skip_all(&mut self, names: impl Iterator<Item = &'static str>, missing: &str) {
@@ -114,11 +129,21 @@ impl Report {
     pub(super) fn close(&self, providers: &[ProviderRow]) -> bool {
         let ok = self.steps.iter().all(|step| step.ok);
         if self.json {
-            let document = Document { ok, steps: &self.steps, providers };
-            println!("{}", serde_json::to_string_pretty(&document).expect("names, numbers and paths are valid JSON"));
+            let document = Document {
+                ok,
+                steps: &self.steps,
+                providers,
+            };
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&document).expect("names, numbers and paths are valid JSON")
+            );
             return ok;
         }
-        println!("\n {:<12} {:<12} {:<46} {:>6} {:>8} {:>4}", "provider", "role", "room head", "events", "members", "lag");
+        println!(
+            "\n {:<12} {:<12} {:<46} {:>6} {:>8} {:>4}",
+            "provider", "role", "room head", "events", "members", "lag"
+        );
         for row in providers {
             let head = row.room_head.as_deref().unwrap_or("none");
             let lag = row.lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
@@ -140,7 +165,13 @@ impl Report {
     pub(super) fn look_around(&self, providers: &[ProviderRow], room: &str) {
         let mut text = String::from("\nThe servers go on running until Ctrl-C. Look around as one of their users:\n");
         for row in providers {
-            let ProviderRow { provider, url, address, user, .. } = row;
+            let ProviderRow {
+                provider,
+                url,
+                address,
+                user,
+                ..
+            } = row;
             text.push_str(&format!(
                 "\n{provider}: {url}, credential in {token}\n  curl --cacert {ca} --resolve {provider}:{port}:{ip} \\\n    \
                  -H \"Authorization: Bearer $(cat {token})\" -H 'Nabe-User: {user}' \\\n    \
@@ -157,7 +188,10 @@ impl Report {
 
     /// What can be done with the folder once the servers have stopped.
     pub(super) fn afterwards(&self, folder: &Path, providers: &[ProviderRow]) {
-        let mut text = format!("\nThe servers have stopped; everything is still in {}.\n", folder.display());
+        let mut text = format!(
+            "\nThe servers have stopped; everything is still in {}.\n",
+            folder.display()
+        );
         for row in providers {
             text.push_str(&format!("  nabe room show --config {}\n", row.config_file.display()));
         }
@@ -193,13 +227,29 @@ mod tests {
     #[tokio::test]
     async fn a_failed_step_and_those_that_were_not_tried_are_in_the_report() {
         let mut report = Report::new(true, Path::new("nowhere"));
-        assert_eq!(report.step("first", async { Ok((1, "Fine.".to_owned())) }).await, Some(1));
-        let failed: Option<()> = report.step("second", async { Err(anyhow::anyhow!("broken").context("trying")) }).await;
+        assert_eq!(
+            report.step("first", async { Ok((1, "Fine.".to_owned())) }).await,
+            Some(1)
+        );
+        let failed: Option<()> = report
+            .step("second", async { Err(anyhow::anyhow!("broken").context("trying")) })
+            .await;
         assert_eq!(failed, None);
         report.skip("third", "second");
         assert!(report.holds("first") && !report.holds("second") && !report.holds("third"));
-        let told: Vec<_> = report.steps.iter().map(|step| (step.ok, step.detail.as_str())).collect();
-        assert_eq!(told, [(true, "Fine."), (false, "trying: broken"), (false, "not tried: `second` failed before it")]);
+        let told: Vec<_> = report
+            .steps
+            .iter()
+            .map(|step| (step.ok, step.detail.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (true, "Fine."),
+                (false, "trying: broken"),
+                (false, "not tried: `second` failed before it")
+            ]
+        );
         assert!(!report.close(&[]));
     }
 }

@@ -23,10 +23,26 @@ pub(super) struct User {
     pub(super) at: At,
 }
 
-const ALICE: User = User { id: "@alice:a.localhost", name: "Alice", at: At::A };
-const BOB: User = User { id: "@bob:b.localhost", name: "Bob", at: At::B };
-const MALLORY: User = User { id: "@mallory:b.localhost", name: "Mallory", at: At::B };
-const CLEO: User = User { id: "@cleo:c.localhost", name: "Cleo", at: At::C };
+const ALICE: User = User {
+    id: "@alice:a.localhost",
+    name: "Alice",
+    at: At::A,
+};
+const BOB: User = User {
+    id: "@bob:b.localhost",
+    name: "Bob",
+    at: At::B,
+};
+const MALLORY: User = User {
+    id: "@mallory:b.localhost",
+    name: "Mallory",
+    at: At::B,
+};
+const CLEO: User = User {
+    id: "@cleo:c.localhost",
+    name: "Cleo",
+    at: At::C,
+};
 
 /// Through whose eyes each provider's log is read: users who are in the room whenever their server is.
 const WITNESSES: [User; 3] = [ALICE, BOB, CLEO];
@@ -152,7 +168,12 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) const fn new(network: Network) -> Self {
-        Self { network, room: String::new(), said: Vec::new(), messages: 0 }
+        Self {
+            network,
+            room: String::new(),
+            said: Vec::new(),
+            messages: 0,
+        }
     }
 
     /// Takes every step that can be taken, and accounts for those that cannot.
@@ -161,7 +182,9 @@ impl Story {
             match step.needs().iter().find(|needed| !report.holds(needed.name())) {
                 Some(missing) => report.skip(step.name(), missing.name()),
                 None => {
-                    report.step(step.name(), async { Ok(((), self.take(step).await?)) }).await;
+                    report
+                        .step(step.name(), async { Ok(((), self.take(step).await?)) })
+                        .await;
                 }
             }
         }
@@ -212,12 +235,23 @@ impl Story {
             "join_rule": "knock",
             "history_visibility": "joined",
         });
-        let created: Created = self.network.at(At::A).backend().post(ALICE.id, "/rooms", &wanted).await?;
+        let created: Created = self
+            .network
+            .at(At::A)
+            .backend()
+            .post(ALICE.id, "/rooms", &wanted)
+            .await?;
         self.room = created.room_id;
         let log = self.log(ALICE).await?;
         let types: Vec<&str> = log.iter().take(3).map(|event| event.r#type.as_str()).collect();
-        ensure!(types == ["m.room.create", "m.room.member", "m.room.power_levels"], "the room begins with {types:?}");
-        Ok(format!("Alice made {} on a.localhost, which is its hub from now on.", self.room))
+        ensure!(
+            types == ["m.room.create", "m.room.member", "m.room.power_levels"],
+            "the room begins with {types:?}"
+        );
+        Ok(format!(
+            "Alice made {} on a.localhost, which is its hub from now on.",
+            self.room
+        ))
     }
 
     async fn invite(&mut self) -> anyhow::Result<String> {
@@ -230,7 +264,10 @@ impl Story {
         self.enter(BOB).await?;
         let (hub, b) = (self.state(ALICE).await?, self.state(BOB).await?);
         ensure!(same_events(&hub, &b), "the room's state differs between a and b");
-        Ok(format!("Bob joined by make_join and send_join; both servers hold the same {} state events.", b.len()))
+        Ok(format!(
+            "Bob joined by make_join and send_join; both servers hold the same {} state events.",
+            b.len()
+        ))
     }
 
     async fn first_messages(&mut self) -> anyhow::Result<String> {
@@ -251,12 +288,16 @@ impl Story {
         let path = format!("/rooms/{}/join", self.room);
         let refused = self.refusal(CLEO, &path, &json!({ "via": ["a.localhost"] })).await?;
         let rule = refused.rule().context("the refusal names no rule")?.to_owned();
-        let _: Value = self.post(CLEO, "knock", &json!({ "via": ["a.localhost"], "reason": "May I?" })).await?;
+        let _: Value = self
+            .post(CLEO, "knock", &json!({ "via": ["a.localhost"], "reason": "May I?" }))
+            .await?;
         self.wait_for_membership(ALICE, CLEO, "knock").await?;
         self.change(ALICE, "invite", CLEO).await?;
         self.wait_for_invite(CLEO).await?;
         self.enter(CLEO).await?;
-        Ok(format!("Cleo could not just join (rule {rule}); she knocked, Alice invited her, and she joined."))
+        Ok(format!(
+            "Cleo could not just join (rule {rule}); she knocked, Alice invited her, and she joined."
+        ))
     }
 
     async fn history(&mut self) -> anyhow::Result<String> {
@@ -266,7 +307,11 @@ impl Story {
         found.reverse();
         found.retain(|event| event.position.is_some_and(|position| position <= 0));
         let differs = || format!("{} events expected, {} found", expected.visible.len(), found.len());
-        ensure!(same_in_order(&expected.visible, &found), "Cleo reads another history than she should: {}", differs());
+        ensure!(
+            same_in_order(&expected.visible, &found),
+            "Cleo reads another history than she should: {}",
+            differs()
+        );
         Ok(format!(
             "Cleo reads {} of {} earlier events, fetched from the hub: all that was shared, none of what was for members only.",
             found.len(),
@@ -275,7 +320,8 @@ impl Story {
     }
 
     async fn messages(&mut self) -> anyhow::Result<String> {
-        self.say_together(&[(ALICE, 5), (BOB, 5), (CLEO, 5)], &WITNESSES).await?;
+        self.say_together(&[(ALICE, 5), (BOB, 5), (CLEO, 5)], &WITNESSES)
+            .await?;
         Ok("Five messages from each provider at the same time: 15 event IDs, each the same on all three.".into())
     }
 
@@ -284,16 +330,23 @@ impl Story {
         let look = async |story: &Self| {
             let mut seen = Vec::new();
             for user in &witnesses {
-                seen.push((story.summary(*user).await?.position, story.power_levels(*user).await?.event_id));
+                seen.push((
+                    story.summary(*user).await?.position,
+                    story.power_levels(*user).await?.event_id,
+                ));
             }
             anyhow::Ok(seen)
         };
         let before = look(self).await?;
         let wish = json!({ "type": "m.room.power_levels", "state_key": "", "content": { "users": { BOB.id: 100 } } });
-        let refused = self.refusal(BOB, &format!("/rooms/{}/events", self.room), &wish).await?;
+        let refused = self
+            .refusal(BOB, &format!("/rooms/{}/events", self.room), &wish)
+            .await?;
         let rule = refused.rule().context("the refusal names no rule")?.to_owned();
         ensure!(look(self).await? == before, "the refused event changed a room");
-        Ok(format!("Bob made himself an administrator; the hub refused (rule {rule}), and no log has moved."))
+        Ok(format!(
+            "Bob made himself an administrator; the hub refused (rule {rule}), and no log has moved."
+        ))
     }
 
     async fn restart_hub(&mut self) -> anyhow::Result<String> {
@@ -313,7 +366,11 @@ impl Story {
         let ids: Vec<String> = said.iter().map(|said| said.event_id.clone()).collect();
         for witness in self.present_witnesses().await? {
             for event in self.wait_for_events(witness, &ids).await? {
-                ensure!(event.origin_server_ts < restarted.as_u64(), "{} was not sent while the hub was down", event.event_id);
+                ensure!(
+                    event.origin_server_ts < restarted.as_u64(),
+                    "{} was not sent while the hub was down",
+                    event.event_id
+                );
             }
         }
         self.said.extend(said);
@@ -333,7 +390,11 @@ impl Story {
     async fn refused_rejoin(&mut self) -> anyhow::Result<String> {
         let path = format!("/rooms/{}/join", self.room);
         let refused = self.refusal(CLEO, &path, &json!({ "via": ["a.localhost"] })).await?;
-        ensure!(refused.rule() == Some("5.2.6"), "refused for another reason: {}", refused.message);
+        ensure!(
+            refused.rule() == Some("5.2.6"),
+            "refused for another reason: {}",
+            refused.message
+        );
         Ok("Cleo cannot come back uninvited: the hub refused her join (rule 5.2.6).".into())
     }
 
@@ -341,7 +402,8 @@ impl Story {
         self.change(ALICE, "invite", CLEO).await?;
         self.wait_for_invite(CLEO).await?;
         self.enter(CLEO).await?;
-        self.say_together(&[(ALICE, 2), (BOB, 2), (CLEO, 2)], &WITNESSES).await?;
+        self.say_together(&[(ALICE, 2), (BOB, 2), (CLEO, 2)], &WITNESSES)
+            .await?;
         Ok("Invited again, Cleo is back, and what is said from here on reaches all three.".into())
     }
 
@@ -352,10 +414,22 @@ impl Story {
         self.say_together(&[(MALLORY, 1)], &[ALICE, BOB]).await?;
         self.change(ALICE, "ban", MALLORY).await?;
         self.wait_for_membership(BOB, MALLORY, "ban").await?;
-        let join = self.refusal(MALLORY, &format!("/rooms/{}/join", self.room), &json!({})).await?;
-        ensure!(join.rule() == Some("5.2.3"), "refused for another reason: {}", join.message);
-        let knock = self.refusal(MALLORY, &format!("/rooms/{}/knock", self.room), &json!({})).await?;
-        ensure!(knock.rule() == Some("5.6.4"), "refused for another reason: {}", knock.message);
+        let join = self
+            .refusal(MALLORY, &format!("/rooms/{}/join", self.room), &json!({}))
+            .await?;
+        ensure!(
+            join.rule() == Some("5.2.3"),
+            "refused for another reason: {}",
+            join.message
+        );
+        let knock = self
+            .refusal(MALLORY, &format!("/rooms/{}/knock", self.room), &json!({}))
+            .await?;
+        ensure!(
+            knock.rule() == Some("5.6.4"),
+            "refused for another reason: {}",
+            knock.message
+        );
         Ok("Mallory of b was banned; the hub refuses her join (rule 5.2.3) and her knock (rule 5.6.4).".into())
     }
 
@@ -363,13 +437,19 @@ impl Story {
         self.network.at_mut(At::C).stop().await;
         let missed = self.say_together(&[(ALICE, 10), (BOB, 10)], &[ALICE, BOB]).await?;
         let lag = wait_for("the hub to count what c is behind", async || {
-            let c = self.followers().await?.into_iter().find(|one| one.server == "c.localhost" && one.until.is_none());
+            let c = self
+                .followers()
+                .await?
+                .into_iter()
+                .find(|one| one.server == "c.localhost" && one.until.is_none());
             Ok(c.map(|follower| follower.lag).filter(|lag| *lag >= missed.len() as u64))
         })
         .await?;
         self.network.at_mut(At::C).start().await?;
         self.wait_for_events(CLEO, &missed).await?;
-        Ok(format!("c was stopped while 20 messages flowed and fell {lag} events behind; started again, it caught up."))
+        Ok(format!(
+            "c was stopped while 20 messages flowed and fell {lag} events behind; started again, it caught up."
+        ))
     }
 
     async fn delivered(&mut self) -> anyhow::Result<String> {
@@ -379,7 +459,10 @@ impl Story {
         })
         .await?;
         let head = self.summary(ALICE).await?.position;
-        Ok(format!("The hub owes nobody anything: {} delivery intervals, all at lag 0, room head {head}.", followers.len()))
+        Ok(format!(
+            "The hub owes nobody anything: {} delivery intervals, all at lag 0, room head {head}.",
+            followers.len()
+        ))
     }
 
     async fn owed(&mut self) -> anyhow::Result<String> {
@@ -390,14 +473,20 @@ impl Story {
             let stays = verify::check_followers(&hub, &followers, server)?;
             told.push(format!("{server} {}", verify::describe(&stays)));
         }
-        Ok(format!("What the hub says it owes is what joins and leaves imply: {}.", told.join("; ")))
+        Ok(format!(
+            "What the hub says it owes is what joins and leaves imply: {}.",
+            told.join("; ")
+        ))
     }
 
     async fn verify_log(&mut self, witness: User) -> anyhow::Result<String> {
         let (hub, own) = (self.log(ALICE).await?, self.log(witness).await?);
         let server = self.network.at(witness.at).server_name().as_str();
         let compared = verify::compare(&hub, &own, server)?;
-        ensure!(same_events(&self.state(ALICE).await?, &self.state(witness).await?), "the room's state on {server} differs");
+        ensure!(
+            same_events(&self.state(ALICE).await?, &self.state(witness).await?),
+            "the room's state on {server} differs"
+        );
         Ok(format!(
             "{server} holds exactly the {} of the hub's {} events it was owed, in the hub's order, IDs and contents alike; the room's state is the same.",
             compared,
@@ -408,7 +497,10 @@ impl Story {
     async fn nothing_lost(&mut self) -> anyhow::Result<String> {
         let hub = self.log(ALICE).await?;
         verify::check_said(&hub, &self.said)?;
-        Ok(format!("All {} messages that were acknowledged are in the hub's log once each, and no other.", self.said.len()))
+        Ok(format!(
+            "All {} messages that were acknowledged are in the hub's log once each, and no other.",
+            self.said.len()
+        ))
     }
 
     async fn raw_events(&mut self) -> anyhow::Result<String> {
@@ -423,18 +515,29 @@ impl Story {
 
     /// The closing table's rows, as far as they can still be had.
     pub(super) async fn providers(&self) -> Vec<ProviderRow> {
-        let followers = if self.room.is_empty() { Vec::new() } else { self.followers().await.unwrap_or_default() };
+        let followers = if self.room.is_empty() {
+            Vec::new()
+        } else {
+            self.followers().await.unwrap_or_default()
+        };
         let mut rows = Vec::new();
         for user in WITNESSES {
             let provider = self.network.at(user.at);
             let name = provider.server_name().to_string();
-            let log = if self.room.is_empty() { Vec::new() } else { self.log(user).await.unwrap_or_default() };
+            let log = if self.room.is_empty() {
+                Vec::new()
+            } else {
+                self.log(user).await.unwrap_or_default()
+            };
             let summary = self.summary(user).await.ok();
             let open = followers.iter().find(|one| one.server == name && one.until.is_none());
             rows.push(ProviderRow {
                 role: if user.at == At::A { "hub" } else { "participant" },
                 room_head: log.last().map(|event| event.event_id.clone()),
-                events: log.iter().filter(|event| event.position.is_some_and(|position| position > 0)).count(),
+                events: log
+                    .iter()
+                    .filter(|event| event.position.is_some_and(|position| position > 0))
+                    .count(),
                 members: summary.map_or(0, |summary| summary.members),
                 lag: open.map(|follower| follower.lag),
                 url: provider.url(),
@@ -472,7 +575,12 @@ impl Story {
             let found = self.wait_for_events(reader, &ids).await?;
             for (said, event) in said.iter().zip(found) {
                 let same = event.body() == Some(&said.text) && event.sender == said.sender;
-                ensure!(same, "{} reads {} otherwise than it was sent", reader.name, said.event_id);
+                ensure!(
+                    same,
+                    "{} reads {} otherwise than it was sent",
+                    reader.name,
+                    said.event_id
+                );
             }
         }
         self.said.extend(said);
@@ -481,7 +589,11 @@ impl Story {
 
     fn message(&mut self, by: User) -> Message {
         self.messages += 1;
-        Message { by, text: format!("{} says {}", by.name, self.messages), key: format!("demo-{}", self.messages) }
+        Message {
+            by,
+            text: format!("{} says {}", by.name, self.messages),
+            key: format!("demo-{}", self.messages),
+        }
     }
 
     /// Sends with an idempotency key until the answer has the event's ID, as a backend that was cut off would.
@@ -490,14 +602,22 @@ impl Story {
             Ok(self.ask_to_send(message, TIMEOUT).await?.event_id)
         })
         .await?;
-        Ok(Said { event_id, sender: message.by.id, text: message.text.clone() })
+        Ok(Said {
+            event_id,
+            sender: message.by.id,
+            text: message.text.clone(),
+        })
     }
 
     async fn ask_to_send(&self, message: &Message, timeout: Duration) -> Result<Sent, CallError> {
         let Message { by, text, key } = message;
         let body = json!({ "type": "m.room.message", "content": { "msgtype": "m.text", "body": text } });
         let path = format!("/rooms/{}/events", self.room);
-        self.network.at(by.at).backend().post_once(by.id, &path, &body, key, timeout).await
+        self.network
+            .at(by.at)
+            .backend()
+            .post_once(by.id, &path, &body, key, timeout)
+            .await
     }
 
     /// Invite, kick or ban.
@@ -531,7 +651,11 @@ impl Story {
             Ok(rooms.invites.into_iter().find(|invite| invite.room_id == self.room))
         })
         .await?;
-        ensure!(invite.hub == "a.localhost", "the invite names {} as the hub", invite.hub);
+        ensure!(
+            invite.hub == "a.localhost",
+            "the invite names {} as the hub",
+            invite.hub
+        );
         Ok(())
     }
 
@@ -558,7 +682,9 @@ impl Story {
     async fn wait_for_events(&self, reader: User, ids: &[String]) -> anyhow::Result<Vec<RoomEvent>> {
         wait_for("events to arrive", async || {
             let newest = self.page(reader, "dir=b&limit=100").await?.events;
-            let found = ids.iter().map(|id| newest.iter().find(|event| event.event_id == *id).cloned());
+            let found = ids
+                .iter()
+                .map(|id| newest.iter().find(|event| event.event_id == *id).cloned());
             Ok(found.collect::<Option<Vec<_>>>())
         })
         .await
@@ -580,7 +706,13 @@ impl Story {
 
     /// What a request is refused with; that it is not refused is an error.
     async fn refusal(&self, user: User, path: &str, body: &Value) -> anyhow::Result<Refused> {
-        match self.network.at(user.at).backend().post::<Value>(user.id, path, body).await {
+        match self
+            .network
+            .at(user.at)
+            .backend()
+            .post::<Value>(user.id, path, body)
+            .await
+        {
             Err(CallError::Refused(refused)) if refused.status == 403 => Ok(refused),
             Err(error) => Err(error).with_context(|| format!("{} should have been refused", user.name)),
             Ok(answer) => bail!("{} should have been refused: {answer}", user.name),
@@ -643,11 +775,19 @@ impl Story {
     }
 
     async fn read<T: serde::de::DeserializeOwned>(&self, user: User, rest: &str) -> Result<T, CallError> {
-        self.network.at(user.at).backend().get(user.id, &format!("/rooms/{}{rest}", self.room)).await
+        self.network
+            .at(user.at)
+            .backend()
+            .get(user.id, &format!("/rooms/{}{rest}", self.room))
+            .await
     }
 
     async fn post<T: serde::de::DeserializeOwned>(&self, user: User, rest: &str, body: &Value) -> Result<T, CallError> {
-        self.network.at(user.at).backend().post(user.id, &format!("/rooms/{}/{rest}", self.room), body).await
+        self.network
+            .at(user.at)
+            .backend()
+            .post(user.id, &format!("/rooms/{}/{rest}", self.room), body)
+            .await
     }
 }
 
@@ -680,7 +820,10 @@ mod tests {
         for (index, step) in Step::ALL.iter().enumerate() {
             assert!(names.insert(step.name()), "two steps are called {}", step.name());
             let earlier = &Step::ALL[..index];
-            assert!(step.needs().iter().all(|needed| earlier.contains(needed)), "{step:?} needs a later step");
+            assert!(
+                step.needs().iter().all(|needed| earlier.contains(needed)),
+                "{step:?} needs a later step"
+            );
         }
     }
 }

@@ -38,7 +38,9 @@ fn owed(hub: &[RoomEvent], server: &str) -> Owed {
     let mut owed = Owed::default();
     let mut joined = BTreeSet::new();
     for event in hub {
-        let (Some(position), Some((user, membership))) = (event.position, event.membership()) else { continue };
+        let (Some(position), Some((user, membership))) = (event.position, event.membership()) else {
+            continue;
+        };
         if user.split_once(':').is_none_or(|(_, of)| of != server) {
             continue;
         }
@@ -49,7 +51,10 @@ fn owed(hub: &[RoomEvent], server: &str) -> Owed {
             joined.remove(user);
         }
         match (was_in, !joined.is_empty()) {
-            (false, true) => owed.stays.push(Stay { from: position, until: None }),
+            (false, true) => owed.stays.push(Stay {
+                from: position,
+                until: None,
+            }),
             (true, false) => {
                 if let Some(stay) = owed.stays.last_mut() {
                     stay.until = Some(position);
@@ -67,13 +72,23 @@ fn owed(hub: &[RoomEvent], server: &str) -> Owed {
 pub(super) fn check_followers(hub: &[RoomEvent], followers: &[Follower], server: &str) -> anyhow::Result<Vec<Stay>> {
     let Owed { stays, single } = owed(hub, server);
     let mut implied = stays.clone();
-    implied.extend(single.into_iter().map(|at| Stay { from: at, until: Some(at) }));
+    implied.extend(single.into_iter().map(|at| Stay {
+        from: at,
+        until: Some(at),
+    }));
     implied.sort();
     let of_server = followers.iter().filter(|follower| follower.server == server);
-    let mut stated: Vec<Stay> =
-        of_server.map(|follower| Stay { from: follower.from, until: follower.until }).collect();
+    let mut stated: Vec<Stay> = of_server
+        .map(|follower| Stay {
+            from: follower.from,
+            until: follower.until,
+        })
+        .collect();
     stated.sort();
-    ensure!(stated == implied, "{server}: the hub says it owes {stated:?}, its log implies {implied:?}");
+    ensure!(
+        stated == implied,
+        "{server}: the hub says it owes {stated:?}, its log implies {implied:?}"
+    );
     Ok(stays)
 }
 
@@ -90,12 +105,16 @@ pub(super) fn compare(hub: &[RoomEvent], participant: &[RoomEvent], server: &str
     let stays = owed(hub, server).stays;
     ensure!(!stays.is_empty(), "{server} never was in the room");
     let is_owed = |event: &&RoomEvent| {
-        event.position.is_some_and(|position| stays.iter().any(|stay| stay.contains(position)))
+        event
+            .position
+            .is_some_and(|position| stays.iter().any(|stay| stay.contains(position)))
     };
     let expected: Vec<&RoomEvent> = hub.iter().filter(is_owed).collect();
     // At 0 and below is history from before its time, which it asked for.
-    let found: Vec<&RoomEvent> =
-        participant.iter().filter(|event| event.position.is_some_and(|position| position > 0)).collect();
+    let found: Vec<&RoomEvent> = participant
+        .iter()
+        .filter(|event| event.position.is_some_and(|position| position > 0))
+        .collect();
     check_ascending(hub)?;
     check_ascending(participant)?;
     for (index, (expected, found)) in expected.iter().zip(&found).enumerate() {
@@ -109,7 +128,12 @@ pub(super) fn compare(hub: &[RoomEvent], participant: &[RoomEvent], server: &str
             expected.r#type,
         );
     }
-    ensure!(expected.len() == found.len(), "{server} has {} events and was owed {}", found.len(), expected.len());
+    ensure!(
+        expected.len() == found.len(),
+        "{server} has {} events and was owed {}",
+        found.len(),
+        expected.len()
+    );
     Ok(found.len())
 }
 
@@ -131,13 +155,21 @@ fn check_ascending(log: &[RoomEvent]) -> anyhow::Result<()> {
 pub(super) fn check_said(hub: &[RoomEvent], said: &[Said]) -> anyhow::Result<()> {
     let mut in_log: BTreeMap<&str, &RoomEvent> = BTreeMap::new();
     for event in hub.iter().filter(|event| event.r#type == "m.room.message") {
-        let text = event.body().with_context(|| format!("{} has no text", event.event_id))?;
+        let text = event
+            .body()
+            .with_context(|| format!("{} has no text", event.event_id))?;
         ensure!(in_log.insert(text, event).is_none(), "`{text}` is in the log twice");
     }
     for Said { event_id, sender, text } in said {
-        let event = in_log.remove(text.as_str()).with_context(|| format!("`{text}` was acknowledged and is lost"))?;
+        let event = in_log
+            .remove(text.as_str())
+            .with_context(|| format!("`{text}` was acknowledged and is lost"))?;
         let same = event.event_id == *event_id && event.sender == *sender;
-        ensure!(same, "`{text}` was acknowledged as {event_id} and is {}", event.event_id);
+        ensure!(
+            same,
+            "`{text}` was acknowledged as {event_id} and is {}",
+            event.event_id
+        );
     }
     match in_log.keys().next() {
         Some(stray) => bail!("nobody's request was answered for `{stray}`"),
@@ -153,8 +185,13 @@ pub(super) struct History<'a> {
 
 /// By the visibility in force at each event; `None` if the user never joined.
 pub(super) fn history_for<'a>(hub: &'a [RoomEvent], user: &str) -> Option<History<'a>> {
-    let join = hub.iter().position(|event| event.membership() == Some((user, "join")))?;
-    let mut history = History { visible: Vec::new(), hidden: 0 };
+    let join = hub
+        .iter()
+        .position(|event| event.membership() == Some((user, "join")))?;
+    let mut history = History {
+        visible: Vec::new(),
+        hidden: 0,
+    };
     let mut visibility = "shared";
     for event in hub.get(..join)? {
         let is_about_them = event.membership().is_some_and(|(about, _)| about == user);
@@ -164,7 +201,11 @@ pub(super) fn history_for<'a>(hub: &'a [RoomEvent], user: &str) -> Option<Histor
             history.hidden += 1;
         }
         if event.r#type == "m.room.history_visibility" {
-            visibility = event.content.get("history_visibility").and_then(|value| value.as_str()).unwrap_or("shared");
+            visibility = event
+                .content
+                .get("history_visibility")
+                .and_then(|value| value.as_str())
+                .unwrap_or("shared");
         }
     }
     Some(history)
@@ -182,14 +223,14 @@ pub(super) struct Checked {
 
 /// Takes the room's events as servers see them, `/backfill` being asked in the name of each, and checks them from their bytes:
 /// event IDs, the chain, signatures, the second signature of invites; and that what participants hold is what the hub holds.
-pub(super) async fn check_raw(
-    hub: &[RoomEvent],
-    room: &str,
-    [a, b, c]: [&Provider; 3],
-) -> anyhow::Result<Checked> {
+pub(super) async fn check_raw(hub: &[RoomEvent], room: &str, [a, b, c]: [&Provider; 3]) -> anyhow::Result<Checked> {
     let head = &hub.last().context("the hub's log is empty")?.event_id;
     let keys = key_set(a, &[a, b, c]).await?;
-    let mut checked = Checked { events: 0, signatures: 0, copies: 0 };
+    let mut checked = Checked {
+        events: 0,
+        signatures: 0,
+        copies: 0,
+    };
 
     let stays = [b, c].map(|one| (one.server_name().as_str(), owed(hub, one.server_name().as_str()).stays));
     let as_b = backfill(b, a, room, head).await?;
@@ -198,8 +239,15 @@ pub(super) async fn check_raw(
         // b was shown the room's beginning in full or redacted; which one does not change an event's ID.
         let raw = as_b.get(&event.event_id).or_else(|| as_c.get(&event.event_id));
         let raw = raw.with_context(|| format!("the hub does not show {} to b or c", event.event_id))?;
-        let prev = index.checked_sub(1).and_then(|before| hub.get(before)).map(|event| event.event_id.as_str());
-        ensure!(prev_of(raw) == prev, "{} does not follow the event before it", event.event_id);
+        let prev = index
+            .checked_sub(1)
+            .and_then(|before| hub.get(before))
+            .map(|event| event.event_id.as_str());
+        ensure!(
+            prev_of(raw) == prev,
+            "{} does not follow the event before it",
+            event.event_id
+        );
         checked.signatures += check_signatures(raw, &keys)?;
         check_invite(event, raw, &stays)?;
         checked.events += 1;
@@ -208,13 +256,26 @@ pub(super) async fn check_raw(
         let server = participant.server_name();
         let copies = backfill(a, participant, room, head).await?;
         let stays = stays.iter().find(|(of, _)| *of == server.as_str());
-        let current = stays.and_then(|(_, stays)| stays.last()).context("the participant never was in the room")?;
+        let current = stays
+            .and_then(|(_, stays)| stays.last())
+            .context("the participant never was in the room")?;
         let shown = if server == b.server_name() { &as_b } else { &as_c };
-        for event in hub.iter().filter(|event| event.position.is_some_and(|position| current.contains(position))) {
+        for event in hub
+            .iter()
+            .filter(|event| event.position.is_some_and(|position| current.contains(position)))
+        {
             let copy = copies.get(&event.event_id);
             let copy = copy.with_context(|| format!("{server} does not show {} to the hub", event.event_id))?;
-            ensure!(shown.get(&event.event_id) == Some(copy), "{server} holds another {}", event.event_id);
-            ensure!(content_of(copy)? == event.content, "the client API shows another {}", event.event_id);
+            ensure!(
+                shown.get(&event.event_id) == Some(copy),
+                "{server} holds another {}",
+                event.event_id
+            );
+            ensure!(
+                content_of(copy)? == event.content,
+                "the client API shows another {}",
+                event.event_id
+            );
             checked.copies += 1;
         }
     }
@@ -233,13 +294,26 @@ async fn backfill(
     let mut from = head.to_owned();
     loop {
         let path = format!("/_matrix/federation/v2/backfill/{room}?v={from}&limit=100");
-        let answer = peers.call(subject.server_name(), PeerRequest::get(path, TIMEOUT)).await?;
-        ensure!(answer.status == 200, "{} answers /backfill with {}", subject.server_name(), answer.status);
+        let answer = peers
+            .call(subject.server_name(), PeerRequest::get(path, TIMEOUT))
+            .await?;
+        ensure!(
+            answer.status == 200,
+            "{} answers /backfill with {}",
+            subject.server_name(),
+            answer.status
+        );
         let answer = Object::parse(&answer.body)?;
-        let page = answer.get("pdus").and_then(Json::as_array).context("the answer lacks `pdus`")?;
+        let page = answer
+            .get("pdus")
+            .and_then(Json::as_array)
+            .context("the answer lacks `pdus`")?;
         let page: Vec<&Object> = page.iter().filter_map(Json::as_object).collect();
         let before = events.len();
-        events.extend(page.iter().map(|event| (event_id_of(event).to_string(), (*event).clone())));
+        events.extend(
+            page.iter()
+                .map(|event| (event_id_of(event).to_string(), (*event).clone())),
+        );
         match page.first().and_then(|oldest| prev_of(oldest)) {
             Some(older) if events.len() > before => older.clone_into(&mut from),
             _ => return Ok(events),
@@ -275,12 +349,21 @@ fn check_signatures(raw: &Object, keys: &KeySet) -> anyhow::Result<usize> {
 
 /// An invite is signed by the invited user's server as well, unless that takes part already (LM #int-transport-invites).
 fn check_invite(event: &RoomEvent, raw: &Object, stays: &[(&str, Vec<Stay>)]) -> anyhow::Result<()> {
-    let (Some((user, "invite")), Some(position)) = (event.membership(), event.position) else { return Ok(()) };
+    let (Some((user, "invite")), Some(position)) = (event.membership(), event.position) else {
+        return Ok(());
+    };
     let (_, server) = user.split_once(':').context("a user ID has a colon")?;
-    let mut of_server = stays.iter().filter(|(of, _)| *of == server).flat_map(|(_, stays)| stays);
+    let mut of_server = stays
+        .iter()
+        .filter(|(of, _)| *of == server)
+        .flat_map(|(_, stays)| stays);
     let takes_part = of_server.any(|stay| stay.contains(position));
     let is_signed = signers(raw).is_some_and(|signers| signers.contains_key(server));
-    ensure!(takes_part || is_signed, "the invite {} lacks the signature of {server}", event.event_id);
+    ensure!(
+        takes_part || is_signed,
+        "the invite {} lacks the signature of {server}",
+        event.event_id
+    );
     Ok(())
 }
 
@@ -313,11 +396,21 @@ mod tests {
     }
 
     fn member(position: i64, user: &str, membership: &str) -> RoomEvent {
-        event(position, "m.room.member", Some(user), json!({ "membership": membership }))
+        event(
+            position,
+            "m.room.member",
+            Some(user),
+            json!({ "membership": membership }),
+        )
     }
 
     fn message(position: i64) -> RoomEvent {
-        event(position, "m.room.message", None, json!({ "body": format!("message {position}") }))
+        event(
+            position,
+            "m.room.message",
+            None,
+            json!({ "body": format!("message {position}") }),
+        )
     }
 
     /// Bob of b is there from 2 to 5 and from 8 on; Mallory's ban at 7 concerns b while nobody of b is there.
@@ -338,7 +431,13 @@ mod tests {
     /// What b is owed of it, with history from before at 0, and places of its own.
     fn participant() -> Vec<RoomEvent> {
         let owed = [1, 2, 3, 4, 5, 8, 9].map(|position| hub().remove(position - 1));
-        owed.into_iter().zip(0..).map(|(event, position)| RoomEvent { position: Some(position), ..event }).collect()
+        owed.into_iter()
+            .zip(0..)
+            .map(|(event, position)| RoomEvent {
+                position: Some(position),
+                ..event
+            })
+            .collect()
     }
 
     #[test]
@@ -351,12 +450,18 @@ mod tests {
         let lost = |log: &mut Vec<RoomEvent>| drop(log.remove(3));
         let cut_off = |log: &mut Vec<RoomEvent>| drop(log.pop());
         let doubled = |log: &mut Vec<RoomEvent>| {
-            let twice = RoomEvent { position: Some(99), ..log[3].clone() };
+            let twice = RoomEvent {
+                position: Some(99),
+                ..log[3].clone()
+            };
             log.push(twice);
         };
         let not_owed = |log: &mut Vec<RoomEvent>| {
             log.pop();
-            log.push(RoomEvent { position: Some(99), ..message(6) });
+            log.push(RoomEvent {
+                position: Some(99),
+                ..message(6)
+            });
         };
         let changed = |log: &mut Vec<RoomEvent>| log[3].content = json!({ "body": "something else" });
         let swapped = |log: &mut Vec<RoomEvent>| {
@@ -383,11 +488,19 @@ mod tests {
 
     #[test]
     fn the_hubs_account_must_be_what_joins_and_leaves_imply() {
-        let interval = |from, until| Follower { server: B.into(), from, until, lag: 0 };
+        let interval = |from, until| Follower {
+            server: B.into(),
+            from,
+            until,
+            lag: 0,
+        };
         let stated = [interval(2, Some(5)), interval(7, Some(7)), interval(8, None)];
         let stays = check_followers(&hub(), &stated, B).unwrap();
         assert_eq!(describe(&stays), "2 to 5, 8 on");
-        assert!(check_followers(&hub(), &stated[..2], B).is_err(), "an interval is missing");
+        assert!(
+            check_followers(&hub(), &stated[..2], B).is_err(),
+            "an interval is missing"
+        );
         let wrong = [interval(2, Some(6)), interval(7, Some(7)), interval(8, None)];
         assert!(check_followers(&hub(), &wrong, B).is_err(), "an interval is too long");
     }
@@ -406,14 +519,23 @@ mod tests {
         lost.remove(2);
         assert!(check_said(&lost, &all()).is_err(), "a lost message");
         let mut doubled = hub();
-        doubled.push(RoomEvent { event_id: "$10".into(), position: Some(10), ..message(3) });
+        doubled.push(RoomEvent {
+            event_id: "$10".into(),
+            position: Some(10),
+            ..message(3)
+        });
         assert!(check_said(&doubled, &all()).is_err(), "a doubled message");
     }
 
     #[test]
     fn history_is_judged_by_the_visibility_of_its_time() {
         let visibility = |position, value: &str| {
-            event(position, "m.room.history_visibility", Some(""), json!({ "history_visibility": value }))
+            event(
+                position,
+                "m.room.history_visibility",
+                Some(""),
+                json!({ "history_visibility": value }),
+            )
         };
         let hub = [
             message(1),

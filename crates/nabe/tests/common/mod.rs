@@ -53,15 +53,27 @@ impl Folder {
     /// A server of this name in its own folder below `parent`, on a free port; the first one made below `parent` lends its CA.
     pub(crate) fn init(parent: &Path, name: &str) -> Self {
         let path = parent.join(name);
-        let mut arguments = vec!["init".to_owned(), path.display().to_string(), "--server-name".into(), name.into()];
+        let mut arguments = vec![
+            "init".to_owned(),
+            path.display().to_string(),
+            "--server-name".into(),
+            name.into(),
+        ];
         arguments.push("--dev-tls".into());
-        let ca = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.join("ca.key").exists());
+        let ca = fs::read_dir(parent)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.join("ca.key").exists());
         if let Some(ca) = ca {
             arguments.extend(["--dev-ca".into(), ca.display().to_string()]);
         }
         let made = nabe(&arguments);
         assert!(made.status.success(), "{}", text(&made.stderr));
-        Self { name: ServerName::parse(name).unwrap(), path, address: free_address() }
+        Self {
+            name: ServerName::parse(name).unwrap(),
+            path,
+            address: free_address(),
+        }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -70,8 +82,10 @@ impl Folder {
 
     /// The binary with a subcommand, this folder's configuration, and what it needs to find the others.
     pub(crate) fn command(&self, subcommand: &[&str], others: &[&Self]) -> Command {
-        let overrides: Vec<String> =
-            others.iter().map(|other| format!("\"{}\" = \"{}\"", other.name, other.address)).collect();
+        let overrides: Vec<String> = others
+            .iter()
+            .map(|other| format!("\"{}\" = \"{}\"", other.name, other.address))
+            .collect();
         let mut command = command();
         command
             .args(subcommand)
@@ -88,10 +102,24 @@ impl Folder {
 
     /// A running `nabe serve`; its log goes to `server.log` in the folder.
     pub(crate) fn serve(&self, others: &[&Self]) -> Serving {
-        let log = fs::File::options().create(true).append(true).open(self.path.join("server.log")).unwrap();
+        self.serve_with(others, &[])
+    }
+
+    /// The same with more options, as environment variables.
+    pub(crate) fn serve_with(&self, others: &[&Self], environment: &[(&str, &str)]) -> Serving {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path.join("server.log"))
+            .unwrap();
         let environment = environment.iter().copied();
-        let child =
-            self.command(&["serve"], others).envs(environment).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = self
+            .command(&["serve"], others)
+            .envs(environment)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         Serving { child: Some(child) }
     }
 
@@ -111,7 +139,10 @@ impl Folder {
 
 /// A port nobody listens on at this moment.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// A server process; killed when the test is done with it.
@@ -131,14 +162,20 @@ impl Serving {
     /// `kill -TERM`, then waits for the end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
-        let told = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+        let told = Command::new("kill")
+            .arg("-TERM")
+            .arg(child.id().to_string())
+            .status()
+            .unwrap();
         assert!(told.success());
         child.wait().unwrap()
     }
 
     /// Whether the process has not ended by itself.
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 }
 
@@ -179,8 +216,15 @@ impl Client {
             ..HttpsSettings::default()
         };
         let transport = HttpsTransport::new(settings, Arc::new(SystemClock), Arc::new(SystemEntropy)).unwrap();
-        let token = fs::read_to_string(folder.join("provider.token")).unwrap().trim().to_owned();
-        Self { server, token, transport: Arc::new(transport) }
+        let token = fs::read_to_string(folder.join("provider.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
+        Self {
+            server,
+            token,
+            transport: Arc::new(transport),
+        }
     }
 
     /// The same for a provider of `nabe demo --json --keep`.
@@ -188,12 +232,19 @@ impl Client {
         let text = |member: &str| provider[member].as_str().unwrap();
         let port = text("url").rsplit(':').next().unwrap().parse().unwrap();
         let folder = Path::new(text("token_file")).parent().unwrap();
-        Self::new(ServerName::parse(text("provider")).unwrap(), (Ipv4Addr::LOCALHOST, port).into(), folder)
+        Self::new(
+            ServerName::parse(text("provider")).unwrap(),
+            (Ipv4Addr::LOCALHOST, port).into(),
+            folder,
+        )
     }
 
     /// The same with a user's own token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
     }
 
     pub(crate) async fn get(&self, user: Option<&str>, path: &str) -> Result<Answer, TransportError> {
@@ -207,7 +258,8 @@ impl Client {
         body: &Value,
         idempotency_key: Option<&str>,
     ) -> Result<Answer, TransportError> {
-        self.send(Method::POST, user, path, idempotency_key, body.to_string().into()).await
+        self.send(Method::POST, user, path, idempotency_key, body.to_string().into())
+            .await
     }
 
     async fn send(
@@ -227,9 +279,15 @@ impl Client {
             request = request.header("idempotency-key", key);
         }
         let request = request.body(body).unwrap();
-        let answer = self.transport.send(&self.server, request, Duration::from_secs(10)).await?;
+        let answer = self
+            .transport
+            .send(&self.server, request, Duration::from_secs(10))
+            .await?;
         let body = serde_json::from_slice(answer.body()).unwrap_or_default();
-        Ok(Answer { status: answer.status().as_u16(), body })
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            body,
+        })
     }
 
     /// Waits until the server can do its work.
@@ -260,7 +318,9 @@ impl Client {
         let mut log = Vec::new();
         let mut from = String::new();
         loop {
-            let page = self.must_get(user, &format!("/_nabe/v1/rooms/{room}/events?dir=f&limit=100{from}")).await;
+            let page = self
+                .must_get(user, &format!("/_nabe/v1/rooms/{room}/events?dir=f&limit=100{from}"))
+                .await;
             log.extend(page["events"].as_array().unwrap().iter().cloned());
             match page["next"].as_i64() {
                 Some(next) => from = format!("&from={next}"),
