@@ -70,7 +70,7 @@ impl<'a> ParticipantRoom<'a> {
         }
         let join = self.with_room(|room| room.log().last().cloned());
         let join = join.expect("a joined room has events");
-        self.shown(&join.id.as_str().to_owned()).await?;
+        self.shown(join.id.as_str()).await?;
         Ok(reply)
     }
 

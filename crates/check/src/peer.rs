@@ -304,9 +304,8 @@ impl Peer {
     }
 
     async fn answer(self, request: http::Request<Incoming>, tls_name: Option<String>) -> Response<Full<Bytes>> {
-        let recorded = match record(request, tls_name).await {
-            Some(recorded) => recorded,
-            None => return response(400, "application/json", br#"{"errcode":"M_UNKNOWN"}"#.to_vec()),
+        let Some(recorded) = record(request, tls_name).await else {
+            return response(400, "application/json", br#"{"errcode":"M_UNKNOWN"}"#.to_vec());
         };
         let handler = lock(&self.shared.answers).get(&recorded.endpoint).cloned();
         // Handler and usual behavior first: whoever sees the request in the inbox may rely on what it led to.

@@ -102,9 +102,8 @@ pub(crate) async fn slow_bodies(ctx: &Ctx) -> Checked {
         }
     }
     is_well(ctx, &room, p, &alice).await?;
-    let mut stream = match open.pop() {
-        Some(stream) => stream,
-        None => return failed("a connection that stays open for a while", "all were closed at once"),
+    let Some(mut stream) = open.pop() else {
+        return failed("a connection that stays open for a while", "all were closed at once");
     };
     let mut answer = Vec::new();
     match timeout(SLOW_PATIENCE, stream.read_to_end(&mut answer)).await {
@@ -284,7 +283,7 @@ pub(crate) async fn lying_target(ctx: &Ctx) -> Checked {
     let room = HubRoom::public(ctx).await?;
     let (p, t, alice, bob) = (ctx.p(), ctx.t(), ctx.p().user("alice"), ctx.t().user("bob"));
     room.join(p, &alice).await?;
-    let lies: [(&str, fn(Object) -> Object); 3] = [
+    let lies: [(&str, Lie); 3] = [
         ("the event unsigned", |event| event),
         ("another event", |mut event| {
             event.insert("origin_server_ts", 1);
@@ -337,6 +336,9 @@ pub(crate) async fn silent_target(ctx: &Ctx) -> Checked {
     ctx.check("a silent target is an error", reply.status >= 400, || reply.brief())?;
     is_well(ctx, &room, p, &alice).await
 }
+
+/// What a target makes of the event it was to sign.
+type Lie = fn(Object) -> Object;
 
 const SLOW_CONNECTIONS: usize = 20;
 const SLOW_PATIENCE: Duration = Duration::from_secs(75);

@@ -294,8 +294,8 @@ pub(crate) async fn leave_twice(ctx: &Ctx) -> Checked {
 pub(crate) async fn member_form(ctx: &Ctx) -> Checked {
     let all = People::with_levels(ctx, 100, 0, Object::new()).await?;
     let key = all.alice.as_str();
-    let foo = all.state("m.room.member", key, object! { "membership" => "foo" });
-    all.rejects("membership `foo`", &foo).await?;
+    let unknown = all.state("m.room.member", key, object! { "membership" => "foo" });
+    all.rejects("membership `foo`", &unknown).await?;
     all.rejects("no membership", &all.state("m.room.member", key, Object::new()))
         .await?;
     let number = all.state("m.room.member", key, object! { "membership" => 1 });
