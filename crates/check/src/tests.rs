@@ -16,7 +16,7 @@ use crate::case::{Checked, Stop};
 use crate::cases::CASES;
 use crate::context::{Ctx, list, member, text};
 use crate::hosted::Hosted;
-use crate::hub_room::HubRoom;
+use crate::hub_room::{HubRoom, Refusal};
 use crate::participant_room::ParticipantRoom;
 use crate::peer::{Answer, Endpoint, Gate, Peer, error};
 use crate::subject::Subject;
@@ -365,4 +365,88 @@ fn a_report_reads_as_text_and_as_json() {
     assert_eq!(json["failed"], 1);
     assert_eq!(json["results"][1]["verdict"], "fail");
     assert_eq!(json["results"][2]["reason"], "no reason");
+}
+
+/// Gives the hub as much of a client API as the hub's cases need to see whether an event is in a room: the creator posts,
+/// and reads the timeline and the members.
+fn serve_clients(hub: &Peer, id: &str, creator: &str) {
+    let (peer, id, creator) = (hub.clone(), id.to_owned(), creator.to_owned());
+    hub.on(Endpoint::Other, move |request| {
+        let path = request.uri.split('?').next().unwrap_or_default();
+        if request.method == "POST" {
+            let content = request
+                .member("content")
+                .and_then(Json::as_object)
+                .cloned()
+                .unwrap_or_default();
+            let pdu = peer.with_room(&id, |room| room.own("m.room.message", None, &creator, content));
+            peer.push(pdu.clone());
+            return Answer::Json(200, object! { "event_id" => event_id_of(&pdu) }.into());
+        }
+        let shown = peer.with_room(&id, |room| {
+            let log = room.log().iter().rev();
+            log.map(|listed| {
+                let mut event = listed.event.clone();
+                event.insert("event_id", &listed.id);
+                Json::from(event)
+            })
+            .collect::<Vec<_>>()
+        });
+        let key = if path.ends_with("/members") {
+            "members"
+        } else {
+            "events"
+        };
+        Answer::Json(200, object! { key => shown }.into())
+    });
+}
+
+/// Answers a transaction with this event in `failed_pdus`, or nothing.
+fn failing(lpdu: Option<&Object>) -> Json {
+    let failed: Object = lpdu
+        .map(|lpdu| (event_id_of(lpdu).as_str().to_owned(), object! { "error" => "no" }))
+        .into_iter()
+        .collect();
+    object! { "failed_pdus" => failed }.into()
+}
+
+#[tokio::test]
+async fn refusing_means_neither_appending_nor_sending_nor_saying_otherwise() {
+    let two = two().await;
+    let (room, alice) = (two.room(), two.participant.user("alice"));
+    room.join(&two.participant, &alice).await.unwrap();
+    serve_clients(&two.hub, &room.id, room.creator.as_str());
+    let refused = async |what: &str, lpdu: &Object, how| room.refused(&two.participant, what, lpdu, how).await;
+
+    let lpdu = room.message(&two.participant, &alice, "refused");
+    let answer = failing(Some(&lpdu));
+    two.hub.on(Endpoint::Send, move |_| Answer::Json(200, answer.clone()));
+    refused("an honest refusal", &lpdu, Refusal::Reported).await.unwrap();
+    assert!(is_failure(
+        &refused("a report where silence is due", &lpdu, Refusal::Silent).await
+    ));
+
+    two.hub.on(Endpoint::Send, |_| Answer::Json(200, failing(None)));
+    refused("an honest drop", &lpdu, Refusal::Silent).await.unwrap();
+    assert!(is_failure(
+        &refused("silence where a report is due", &lpdu, Refusal::Reported).await
+    ));
+
+    let sent_only = room.message(&two.participant, &alice, "sent, not appended");
+    let (hub, id) = (two.hub.clone(), room.id.clone());
+    two.hub.on(Endpoint::Send, move |request| {
+        let pdus = request.member("pdus").and_then(Json::as_array).unwrap_or_default();
+        let lpdu = pdus[0].as_object().cloned().unwrap();
+        hub.push(hub.with_room(&id, |room| room.completed(lpdu)));
+        Answer::Json(200, failing(None))
+    });
+    let before = two.participant.received_pdus().len();
+    assert!(is_failure(
+        &refused("sent to somebody", &sent_only, Refusal::Either).await
+    ));
+    assert!(two.participant.received_pdus().len() >= before);
+
+    let appended = room.message(&two.participant, &alice, "appended");
+    two.hub.on(Endpoint::Send, |_| Answer::Usual);
+    assert!(is_failure(&refused("appended", &appended, Refusal::Either).await));
 }

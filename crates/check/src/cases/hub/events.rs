@@ -410,3 +410,71 @@ pub(crate) async fn same_lpdu_again(ctx: &Ctx) -> Checked {
     ctx.check("nor are two in one transaction", twice.is_empty(), || twice.to_string())?;
     once(&room, &Stamp::of(&lpdu).expect("it is well-formed")).await
 }
+
+/// An LPDU in which every field is there and of its type, or it is dropped.
+pub(crate) async fn required_fields(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let event = || room.event(&alice, "m.room.message", None, object! { "body" => "x" });
+    for field in ["type", "sender", "origin_server_ts", "content"] {
+        let mut without = event();
+        without.remove(field);
+        room.refused(p, &format!("no `{field}`"), &room.seal(p, without), Refusal::Silent)
+            .await?;
+    }
+    for (field, value) in [
+        ("type", Json::from(1)),
+        ("state_key", Json::Null),
+        ("sender", Json::from(1)),
+        ("origin_server_ts", Json::from("now")),
+        ("origin_server_ts", Json::parse(b"1.5").unwrap_or_default()),
+        ("content", Json::from("text")),
+        ("content", Json::Array(Vec::new())),
+    ] {
+        let mut wrong = event();
+        wrong.insert(field, value.clone());
+        let what = format!("`{field}` as {value}");
+        room.refused(p, &what, &room.seal(p, wrong), Refusal::Silent).await?;
+    }
+    for field in ["hashes", "signatures", "hub_server"] {
+        let mut without = room.seal(p, event());
+        without.remove(field);
+        if field != "signatures" {
+            sign_event(&mut without, p.signer());
+        }
+        room.refused(p, &format!("no `{field}`"), &without, Refusal::Silent)
+            .await?;
+    }
+    let mut listed = room.seal(p, event());
+    listed.insert("signatures", Json::Array(Vec::new()));
+    room.refused(p, "`signatures` as an array", &listed, Refusal::Silent)
+        .await
+}
+
+/// Base64 with padding where the draft writes it without.
+pub(crate) async fn padded_base64(ctx: &Ctx) -> Checked {
+    let room = HubRoom::public(ctx).await?;
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    room.join(p, &alice).await?;
+    let mut lpdu = room.event(&alice, "m.room.message", None, object! { "body" => "padded" });
+    lpdu.insert("hub_server", ctx.subject_name());
+    let hash = base64u::encode(&nabe_event::hashes::lpdu_hash(&lpdu));
+    lpdu.insert(
+        "hashes",
+        object! { "lpdu" => object! { "sha256" => format!("{hash}=") } },
+    );
+    sign_event(&mut lpdu, p.signer());
+    let mut signatures = member(&lpdu, "signatures");
+    let padded: Object = member(&signatures, p.name().as_str())
+        .iter()
+        .map(|(key, signature)| (key, format!("{}==", signature.as_str().unwrap_or_default())))
+        .collect();
+    signatures.insert(p.name().as_str(), padded);
+    lpdu.insert("signatures", signatures);
+    let echo = room.accepted(p, &lpdu).await?;
+    let is_whole = text(&member(&echo, "content"), "body") == "padded";
+    ctx.check("hash and signature are read with padding", is_whole, || {
+        echo.to_string()
+    })
+}

@@ -350,6 +350,23 @@ pub(crate) async fn case_of_names(ctx: &Ctx) -> Checked {
     let lpdu = author::seal_lpdu(event, upper.as_str(), p.signer());
     room.refused(p, &format!("hub_server {upper}"), &lpdu, Refusal::Reported)
         .await?;
+    let Some((localpart, server)) = room.id.split_once(':') else {
+        return failed("a room ID with a server name", room.id);
+    };
+    let swapped: String = localpart.chars().map(swap_case).collect();
+    if swapped != localpart {
+        let uri = format!(
+            "/_matrix/federation/v1/make_join/{}/{}?ver=I.1",
+            encode(&format!("{swapped}:{server}")),
+            encode(p.user("bob").as_str())
+        );
+        ctx.answers(
+            "the room's ID in another case",
+            &p.call("GET", &uri, None).await?,
+            404,
+            "M_NOT_FOUND",
+        )?;
+    }
     let uri = "/_matrix/federation/v2/event/x";
     let request = xmatrix::Request {
         method: "GET",
@@ -363,6 +380,14 @@ pub(crate) async fn case_of_names(ctx: &Ctx) -> Checked {
         .request("GET", uri, &[("authorization", &header)], None)
         .await?;
     ctx.answers(&format!("a request for {upper}"), &reply, 401, "M_FORBIDDEN")
+}
+
+const fn swap_case(letter: char) -> char {
+    if letter.is_ascii_lowercase() {
+        letter.to_ascii_uppercase()
+    } else {
+        letter.to_ascii_lowercase()
+    }
 }
 
 fn other_case(name: &ServerName) -> Option<ServerName> {

@@ -1,4 +1,4 @@
-//! Cases 54 to 58: signing keys and notaries. LM #int-transport-keys.
+//! Cases 54 to 58: signing keys and notaries. LM #int-transport-get-server-keys.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

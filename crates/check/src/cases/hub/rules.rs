@@ -228,7 +228,12 @@ pub(crate) async fn bans(ctx: &Ctx) -> Checked {
         .await?;
     let all = People::with_levels(ctx, 49, 0, Object::new()).await?;
     all.rejects("a ban below the level for bans", &all.member(&all.carol, "ban"))
-        .await
+        .await?;
+    let outsider = all.p.user("outsider");
+    let ban = all.room.membership(all.p, &outsider, &all.carol, "ban");
+    all.rejects("a ban by a user who is not joined", &ban).await?;
+    let kick = all.room.membership(all.p, &outsider, &all.carol, "leave");
+    all.rejects("a kick by a user who is not joined", &kick).await
 }
 
 /// 36
@@ -478,4 +483,46 @@ pub(crate) async fn second_create(ctx: &Ctx) -> Checked {
     ctx.check("the room's own create event is as it should be", is_proper, || {
         first.to_string()
     })
+}
+
+/// State that decides only under the empty state key, and state in which nothing is checked.
+pub(crate) async fn custom_state(ctx: &Ctx) -> Checked {
+    let (p, alice) = (ctx.p(), ctx.p().user("alice"));
+    let levels = levels(&ctx.user("creator"), &[(&alice, 100)], Object::new());
+    let room = HubRoom::create(ctx, object! { "power_levels" => levels }).await?;
+    room.act("invite", &alice).await?;
+    room.join(p, &alice).await?;
+    let set = async |event_type: &str, state_key: &str, content: Object| {
+        let lpdu = room.lpdu(p, &alice, event_type, Some(state_key), content);
+        room.accepted(p, &lpdu).await
+    };
+    set("m.room.join_rules", "x", object! { "join_rule" => "public" }).await?;
+    let made = room.make(p, "make_join", p.user("bob").as_str(), &["I.1"]).await?;
+    ctx.answers(
+        "join rules under another state key open nothing",
+        &made,
+        403,
+        "M_FORBIDDEN",
+    )?;
+    set(
+        "m.room.power_levels",
+        "x",
+        object! { "users" => Object::new(), "events_default" => 99 },
+    )
+    .await?;
+    set("m.room.name", "", object! { "name" => 5 }).await?;
+    ctx.observe("levels under another state key take nothing away; a name is not checked");
+    set("m.room.topic", "", object! { "topic" => "first" }).await?;
+    set("m.room.topic", "", object! { "topic" => "second" }).await?;
+    set("m.room.topic", "x", object! { "topic" => "elsewhere" }).await?;
+    let topic = room.state_content("m.room.topic").await?;
+    ctx.check(
+        "the later topic under the same key counts",
+        text(&topic, "topic") == "second",
+        || topic.to_string(),
+    )?;
+    set("m.room.hub", "", object! { "hub" => p.name() }).await?;
+    room.accepted(p, &room.message(p, &alice, "to the same hub")).await?;
+    ctx.observe("`m.room.hub` moves nothing");
+    Ok(())
 }

@@ -61,7 +61,10 @@ pub(crate) async fn bad_signatures(ctx: &Ctx) -> Checked {
         ("a bad signature by the sender", t.name()),
     ] {
         let pdu = spoiled(server.as_str());
-        room.deliver(&pdu).await?;
+        let failed_pdus = room.deliver(&pdu).await?;
+        ctx.check("dropped, not reported", failed_pdus.is_empty(), || {
+            failed_pdus.to_string()
+        })?;
         room.never_shown(what, &pdu).await?;
     }
     let event = room.event(&room.creator, "m.room.message", None, object! { "body" => "x" });

@@ -523,3 +523,71 @@ pub(crate) async fn silent_hub(ctx: &Ctx) -> Checked {
         shown.object().to_string()
     })
 }
+
+/// Stripped state that lies.
+pub(crate) async fn lying_stripped_state(ctx: &Ctx) -> Checked {
+    let room = ParticipantRoom::create(ctx, "invite");
+    room.own("m.room.name", Some(""), object! { "name" => "The room" });
+    let strip = |event_type: &str, content: Object| {
+        object! {
+            "type" => event_type, "state_key" => "", "sender" => &room.creator, "content" => content,
+        }
+    };
+    let lies = vec![
+        Json::from(strip("m.room.create", object! { "room_version" => "org.example.lie" })),
+        strip("m.room.name", object! { "name" => "Another room" }).into(),
+        strip("m.room.join_rules", object! { "join_rule" => "public" }).into(),
+        Json::Null,
+        object! { "type" => "m.room.topic" }.into(),
+    ];
+    let body = object! { "event" => room.invite_event(), "invite_room_state" => lies, "room_version" => "I.1" };
+    let uri = format!("/_matrix/federation/v3/invite/{}", unique());
+    let reply = room.hub.call("POST", &uri, Some(&body)).await?;
+    ctx.answers("an invite with stripped state that lies", &reply, 200, "")?;
+    room.with_room(|hosted| hosted.append(member(&reply.object(), "pdu")));
+    room.bring_in().await?;
+    let state = ctx.api(&room.local, "GET", &room.path("/state"), None).await?;
+    for (event_type, key, value) in [
+        ("m.room.name", "name", "The room"),
+        ("m.room.join_rules", "join_rule", "invite"),
+        ("m.room.create", "room_version", "I.1"),
+    ] {
+        let events = list(&state, "state");
+        let found = events.iter().find(|event| text(event, "type") == event_type);
+        let content = found.map(|event| member(event, "content")).unwrap_or_default();
+        let is_true = text(&content, key) == value;
+        ctx.check(&format!("after the join {event_type} is the room's"), is_true, || {
+            content.to_string()
+        })?;
+    }
+    Ok(())
+}
+
+/// A hub that names another version when the user wants to go.
+pub(crate) async fn unknown_version_on_leave(ctx: &Ctx) -> Checked {
+    let room = ParticipantRoom::create(ctx, "invite");
+    let reply = room.invite(&room.invite_event(), "I.1").await?;
+    ctx.answers("the invite", &reply, 200, "")?;
+    room.with_room(|hosted| hosted.append(member(&reply.object(), "pdu")));
+    let (user, id) = (room.local.clone(), room.id.clone());
+    room.hub.on(Endpoint::MakeLeave, move |_| {
+        let template = object! {
+            "type" => "m.room.member", "room_id" => id.as_str(), "sender" => &user, "state_key" => &user,
+            "content" => object! { "membership" => "leave" },
+        };
+        let answer = object! { "event" => template, "room_version" => "org.example.unknown" };
+        Answer::Json(200, answer.into())
+    });
+    let path = room.path("/leave");
+    let reply = ctx
+        .subject()
+        .api(&room.local, "POST", &path, Some(&Object::new()))
+        .await?;
+    ctx.observe(format!("the client API answers {}", reply.brief()));
+    let asked = |endpoint| room.hub.inbox().iter().any(|request| request.endpoint == endpoint);
+    ctx.check("the hub was asked", asked(Endpoint::MakeLeave), || {
+        "no make_leave".to_owned()
+    })?;
+    let went_on = asked(Endpoint::SendLeave);
+    ctx.check("and nothing was signed", !went_on, || "send_leave arrived".to_owned())
+}
