@@ -18,6 +18,7 @@ use nabe_signing::{Signer, SigningKey, sha256};
 use nabe_store::{Between, MemoryStore, Order, Store};
 use nabe_store_sqlite::{SqliteOptions, SqliteStore};
 use nabe_types::{KeyId, RoomId, ServerName, UnixMillis, UserId};
+use tokio::task::JoinHandle;
 
 use crate::activity::{Activity, Life};
 use crate::disk::{Disk, Fuse};
@@ -119,7 +120,7 @@ pub fn run<F: Future<Output = anyhow::Result<()>>>(scenario: impl FnOnce(Activit
     let activity = Activity::default();
     let outcome = runtime(&activity).block_on(scenario(activity.clone()));
     if let Err(error) = outcome {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 
@@ -131,7 +132,11 @@ impl Cluster {
     /// When a database cannot be opened.
     pub async fn start(names: &[&str], options: Options, activity: Activity) -> anyhow::Result<Self> {
         let clock = ManualClock::new(UnixMillis(1_700_000_000_000));
-        let folder = if options.sqlite { Some(tempfile::tempdir()?) } else { None };
+        let folder = if options.sqlite {
+            Some(tempfile::tempdir()?)
+        } else {
+            None
+        };
         let mut cluster = Self {
             wire: Wire::new(clock.clone(), activity.clone()),
             clock,
@@ -152,7 +157,10 @@ impl Cluster {
         let server_name = server(name);
         let mut settings = Settings::new(server_name.clone());
         // The clock stands still for many operations; how fast callers may be is tested elsewhere.
-        settings.limits.federation = RateLimit { per_second: 1e6, burst: 1e6 };
+        settings.limits.federation = RateLimit {
+            per_second: 1e6,
+            burst: 1e6,
+        };
         settings.limits.client = settings.limits.federation;
         let data = match &self.folder {
             Some(folder) => Data::Sqlite(folder.path().join(format!("{name}.sqlite"))),
@@ -194,7 +202,9 @@ impl Cluster {
         let store: Arc<dyn Store> = match &server.data {
             Data::Memory(memory) => Arc::new(memory.clone()),
             Data::Sqlite(path) => {
-                let open = SqliteStore::open(&SqliteOptions::new(path)).await.context("open a database")?;
+                let open = SqliteStore::open(&SqliteOptions::new(path))
+                    .await
+                    .context("open a database")?;
                 let open = Arc::new(open);
                 database = Arc::downgrade(&open);
                 open
@@ -211,8 +221,12 @@ impl Cluster {
             policy: server.settings.policy.clone(),
             ..PeerSettings::default()
         };
-        let peers =
-            SignedPeers::new(transport, Arc::clone(&server.signer), Arc::clone(&shared_clock), peer_settings);
+        let peers = SignedPeers::new(
+            transport,
+            Arc::clone(&server.signer),
+            Arc::clone(&shared_clock),
+            peer_settings,
+        );
         let service = Service::start(Deps {
             store: Arc::<Disk>::clone(&disk),
             peers: Arc::new(peers),
@@ -230,7 +244,12 @@ impl Cluster {
             metrics: Arc::new(String::new),
         });
         wire.plug_in(&server.name, router, life.clone());
-        server.running = Some(Running { service, disk, database, life });
+        server.running = Some(Running {
+            service,
+            disk,
+            database,
+            life,
+        });
         Ok(())
     }
 
@@ -270,16 +289,25 @@ impl Cluster {
     /// Stops a server as an operator would.
     pub async fn stop(&mut self, name: &str) {
         self.reap(name).await;
-        let Some(running) = &self.server(name).running else { return };
-        running.service.shutdown().await;
-        running.life.end();
+        let Some(running) = &self.server(name).running else {
+            return;
+        };
+        tokio::select! {
+            biased;
+            // It may still die while it stops.
+            () = running.life.over() => {}
+            () = running.service.shutdown() => running.life.end(),
+        }
         self.reap(name).await;
     }
 
     /// Whether a server runs.
     #[must_use]
     pub fn is_up(&self, name: &str) -> bool {
-        self.server(name).running.as_ref().is_some_and(|running| !running.life.is_over())
+        self.server(name)
+            .running
+            .as_ref()
+            .is_some_and(|running| !running.life.is_over())
     }
 
     /// The names of all servers, running or not.
@@ -309,7 +337,11 @@ impl Cluster {
     /// A running server's service and the end of its life; `None` if it is down.
     #[must_use]
     pub fn try_service(&self, name: &str) -> Option<(Service, Life)> {
-        let running = self.server(name).running.as_ref().filter(|running| !running.life.is_over())?;
+        let running = self
+            .server(name)
+            .running
+            .as_ref()
+            .filter(|running| !running.life.is_over())?;
         Some((running.service.clone(), running.life.clone()))
     }
 
@@ -409,6 +441,29 @@ impl Cluster {
         }
     }
 
+    /// Begins something that counts as under way until it is done.
+    pub fn spawn<T: Send + 'static>(&self, act: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let ongoing = self.activity.pending();
+        tokio::spawn(async move {
+            let _ongoing = ongoing;
+            act.await
+        })
+    }
+
+    /// What comes of something that needs no time on the clock.
+    ///
+    /// # Errors
+    ///
+    /// When it needs time all the same, or panicked.
+    pub async fn finish<T>(&self, act: JoinHandle<T>) -> anyhow::Result<T> {
+        let began = tokio::time::Instant::now();
+        while !act.is_finished() {
+            anyhow::ensure!(began.elapsed() < PATIENCE / 3, "an operation waits for something");
+            self.let_run().await;
+        }
+        Ok(act.await?)
+    }
+
     /// Moves the clock and lets everything run.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);
@@ -452,7 +507,10 @@ impl Cluster {
             }
             for work in running.disk.destinations_with_work().await? {
                 let to = &work.destination;
-                left += &format!("{name} owes {to} something ({} failures, {}); ", work.failures, work.last_error);
+                left += &format!(
+                    "{name} owes {to} something ({} failures, {}); ",
+                    work.failures, work.last_error
+                );
             }
             for parked in running.disk.parked_due(UnixMillis(u64::MAX >> 1), 3).await? {
                 left += &format!("{name} has parked {} ({:?}); ", parked.event_id, parked.reason);
@@ -467,7 +525,10 @@ impl Cluster {
     ///
     /// The store's own.
     pub async fn log(&self, name: &str, room: &RoomId) -> anyhow::Result<Vec<nabe_core::Entry>> {
-        Ok(self.store(name).entries(room, Between::ALL, usize::MAX, Order::Ascending).await?)
+        Ok(self
+            .store(name)
+            .entries(room, Between::ALL, usize::MAX, Order::Ascending)
+            .await?)
     }
 
     /// The IDs in a server's log of a room, oldest first.
@@ -476,7 +537,12 @@ impl Cluster {
     ///
     /// The store's own.
     pub async fn ids(&self, name: &str, room: &RoomId) -> anyhow::Result<Vec<String>> {
-        Ok(self.log(name, room).await?.iter().map(|entry| entry.event_id().to_string()).collect())
+        Ok(self
+            .log(name, room)
+            .await?
+            .iter()
+            .map(|entry| entry.event_id().to_string())
+            .collect())
     }
 
     /// The `body`s of the messages in a server's log of a room, oldest first.
@@ -486,7 +552,9 @@ impl Cluster {
     /// The store's own.
     pub async fn messages(&self, name: &str, room: &RoomId) -> anyhow::Result<Vec<String>> {
         let log = self.log(name, room).await?;
-        let bodies = log.iter().filter_map(|entry| entry.pdu()?.content().get("body")?.as_str().map(str::to_owned));
+        let bodies = log
+            .iter()
+            .filter_map(|entry| entry.pdu()?.content().get("body")?.as_str().map(str::to_owned));
         Ok(bodies.collect())
     }
 }
@@ -502,5 +570,5 @@ pub fn signer(server: &ServerName, version: &str) -> Signer {
 /// Looks around in vain after which nothing is going on.
 const STILL: u32 = 60;
 /// How long nothing must happen while requests are under way: a thread of the blocking pool takes a moment to start.
-const SETTLING: Duration = Duration::from_micros(400);
+const SETTLING: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(30);

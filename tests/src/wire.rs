@@ -101,7 +101,11 @@ impl Wire {
     pub fn set_cut(&self, from: &ServerName, to: &ServerName, is_cut: bool) {
         let link = (from.clone(), to.clone());
         let cut = &mut self.state().cut;
-        if is_cut { cut.insert(link) } else { cut.remove(&link) };
+        if is_cut {
+            cut.insert(link)
+        } else {
+            cut.remove(&link)
+        };
     }
 
     /// Loses requests on a link whose path contains `part`.
@@ -132,7 +136,12 @@ impl Wire {
     #[must_use]
     pub fn seen(&self, part: &str) -> Vec<Seen> {
         let state = self.state();
-        state.seen.iter().filter(|seen| seen.line.contains(part)).cloned().collect()
+        state
+            .seen
+            .iter()
+            .filter(|seen| seen.line.contains(part))
+            .cloned()
+            .collect()
     }
 
     /// Forgets the requests made so far.

@@ -16,7 +16,9 @@ use ops::Op;
 
 /// Runs `cases` random simulations: the same ones each time, unless somebody asked for more.
 fn simulate(cases: u32, length: usize, sqlite: bool) {
-    let asked: Option<u32> = std::env::var("NABE_TEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let asked: Option<u32> = std::env::var("NABE_TEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok());
     let config = Config {
         cases: asked.unwrap_or(cases),
         failure_persistence: None,
@@ -28,7 +30,7 @@ fn simulate(cases: u32, length: usize, sqlite: bool) {
         None => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
     };
     let outcome = runner.run(&strategy::ops(length), |ops| {
-        run::run(&ops, sqlite).map_err(|error| TestCaseError::fail(format!("{error:?}")))
+        run::run(&ops, sqlite).map_err(|error| TestCaseError::fail(format!("{error:#}")))
     });
     if let Err(error) = outcome {
         panic!("{error}");
@@ -38,7 +40,7 @@ fn simulate(cases: u32, length: usize, sqlite: bool) {
 /// A list of operations that once went wrong.
 fn reproduce(ops: &[Op]) {
     if let Err(error) = run::run(ops, false) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 

@@ -6,34 +6,111 @@ use nabe_tests::Fault;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Op {
     /// A new room; the user's server is its hub. Room 0 is there from the start: public, by user 0.
-    Create { user: u8, rule: Rule },
-    Invite { user: u8, room: u8, target: u8 },
-    Join { user: u8, room: u8 },
-    Leave { user: u8, room: u8 },
-    Knock { user: u8, room: u8 },
-    Kick { user: u8, room: u8, target: u8 },
-    Ban { user: u8, room: u8, target: u8 },
-    Unban { user: u8, room: u8, target: u8 },
-    Message { user: u8, room: u8 },
-    Topic { user: u8, room: u8 },
-    Power { user: u8, room: u8, target: u8, level: u8 },
-    SetRule { user: u8, room: u8, rule: Rule },
-    ToDevice { user: u8, target: u8 },
+    Create {
+        user: u8,
+        rule: Rule,
+    },
+    Invite {
+        user: u8,
+        room: u8,
+        target: u8,
+    },
+    Join {
+        user: u8,
+        room: u8,
+    },
+    Leave {
+        user: u8,
+        room: u8,
+    },
+    Knock {
+        user: u8,
+        room: u8,
+    },
+    Kick {
+        user: u8,
+        room: u8,
+        target: u8,
+    },
+    Ban {
+        user: u8,
+        room: u8,
+        target: u8,
+    },
+    Unban {
+        user: u8,
+        room: u8,
+        target: u8,
+    },
+    Message {
+        user: u8,
+        room: u8,
+    },
+    Topic {
+        user: u8,
+        room: u8,
+    },
+    Power {
+        user: u8,
+        room: u8,
+        target: u8,
+        level: u8,
+    },
+    SetRule {
+        user: u8,
+        room: u8,
+        rule: Rule,
+    },
+    ToDevice {
+        user: u8,
+        target: u8,
+    },
     /// Pages back through the room's history.
-    History { user: u8, room: u8, pages: u8 },
+    History {
+        user: u8,
+        room: u8,
+        pages: u8,
+    },
     /// Reads some items of the user's stream, which then breaks; the next one goes on from there.
-    Read { user: u8, items: u8 },
-    Crash { server: u8 },
+    Read {
+        user: u8,
+        items: u8,
+    },
+    Crash {
+        server: u8,
+    },
     /// Dies at a commit; `written` says whether that one is still done.
-    CrashAtCommit { server: u8, commits: u8, written: bool },
-    Stop { server: u8 },
-    Boot { server: u8 },
-    Cut { from: u8, to: u8 },
-    Mend { from: u8, to: u8 },
-    Strike { from: u8, to: u8, fault: Fault },
-    Advance { seconds: u16 },
+    CrashAtCommit {
+        server: u8,
+        commits: u8,
+        written: bool,
+    },
+    Stop {
+        server: u8,
+    },
+    Boot {
+        server: u8,
+    },
+    Cut {
+        from: u8,
+        to: u8,
+    },
+    Mend {
+        from: u8,
+        to: u8,
+    },
+    Strike {
+        from: u8,
+        to: u8,
+        fault: Fault,
+    },
+    Advance {
+        seconds: u16,
+    },
     /// The next operation does not wait until this one is done.
-    Hurry { yields: u8 },
+    Hurry {
+        yields: u8,
+    },
 }
 
 /// Who may join.

@@ -108,7 +108,11 @@ impl Book {
     }
 
     fn note(&self, room: &RoomId, sent: Result<Sent, ServiceError>) {
-        if let Ok(Sent { event_id: Some(event_id), .. }) = sent {
+        if let Ok(Sent {
+            event_id: Some(event_id),
+            ..
+        }) = sent
+        {
             self.open().appended.push((room.clone(), event_id));
         }
     }
@@ -131,7 +135,13 @@ impl Simulation {
             for localpart in LOCALPARTS {
                 let user = user(localpart, name);
                 cluster.service(name).register_device(&user, Some(device())).await?;
-                readers.push(Reader { user, server: name, token: None, events: Vec::new(), inbox: Vec::new() });
+                readers.push(Reader {
+                    user,
+                    server: name,
+                    token: None,
+                    events: Vec::new(),
+                    inbox: Vec::new(),
+                });
             }
         }
         let mut simulation = Self {
@@ -145,23 +155,37 @@ impl Simulation {
         for reader in 0..simulation.readers.len() {
             simulation.read(reader, 1).await?;
         }
-        let public = NewRoom { join_rule: Some("public".to_owned()), ..NewRoom::default() };
+        let public = NewRoom {
+            join_rule: Some("public".to_owned()),
+            ..NewRoom::default()
+        };
         let first = simulation.readers[0].user.clone();
-        let created = simulation.cluster.service(SERVERS[0]).create_room(&first, public, None).await?;
+        let created = simulation
+            .cluster
+            .service(SERVERS[0])
+            .create_room(&first, public, None)
+            .await?;
         simulation.book.open().rooms.push(created.room_id);
         Ok(simulation)
     }
 
     async fn step(&mut self, op: &Op) -> anyhow::Result<()> {
-        self.revive_bookkeeping();
+        self.under_way.retain(|task| !task.is_finished());
         match op {
             Op::Hurry { yields } => {
                 self.hurry = Some(*yields);
                 return Ok(());
             }
             Op::Crash { server } => self.cluster.crash(server_name(*server)).await,
-            Op::CrashAtCommit { server, commits, written } => {
-                let fuse = Fuse { commits: *commits, written: *written };
+            Op::CrashAtCommit {
+                server,
+                commits,
+                written,
+            } => {
+                let fuse = Fuse {
+                    commits: *commits,
+                    written: *written,
+                };
                 self.cluster.crash_at_commit(server_name(*server), fuse);
             }
             Op::Stop { server } => self.cluster.stop(server_name(*server)).await,
@@ -192,24 +216,23 @@ impl Simulation {
         Ok(())
     }
 
-    /// Forgets operations that have ended.
-    fn revive_bookkeeping(&mut self) {
-        self.under_way.retain(|task| !task.is_finished());
-    }
-
     fn set_cut(&self, from: u8, to: u8, is_cut: bool) {
-        self.cluster.wire.set_cut(&server(server_name(from)), &server(server_name(to)), is_cut);
+        self.cluster
+            .wire
+            .set_cut(&server(server_name(from)), &server(server_name(to)), is_cut);
     }
 
     /// Begins what a user does; it may take as long as it likes, and ends with the user's server.
     fn act(&mut self, op: &Op) {
         let who = acting_user(op);
         let reader = &self.readers[usize::from(who) % self.readers.len()];
-        let Some((service, life)) = self.cluster.try_service(reader.server) else { return };
-        let Some(act) = self.prepare(op, reader.user.clone(), service) else { return };
-        let ongoing = self.cluster.activity.pending();
-        self.under_way.push(tokio::spawn(async move {
-            let _ongoing = ongoing;
+        let Some((service, life)) = self.cluster.try_service(reader.server) else {
+            return;
+        };
+        let Some(act) = self.prepare(op, reader.user.clone(), service) else {
+            return;
+        };
+        self.under_way.push(self.cluster.spawn(async move {
             tokio::select! {
                 biased;
                 () = life.over() => {}
@@ -228,12 +251,20 @@ impl Simulation {
         self.readers[usize::from(user) % self.readers.len()].user.clone()
     }
 
-    fn prepare(&self, op: &Op, user: UserId, service: Service) -> Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
+    fn prepare(
+        &self,
+        op: &Op,
+        user: UserId,
+        service: Service,
+    ) -> Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>> {
         let book = self.book.clone();
         let label = format!("m{}", self.next);
         Some(match *op {
             Op::Create { rule, .. } => Box::pin(async move {
-                let room = NewRoom { join_rule: Some(rule.as_str().to_owned()), ..NewRoom::default() };
+                let room = NewRoom {
+                    join_rule: Some(rule.as_str().to_owned()),
+                    ..NewRoom::default()
+                };
                 if let Ok(created) = service.create_room(&user, room, None).await {
                     book.open().rooms.push(created.room_id);
                 }
@@ -273,7 +304,11 @@ impl Simulation {
             }
             Op::Message { room, .. } => {
                 let room = self.room(room);
-                let message = Message { sender: user, room, told: Told::Nothing };
+                let message = Message {
+                    sender: user,
+                    room,
+                    told: Told::Nothing,
+                };
                 book.open().messages.insert(label.clone(), message);
                 Box::pin(async move { say(&book, &service, &label).await })
             }
@@ -287,7 +322,9 @@ impl Simulation {
                 let rule = event("m.room.join_rules", Some(""), object! { "join_rule" => rule.as_str() });
                 Box::pin(async move { book.note(&room, service.send_event(&user, &room, rule, None).await) })
             }
-            Op::Power { room, target, level, .. } => {
+            Op::Power {
+                room, target, level, ..
+            } => {
                 let (room, target) = (self.room(room), self.user(target));
                 Box::pin(async move {
                     if let Some(levels) = power_levels(&service, &user, &room, &target, level).await {
@@ -297,7 +334,9 @@ impl Simulation {
             }
             Op::ToDevice { target, .. } => {
                 let target = self.user(target);
-                book.open().to_device.insert(label.clone(), (user.clone(), target, false));
+                book.open()
+                    .to_device
+                    .insert(label.clone(), (user.clone(), target, false));
                 Box::pin(async move { say_to_device(&book, &service, &label).await })
             }
             Op::History { room, pages, .. } => {
@@ -318,23 +357,34 @@ impl Simulation {
 
     /// Reads at most `items` more items of a user's stream.
     pub(crate) async fn read(&mut self, reader: usize, items: usize) -> anyhow::Result<usize> {
-        let Some((service, _)) = self.cluster.try_service(self.readers[reader].server) else { return Ok(0) };
+        let Some((service, life)) = self.cluster.try_service(self.readers[reader].server) else {
+            return Ok(0);
+        };
         let reader = &mut self.readers[reader];
-        let mut stream = service.stream(&reader.user, Some(device()), reader.token.as_deref()).await?;
+        let mut stream = tokio::select! {
+            biased;
+            () = life.over() => return Ok(0),
+            stream = service.stream(&reader.user, Some(device()), reader.token.as_deref()) => stream?,
+        };
         let mut count = 0;
         for _ in 0..=items {
             let item = tokio::select! {
                 biased;
+                () = life.over() => break,
                 item = stream.next() => item,
                 () = self.cluster.let_run() => break,
             };
-            let Some(item) = item.transpose().context("stream")? else { break };
+            let Some(item) = item.transpose().context("stream")? else {
+                break;
+            };
             reader.token = Some(item.token);
             match item.body {
                 StreamBody::Ready => continue,
                 StreamBody::Event(event) => {
                     let position = event.position.context("an event in a stream has a position")?;
-                    reader.events.push((event.pdu.room_id().clone(), position, event.pdu.event_id().clone()));
+                    reader
+                        .events
+                        .push((event.pdu.room_id().clone(), position, event.pdu.event_id().clone()));
                 }
                 StreamBody::Inbox(item) => reader.inbox.push((item.seq, Json::parse(&item.body)?)),
             }
@@ -373,10 +423,19 @@ impl Simulation {
     async fn ask_again(&mut self) -> anyhow::Result<()> {
         let unanswered = |told: &Told| matches!(told, Told::Nothing | Told::Failed);
         let entries = self.book.open();
-        let messages: Vec<_> = entries.messages.iter().filter(|(_, message)| unanswered(&message.told)).collect();
-        let messages: Vec<_> = messages.into_iter().map(|(label, message)| (label.clone(), message.sender.clone())).collect();
+        let messages: Vec<_> = entries
+            .messages
+            .iter()
+            .filter(|(_, message)| unanswered(&message.told))
+            .collect();
+        let messages: Vec<_> = messages
+            .into_iter()
+            .map(|(label, message)| (label.clone(), message.sender.clone()))
+            .collect();
         let to_device = entries.to_device.iter().filter(|(_, (.., told))| !told);
-        let to_device: Vec<_> = to_device.map(|(label, (sender, ..))| (label.clone(), sender.clone())).collect();
+        let to_device: Vec<_> = to_device
+            .map(|(label, (sender, ..))| (label.clone(), sender.clone()))
+            .collect();
         drop(entries);
         for (label, sender) in messages {
             let (book, service) = (self.book.clone(), self.service_of(&sender));
@@ -384,13 +443,14 @@ impl Simulation {
         }
         for (label, sender) in to_device {
             let (book, service) = (self.book.clone(), self.service_of(&sender));
-            self.finish(async move { say_to_device(&book, &service, &label).await }).await?;
+            self.finish(async move { say_to_device(&book, &service, &label).await })
+                .await?;
         }
         Ok(())
     }
 
     async fn finish(&self, act: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let task = tokio::spawn(act);
+        let task = self.cluster.spawn(act);
         for _ in 0..100 {
             self.cluster.let_run().await;
             if task.is_finished() {
@@ -402,7 +462,11 @@ impl Simulation {
     }
 
     fn service_of(&self, user: &UserId) -> Service {
-        let reader = self.readers.iter().find(|reader| reader.user == *user).expect("every user has a stream");
+        let reader = self
+            .readers
+            .iter()
+            .find(|reader| reader.user == *user)
+            .expect("every user has a stream");
         self.cluster.service(reader.server)
     }
 }
@@ -423,7 +487,9 @@ async fn join(book: &Book, service: &Service, user: &UserId, room: &RoomId) {
     let mut entries = book.open();
     *entries.joining.entry(key.clone()).or_default() -= 1;
     match joined {
-        Ok(sent) => entries.appended.extend(sent.event_id.map(|event_id| (room.clone(), event_id))),
+        Ok(sent) => entries
+            .appended
+            .extend(sent.event_id.map(|event_id| (room.clone(), event_id))),
         Err(error) if is_final(&error) => {}
         Err(_) => {
             entries.doubtful_joins.insert(key);
@@ -443,11 +509,22 @@ const fn is_final(error: &ServiceError) -> bool {
 }
 
 async fn say(book: &Book, service: &Service, label: &str) {
-    let Some(message) = book.open().messages.get(label).cloned() else { return };
+    let Some(message) = book.open().messages.get(label).cloned() else {
+        return;
+    };
     let said = event("m.room.message", None, object! { "body" => label });
-    let told = match service.send_event(&message.sender, &message.room, said, Some(label)).await {
-        Ok(Sent { status: SentStatus::Appended, event_id: Some(event_id), .. }) => Told::Appended(event_id),
-        Ok(Sent { lpdu_id: Some(lpdu_id), .. }) => Told::Queued(lpdu_id),
+    let told = match service
+        .send_event(&message.sender, &message.room, said, Some(label))
+        .await
+    {
+        Ok(Sent {
+            status: SentStatus::Appended,
+            event_id: Some(event_id),
+            ..
+        }) => Told::Appended(event_id),
+        Ok(Sent {
+            lpdu_id: Some(lpdu_id), ..
+        }) => Told::Queued(lpdu_id),
         Ok(_) => Told::Failed,
         Err(error) if is_final(&error) => Told::Refused(error.to_string()),
         Err(_) => Told::Failed,
@@ -458,29 +535,34 @@ async fn say(book: &Book, service: &Service, label: &str) {
 }
 
 async fn say_to_device(book: &Book, service: &Service, label: &str) {
-    let Some((sender, target, _)) = book.open().to_device.get(label).cloned() else { return };
+    let Some((sender, target, _)) = book.open().to_device.get(label).cloned() else {
+        return;
+    };
     let message = ToDeviceMessage {
         target,
         target_device: device(),
         message_type: "m.test".to_owned(),
         message: object! { "label" => label },
     };
-    let sent = service.to_device(&sender, Some(&device()), vec![message], Some(label)).await;
+    let sent = service
+        .to_device(&sender, Some(&device()), vec![message], Some(label))
+        .await;
     if let Some((.., told)) = book.open().to_device.get_mut(label) {
         *told = sent.is_ok();
     }
 }
 
-async fn power_levels(
-    service: &Service,
-    user: &UserId,
-    room: &RoomId,
-    target: &UserId,
-    level: u8,
-) -> Option<NewEvent> {
-    let now = service.room_state_event(user, room, "m.room.power_levels", "").await.ok()?;
+async fn power_levels(service: &Service, user: &UserId, room: &RoomId, target: &UserId, level: u8) -> Option<NewEvent> {
+    let now = service
+        .room_state_event(user, room, "m.room.power_levels", "")
+        .await
+        .ok()?;
     let mut content = now.pdu.content().clone();
-    let mut users = content.get("users").and_then(Json::as_object).cloned().unwrap_or_default();
+    let mut users = content
+        .get("users")
+        .and_then(Json::as_object)
+        .cloned()
+        .unwrap_or_default();
     users.insert(target.as_str(), i64::from(level));
     content.insert("users", users);
     Some(event("m.room.power_levels", Some(""), content))
