@@ -1,4 +1,4 @@
-//! `GET /_matrix/federation/v2/backfill/{roomId}` (LM #int-api-backfill): serving it, and using it ourselves, to close a
+//! `GET /_matrix/federation/v2/backfill/{roomId}` (LM #get-matrixfederationv2backfillroomid): serving it, and using it ourselves, to close a
 //! gap before an event the hub sent and to fetch history from before our log began.
 
 use nabe_core::backfill::{Gap, Link, close_gap, prepend};

@@ -1,4 +1,4 @@
-//! EDUs: what passes between two servers and is no part of any room's log. LM #int-edus.
+//! EDUs: what passes between two servers and is no part of any room's log. LM #int-transport-edus.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ impl Service {
         Ok(work)
     }
 
-    /// LM #int-to-device: for one device of ours. Unknown users and devices: dropped.
+    /// LM #int-transport-to-device: for one device of ours. Unknown users and devices: dropped.
     async fn direct_to_device(&self, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
         let text = |key: &str| edu.content.get(key).and_then(Json::as_str);
         let target = text("target").and_then(|user| UserId::parse(user).ok());
@@ -73,7 +73,7 @@ impl Service {
         Ok(vec![(target, write)])
     }
 
-    /// LM #int-device-updates: noted for every local user who shares a room with the sender.
+    /// LM #int-transport-devices: noted for every local user who shares a room with the sender.
     async fn device_list_update(&self, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
         let mut body = object! { "user_id" => edu.sender.as_str() };
         for key in ["changed", "removed"] {

@@ -16,7 +16,7 @@ use crate::ports::PeerError;
 /// Why a use case failed. Cloneable, because everybody who waits for the same transaction hears it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The request does not prove who sent it (LM #int-transport-authentication). Answered with 401.
+    /// The request does not prove who sent it (LM #int-transport-auth). Answered with 401.
     #[error("{0}")]
     Unauthenticated(#[from] AuthenticationError),
     /// The operator's lists exclude this server.

@@ -1,4 +1,4 @@
-//! `GET /_matrix/federation/v2/event/{eventId}`: one event, as far as the caller may see it (LM #int-api-get-event).
+//! `GET /_matrix/federation/v2/event/{eventId}`: one event, as far as the caller may see it (LM #get-matrixfederationv2eventeventid).
 
 use bytes::Bytes;
 use nabe_types::{EventId, ServerName};

@@ -1,5 +1,5 @@
 //! Signing keys: our own response, other servers' keys (fetched directly, else from a notary), and our service as a
-//! notary to others. LM #int-transport-keys.
+//! notary to others. LM #int-transport-get-server-keys.
 //!
 //! Memory holds what was used lately, the store every response with distinct keys. For each server at most one request
 //! is in progress, and one that does not answer is left alone for a while, so that forged origins cost little.

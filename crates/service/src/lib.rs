@@ -76,7 +76,7 @@ pub struct Deps {
     pub entropy: Arc<dyn Entropy>,
     /// Our name and active signing keys.
     pub signer: Arc<Signer>,
-    /// Keys we signed with formerly, and when each stopped being used (LM #int-transport-keys).
+    /// Keys we signed with formerly, and when each stopped being used (LM #int-transport-get-server-keys).
     pub old_keys: OldKeyMap,
     /// The operator's choices.
     pub settings: Settings,

@@ -15,7 +15,7 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// How we send to others.
     pub delivery: DeliverySettings,
-    /// Servers asked for keys whose owner does not answer (LM #int-transport-keys).
+    /// Servers asked for keys whose owner does not answer (LM #int-transport-get-server-keys).
     pub notaries: Vec<ServerName>,
     /// Deviations granted to single peers; the first matching pattern counts.
     pub compat: Vec<(ServerPattern, Compat)>,
@@ -46,7 +46,7 @@ pub struct LimitSettings {
     pub room_memory_bytes: usize,
     /// Most direct items (EDUs, LPDUs) waiting for one destination.
     pub outbox_items: u64,
-    /// Most events one `/backfill` answer has (LM #int-api-backfill).
+    /// Most events one `/backfill` answer has (LM #get-matrixfederationv2backfillroomid).
     pub backfill_events: u32,
     /// Most servers one notary query may name.
     pub notary_servers: usize,

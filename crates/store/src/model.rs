@@ -78,7 +78,7 @@ pub struct Follower {
 /// Something sent to one server besides room entries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DirectItem {
-    /// An EDU's JSON (LM #int-edus).
+    /// An EDU's JSON (LM #int-transport-edus).
     Edu(Bytes),
     /// A local user's LPDU on its way to the room's hub.
     Lpdu {

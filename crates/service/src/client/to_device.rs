@@ -1,4 +1,4 @@
-//! Messages from device to device (LM #int-to-device). They never go through a hub: straight to the target's server, or to the
+//! Messages from device to device (LM #int-transport-to-device). They never go through a hub: straight to the target's server, or to the
 //! inbox of one of our own users.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +133,7 @@ impl Service {
     }
 }
 
-/// The EDU of LM #int-to-device; `sender_device` is ours, since the draft says the device is known and has no field for it.
+/// The EDU of LM #int-transport-to-device; `sender_device` is ours, since the draft says the device is known and has no field for it.
 fn edu(sender: &UserId, sender_device: Option<&DeviceId>, message: &ToDeviceMessage) -> Object {
     let mut content = object! {
         "target" => message.target.as_str(),
