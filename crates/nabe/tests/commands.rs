@@ -1,5 +1,7 @@
 //! The subcommands as processes: what they print, and the status they exit with.
 
+#![expect(clippy::unwrap_used, reason = "this is test code")]
+
 mod common;
 
 use std::{fs, path::PathBuf};

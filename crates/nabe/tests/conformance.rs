@@ -1,5 +1,7 @@
 //! The conformance cases of `crates/check`, run over the wire against a `nabe serve` process.
 
+#![expect(clippy::unwrap_used, reason = "this is test code")]
+
 mod common;
 
 use nabe_check::{Authority, CheckerConfig, Filter, SubjectConfig, Suite, Verdict};
@@ -10,8 +12,10 @@ async fn conforms(suite: Suite) {
     let server = common::Folder::init(folder.path(), "subject.localhost");
     let read = |file: &str| std::fs::read_to_string(server.path.join(file)).unwrap();
     // The checker's servers are `localhost:PORT`.
-    let mut serving =
-        server.serve_with(&[], &[("NABE_FEDERATION__ALLOWED_IP_RANGES", "[\"127.0.0.0/8\", \"::1/128\"]")]);
+    let mut serving = server.serve_with(
+        &[],
+        &[("NABE_FEDERATION__ALLOWED_IP_RANGES", "[\"127.0.0.0/8\", \"::1/128\"]")],
+    );
     server.client().wait_until_ready().await;
     let subject = SubjectConfig {
         base_url: "https://subject.localhost".into(),
@@ -22,10 +26,16 @@ async fn conforms(suite: Suite) {
     };
     let authority = Authority::from_pem(&read("ca.pem"), &read("ca.key")).unwrap();
     let checker = CheckerConfig::loopback(authority);
-    let report = nabe_check::run(suite, &Filter::all(), &subject, &checker).await.unwrap();
+    let report = nabe_check::run(suite, &Filter::all(), &subject, &checker)
+        .await
+        .unwrap();
     println!("{report}");
-    let failed: Vec<_> =
-        report.results.iter().filter(|result| matches!(result.verdict, Verdict::Fail)).map(|result| result.id).collect();
+    let failed: Vec<_> = report
+        .results
+        .iter()
+        .filter(|result| matches!(result.verdict, Verdict::Fail))
+        .map(|result| result.id)
+        .collect();
     assert!(failed.is_empty(), "failed: {failed:?}");
     assert!(report.passed() > report.skipped(), "most cases must run");
     assert!(serving.is_running(), "the subject must survive its checks");

@@ -8,6 +8,8 @@
 //!
 //! `NABE_TEST_KILLS` says how often (50), `NABE_TEST_SEED` repeats the random numbers of a failed run.
 
+#![expect(clippy::unwrap_used, reason = "this is test code")]
+
 mod common;
 
 use std::{

@@ -97,7 +97,8 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// The authorization rule that forbids it. Our own server says its number; another's refusal carries the rule's sentence only.
+    /// The authorization rule that forbids it. Our own server says its number; another's refusal carries only the
+    /// rule's sentence.
     pub(super) fn rule(&self) -> Option<&str> {
         let by_sentence = || {
             AuthRejection::ALL

@@ -1,4 +1,5 @@
-//! Three providers in one process: what `nabe init` makes, in separate folders, and servers that can be stopped and started again.
+//! Three providers in one process: what `nabe init` makes, in separate folders, and servers that can be stopped and
+//! started again.
 
 use std::{
     collections::BTreeMap,

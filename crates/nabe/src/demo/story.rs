@@ -1,4 +1,5 @@
-//! The story of one room and four users, told step by step. Each step does something through the client API and checks what came of it.
+//! The story of one room and four users, told step by step. Each step does something through the client API and checks
+//! what came of it.
 
 use std::time::Duration;
 
@@ -281,7 +282,8 @@ impl Story {
         let changed = sent.event_id.context("the change has no event ID")?;
         self.wait_for_events(BOB, &[changed]).await?;
         self.say_together(&[(ALICE, 2), (BOB, 2)], &[ALICE, BOB]).await?;
-        Ok("Four messages only for members of that moment, then four for members of any time: same event IDs on a and b.".into())
+        let detail = "Four messages for members of that moment, four for those of any time: same event IDs on a and b.";
+        Ok(detail.into())
     }
 
     async fn knock(&mut self) -> anyhow::Result<String> {
@@ -313,7 +315,7 @@ impl Story {
             differs()
         );
         Ok(format!(
-            "Cleo reads {} of {} earlier events, fetched from the hub: all that was shared, none of what was for members only.",
+            "Cleo reads {} of {} earlier events, fetched from the hub: all that was shared, nothing that was not.",
             found.len(),
             expected.visible.len() + expected.hidden
         ))
@@ -374,7 +376,8 @@ impl Story {
             }
         }
         self.said.extend(said);
-        Ok("The hub stopped, Bob sent three messages, the hub came back on the same folder: each arrived once, everywhere.".into())
+        let detail = "The hub stopped, Bob sent three messages, the hub came back: they arrived, the same everywhere.";
+        Ok(detail.into())
     }
 
     async fn kick(&mut self) -> anyhow::Result<String> {
@@ -488,7 +491,7 @@ impl Story {
             "the room's state on {server} differs"
         );
         Ok(format!(
-            "{server} holds exactly the {} of the hub's {} events it was owed, in the hub's order, IDs and contents alike; the room's state is the same.",
+            "{server} holds exactly the {} of the hub's {} events it was owed, in order, contents alike; same room state.",
             compared,
             hub.len()
         ))
@@ -508,7 +511,7 @@ impl Story {
         let providers = At::ALL.map(|at| self.network.at(at));
         let checked = verify::check_raw(&hub, &self.room, providers).await?;
         Ok(format!(
-            "{} events recomputed from their bytes: IDs, one chain, {} signatures, invites signed by both sides; {} copies on b and c are identical.",
+            "{} events checked from their bytes: ID, place in the chain, {} signatures; {} copies on b and c are identical.",
             checked.events, checked.signatures, checked.copies
         ))
     }
@@ -555,7 +558,8 @@ impl Story {
 
 /// What steps are made of.
 impl Story {
-    /// Everyone says so many messages, all at the same time; then waits until each of `readers` has them all, and checks the texts.
+    /// Everyone says so many messages, all at the same time; then waits until each of `readers` has them all, and
+    /// checks the texts.
     async fn say_together(&mut self, who: &[(User, usize)], readers: &[User]) -> anyhow::Result<Vec<String>> {
         let mut messages: Vec<Vec<Message>> = Vec::new();
         for &(user, count) in who {

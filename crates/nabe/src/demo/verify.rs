@@ -383,6 +383,8 @@ mod tests {
 
     const B: &str = "b.localhost";
 
+    type Damage<'a> = &'a dyn Fn(&mut Vec<RoomEvent>);
+
     fn event(position: i64, r#type: &str, state_key: Option<&str>, content: Value) -> RoomEvent {
         RoomEvent {
             event_id: format!("${position}"),
@@ -470,7 +472,7 @@ mod tests {
             (log[2].position, log[3].position) = (third, fourth);
         };
         let out_of_order = |log: &mut Vec<RoomEvent>| log.swap(2, 3);
-        let damages: [(&str, &dyn Fn(&mut Vec<RoomEvent>)); 7] = [
+        let damages: [(&str, Damage<'_>); 7] = [
             ("lost", &lost),
             ("cut off", &cut_off),
             ("doubled", &doubled),

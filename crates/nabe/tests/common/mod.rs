@@ -1,6 +1,7 @@
 //! What the tests of the binary share: folders made by `nabe init`, server processes, and a client that trusts their CA.
 
 #![expect(dead_code, reason = "each test file uses its part of this")]
+#![expect(clippy::unwrap_used, reason = "this is test code")]
 
 use std::{
     collections::BTreeMap,
