@@ -347,7 +347,7 @@ impl Story {
         let rule = refused.rule().context("the refusal names no rule")?.to_owned();
         ensure!(look(self).await? == before, "the refused event changed a room");
         Ok(format!(
-            "Bob made himself an administrator; the hub refused (rule {rule}), and no log has moved."
+            "Bob tried to make himself an administrator; the hub refused (rule {rule}), and no log has moved."
         ))
     }
 
