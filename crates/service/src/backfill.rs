@@ -1,6 +1,8 @@
 //! `GET /_matrix/federation/v2/backfill/{roomId}` (LM #get-matrixfederationv2backfillroomid): serving it, and using it ourselves, to close a
 //! gap before an event the hub sent and to fetch history from before our log began.
 
+use std::collections::BTreeSet;
+
 use nabe_core::backfill::{Gap, Link, close_gap, prepend};
 use nabe_core::{Checkpoint, EntryBody, HoleReason, Input, State, Via};
 use nabe_event::{Pdu, RawEvent};
@@ -14,6 +16,8 @@ use crate::incoming::{Checked, CheckedVerdict, Malformed, parked_event};
 use crate::ports::Method;
 use crate::room::Verdict;
 use crate::wire::{federation_request, lists_of_events, proxied_code, read_answer};
+
+const MEMBER: &str = "m.room.member";
 
 /// A fetched event, parsed if it can be.
 enum Fetched {
@@ -270,6 +274,11 @@ impl Service {
         if state.iter().next().is_none() {
             return Err(bad_answer(hub, "it states no state"));
         }
+        // A log must never fall back: what is later than our head still has one of our users in the room by the very join we
+        // know. An old event, sent late, does not.
+        if !self.has_a_join_of_ours(room, &state).await? {
+            return Err(bad_answer(hub, "the event does not follow what we know of the room"));
+        }
         tracing::warn!(%room, %missing, "too far behind the hub: continuing after a gap");
         let checkpoint = Checkpoint {
             position: expected.next(),
@@ -288,6 +297,21 @@ impl Service {
             Err(error) if error.is_conflict() => Ok(()),
             result => result,
         }
+    }
+
+    /// Whether one of our users is joined in `state` by the same event as in our view.
+    async fn has_a_join_of_ours(&self, room: &RoomId, state: &State) -> Result<bool, ServiceError> {
+        let own = self.server_name();
+        let stated: BTreeSet<EventId> = state
+            .iter()
+            .filter(|event| event.event_type() == MEMBER && event.membership() == Some("join"))
+            .filter(|event| event.sender_server() == own)
+            .map(|event| event.event_id().clone())
+            .collect();
+        self.read_room(room, |view| {
+            view.state().iter().any(|event| stated.contains(event.event_id()))
+        })
+        .await
     }
 
     /// One event by `/event`; empty if it cannot be had or verified.

@@ -543,3 +543,64 @@ async fn participant_whose_gap_cannot_be_filled_goes_on_behind_it() {
         .unwrap();
     assert_eq!(topic, Some(Json::from("missed")));
 }
+
+#[tokio::test]
+async fn an_old_event_that_comes_late_never_takes_a_participant_back_to_an_old_state() {
+    let hub = Hub::public().await;
+    let (alice, bob) = (user("alice", "h"), user("bob", "p"));
+    let old = |topic: &str| crate::client::NewEvent {
+        event_type: "m.room.topic".to_owned(),
+        state_key: Some(String::new()),
+        content: object! { "topic" => topic },
+    };
+    let send = async |topic: &str| {
+        let sent = hub
+            .service
+            .send_event(&alice, &hub.room, old(topic), None)
+            .await
+            .unwrap();
+        sent.event_id.unwrap()
+    };
+    let before_our_time = send("old").await;
+    send("older than the join, too").await;
+    let pushed = hub.last().await;
+    send("new").await;
+    let participant = hub.world.service("p");
+    participant.join(&bob, &hub.room, &[server("h")]).await.unwrap();
+    hub.world.settle(&hub.room, &["h", "p"]).await;
+    let before = hub.world.log("p", &hub.room).await;
+
+    // The hub claims that history cannot be had, and states the room as it was at the old event.
+    let state = hub
+        .service
+        .state(&server("p"), &hub.room, &before_our_time)
+        .await
+        .unwrap();
+    let event = hub.service.event(&server("p"), &before_our_time).await.unwrap();
+    hub.world.intercept(move |from, _, request| {
+        let served = |body: &bytes::Bytes| answer(200, Object::parse(body).unwrap());
+        match request.stable.split('/').nth(4) {
+            _ if *from != server("p") => None,
+            Some("backfill") => Some(answer(404, object! { "errcode" => "M_NOT_FOUND" })),
+            Some("state") => Some(served(&state)),
+            Some("event") => Some(served(&event)),
+            _ => None,
+        }
+    });
+    let body = Json::from(object! { "pdus" => vec![Json::from(pushed)] });
+    let hash = sha256(&body.to_canonical());
+    let reply = participant
+        .send_txn(server("h"), txn_id("late"), body, hash)
+        .await
+        .unwrap();
+    assert_eq!(reply.status, 200);
+    assert_eq!(hub.world.log("p", &hub.room).await, before);
+    let topic = participant
+        .read_room(&hub.room, |view| {
+            let topic = nabe_auth::lm::RoomState::get(view.state(), "m.room.topic", "").cloned();
+            topic.unwrap().content().get("topic").cloned()
+        })
+        .await
+        .unwrap();
+    assert_eq!(topic, Some(Json::from("new")));
+}
