@@ -16,11 +16,10 @@ use crate::event::Event;
 use crate::raw::{EventKind, RawEvent, listed_keys};
 use crate::{seal, verify};
 
-/// A complete event whose signatures were checked or made by us, and its exact bytes. Cloning copies no bytes but the parsed
-/// fields; share it behind an `Arc` where that matters.
+/// A complete event whose signatures were checked or made by us, and its exact bytes. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Pdu {
-    event: Event,
+    event: Arc<Event>,
     bytes: Arc<[u8]>,
     event_id: EventId,
 }
@@ -28,7 +27,7 @@ pub struct Pdu {
 impl Pdu {
     pub(crate) fn new(event: Event, bytes: Vec<u8>, event_id: EventId) -> Self {
         Self {
-            event,
+            event: Arc::new(event),
             bytes: bytes.into(),
             event_id,
         }
@@ -57,7 +56,7 @@ impl Pdu {
     }
 
     /// The fields.
-    pub const fn event(&self) -> &Event {
+    pub fn event(&self) -> &Event {
         &self.event
     }
 
@@ -134,7 +133,7 @@ impl Pdu {
     }
 
     fn with_signatures(&self, add: impl FnOnce(&mut Object)) -> Result<Self, Dropped> {
-        let mut event = self.event.clone();
+        let mut event = Event::clone(&self.event);
         let mut signatures = seal::take_object(&mut event.object, "signatures");
         add(&mut signatures);
         event.object.insert("signatures", signatures);
