@@ -1,5 +1,5 @@
 //! Conformance checks for servers of Linearized Matrix. Each case speaks the wire to a subject at a URL: its client API makes
-//! rooms, and servers of our own ([`peer`]) talk to it as participants or as a hub, honestly or not. Nothing here depends on the
+//! rooms, and servers of our own (`peer.rs`) talk to it as participants or as a hub, honestly or not. Nothing here depends on the
 //! server that is checked; every hash, event ID and signature is computed by `nabe-event` and never taken from the subject.
 //!
 //! ```text
