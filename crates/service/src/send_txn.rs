@@ -214,9 +214,8 @@ impl Service {
                 }
                 match room.decide(input, self) {
                     Ok(Decision::Done(outcome)) => {
-                        if matches!(outcome.reply, Reply::Recorded { .. }) {
-                            pass.failed
-                                .insert(event_id.clone(), "the event is not valid".to_owned());
+                        if is_rejected(input, &outcome.reply) {
+                            pass.failed.insert(event_id.clone(), REJECTED.to_owned());
                         }
                     }
                     Ok(Decision::Ask(_)) => {
@@ -275,11 +274,12 @@ impl Service {
                     bytes_of(&input),
                     matches!(input, Input::Pdu { .. } | Input::InvalidPdu { .. }),
                 );
+                let is_valid_pdu = matches!(input, Input::Pdu { .. });
                 match self.transact(&room, input).await {
-                    Ok(Reply::Recorded { .. }) => {
-                        failed.insert(event_id, "the event is not valid".to_owned());
+                    Ok(Reply::Recorded { .. }) if is_valid_pdu => {
+                        failed.insert(event_id, REJECTED.to_owned());
                     }
-                    Ok(Reply::Appended { .. } | Reply::AlreadyKnown { .. }) => {}
+                    Ok(Reply::Recorded { .. } | Reply::Appended { .. } | Reply::AlreadyKnown { .. }) => {}
                     Err(ServiceError::GapOpen) => {
                         // Its predecessor waits for a key, so it waits with it.
                         let reason = ParkReason::KeysUnavailable;
@@ -395,6 +395,15 @@ fn park_writes<'a>(parked: impl IntoIterator<Item = &'a ParkedEvent>) -> Vec<Wri
     let writes: Vec<_> = parked.collect();
     metrics::counter!(metric::EVENTS_PARKED).increment(writes.len() as u64);
     writes
+}
+
+/// What `failed_pdus` says of a PDU that we had to take a place for but do not accept.
+const REJECTED: &str = "the event is rejected by the authorization rules";
+
+/// Rejected events are reported, dropped ones are not (LM #int-receiving-events): of the holes a hub's PDUs leave in our log,
+/// those of events without a valid form or signature stay unmentioned.
+const fn is_rejected(input: &Input, reply: &Reply) -> bool {
+    matches!(input, Input::Pdu { .. }) && matches!(reply, Reply::Recorded { .. })
 }
 
 fn bytes_of(input: &Input) -> Option<Bytes> {

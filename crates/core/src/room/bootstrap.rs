@@ -78,17 +78,18 @@ fn check_join(meta: &RoomMeta, join: &Pdu, ctx: &Ctx<'_>) -> Result<EventId, Bad
     }
 }
 
-/// The hub must be the creator's server (LM #int-hub-selection), and the version what we were told.
-fn check_create(meta: &RoomMeta, state: &State, hub: &ServerName) -> Result<(), BadSnapshot> {
+/// The hub must be the creator's server (LM #int-hub-selection), the version what we were told, and the event one that may begin
+/// a room (rule 3 of LM #int-auth-rules).
+fn check_create(meta: &RoomMeta, state: &State, hub: &ServerName) -> Result<(), Refusal> {
     let create = state.get("m.room.create", "").ok_or(BadSnapshot::NoCreate)?;
     if create.sender_server() != hub {
-        return Err(BadSnapshot::WrongHub {
-            hub: create.sender_server().clone(),
-        });
+        let hub = create.sender_server().clone();
+        return Err(BadSnapshot::WrongHub { hub }.into());
     }
     if create.content().get("room_version").and_then(Json::as_str) != Some(meta.version.as_str()) {
-        return Err(BadSnapshot::WrongVersion);
+        return Err(BadSnapshot::WrongVersion.into());
     }
+    authorize(create, &State::default(), meta.rules()?, &Rule4Input::NotChecked, hub)?;
     Ok(())
 }
 
