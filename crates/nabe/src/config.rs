@@ -251,7 +251,7 @@ impl Config {
         if self.delivery.retry_base_ms == 0 || self.delivery.retry_base_ms > self.delivery.retry_max_ms {
             return broken("delivery.retry_base_ms", "must be at least 1 and at most retry_max_ms");
         }
-        if !(self.limits.requests_per_second > 0.0) || self.limits.burst == 0 {
+        if self.limits.requests_per_second.is_nan() || self.limits.requests_per_second <= 0.0 || self.limits.burst == 0 {
             return broken("limits.requests_per_second", "and burst must be above zero");
         }
         if self.storage.readers == 0 {

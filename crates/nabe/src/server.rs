@@ -104,12 +104,6 @@ impl Server {
         Ok(Self { service, shutdown, listeners, certificate_watch })
     }
 
-    /// The use cases, for callers inside the process.
-    #[cfg(test)]
-    pub(crate) const fn service(&self) -> &Service {
-        &self.service
-    }
-
     /// Ends when a listener breaks; a server that cannot listen any more should not go on.
     pub(crate) async fn failed(&mut self) -> anyhow::Error {
         match self.listeners.join_next().await {
@@ -122,12 +116,15 @@ impl Server {
     /// Lets open requests finish, stops the workers and makes everything durable.
     pub(crate) async fn stop(mut self) {
         self.shutdown.send_replace(true);
-        while let Some(ended) = self.listeners.join_next().await {
-            if let Ok(Err(error)) = ended {
-                warn!(%error, "a listener ended with an error");
+        let listeners = async {
+            while let Some(ended) = self.listeners.join_next().await {
+                if let Ok(Err(error)) = ended {
+                    warn!(%error, "a listener ended with an error");
+                }
             }
-        }
-        self.service.shutdown().await;
+        };
+        // Together: it is the service that ends event streams, which would keep their connections open.
+        tokio::join!(listeners, self.service.shutdown());
         if let Some(watch) = self.certificate_watch {
             watch.abort();
         }

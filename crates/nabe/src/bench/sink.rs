@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     routing::{get, put},
 };
 use bytes::Bytes;
@@ -70,7 +70,7 @@ struct Sink {
     received: AtomicU64,
 }
 
-async fn keys(State(sink): State<Arc<Sink>>, headers: HeaderMap, uri: axum::http::Uri) -> Result<String, &'static str> {
+async fn keys(State(sink): State<Arc<Sink>>, headers: HeaderMap, uri: Uri) -> Result<String, &'static str> {
     // HTTP/2 names the host in the URI, HTTP/1.1 in a header.
     let host = uri.host().or_else(|| headers.get("host")?.to_str().ok()?.split(':').next());
     let signer = host.and_then(|host| sink.signers.get(host)).ok_or("not one of this sink's servers")?;
