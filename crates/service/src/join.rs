@@ -16,13 +16,13 @@ use nabe_event::{Pdu, RawEvent, RoomVersionRules, VerifiedLpdu, event_id_of};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 use nabe_store::{Batch, PendingMembership, PendingRoom, Write};
-use nabe_types::{LogPosition, RoomId, RoomVersionId, ServerName, UserId};
+use nabe_types::{EventId, LogPosition, RoomId, RoomVersionId, ServerName, UserId};
 
 use crate::client::{NewEvent, Sent, SentStatus};
 use crate::error::Missing;
 use crate::hooks::LpduFate;
 use crate::incoming::{CheckedVerdict, Malformed};
-use crate::ports::{Method, PeerRequest, PeerResponse};
+use crate::ports::{Method, PeerError, PeerRequest, PeerResponse};
 use crate::wire::federation_request;
 use crate::{Service, ServiceError};
 
@@ -250,8 +250,9 @@ impl Service {
         federation_request(Method::Get, "v1", &segments, &query, false, timeout)
     }
 
-    /// Verifies what `send_join` returned. Events that cannot be verified are left out; that the join itself is our event, made a
-    /// PDU by the hub, is required.
+    /// Verifies what `send_join` returned. Invalid events are left out; that the join itself is our event, made a PDU by the hub, is
+    /// required. State whose signers' keys cannot be had fails the join: what was left out would be missing from our view of the
+    /// room for good.
     async fn read_welcome(
         &self,
         hub: &ServerName,
@@ -275,7 +276,7 @@ impl Service {
             .ok_or_else(|| bad_answer(hub, "it lacks `event`"))?;
         let join = RawEvent::from_json(join.clone(), rules)?;
         let join = self
-            .verified(vec![join], hub)
+            .verified(vec![join], hub, &BTreeMap::new())
             .await?
             .pop()
             .ok_or_else(|| bad_answer(hub, "the join is not valid"))?;
@@ -290,23 +291,35 @@ impl Service {
                 .collect()
         };
         let (state, auth_chain) = (read(state), read(auth_chain));
+        let state_events = state.iter().filter(|event| event.is_state());
+        let required = state_events.map(|event| (event.event_id(), event.sender_server().clone())).collect();
         Ok(Welcome {
-            state: self.verified(state, hub).await?,
-            auth_chain: self.verified(auth_chain, hub).await?,
+            state: self.verified(state, hub, &required).await?,
+            auth_chain: self.verified(auth_chain, hub, &BTreeMap::new()).await?,
             join,
             version,
         })
     }
 
-    /// Those of the events that are PDUs with valid signatures.
-    async fn verified(&self, events: Vec<RawEvent>, hub: &ServerName) -> Result<Vec<Pdu>, ServiceError> {
+    /// Those of the events that are PDUs with valid signatures. Fails if it cannot be told of one that is `required`, given with
+    /// its sender's server.
+    async fn verified(
+        &self,
+        events: Vec<RawEvent>,
+        hub: &ServerName,
+        required: &BTreeMap<EventId, ServerName>,
+    ) -> Result<Vec<Pdu>, ServiceError> {
         let checked = self.verify_events(events, Some(hub), true).await?;
         let mut valid = Vec::with_capacity(checked.len());
         for event in checked {
             match event.verdict {
                 CheckedVerdict::Pdu(pdu) => valid.push(pdu.into_pdu()),
                 CheckedVerdict::LacksKeys { .. } => {
-                    tracing::info!(room = %event.room, event_id = %event.event_id, "left a state event out: no keys");
+                    tracing::info!(room = %event.room, event_id = %event.event_id, "no keys to verify an event with");
+                    if let Some(server) = required.get(&event.event_id) {
+                        let (server, error) = (server.clone(), PeerError::Unreachable);
+                        return Err(ServiceError::PeerFailed { server, error });
+                    }
                 }
                 CheckedVerdict::Lpdu(_) | CheckedVerdict::Bad(_) => {}
             }
@@ -537,7 +550,7 @@ impl Service {
         let deadline = self.clock().sleep(request.timeout);
         let answer = tokio::select! {
             answer = self.peers().call(server, request) => answer,
-            () = deadline => Err(crate::ports::PeerError::Timeout),
+            () = deadline => Err(PeerError::Timeout),
         };
         let response = answer.map_err(|error| ServiceError::PeerFailed {
             server: server.clone(),

@@ -44,6 +44,8 @@ struct Cached {
     loaded: bool,
     fetched_at: Option<UnixMillis>,
     failures: u32,
+    /// The notary that was asked, besides the configured ones, when it failed last.
+    failed_notary: Option<ServerName>,
     next_attempt: UnixMillis,
     last_use: u64,
     /// Held while a request to this server is in progress.
@@ -311,8 +313,10 @@ impl Service {
         if is_enough(&known.keys) {
             return Ok(known.keys);
         }
-        // Whoever held the flight meanwhile asked for us, too.
-        if known.fetched_at != before.fetched_at || known.failures > before.failures {
+        // Whoever held the flight meanwhile asked for us, too, unless in vain and without our notary.
+        let failed_for_us = known.failures > before.failures
+            && need.notary.is_none_or(|notary| known.failed_notary.as_ref() == Some(notary));
+        if known.fetched_at != before.fetched_at || failed_for_us {
             return Ok(known.keys);
         }
         self.refresh_in_flight(&need, true, &is_enough).await?;
@@ -369,6 +373,7 @@ impl Service {
                 cached.next_attempt = UnixMillis::ZERO;
             } else {
                 cached.failures = cached.failures.saturating_add(1);
+                cached.failed_notary = need.notary.cloned();
                 let pause = BACKOFF_BASE.saturating_mul(1 << cached.failures.min(10));
                 cached.next_attempt = now.plus(pause.min(BACKOFF_MAX));
             }
