@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use nabe_service::client::ToDeviceMessage;
+use nabe_signing::json::Object;
 use nabe_store::Store as _;
 use nabe_tests::cluster::run;
-use nabe_tests::server;
+use nabe_tests::{Fault, server, user};
 
 use super::{SECOND, Story};
 
@@ -116,5 +118,74 @@ fn event_whose_key_never_comes_leaves_a_hole_and_the_room_goes_on() {
             "not one hole"
         );
         Ok(())
+    });
+}
+
+/// Everybody in the room is in p's view of it.
+async fn ensure_complete(story: &Story) -> anyhow::Result<()> {
+    let seen = story
+        .cluster
+        .service("p")
+        .members(&user("ann", "p"), &story.room)
+        .await?;
+    let true_ones = story
+        .cluster
+        .service("h")
+        .members(&user("ann", "h"), &story.room)
+        .await?;
+    ensure!(seen == true_ones, "p sees {seen:?} instead of {true_ones:?}");
+    Ok(())
+}
+
+#[test]
+fn join_asks_the_hub_for_keys_that_somebody_else_asked_for_in_vain() {
+    run(|activity| async {
+        let mut story = Story::begin(activity).await?;
+        story.join("q").await?;
+        // p begins to ask q for its keys because q speaks to it, and q dies meanwhile.
+        story
+            .cluster
+            .wire
+            .add_fault(&server("p"), &server("q"), Fault::Delay(1_000));
+        let message = ToDeviceMessage {
+            target: user("ann", "p"),
+            target_device: nabe_types::DeviceId::parse("PHONE")?,
+            message_type: "m.test".to_owned(),
+            message: Object::new(),
+        };
+        story
+            .cluster
+            .service("q")
+            .to_device(&user("ann", "q"), None, vec![message], None)
+            .await?;
+        story.cluster.let_run().await;
+        let join = story.start_join("p");
+        story.cluster.let_run().await;
+        ensure!(!join.is_finished(), "joined without waiting for the keys");
+        story.cluster.crash("q").await;
+        story.cluster.advance(2 * SECOND).await;
+        story.cluster.finish(join).await??;
+        ensure_complete(&story).await
+    });
+}
+
+#[test]
+fn join_fails_while_the_state_of_the_room_cannot_be_verified() {
+    run(|activity| async {
+        let story = Story::begin(activity).await?;
+        let (h, p, q) = (server("h"), server("p"), server("q"));
+        story.join("q").await?;
+        story.cluster.wire.set_cut(&p, &q, true);
+        story.cluster.wire.close(&p, &h, "/_matrix/key/v2/query");
+        let joined = story.cluster.finish(story.start_join("p")).await?;
+        // A state with something missing would never again be the hub's.
+        ensure!(joined.is_err(), "joined without the keys of a member's server");
+        story.cluster.wire.open(&p, &h);
+        story.cluster.advance(2 * SECOND).await;
+        story.join("p").await?;
+        ensure_complete(&story).await?;
+        story.say("p", "at last").await?;
+        story.cluster.quiesce().await?;
+        story.ensure_follows("p").await
     });
 }

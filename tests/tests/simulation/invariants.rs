@@ -232,9 +232,7 @@ impl Restricted<'_> {
         ensure!(ours == theirs, "the state differs:\n{ours:#?}\n{theirs:#?}");
         for reader in &self.simulation.readers {
             let service = cluster.service(reader.server);
-            let is_joined = theirs
-                .get(&("m.room.member".to_owned(), reader.user.to_string()))
-                .is_some()
+            let is_joined = theirs.contains_key(&("m.room.member".to_owned(), reader.user.to_string()))
                 && service
                     .room(&reader.user, self.room)
                     .await

@@ -46,15 +46,15 @@ fn reproduce(ops: &[Op]) {
 
 #[test]
 fn logs_agree_and_nothing_is_lost_or_doubled() {
-    simulate(24, 40, false);
+    simulate(60, 40, false);
 }
 
 #[test]
 fn logs_agree_after_long_histories() {
-    simulate(4, 160, false);
+    simulate(10, 160, false);
 }
 
 #[test]
 fn logs_agree_over_real_databases() {
-    simulate(4, 25, true);
+    simulate(10, 25, true);
 }

@@ -44,6 +44,9 @@ pub(crate) fn run(ops: &[Op], sqlite: bool) -> anyhow::Result<()> {
     }
 }
 
+/// A request's idempotency key and whose it is.
+type Asked = (String, UserId);
+
 /// The servers and the book.
 pub(crate) struct Simulation {
     pub(crate) cluster: Cluster,
@@ -421,22 +424,7 @@ impl Simulation {
     }
 
     async fn ask_again(&mut self) -> anyhow::Result<()> {
-        let unanswered = |told: &Told| matches!(told, Told::Nothing | Told::Failed);
-        let entries = self.book.open();
-        let messages: Vec<_> = entries
-            .messages
-            .iter()
-            .filter(|(_, message)| unanswered(&message.told))
-            .collect();
-        let messages: Vec<_> = messages
-            .into_iter()
-            .map(|(label, message)| (label.clone(), message.sender.clone()))
-            .collect();
-        let to_device = entries.to_device.iter().filter(|(_, (.., told))| !told);
-        let to_device: Vec<_> = to_device
-            .map(|(label, (sender, ..))| (label.clone(), sender.clone()))
-            .collect();
-        drop(entries);
+        let (messages, to_device) = self.unanswered();
         for (label, sender) in messages {
             let (book, service) = (self.book.clone(), self.service_of(&sender));
             self.finish(async move { say(&book, &service, &label).await }).await?;
@@ -447,6 +435,22 @@ impl Simulation {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Messages, then to-device messages, with who sent them.
+    fn unanswered(&self) -> (Vec<Asked>, Vec<Asked>) {
+        let entries = self.book.open();
+        let messages = entries.messages.iter();
+        let messages = messages.filter(|(_, message)| matches!(message.told, Told::Nothing | Told::Failed));
+        let to_device = entries.to_device.iter().filter(|(_, (.., told))| !told);
+        (
+            messages
+                .map(|(label, message)| (label.clone(), message.sender.clone()))
+                .collect(),
+            to_device
+                .map(|(label, (sender, ..))| (label.clone(), sender.clone()))
+                .collect(),
+        )
     }
 
     async fn finish(&self, act: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
