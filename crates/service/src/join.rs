@@ -292,7 +292,9 @@ impl Service {
         };
         let (state, auth_chain) = (read(state), read(auth_chain));
         let state_events = state.iter().filter(|event| event.is_state());
-        let required = state_events.map(|event| (event.event_id(), event.sender_server().clone())).collect();
+        let required = state_events
+            .map(|event| (event.event_id(), event.sender_server().clone()))
+            .collect();
         Ok(Welcome {
             state: self.verified(state, hub, &required).await?,
             auth_chain: self.verified(auth_chain, hub, &BTreeMap::new()).await?,

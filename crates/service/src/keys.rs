@@ -315,7 +315,9 @@ impl Service {
         }
         // Whoever held the flight meanwhile asked for us, too, unless in vain and without our notary.
         let failed_for_us = known.failures > before.failures
-            && need.notary.is_none_or(|notary| known.failed_notary.as_ref() == Some(notary));
+            && need
+                .notary
+                .is_none_or(|notary| known.failed_notary.as_ref() == Some(notary));
         if known.fetched_at != before.fetched_at || failed_for_us {
             return Ok(known.keys);
         }
