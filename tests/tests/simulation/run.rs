@@ -37,10 +37,9 @@ pub(crate) fn run(ops: &[Op], sqlite: bool) -> anyhow::Result<()> {
     });
     // Tasks of dead servers hang forever by design.
     runtime.shutdown_background();
-    outcome?;
     match panics::noticed() {
         Some(panic) => anyhow::bail!("a task panicked: {panic}"),
-        None => Ok(()),
+        None => outcome,
     }
 }
 
