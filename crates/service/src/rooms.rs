@@ -87,7 +87,7 @@ impl Rooms {
     }
 
     /// Estimated bytes of all views.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.values().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
@@ -204,9 +204,12 @@ impl OpenRoom {
 
 impl Drop for OpenRoom {
     fn drop(&mut self) {
-        // Nothing was decided, so the view is what it was. Otherwise it is ahead of the database, or in doubt.
-        if self.staged.entries.is_empty() {
-            *self.guard = self.loaded.take();
+        // Nothing was decided, so the view is what it was. Otherwise it is ahead of the database, or in doubt. After `keep` there is
+        // nothing left to put back.
+        if self.staged.entries.is_empty()
+            && let Some(loaded) = self.loaded.take()
+        {
+            *self.guard = Some(loaded);
         }
         if self.guard.is_none() {
             self.slot.bytes.store(0, Ordering::Relaxed);

@@ -604,3 +604,16 @@ async fn an_old_event_that_comes_late_never_takes_a_participant_back_to_an_old_s
         .unwrap();
     assert_eq!(topic, Some(Json::from("new")));
 }
+
+#[tokio::test]
+async fn view_that_was_committed_stays_in_memory() {
+    let hub = Hub::public().await;
+    let alice = user("alice", "h");
+    let said = crate::client::NewEvent {
+        event_type: "m.room.message".to_owned(),
+        state_key: None,
+        content: object! { "body" => "hello" },
+    };
+    hub.service.send_event(&alice, &hub.room, said, None).await.unwrap();
+    assert!(hub.service.inner.rooms.bytes() > 0);
+}
