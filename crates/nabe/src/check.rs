@@ -14,7 +14,11 @@ pub(crate) async fn run(arguments: &Check) -> anyhow::Result<bool> {
         list(arguments.suite);
         return Ok(true);
     };
-    let dev_ca = arguments.dev_ca.as_deref().context("--dev-ca is missing").context(InputAtFault)?;
+    let dev_ca = arguments
+        .dev_ca
+        .as_deref()
+        .context("--dev-ca is missing")
+        .context(InputAtFault)?;
     let subject = subject(arguments, url, dev_ca).context(InputAtFault)?;
     let checker = checker(arguments, dev_ca).context(InputAtFault)?;
     let report = nabe_check::run(suite, &Filter::parse(&arguments.only), &subject, &checker).await?;
@@ -37,13 +41,19 @@ fn list(only: Option<Suite>) {
         }
         println!("{}", suite.name());
         for case in cases(suite) {
-            println!("  {:9} {}\n            expected: {}", case.id, case.title, case.expected);
+            println!(
+                "  {:9} {}\n            expected: {}",
+                case.id, case.title, case.expected
+            );
         }
     }
 }
 
 fn subject(arguments: &Check, url: &str, dev_ca: &Path) -> anyhow::Result<SubjectConfig> {
-    let authority = url.split_once("://").map_or(url, |(_, authority)| authority).trim_end_matches('/');
+    let authority = url
+        .split_once("://")
+        .map_or(url, |(_, authority)| authority)
+        .trim_end_matches('/');
     let server_name = match &arguments.subject_name {
         Some(name) => name.clone(),
         None => ServerName::parse(authority).context("give the subject's name with --subject-name")?,
@@ -70,7 +80,12 @@ fn checker(arguments: &Check, dev_ca: &Path) -> anyhow::Result<CheckerConfig> {
     if !arguments.peer.is_empty() {
         let fixed = arguments.peer.iter();
         checker.peers = PeerNames::Fixed(
-            fixed.map(|(name, listen)| FixedPeer { server_name: name.clone(), listen: *listen }).collect(),
+            fixed
+                .map(|(name, listen)| FixedPeer {
+                    server_name: name.clone(),
+                    listen: *listen,
+                })
+                .collect(),
         );
     }
     Ok(checker)

@@ -203,7 +203,12 @@ pub(crate) struct Check {
 fn parse_peer(text: &str) -> Result<(ServerName, SocketAddr), String> {
     let (name, address) = text.split_once('=').ok_or("not NAME=ADDRESS")?;
     let name = ServerName::parse(name).map_err(|error| error.to_string())?;
-    Ok((name, address.parse().map_err(|_| format!("`{address}` is no address with a port"))?))
+    Ok((
+        name,
+        address
+            .parse()
+            .map_err(|_| format!("`{address}` is no address with a port"))?,
+    ))
 }
 
 #[derive(Debug, Subcommand)]

@@ -187,7 +187,11 @@ pub(crate) enum ConfigError {
     #[error("environment: {name}: `{table}` is an option, not a table")]
     NotATable { name: String, table: String },
     #[error("{}: {option}: {rule}", path.display())]
-    Rule { path: PathBuf, option: &'static str, rule: String },
+    Rule {
+        path: PathBuf,
+        option: &'static str,
+        rule: String,
+    },
 }
 
 /// `NABE_…` variables that are not options.
@@ -205,16 +209,25 @@ impl Config {
         path: &Path,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let in_file = |source| ConfigError::File { path: path.to_owned(), source };
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let in_file = |source| ConfigError::File {
+            path: path.to_owned(),
+            source,
+        };
         // The file alone comes first: only text has lines to name. What the environment alone sets may be absent from it.
         let mut table: toml::Table = toml::from_str(&text).map_err(in_file)?;
         let overridden = overlay(&mut table, environment)?;
         let mut config: Self = if overridden {
-            table.clone().try_into().map_err(|error| match toml::from_str::<Self>(&text) {
-                Err(of_file) if !of_file.message().starts_with("missing field") => in_file(of_file),
-                _ => ConfigError::Environment(error),
-            })?
+            table
+                .clone()
+                .try_into()
+                .map_err(|error| match toml::from_str::<Self>(&text) {
+                    Err(of_file) if !of_file.message().starts_with("missing field") => in_file(of_file),
+                    _ => ConfigError::Environment(error),
+                })?
         } else {
             toml::from_str(&text).map_err(in_file)?
         };
@@ -229,29 +242,52 @@ impl Config {
         for path in [&mut self.signing.key_file, &mut self.signing.old_keys_file] {
             resolve(folder, path);
         }
-        for path in [&mut self.listen.tls_certificate, &mut self.listen.tls_key, &mut self.client.provider_token_file]
-            .into_iter()
-            .flatten()
+        for path in [
+            &mut self.listen.tls_certificate,
+            &mut self.listen.tls_key,
+            &mut self.client.provider_token_file,
+        ]
+        .into_iter()
+        .flatten()
         {
             resolve(folder, path);
         }
-        self.federation.ca_files.iter_mut().for_each(|path| resolve(folder, path));
+        self.federation
+            .ca_files
+            .iter_mut()
+            .for_each(|path| resolve(folder, path));
         self.storage.database = self.data_dir.join(&self.storage.database);
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let broken = |option, rule: &str| Err(ConfigError::Rule { path: path.to_owned(), option, rule: rule.into() });
-        match (&self.listen.tls_certificate, &self.listen.tls_key, self.listen.plain_http) {
+        let broken = |option, rule: &str| {
+            Err(ConfigError::Rule {
+                path: path.to_owned(),
+                option,
+                rule: rule.into(),
+            })
+        };
+        match (
+            &self.listen.tls_certificate,
+            &self.listen.tls_key,
+            self.listen.plain_http,
+        ) {
             (Some(_), Some(_), false) | (None, None, true) => {}
             (Some(_), _, true) | (_, Some(_), true) => {
                 return broken("listen.plain_http", "does not go with tls_certificate and tls_key");
             }
-            _ => return broken("listen", "needs tls_certificate and tls_key, or plain_http = true behind a proxy"),
+            _ => {
+                return broken(
+                    "listen",
+                    "needs tls_certificate and tls_key, or plain_http = true behind a proxy",
+                );
+            }
         }
         if self.delivery.retry_base_ms == 0 || self.delivery.retry_base_ms > self.delivery.retry_max_ms {
             return broken("delivery.retry_base_ms", "must be at least 1 and at most retry_max_ms");
         }
-        if self.limits.requests_per_second.is_nan() || self.limits.requests_per_second <= 0.0 || self.limits.burst == 0 {
+        if self.limits.requests_per_second.is_nan() || self.limits.requests_per_second <= 0.0 || self.limits.burst == 0
+        {
             return broken("limits.requests_per_second", "and burst must be above zero");
         }
         if self.storage.readers == 0 {
@@ -268,20 +304,27 @@ fn overlay(
 ) -> Result<bool, ConfigError> {
     let mut any = false;
     for (name, value) in environment {
-        let Some(option) = name.strip_prefix("NABE_") else { continue };
+        let Some(option) = name.strip_prefix("NABE_") else {
+            continue;
+        };
         if RESERVED.contains(&name.as_str()) || name.starts_with(RESERVED_PREFIX) {
             continue;
         }
         any = true;
         let path: Vec<String> = option.to_lowercase().split("__").map(str::to_owned).collect();
-        let Some((last, tables)) = path.split_last() else { continue };
+        let Some((last, tables)) = path.split_last() else {
+            continue;
+        };
         let mut inner = &mut *table;
         for name_of_table in tables {
             inner = inner
                 .entry(name_of_table.clone())
                 .or_insert_with(|| toml::Table::new().into())
                 .as_table_mut()
-                .ok_or_else(|| ConfigError::NotATable { name: name.clone(), table: name_of_table.clone() })?;
+                .ok_or_else(|| ConfigError::NotATable {
+                    name: name.clone(),
+                    table: name_of_table.clone(),
+                })?;
         }
         inner.insert(last.clone(), parse_value(&value));
     }
@@ -317,19 +360,30 @@ impl Default for Listen {
 
 impl Default for SigningFiles {
     fn default() -> Self {
-        Self { key_file: "signing.key".into(), old_keys_file: "old-keys.toml".into() }
+        Self {
+            key_file: "signing.key".into(),
+            old_keys_file: "old-keys.toml".into(),
+        }
     }
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { database: "nabe.sqlite".into(), readers: 4 }
+        Self {
+            database: "nabe.sqlite".into(),
+            readers: 4,
+        }
     }
 }
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { retry_base_ms: 1_000, retry_max_ms: 3_600_000, request_timeout_ms: 60_000, outbox_limit: 10_000 }
+        Self {
+            retry_base_ms: 1_000,
+            retry_max_ms: 3_600_000,
+            request_timeout_ms: 60_000,
+            outbox_limit: 10_000,
+        }
     }
 }
 
@@ -348,7 +402,10 @@ impl Default for Limits {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, level: "info".into() }
+        Self {
+            format: LogFormat::Auto,
+            level: "info".into(),
+        }
     }
 }
 
@@ -360,20 +417,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nabe.toml");
         fs::write(&path, text).unwrap();
-        Config::load_with(&path, environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        Config::load_with(
+            &path,
+            environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        )
     }
 
     const MINIMAL: &str = "server_name = \"a.example\"\n[listen]\nplain_http = true\n";
 
     #[test]
     fn an_unknown_option_is_an_error_naming_the_line() {
-        let error = load(&format!("{MINIMAL}\nadress = \"x\"\n"), &[]).unwrap_err().to_string();
+        let error = load(&format!("{MINIMAL}\nadress = \"x\"\n"), &[])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("line 5") && error.contains("adress"), "{error}");
     }
 
     #[test]
     fn an_unknown_option_is_named_with_its_line_also_when_the_environment_overrides_another() {
-        let error = load(&format!("{MINIMAL}\nadress = \"x\"\n"), &[("NABE_STORAGE__READERS", "2")]).unwrap_err();
+        let error = load(
+            &format!("{MINIMAL}\nadress = \"x\"\n"),
+            &[("NABE_STORAGE__READERS", "2")],
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("line 5"), "{error}");
     }
 
@@ -401,14 +469,26 @@ mod tests {
     #[test]
     fn an_unknown_variable_is_an_error() {
         let error = load(MINIMAL, &[("NABE_LISTEN__ADRESS", "x")]).unwrap_err();
-        assert!(matches!(error, ConfigError::Environment(_)) && error.to_string().contains("adress"), "{error}");
+        assert!(
+            matches!(error, ConfigError::Environment(_)) && error.to_string().contains("adress"),
+            "{error}"
+        );
     }
 
     #[test]
     fn tls_files_and_plain_http_exclude_each_other() {
         let text = "server_name = \"a.example\"\n[listen]\nplain_http = true\ntls_key = \"k\"\n";
-        assert!(matches!(load(text, &[]), Err(ConfigError::Rule { option: "listen.plain_http", .. })));
-        assert!(matches!(load("server_name = \"a.example\"", &[]), Err(ConfigError::Rule { option: "listen", .. })));
+        assert!(matches!(
+            load(text, &[]),
+            Err(ConfigError::Rule {
+                option: "listen.plain_http",
+                ..
+            })
+        ));
+        assert!(matches!(
+            load("server_name = \"a.example\"", &[]),
+            Err(ConfigError::Rule { option: "listen", .. })
+        ));
     }
 
     #[test]

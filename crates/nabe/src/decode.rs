@@ -48,7 +48,13 @@ impl Report {
     }
 
     fn statement(&mut self, name: impl Into<String>, true_: bool, detail: impl Into<String>) {
-        self.0.push((name.into(), Finding::Statement { true_, detail: detail.into() }));
+        self.0.push((
+            name.into(),
+            Finding::Statement {
+                true_,
+                detail: detail.into(),
+            },
+        ));
     }
 
     fn open(&mut self, name: impl Into<String>, why: impl Into<String>) {
@@ -56,7 +62,9 @@ impl Report {
     }
 
     fn holds(&self) -> bool {
-        self.0.iter().all(|(_, finding)| !matches!(finding, Finding::Statement { true_: false, .. }))
+        self.0
+            .iter()
+            .all(|(_, finding)| !matches!(finding, Finding::Statement { true_: false, .. }))
     }
 
     fn to_text(&self) -> String {
@@ -83,7 +91,10 @@ impl Report {
                 Finding::Open(why) => object! { "open" => why.as_str() }.into(),
             }
         };
-        self.0.iter().map(|(name, found)| (name.clone(), finding(found))).collect()
+        self.0
+            .iter()
+            .map(|(name, found)| (name.clone(), finding(found)))
+            .collect()
     }
 }
 
@@ -102,7 +113,11 @@ impl Keys {
         }
         for path in &arguments.key_response {
             let response = Object::parse(&fs::read(path)?).with_context(|| path.display().to_string())?;
-            let server = response.get("server_name").and_then(Json::as_str).unwrap_or_default().to_owned();
+            let server = response
+                .get("server_name")
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+                .to_owned();
             let response = ServerKeys::parse(response, &ServerName::parse(&server)?)
                 .with_context(|| path.display().to_string())?;
             let old = response.old_verify_keys.into_iter().map(|(id, (key, _))| (id, key));
@@ -133,10 +148,14 @@ fn decode(bytes: &[u8], rules: &'static RoomVersionRules, keys: &Keys) -> anyhow
 
 fn event(object: &Object, bytes: &[u8], rules: &'static RoomVersionRules, keys: &Keys, report: &mut Report) {
     match RawEvent::from_json(object.clone(), rules) {
-        Ok(raw) => report.statement("schema", true, match raw.kind() {
-            EventKind::Lpdu => format!("a well-formed LPDU of room version {}", rules.id),
-            EventKind::Pdu => format!("a well-formed PDU of room version {}", rules.id),
-        }),
+        Ok(raw) => report.statement(
+            "schema",
+            true,
+            match raw.kind() {
+                EventKind::Lpdu => format!("a well-formed LPDU of room version {}", rules.id),
+                EventKind::Pdu => format!("a well-formed PDU of room version {}", rules.id),
+            },
+        ),
         Err(dropped) => report.statement("schema", false, dropped.to_string()),
     }
     for member in FIELDS {
@@ -144,12 +163,20 @@ fn event(object: &Object, bytes: &[u8], rules: &'static RoomVersionRules, keys: 
             report.fact(member, value.clone());
         }
     }
-    let unknown = object.keys().filter(|member| !FIELDS.contains(member) && !COVERED.contains(member));
+    let unknown = object
+        .keys()
+        .filter(|member| !FIELDS.contains(member) && !COVERED.contains(member));
     for member in unknown.collect::<Vec<_>>() {
-        report.fact(&format!("{member} (dropped by redaction)"), object.get(member).cloned().unwrap_or(Json::Null));
+        report.fact(
+            &format!("{member} (dropped by redaction)"),
+            object.get(member).cloned().unwrap_or(Json::Null),
+        );
     }
     let canonical = object.to_canonical();
-    report.fact("size", format!("{} bytes in canonical form, {} as given", canonical.len(), bytes.len()));
+    report.fact(
+        "size",
+        format!("{} bytes in canonical form, {} as given", canonical.len(), bytes.len()),
+    );
     report.fact("canonical", String::from_utf8_lossy(&canonical).into_owned());
     report.fact("event ID", event_id_of(object).as_str());
     stated_hashes(object, report);
@@ -181,10 +208,18 @@ fn stated_hashes(event: &Object, report: &mut Report) {
     };
     let lpdu = stated.and_then(|stated| stated.get("lpdu")).and_then(Json::as_object);
     if event.contains_key("prev_events") {
-        check("hashes.sha256", stated.and_then(|stated| stated.get("sha256")), hashes::content_hash(event));
+        check(
+            "hashes.sha256",
+            stated.and_then(|stated| stated.get("sha256")),
+            hashes::content_hash(event),
+        );
     }
     if event.contains_key("hub_server") || lpdu.is_some() {
-        check("hashes.lpdu.sha256", lpdu.and_then(|lpdu| lpdu.get("sha256")), hashes::lpdu_hash(event));
+        check(
+            "hashes.lpdu.sha256",
+            lpdu.and_then(|lpdu| lpdu.get("sha256")),
+            hashes::lpdu_hash(event),
+        );
     }
 }
 
@@ -194,11 +229,21 @@ fn signatures(event: &Object, keys: &Keys, report: &mut Report) {
         return report.statement("signatures", false, "missing or not an object");
     };
     let text = |member: &str| event.get(member).and_then(Json::as_str);
-    let sender_server = text("sender").and_then(|sender| sender.split_once(':')).map(|(_, server)| server);
+    let sender_server = text("sender")
+        .and_then(|sender| sender.split_once(':'))
+        .map(|(_, server)| server);
     for (signer, by_signer) in stated {
         let over_lpdu = text("hub_server").is_some_and(|hub| sender_server == Some(signer) && signer != hub);
-        let message = if over_lpdu { hashes::lpdu_signed_bytes(event) } else { hashes::signed_bytes(event) };
-        let covers = if over_lpdu { "over the LPDU" } else { "over the whole event" };
+        let message = if over_lpdu {
+            hashes::lpdu_signed_bytes(event)
+        } else {
+            hashes::signed_bytes(event)
+        };
+        let covers = if over_lpdu {
+            "over the LPDU"
+        } else {
+            "over the whole event"
+        };
         let known = keys.of(signer);
         for key_id in by_signer.as_object().into_iter().flat_map(Object::keys) {
             let name = format!("signature {signer} {key_id}");
@@ -218,7 +263,10 @@ fn signatures(event: &Object, keys: &Keys, report: &mut Report) {
 /// `{"method","uri","content"?,"authorization": header or list}`, or the signed object with `origin` and `destination`.
 fn request(request: &Object, keys: &Keys, report: &mut Report) -> anyhow::Result<()> {
     let text = |member: &str| request.get(member).and_then(Json::as_str);
-    let (method, uri) = (text("method").context("`method` is not text")?, text("uri").context("`uri` is not text")?);
+    let (method, uri) = (
+        text("method").context("`method` is not text")?,
+        text("uri").context("`uri` is not text")?,
+    );
     let headers = match request.get("authorization") {
         None => Vec::new(),
         Some(Json::String(header)) => vec![header.as_str()],
@@ -261,7 +309,10 @@ fn request(request: &Object, keys: &Keys, report: &mut Report) -> anyhow::Result
         if let (Some(origin), Some(destination)) = (origin, destination) {
             let (origin, destination) = (ServerName::parse(origin)?, ServerName::parse(destination)?);
             let signed = request_object(method, uri, &origin, &destination, request.get("content"));
-            report.fact("signed bytes", String::from_utf8_lossy(&signed.to_canonical()).into_owned());
+            report.fact(
+                "signed bytes",
+                String::from_utf8_lossy(&signed.to_canonical()).into_owned(),
+            );
         }
         report.open("authorization", "no header given");
     }
@@ -292,7 +343,9 @@ mod tests {
     fn keys(signers: &[&Signer]) -> Keys {
         let of = |signer: &&Signer| {
             let keys = signer.public_keys();
-            keys.into_iter().map(|(id, key)| (signer.server().clone(), id, key)).collect::<Vec<_>>()
+            keys.into_iter()
+                .map(|(id, key)| (signer.server().clone(), id, key))
+                .collect::<Vec<_>>()
         };
         Keys(signers.iter().flat_map(of).collect())
     }
@@ -314,7 +367,8 @@ mod tests {
     fn a_true_event_holds_and_every_false_statement_is_named() {
         let participant = signer("part.example", 2);
         let event = lpdu(&participant);
-        let run = |event: &Object| decode(&event.to_canonical(), &RoomVersionRules::I1, &keys(&[&participant])).unwrap();
+        let run =
+            |event: &Object| decode(&event.to_canonical(), &RoomVersionRules::I1, &keys(&[&participant])).unwrap();
         let report = run(&event);
         assert!(report.holds(), "{}", report.to_text());
         assert!(report.to_text().contains(event_id_of(&event).as_str()));
@@ -322,7 +376,11 @@ mod tests {
         let mut altered = event.clone();
         altered.insert("content", object! { "body" => "goodbye" });
         let report = run(&altered);
-        assert!(report.to_text().contains("FALSE  hashes.lpdu.sha256"), "{}", report.to_text());
+        assert!(
+            report.to_text().contains("FALSE  hashes.lpdu.sha256"),
+            "{}",
+            report.to_text()
+        );
 
         let mut redated = event;
         redated.insert("origin_server_ts", 5);
@@ -331,7 +389,12 @@ mod tests {
 
     #[test]
     fn without_the_key_a_signature_is_open_and_not_called_false() {
-        let report = decode(&lpdu(&signer("part.example", 2)).to_canonical(), &RoomVersionRules::I1, &keys(&[])).unwrap();
+        let report = decode(
+            &lpdu(&signer("part.example", 2)).to_canonical(),
+            &RoomVersionRules::I1,
+            &keys(&[]),
+        )
+        .unwrap();
         assert!(report.holds() && report.to_text().contains("give the key"));
     }
 
@@ -340,7 +403,12 @@ mod tests {
         let origin = signer("part.example", 2);
         let hub = ServerName::parse("hub.example").unwrap();
         let uri = "/_matrix/federation/v2/event/$x";
-        let sign = xmatrix::Request { method: "GET", uri, destination: &hub, content: None };
+        let sign = xmatrix::Request {
+            method: "GET",
+            uri,
+            destination: &hub,
+            content: None,
+        };
         let header = xmatrix::sign_request(&origin, &sign).remove(0);
         let mut request = object! { "method" => "GET", "uri" => uri, "authorization" => header };
         let run = |request: &Object| decode(&request.to_canonical(), &RoomVersionRules::I1, &keys(&[&origin])).unwrap();

@@ -46,7 +46,10 @@ impl Folder {
         if path.exists() {
             return Ok(());
         }
-        keys::write_secret(&path, &format!("{}\n", keys::generate(entropy::bytes()?, now)?.to_file_string()))
+        keys::write_secret(
+            &path,
+            &format!("{}\n", keys::generate(entropy::bytes()?, now)?.to_file_string()),
+        )
     }
 
     fn provider_token(&self) -> anyhow::Result<()> {
@@ -67,7 +70,8 @@ impl Folder {
             }
         };
         fs::write(self.0.join("ca.pem"), ca.certificate_pem())?;
-        let IssuedCertificate { chain_pem, key_pem } = ca.issue(&[server_name.host().to_owned(), "localhost".into()])?;
+        let IssuedCertificate { chain_pem, key_pem } =
+            ca.issue(&[server_name.host().to_owned(), "localhost".into()])?;
         fs::write(self.0.join("tls.pem"), chain_pem)?;
         keys::write_secret(&self.0.join("tls.key"), &key_pem)
     }
@@ -78,7 +82,10 @@ impl Folder {
         let tls = if init.dev_tls {
             String::new()
         } else {
-            format!("  put the certificate chain and key into {0}/tls.pem and {0}/tls.key\n", self.0.display())
+            format!(
+                "  put the certificate chain and key into {0}/tls.pem and {0}/tls.key\n",
+                self.0.display()
+            )
         };
         format!(
             "{config} is written. Next:\n{tls}  nabe config check --config {config}\n  \
@@ -90,7 +97,11 @@ impl Folder {
 
 /// The commented configuration: every option with its default.
 pub(crate) fn config_text(server_name: &ServerName, dev_tls: bool) -> String {
-    let ca_files = if dev_tls { "ca_files = [\"ca.pem\"]" } else { "# ca_files = [\"ca.pem\"]" };
+    let ca_files = if dev_tls {
+        "ca_files = [\"ca.pem\"]"
+    } else {
+        "# ca_files = [\"ca.pem\"]"
+    };
     format!(
         r#"# Nabe. Every option can also be given as an environment variable: NABE_LISTEN__ADDRESS=0.0.0.0:8448 for `address` in
 # [listen], NABE_SERVER_NAME for a top-level option. Options that are commented out show their default.
@@ -223,7 +234,10 @@ mod tests {
             "default_room_version",
         ];
         line.split_once(" = ").is_some_and(|(name, _)| {
-            !EXAMPLES.contains(&name) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+            !EXAMPLES.contains(&name)
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
         })
     }
 

@@ -58,7 +58,10 @@ pub(crate) fn load(files: &SigningFiles) -> anyhow::Result<Keys> {
     if active.is_empty() {
         bail!("signing key {}: no key in it", path.display());
     }
-    Ok(Keys { active, retired: load_retired(&files.old_keys_file)? })
+    Ok(Keys {
+        active,
+        retired: load_retired(&files.old_keys_file)?,
+    })
 }
 
 /// Makes a new key the active one and moves the others to the retired keys.
@@ -73,7 +76,10 @@ pub(crate) fn rotate(files: &SigningFiles, seed: [u8; 32], now: UnixMillis) -> a
     let id = fresh_id(&retired, now)?;
     // The retired keys first: a crash in between leaves a key both active and retired, never one that is lost.
     store_retired(&files.old_keys_file, &retired)?;
-    write_secret(&files.key_file, &format!("{}\n", SigningKey::from_seed(id.clone(), seed).to_file_string()))?;
+    write_secret(
+        &files.key_file,
+        &format!("{}\n", SigningKey::from_seed(id.clone(), seed).to_file_string()),
+    )?;
     Ok(id)
 }
 
@@ -140,7 +146,11 @@ fn load_retired(path: &Path) -> anyhow::Result<Vec<RetiredKey>> {
         .map(|entry| {
             let public = PublicKey::from_base64(&entry.public)
                 .with_context(|| format!("retired keys {}: key {}", path.display(), entry.id))?;
-            Ok(RetiredKey { id: entry.id, public, expired_ts: UnixMillis(entry.expired_ts) })
+            Ok(RetiredKey {
+                id: entry.id,
+                public,
+                expired_ts: UnixMillis(entry.expired_ts),
+            })
         })
         .collect()
 }
@@ -162,7 +172,10 @@ fn refuse_if_readable_by_others(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        bail!("signing key {}: mode {mode:o} lets others read it; use 0600", path.display());
+        bail!(
+            "signing key {}: mode {mode:o} lets others read it; use 0600",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -177,7 +190,10 @@ mod tests {
     use super::*;
 
     fn files(folder: &Path) -> SigningFiles {
-        SigningFiles { key_file: folder.join("signing.key"), old_keys_file: folder.join("old-keys.toml") }
+        SigningFiles {
+            key_file: folder.join("signing.key"),
+            old_keys_file: folder.join("old-keys.toml"),
+        }
     }
 
     #[test]
@@ -192,7 +208,13 @@ mod tests {
         let keys = load(&files).unwrap();
         assert_eq!(keys.active.iter().map(SigningKey::key_id).collect::<Vec<_>>(), [&third]);
         let retired: Vec<_> = keys.retired.iter().map(|key| (&key.id, key.expired_ts)).collect();
-        assert_eq!(retired, [(first.key_id(), UnixMillis(1_000_500)), (&second, UnixMillis(1_000_500))]);
+        assert_eq!(
+            retired,
+            [
+                (first.key_id(), UnixMillis(1_000_500)),
+                (&second, UnixMillis(1_000_500))
+            ]
+        );
         assert_eq!(keys.retired[0].public, first.public());
     }
 
@@ -202,8 +224,15 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let files = files(folder.path());
-        write_secret(&files.key_file, &generate([1; 32], UnixMillis(1)).unwrap().to_file_string()).unwrap();
-        assert_eq!(fs::metadata(&files.key_file).unwrap().permissions().mode() & 0o777, 0o600);
+        write_secret(
+            &files.key_file,
+            &generate([1; 32], UnixMillis(1)).unwrap().to_file_string(),
+        )
+        .unwrap();
+        assert_eq!(
+            fs::metadata(&files.key_file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         fs::set_permissions(&files.key_file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(load(&files).unwrap_err().to_string().contains("0600"));
     }

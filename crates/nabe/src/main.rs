@@ -22,7 +22,9 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use nabe_service::ports::{Clock as _, SystemClock};
 
-use cli::{BenchCommand, Cli, Command, ConfigCommand, ConfigFile, KeysCommand, RoomCommand, UserCommand, VectorsCommand};
+use cli::{
+    BenchCommand, Cli, Command, ConfigCommand, ConfigFile, KeysCommand, RoomCommand, UserCommand, VectorsCommand,
+};
 use config::Config;
 
 /// What a subcommand found, for the exit status.
@@ -52,10 +54,19 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             let config = load(&file)?;
             let keys = keys::load(&config.signing).context(InputAtFault)?;
             server::check(&config).context(InputAtFault)?;
-            println!("{}: good; {} with {} signing key(s)", file.config.display(), config.server_name, keys.active.len());
+            println!(
+                "{}: good; {} with {} signing key(s)",
+                file.config.display(),
+                config.server_name,
+                keys.active.len()
+            );
         }
         Command::Keys(command) => manage_keys(&command)?,
-        Command::User(UserCommand::Add { config, localpart, device }) => {
+        Command::User(UserCommand::Add {
+            config,
+            localpart,
+            device,
+        }) => {
             runtime()?.block_on(user::add(&load(&config)?, &localpart, device.as_deref()))?;
         }
         Command::Room(RoomCommand::Show { config, room, events }) => {
@@ -93,7 +104,12 @@ fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
                 println!("active   {}  {}", key.key_id(), key.public().to_base64());
             }
             for key in &keys.retired {
-                println!("retired  {}  {}  expired_ts {}", key.id, key.public.to_base64(), key.expired_ts);
+                println!(
+                    "retired  {}  {}  expired_ts {}",
+                    key.id,
+                    key.public.to_base64(),
+                    key.expired_ts
+                );
             }
         }
     }
@@ -109,7 +125,10 @@ fn load(file: &ConfigFile) -> anyhow::Result<Config> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
 
 /// Marks an error whose cause is a file or argument of the caller: exit status 3 instead of 4.

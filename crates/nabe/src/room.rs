@@ -11,7 +11,13 @@ use crate::{config::Config, server};
 pub(crate) async fn list(config: &Config) -> anyhow::Result<()> {
     let store = server::open_store(config).await?;
     for room in store.rooms().await? {
-        println!("{}  {}  entries {}..={}", room.meta.room_id, role(&room.meta.role), room.first, room.head);
+        println!(
+            "{}  {}  entries {}..={}",
+            room.meta.room_id,
+            role(&room.meta.role),
+            room.first,
+            room.head
+        );
     }
     Ok(())
 }
@@ -19,7 +25,10 @@ pub(crate) async fn list(config: &Config) -> anyhow::Result<()> {
 /// Prints a room's state, members by membership, followers, and its newest `events` entries.
 pub(crate) async fn show(config: &Config, room: &RoomId, events: u32) -> anyhow::Result<()> {
     let store = server::open_store(config).await?;
-    let stored = store.load(room).await?.with_context(|| format!("no room {room} here"))?;
+    let stored = store
+        .load(room)
+        .await?
+        .with_context(|| format!("no room {room} here"))?;
     let mut view = nabe_core::RoomView::restore(stored.meta, stored.checkpoint)?;
     for entry in &stored.tail {
         view.replay(entry);
@@ -27,12 +36,23 @@ pub(crate) async fn show(config: &Config, room: &RoomId, events: u32) -> anyhow:
     println!("room      {room}");
     println!("version   {}", view.meta().version);
     println!("role      {}", role(&view.meta().role));
-    println!("head      {} at {}", view.head().map_or("none", |head| head.as_str()), view.position());
+    println!(
+        "head      {} at {}",
+        view.head().map_or("none", |head| head.as_str()),
+        view.position()
+    );
     for pdu in view.checkpoint().state {
-        println!("state     {} {:?} {}", pdu.event_type(), pdu.state_key().unwrap_or_default(), pdu.content());
+        println!(
+            "state     {} {:?} {}",
+            pdu.event_type(),
+            pdu.state_key().unwrap_or_default(),
+            pdu.content()
+        );
     }
     for follower in store.followers(room).await? {
-        let until = follower.until.map_or_else(|| "open".to_owned(), |until| until.to_string());
+        let until = follower
+            .until
+            .map_or_else(|| "open".to_owned(), |until| until.to_string());
         println!(
             "follower  {} owed {}..{until}, delivered up to {}",
             follower.server, follower.from, follower.delivered
@@ -43,7 +63,9 @@ pub(crate) async fn show(config: &Config, room: &RoomId, events: u32) -> anyhow:
 
 async fn print_newest(store: &dyn Store, room: &RoomId, events: u32) -> anyhow::Result<()> {
     let limit = usize::try_from(events).unwrap_or(usize::MAX);
-    let mut newest = store.entries(room, nabe_store::Between::ALL, limit, Order::Descending).await?;
+    let mut newest = store
+        .entries(room, nabe_store::Between::ALL, limit, Order::Descending)
+        .await?;
     newest.reverse();
     for entry in newest {
         match &entry.body {

@@ -43,6 +43,8 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
 
 /// Installs the process-wide metrics recorder; the closure renders what it holds.
 pub(crate) fn metrics() -> anyhow::Result<MetricsText> {
-    let handle = PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")?;
+    let handle = PrometheusBuilder::new()
+        .install_recorder()
+        .context("installing the metrics recorder")?;
     Ok(Arc::new(move || handle.render()))
 }

@@ -12,7 +12,7 @@ use nabe_http::{
     tls::{self, CertificateFiles},
 };
 use nabe_service::{
-    Compat, Deps, DeliverySettings, LimitSettings, RateLimit, Service, Settings,
+    Compat, DeliverySettings, Deps, LimitSettings, RateLimit, Service, Settings,
     ports::{SystemClock, SystemEntropy},
 };
 use nabe_signing::{Signer, sha256};
@@ -54,7 +54,9 @@ impl Sockets {
     /// Binds what the configuration names.
     pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |address| {
-            TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("listening on {address}"))
         };
         Ok(Self {
             public: bind(config.listen.address).await?,
@@ -80,7 +82,10 @@ impl Server {
             service: service.clone(),
             well_known: config.listen.well_known.clone(),
             provider_token_hash: provider_token_hash(config)?,
-            limits: HttpLimits { body_bytes: config.limits.body_bytes, ..HttpLimits::default() },
+            limits: HttpLimits {
+                body_bytes: config.limits.body_bytes,
+                ..HttpLimits::default()
+            },
             metrics,
         };
         let (shutdown, stopping) = watch::channel(false);
@@ -95,13 +100,24 @@ impl Server {
             ..ListenerLimits::default()
         };
         let app = nabe_http::app(state.clone());
-        listeners.spawn(listener::serve(sockets.public, tls, app, limits.clone(), stopping.clone()));
+        listeners.spawn(listener::serve(
+            sockets.public,
+            tls,
+            app,
+            limits.clone(),
+            stopping.clone(),
+        ));
         if let Some(socket) = sockets.operations {
             let app = nabe_http::operations_router(state);
             listeners.spawn(listener::serve(socket, None, app, limits, stopping.clone()));
         }
         let certificate_watch = certificates.map(|files| tokio::spawn(watch_certificates(files, stopping)));
-        Ok(Self { service, shutdown, listeners, certificate_watch })
+        Ok(Self {
+            service,
+            shutdown,
+            listeners,
+            certificate_watch,
+        })
     }
 
     /// Ends when a listener breaks; a server that cannot listen any more should not go on.
@@ -134,7 +150,10 @@ impl Server {
 /// Opens the database of a configuration; only one process may have it open.
 pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     fs::create_dir_all(&config.data_dir).with_context(|| format!("making {}", config.data_dir.display()))?;
-    let options = SqliteOptions { path: config.storage.database.clone(), readers: config.storage.readers };
+    let options = SqliteOptions {
+        path: config.storage.database.clone(),
+        readers: config.storage.readers,
+    };
     let store = SqliteStore::open(&options)
         .await
         .with_context(|| format!("opening {}", config.storage.database.display()))?;
@@ -147,8 +166,11 @@ pub(crate) async fn service(config: &Config, keys: Keys) -> anyhow::Result<Servi
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let transport = HttpsTransport::new(https_settings(config), clock.clone(), entropy.clone())?;
     let peers = SignedPeers::new(transport, Arc::clone(&signer), clock.clone(), peer_settings(config));
-    let old_keys: BTreeMap<_, _> =
-        keys.retired.into_iter().map(|key| (key.id, (key.public, key.expired_ts))).collect();
+    let old_keys: BTreeMap<_, _> = keys
+        .retired
+        .into_iter()
+        .map(|key| (key.id, (key.public, key.expired_ts)))
+        .collect();
     Ok(Service::start(Deps {
         store: open_store(config).await?,
         peers: Arc::new(peers),
@@ -192,10 +214,16 @@ async fn watch_certificates(files: Arc<CertificateFiles>, mut stopping: watch::R
 }
 
 fn provider_token_hash(config: &Config) -> anyhow::Result<Option<[u8; 32]>> {
-    let Some(path) = &config.client.provider_token_file else { return Ok(None) };
+    let Some(path) = &config.client.provider_token_file else {
+        return Ok(None);
+    };
     let text = fs::read_to_string(path).with_context(|| format!("client.provider_token_file {}", path.display()))?;
     let token = text.trim();
-    anyhow::ensure!(token.len() >= 32, "client.provider_token_file {}: shorter than 32 characters", path.display());
+    anyhow::ensure!(
+        token.len() >= 32,
+        "client.provider_token_file {}: shorter than 32 characters",
+        path.display()
+    );
     Ok(Some(sha256(token.as_bytes())))
 }
 
@@ -206,7 +234,10 @@ fn settings(config: &Config) -> Settings {
     Settings {
         policy: policy(config),
         limits: LimitSettings {
-            federation: RateLimit { per_second: limits.requests_per_second, burst: f64::from(limits.burst) },
+            federation: RateLimit {
+                per_second: limits.requests_per_second,
+                burst: f64::from(limits.burst),
+            },
             room_memory_bytes: limits.room_cache_bytes,
             outbox_items: delivery.outbox_limit,
             ..LimitSettings::default()
@@ -239,11 +270,19 @@ fn compat(peer: &PeerCompat) -> impl Iterator<Item = (ServerPattern, Compat)> {
 }
 
 fn policy(config: &Config) -> ServerPolicy {
-    ServerPolicy { allow: config.federation.allow.clone(), deny: config.federation.deny.clone() }
+    ServerPolicy {
+        allow: config.federation.allow.clone(),
+        deny: config.federation.deny.clone(),
+    }
 }
 
 fn names_with(config: &Config, option: impl Fn(&PeerCompat) -> bool) -> Vec<ServerPattern> {
-    config.peer.iter().filter(|peer| option(peer)).flat_map(|peer| peer.names.clone()).collect()
+    config
+        .peer
+        .iter()
+        .filter(|peer| option(peer))
+        .flat_map(|peer| peer.names.clone())
+        .collect()
 }
 
 fn peer_settings(config: &Config) -> PeerSettings {

@@ -10,7 +10,9 @@ use crate::config::{Log, LogFormat};
 /// Installs the process's log output. To be called once.
 pub(crate) fn init(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level = {:?}", log.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     let text = match log.format {
         LogFormat::Text => true,
         LogFormat::Json => false,

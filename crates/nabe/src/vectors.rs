@@ -7,9 +7,7 @@ use std::{collections::BTreeMap, fmt, path::Path};
 use anyhow::Context as _;
 use nabe_event::{EventKind, RawEvent, RoomVersionRules, event_id_of, hashes, redact};
 use nabe_signing::{
-    Json, Object, PublicKey, ServerKeys, Signature, SigningKey, XMatrix, base64u,
-    json::Limits,
-    verify_signatures,
+    Json, Object, PublicKey, ServerKeys, Signature, SigningKey, XMatrix, base64u, json::Limits, verify_signatures,
 };
 use nabe_types::{KeyId, ServerName};
 
@@ -58,41 +56,71 @@ pub(crate) fn verify_files(files: &[impl AsRef<Path>]) -> anyhow::Result<bool> {
 
 /// The verdict on every vector of one file; an error when it is no vector file.
 pub(crate) fn verify(bytes: &[u8]) -> anyhow::Result<Vec<Verdict>> {
-    let file = Json::parse_with(bytes, Limits { max_bytes: 64 << 20, ..Limits::default() })?;
+    let file = Json::parse_with(
+        bytes,
+        Limits {
+            max_bytes: 64 << 20,
+            ..Limits::default()
+        },
+    )?;
     let file = file.as_object().context("not a JSON object")?;
     for member in file.keys() {
-        anyhow::ensure!(MEMBERS.contains(&member), "unknown member `{member}`: cannot be verified");
+        anyhow::ensure!(
+            MEMBERS.contains(&member),
+            "unknown member `{member}`: cannot be verified"
+        );
     }
     let keys = Keys::read(file.get("keys"))?;
     let mut verdicts = Vec::new();
     for (member, check) in LISTS {
         let entries = match file.get(member) {
             None => continue,
-            Some(entries) => entries.as_array().with_context(|| format!("`{member}` is not a list"))?,
+            Some(entries) => entries
+                .as_array()
+                .with_context(|| format!("`{member}` is not a list"))?,
         };
         for (index, entry) in entries.iter().enumerate() {
-            let name = entry.as_object().and_then(|entry| entry.get("name")).and_then(Json::as_str);
+            let name = entry
+                .as_object()
+                .and_then(|entry| entry.get("name"))
+                .and_then(Json::as_str);
             verdicts.push(Verdict {
                 entry: name.map_or_else(|| format!("{member}/{index}"), |name| format!("{member}/{name}")),
-                outcome: entry.as_object().ok_or_else(|| untrue("not an object")).and_then(|entry| check(entry, &keys)),
+                outcome: entry
+                    .as_object()
+                    .ok_or_else(|| untrue("not an object"))
+                    .and_then(|entry| check(entry, &keys)),
             });
         }
     }
     if let Some(response) = file.get("server_key_response") {
         verdicts.push(Verdict {
             entry: "server_key_response".into(),
-            outcome: response.as_object().ok_or_else(|| untrue("not an object")).and_then(|it| key_response(it, &keys)),
+            outcome: response
+                .as_object()
+                .ok_or_else(|| untrue("not an object"))
+                .and_then(|it| key_response(it, &keys)),
         });
     }
     anyhow::ensure!(!verdicts.is_empty(), "no vector in it");
     Ok(verdicts)
 }
 
-const MEMBERS: &[&str] = &["note", "keys", "events", "canonical_json", "request_auth", "server_key_response"];
+const MEMBERS: &[&str] = &[
+    "note",
+    "keys",
+    "events",
+    "canonical_json",
+    "request_auth",
+    "server_key_response",
+];
 
 type Check = fn(&Object, &Keys) -> Checked;
-const LISTS: [(&str, Check); 3] =
-    [("canonical_json", canonical_json), ("events", event), ("request_auth", request_auth)];
+const LISTS: [(&str, Check); 3] = [
+    ("canonical_json", canonical_json),
+    ("events", event),
+    ("request_auth", request_auth),
+];
 
 /// The file's keys, by server, in the file's order.
 struct Keys(BTreeMap<String, Vec<(KeyId, PublicKey)>>);
@@ -114,7 +142,10 @@ impl Keys {
     }
 
     fn of(&self, server: &str) -> Result<&[(KeyId, PublicKey)], Untrue> {
-        self.0.get(server).map(Vec::as_slice).ok_or_else(|| untrue(format!("the file has no key of {server}")))
+        self.0
+            .get(server)
+            .map(Vec::as_slice)
+            .ok_or_else(|| untrue(format!("the file has no key of {server}")))
     }
 
     fn find(&self, server: &str, id: &str) -> Result<&PublicKey, Untrue> {
@@ -133,8 +164,14 @@ fn read_key(stated: &Json) -> anyhow::Result<(KeyId, PublicKey)> {
     };
     let id = KeyId::parse(text("key_id")?)?;
     let public = PublicKey::from_base64(text("public")?)?;
-    let seed = base64u::decode(text("seed_b64")?)?.try_into().ok().context("`seed_b64` is not 32 bytes")?;
-    anyhow::ensure!(SigningKey::from_seed(id.clone(), seed).public() == public, "`public` is not the key of `seed_b64`");
+    let seed = base64u::decode(text("seed_b64")?)?
+        .try_into()
+        .ok()
+        .context("`seed_b64` is not 32 bytes")?;
+    anyhow::ensure!(
+        SigningKey::from_seed(id.clone(), seed).public() == public,
+        "`public` is not the key of `seed_b64`"
+    );
     Ok((id, public))
 }
 
@@ -145,8 +182,16 @@ fn canonical_json(entry: &Object, _: &Keys) -> Checked {
 }
 
 fn event(entry: &Object, keys: &Keys) -> Checked {
-    const KNOWN: &[&str] =
-        &["name", "note", "pdu", "event_id", "lpdu", "lpdu_event_id", "canonical_for_content_hash", "redacted"];
+    const KNOWN: &[&str] = &[
+        "name",
+        "note",
+        "pdu",
+        "event_id",
+        "lpdu",
+        "lpdu_event_id",
+        "canonical_for_content_hash",
+        "redacted",
+    ];
     only_members(entry, KNOWN)?;
     let pdu = object(entry, "pdu")?;
     parses_as(pdu, EventKind::Pdu)?;
@@ -154,12 +199,22 @@ fn event(entry: &Object, keys: &Keys) -> Checked {
     pdu_hashes(pdu)?;
     pdu_signatures(pdu, keys)?;
     if let Some(stated) = entry.get("canonical_for_content_hash") {
-        let stated = stated.as_str().ok_or_else(|| untrue("`canonical_for_content_hash` is not text"))?;
-        same("canonical_for_content_hash", stated, &utf8(hashes::content_hash_input(pdu))?)?;
+        let stated = stated
+            .as_str()
+            .ok_or_else(|| untrue("`canonical_for_content_hash` is not text"))?;
+        same(
+            "canonical_for_content_hash",
+            stated,
+            &utf8(hashes::content_hash_input(pdu))?,
+        )?;
     }
     if entry.contains_key("redacted") {
         let redacted = redact(pdu, &RoomVersionRules::I1);
-        same("redacted", &canonical(object(entry, "redacted")?)?, &canonical(&redacted)?)?;
+        same(
+            "redacted",
+            &canonical(object(entry, "redacted")?)?,
+            &canonical(&redacted)?,
+        )?;
     }
     match (entry.contains_key("lpdu"), entry.contains_key("lpdu_event_id")) {
         (false, false) => Ok(()),
@@ -171,8 +226,16 @@ fn event(entry: &Object, keys: &Keys) -> Checked {
 fn lpdu(entry: &Object, pdu: &Object, keys: &Keys) -> Checked {
     let lpdu = object(entry, "lpdu")?;
     parses_as(lpdu, EventKind::Lpdu)?;
-    same("lpdu_event_id", text(entry, "lpdu_event_id")?, event_id_of(lpdu).as_str())?;
-    same("lpdu: hashes.lpdu.sha256", lpdu_hash_of(lpdu)?, &base64u::encode(&hashes::lpdu_hash(lpdu)))?;
+    same(
+        "lpdu_event_id",
+        text(entry, "lpdu_event_id")?,
+        event_id_of(lpdu).as_str(),
+    )?;
+    same(
+        "lpdu: hashes.lpdu.sha256",
+        lpdu_hash_of(lpdu)?,
+        &base64u::encode(&hashes::lpdu_hash(lpdu)),
+    )?;
     signatures(lpdu, keys, |_| hashes::signed_bytes(lpdu))?;
     // The PDU must be this LPDU, completed: what the hub may add is taken away and the rest compared.
     let without_hub_parts = |event: &Object| {
@@ -180,21 +243,41 @@ fn lpdu(entry: &Object, pdu: &Object, keys: &Keys) -> Checked {
         event.retain(|member, _| !["auth_events", "prev_events", "signatures", "hashes"].contains(&member));
         canonical(&event)
     };
-    same("lpdu compared with pdu", &without_hub_parts(lpdu)?, &without_hub_parts(pdu)?)?;
-    same("lpdu: hashes.lpdu compared with pdu", lpdu_hash_of(lpdu)?, lpdu_hash_of(pdu)?)
+    same(
+        "lpdu compared with pdu",
+        &without_hub_parts(lpdu)?,
+        &without_hub_parts(pdu)?,
+    )?;
+    same(
+        "lpdu: hashes.lpdu compared with pdu",
+        lpdu_hash_of(lpdu)?,
+        lpdu_hash_of(pdu)?,
+    )
 }
 
 fn parses_as(event: &Object, kind: EventKind) -> Checked {
     let raw = RawEvent::from_json(event.clone(), &RoomVersionRules::I1)
         .map_err(|dropped| untrue(format!("not a valid event: {dropped}")))?;
-    if raw.kind() == kind { Ok(()) } else { Err(untrue(format!("it is a {:?}, not a {kind:?}", raw.kind()))) }
+    if raw.kind() == kind {
+        Ok(())
+    } else {
+        Err(untrue(format!("it is a {:?}, not a {kind:?}", raw.kind())))
+    }
 }
 
 fn pdu_hashes(pdu: &Object) -> Checked {
     let stated = object(pdu, "hashes")?;
-    same("hashes.sha256", text(stated, "sha256")?, &base64u::encode(&hashes::content_hash(pdu)))?;
+    same(
+        "hashes.sha256",
+        text(stated, "sha256")?,
+        &base64u::encode(&hashes::content_hash(pdu)),
+    )?;
     if stated.contains_key("lpdu") {
-        same("hashes.lpdu.sha256", lpdu_hash_of(pdu)?, &base64u::encode(&hashes::lpdu_hash(pdu)))?;
+        same(
+            "hashes.lpdu.sha256",
+            lpdu_hash_of(pdu)?,
+            &base64u::encode(&hashes::lpdu_hash(pdu)),
+        )?;
     }
     Ok(())
 }
@@ -209,7 +292,11 @@ fn pdu_signatures(pdu: &Object, keys: &Keys) -> Checked {
     let hub = pdu.get("hub_server").and_then(Json::as_str);
     let over_lpdu = |signer: &str| hub.is_some_and(|hub| sender_server == Some(signer) && signer != hub);
     signatures(pdu, keys, |signer| {
-        if over_lpdu(signer) { hashes::lpdu_signed_bytes(pdu) } else { hashes::signed_bytes(pdu) }
+        if over_lpdu(signer) {
+            hashes::lpdu_signed_bytes(pdu)
+        } else {
+            hashes::signed_bytes(pdu)
+        }
     })
 }
 
@@ -225,8 +312,10 @@ fn signatures(object_: &Object, keys: &Keys, message: impl Fn(&str) -> Vec<u8>) 
         let message = message(signer);
         for key_id in by_signer.keys() {
             let key = keys.find(signer, key_id)?;
-            verify_signatures(object_.get("signatures"), signer, &message, |id| (id.as_str() == key_id).then_some(key))
-                .map_err(|error| untrue(format!("signatures.{signer}.{key_id}: {error}")))?;
+            verify_signatures(object_.get("signatures"), signer, &message, |id| {
+                (id.as_str() == key_id).then_some(key)
+            })
+            .map_err(|error| untrue(format!("signatures.{signer}.{key_id}: {error}")))?;
         }
     }
     Ok(())
@@ -250,7 +339,10 @@ fn request_auth(entry: &Object, keys: &Keys) -> Checked {
     same("signing_bytes", text(entry, "signing_bytes")?, &canonical(signed)?)?;
     let message = signed.to_canonical();
     let origin = text(signed, "origin")?;
-    let (first_id, first_key) = keys.of(origin)?.first().ok_or_else(|| untrue(format!("no key of {origin}")))?;
+    let (first_id, first_key) = keys
+        .of(origin)?
+        .first()
+        .ok_or_else(|| untrue(format!("no key of {origin}")))?;
 
     let sig = text(entry, "sig")?;
     check_signature("sig", first_key, &message, sig)?;
@@ -259,7 +351,9 @@ fn request_auth(entry: &Object, keys: &Keys) -> Checked {
     }
     if entry.contains_key("sigs") {
         for (key_id, sig) in object(entry, "sigs")? {
-            let sig = sig.as_str().ok_or_else(|| untrue("`sigs` holds something that is not text"))?;
+            let sig = sig
+                .as_str()
+                .ok_or_else(|| untrue("`sigs` holds something that is not text"))?;
             check_signature(&format!("sigs.{key_id}"), keys.find(origin, key_id)?, &message, sig)?;
         }
     }
@@ -276,22 +370,36 @@ fn request_auth(entry: &Object, keys: &Keys) -> Checked {
         let sig = text(entry, "sig_if_content_omitted_as_eigen_does")?;
         let mut bodyless = signed.clone();
         bodyless.remove("content");
-        check_signature("sig_if_content_omitted_as_eigen_does", first_key, &bodyless.to_canonical(), sig)?;
+        check_signature(
+            "sig_if_content_omitted_as_eigen_does",
+            first_key,
+            &bodyless.to_canonical(),
+            sig,
+        )?;
     }
     Ok(())
 }
 
 fn check_signature(what: &str, key: &PublicKey, message: &[u8], sig: &str) -> Checked {
     let parsed = Signature::from_base64(sig).map_err(|error| untrue(format!("{what}: {error}")))?;
-    key.verify(message, &parsed).map_err(|error| untrue(format!("{what}: {error}")))
+    key.verify(message, &parsed)
+        .map_err(|error| untrue(format!("{what}: {error}")))
 }
 
 /// A header must carry the signed object's origin and destination, the key and the signature.
 fn check_header(what: &str, header: &str, signed: &Object, key_id: &str, sig: &str) -> Checked {
     let parsed = XMatrix::parse(header).map_err(|error| untrue(format!("{what}: {error}")))?;
-    same(&format!("{what}: origin"), parsed.origin.as_str(), text(signed, "origin")?)?;
+    same(
+        &format!("{what}: origin"),
+        parsed.origin.as_str(),
+        text(signed, "origin")?,
+    )?;
     if let Some(destination) = &parsed.destination {
-        same(&format!("{what}: destination"), destination.as_str(), text(signed, "destination")?)?;
+        same(
+            &format!("{what}: destination"),
+            destination.as_str(),
+            text(signed, "destination")?,
+        )?;
     }
     same(&format!("{what}: key"), parsed.key.as_str(), key_id)?;
     same(&format!("{what}: sig"), &parsed.sig.to_base64(), sig)
@@ -301,7 +409,11 @@ fn key_response(response: &Object, keys: &Keys) -> Checked {
     let server = ServerName::parse(text(response, "server_name")?).map_err(|error| untrue(error.to_string()))?;
     let parsed = ServerKeys::parse(response.clone(), &server).map_err(|error| untrue(error.to_string()))?;
     for (id, public) in &parsed.verify_keys {
-        same(&format!("verify_keys.{id}"), &public.to_base64(), &keys.find(server.as_str(), id.as_str())?.to_base64())?;
+        same(
+            &format!("verify_keys.{id}"),
+            &public.to_base64(),
+            &keys.find(server.as_str(), id.as_str())?.to_base64(),
+        )?;
     }
     let mut message = Vec::new();
     response.write_canonical_without(&mut message, &["signatures"]);
@@ -316,22 +428,34 @@ fn only_members(entry: &Object, known: &[&str]) -> Checked {
 }
 
 fn object<'a>(parent: &'a Object, member: &str) -> Result<&'a Object, Untrue> {
-    parent.get(member).and_then(Json::as_object).ok_or_else(|| untrue(format!("`{member}` is not an object")))
+    parent
+        .get(member)
+        .and_then(Json::as_object)
+        .ok_or_else(|| untrue(format!("`{member}` is not an object")))
 }
 
 fn text<'a>(parent: &'a Object, member: &str) -> Result<&'a str, Untrue> {
-    parent.get(member).and_then(Json::as_str).ok_or_else(|| untrue(format!("`{member}` is not text")))
+    parent
+        .get(member)
+        .and_then(Json::as_str)
+        .ok_or_else(|| untrue(format!("`{member}` is not text")))
 }
 
 fn texts<'a>(parent: &'a Object, member: &str) -> Result<Vec<&'a str>, Untrue> {
-    let Some(list) = parent.get(member) else { return Ok(Vec::new()) };
+    let Some(list) = parent.get(member) else {
+        return Ok(Vec::new());
+    };
     list.as_array()
         .and_then(|list| list.iter().map(Json::as_str).collect())
         .ok_or_else(|| untrue(format!("`{member}` is not a list of texts")))
 }
 
 fn same(what: &str, stated: &str, found: &str) -> Checked {
-    if stated == found { Ok(()) } else { Err(untrue(format!("{what}: the file states {stated}, it is {found}"))) }
+    if stated == found {
+        Ok(())
+    } else {
+        Err(untrue(format!("{what}: the file states {stated}, it is {found}")))
+    }
 }
 
 fn canonical(object: &Object) -> Result<String, Untrue> {
@@ -352,9 +476,15 @@ mod tests {
 
     fn files() -> Vec<(std::path::PathBuf, Vec<u8>)> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../drafts/linearized-matrix/vectors");
-        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         files.sort();
-        files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+        files
+            .into_iter()
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -422,7 +552,10 @@ mod tests {
         });
         let text = inner.as_str().unwrap();
         // In the middle: the last character of base64 may hold unused bits.
-        let middle = text.char_indices().nth(text.chars().count() / 2).map_or(0, |(index, _)| index);
+        let middle = text
+            .char_indices()
+            .nth(text.chars().count() / 2)
+            .map_or(0, |(index, _)| index);
         let (before, after) = text.split_at(middle);
         let next = after.chars().next();
         let changed = if next == Some('A') { 'B' } else { 'A' };

@@ -81,15 +81,19 @@ struct Stage {
 impl Stage {
     async fn set(folder: &Path, arguments: &BenchHub) -> anyhow::Result<Self> {
         let hub_name = ServerName::parse("hub.localhost")?;
-        let names: Vec<ServerName> =
-            (1..=arguments.origins).map(|n| ServerName::parse(&format!("o{n}.localhost"))).collect::<Result<_, _>>()?;
+        let names: Vec<ServerName> = (1..=arguments.origins)
+            .map(|n| ServerName::parse(&format!("o{n}.localhost")))
+            .collect::<Result<_, _>>()?;
         let ca = DevelopmentCa::generate()?;
         std::fs::write(folder.join("ca.pem"), ca.certificate_pem())?;
         std::fs::write(folder.join("ca.key"), ca.key_pem())?;
 
         let (sink, sink_address) = start_sink(folder, &ca, &names)?;
         let (hub, hub_address) = start_hub(folder, &hub_name, &names, sink_address)?;
-        let addresses = names.iter().map(|name| (name.clone(), sink_address)).chain([(hub_name.clone(), hub_address)]);
+        let addresses = names
+            .iter()
+            .map(|name| (name.clone(), sink_address))
+            .chain([(hub_name.clone(), hub_address)]);
         let transport = Arc::new(HttpsTransport::new(
             HttpsSettings {
                 tls: TlsSettings {
@@ -109,7 +113,15 @@ impl Stage {
             .map(|(seed, name)| Origin::new(sink::signer(name.clone(), seed)))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let sink_name = names.first().context("there is an origin")?.clone();
-        let mut stage = Self { hub, _sink: sink, hub_name, sink_name, transport, origins, rooms: Vec::new() };
+        let mut stage = Self {
+            hub,
+            _sink: sink,
+            hub_name,
+            sink_name,
+            transport,
+            origins,
+            rooms: Vec::new(),
+        };
         stage.wait_until_ready().await?;
         let token = std::fs::read_to_string(folder.join("hub/provider.token"))?;
         stage.make_rooms(token.trim(), arguments.rooms).await?;
@@ -120,7 +132,10 @@ impl Stage {
         let deadline = now() + PATIENCE;
         loop {
             let request = Request::get("/_nabe/health/ready").body(Bytes::new())?;
-            let answer = self.transport.send(&self.hub_name, request, Duration::from_secs(2)).await;
+            let answer = self
+                .transport
+                .send(&self.hub_name, request, Duration::from_secs(2))
+                .await;
             if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
                 return Ok(());
             }
@@ -145,10 +160,12 @@ impl Stage {
                     escape(room.as_str()),
                     escape(origin.user.as_str())
                 );
-                self.call(origin.request(Method::GET, &path, &self.hub_name, None)?).await?;
+                self.call(origin.request(Method::GET, &path, &self.hub_name, None)?)
+                    .await?;
                 let join = origin.join(&room, &self.hub_name, SystemClock.now())?;
                 let path = format!("/_matrix/federation/v3/send_join/join-{}", escape(room.as_str()));
-                self.call(origin.request(Method::POST, &path, &self.hub_name, Some(join.into()))?).await?;
+                self.call(origin.request(Method::POST, &path, &self.hub_name, Some(join.into()))?)
+                    .await?;
             }
             self.rooms.push(room);
         }
@@ -245,7 +262,10 @@ impl Stage {
         loop {
             let received = self.received().await?;
             if received >= expected {
-                ensure!(received == expected, "the follower got {received} events, {expected} were owed: doubled");
+                ensure!(
+                    received == expected,
+                    "the follower got {received} events, {expected} were owed: doubled"
+                );
                 return Ok(());
             }
             ensure!(now() < deadline, "the follower got {received} of {expected} events");
@@ -261,9 +281,17 @@ impl Stage {
 
     async fn call(&self, request: Request<Bytes>) -> anyhow::Result<Object> {
         let what = format!("{} {}", request.method(), request.uri());
-        let answer = self.transport.send(&self.hub_name, request, PATIENCE).await.with_context(|| what.clone())?;
+        let answer = self
+            .transport
+            .send(&self.hub_name, request, PATIENCE)
+            .await
+            .with_context(|| what.clone())?;
         if !answer.status().is_success() {
-            bail!("{what}: {}: {}", answer.status(), String::from_utf8_lossy(answer.body()));
+            bail!(
+                "{what}: {}: {}",
+                answer.status(),
+                String::from_utf8_lossy(answer.body())
+            );
         }
         Object::parse(answer.body()).context(what)
     }
@@ -298,7 +326,11 @@ fn start_sink(folder: &Path, ca: &DevelopmentCa, names: &[ServerName]) -> anyhow
     };
     std::fs::write(dir.join("sink.toml"), toml::to_string(&file)?)?;
     let mut child = Process(
-        Command::new(std::env::current_exe()?).args(["bench", "sink"]).arg(&dir).stdout(Stdio::piped()).spawn()?,
+        Command::new(std::env::current_exe()?)
+            .args(["bench", "sink"])
+            .arg(&dir)
+            .stdout(Stdio::piped())
+            .spawn()?,
     );
     let mut address = String::new();
     BufReader::new(child.0.stdout.take().context("the sink's output is piped")?).read_line(&mut address)?;
@@ -312,14 +344,23 @@ fn start_hub(
     sink: SocketAddr,
 ) -> anyhow::Result<(Process, SocketAddr)> {
     let dir = folder.join("hub");
-    let arguments =
-        Init { dir: dir.clone(), server_name: name.clone(), dev_tls: true, dev_ca: Some(folder.to_owned()) };
+    let arguments = Init {
+        dir: dir.clone(),
+        server_name: name.clone(),
+        dev_tls: true,
+        dev_ca: Some(folder.to_owned()),
+    };
     init::write(&arguments, SystemClock.now())?;
     // Free for the moment it takes the hub to start: nobody else is given a port that was just used.
     let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let overrides: BTreeMap<String, String> =
-        followers.iter().map(|follower| (follower.to_string(), sink.to_string())).collect();
-    let overrides = overrides.iter().map(|(name, address)| format!("\"{name}\" = \"{address}\"")).collect::<Vec<_>>();
+    let overrides: BTreeMap<String, String> = followers
+        .iter()
+        .map(|follower| (follower.to_string(), sink.to_string()))
+        .collect();
+    let overrides = overrides
+        .iter()
+        .map(|(name, address)| format!("\"{name}\" = \"{address}\""))
+        .collect::<Vec<_>>();
     let child = Command::new(std::env::current_exe()?)
         .args(["serve", "--config"])
         .arg(dir.join("nabe.toml"))
@@ -354,14 +395,26 @@ fn now() -> Instant {
 }
 
 fn print_text(figures: &Figures) {
-    println!("{} events in {} room(s), from {} origin(s), up to {} a transaction", figures.events, figures.rooms, figures.origins, figures.batch);
+    println!(
+        "{} events in {} room(s), from {} origin(s), up to {} a transaction",
+        figures.events, figures.rooms, figures.origins, figures.batch
+    );
     println!("  accepted per second       {:.0}", figures.accepted_per_s);
     println!("  hub CPU time per event    {:.0} µs", figures.hub_cpu_us_per_event);
-    println!("  transaction latency       p50 {:.1} ms, p99 {:.1} ms", figures.p50_ms, figures.p99_ms);
-    println!("  delivered                 {} events, the last after {:.0} ms", figures.delivered, figures.delivered_after_ms);
+    println!(
+        "  transaction latency       p50 {:.1} ms, p99 {:.1} ms",
+        figures.p50_ms, figures.p99_ms
+    );
+    println!(
+        "  delivered                 {} events, the last after {:.0} ms",
+        figures.delivered, figures.delivered_after_ms
+    );
     println!("  durable                   SQLite, WAL, synchronous=FULL");
     if let Some(bytes) = figures.hub_resident_bytes {
-        println!("  hub memory                {:.1} MiB", bytes as f64 / (1024.0 * 1024.0));
+        println!(
+            "  hub memory                {:.1} MiB",
+            bytes as f64 / (1024.0 * 1024.0)
+        );
     }
     if let Some(load) = figures.load_average {
         println!("  load average              {load:.2}");

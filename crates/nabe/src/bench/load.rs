@@ -29,13 +29,24 @@ impl Origin {
         hub: &ServerName,
         content: Option<Json>,
     ) -> anyhow::Result<Request<Bytes>> {
-        let signed = xmatrix::Request { method: method.as_str(), uri, destination: hub, content: content.as_ref() };
+        let signed = xmatrix::Request {
+            method: method.as_str(),
+            uri,
+            destination: hub,
+            content: content.as_ref(),
+        };
         let mut builder = Request::builder();
         for header in xmatrix::sign_request(&self.signer, &signed) {
             builder = builder.header("authorization", header);
         }
-        let body = content.map(|content| Bytes::from(content.to_canonical())).unwrap_or_default();
-        Ok(builder.method(method).uri(uri).header("content-type", "application/json").body(body)?)
+        let body = content
+            .map(|content| Bytes::from(content.to_canonical()))
+            .unwrap_or_default();
+        Ok(builder
+            .method(method)
+            .uri(uri)
+            .header("content-type", "application/json")
+            .body(body)?)
     }
 
     /// The LPDU with which the user joins.
@@ -62,7 +73,8 @@ impl Origin {
                 .iter()
                 .map(|&number| {
                     let room = &rooms[usize::try_from(number)? % rooms.len()];
-                    self.message(room, hub, now.as_u64() + u64::from(number), number).map(Json::from)
+                    self.message(room, hub, now.as_u64() + u64::from(number), number)
+                        .map(Json::from)
                 })
                 .collect::<anyhow::Result<_>>()?;
             let uri = format!("/_matrix/federation/v2/send/bench-{}", requests.len());
@@ -74,11 +86,24 @@ impl Origin {
 
     fn message(&self, room: &RoomId, hub: &ServerName, ts: u64, number: u32) -> anyhow::Result<Object> {
         let content = object! { "body" => format!("{number}: {BODY}"), "msgtype" => "m.text" };
-        self.lpdu(EventBuilder::new(room.clone(), "m.room.message", self.user.clone(), UnixMillis(ts), content), hub)
+        self.lpdu(
+            EventBuilder::new(
+                room.clone(),
+                "m.room.message",
+                self.user.clone(),
+                UnixMillis(ts),
+                content,
+            ),
+            hub,
+        )
     }
 
     fn lpdu(&self, event: EventBuilder, hub: &ServerName) -> anyhow::Result<Object> {
-        Ok(event.build_lpdu(&self.signer, hub, &RoomVersionRules::I1)?.event().object().clone())
+        Ok(event
+            .build_lpdu(&self.signer, hub, &RoomVersionRules::I1)?
+            .event()
+            .object()
+            .clone())
     }
 }
 
@@ -100,10 +125,21 @@ mod tests {
         let requests = origin.transactions(&[room], &hub, now, 101, 50).unwrap();
         assert_eq!(requests.len(), 3);
         let bodies = requests.iter().map(|request| Json::parse(request.body()).unwrap());
-        let pdus: Vec<Json> =
-            bodies.flat_map(|body| body.as_object().unwrap().get("pdus").unwrap().as_array().unwrap().to_vec()).collect();
-        let ids: std::collections::BTreeSet<_> =
-            pdus.iter().map(|pdu| nabe_event::event_id_of(pdu.as_object().unwrap())).collect();
+        let pdus: Vec<Json> = bodies
+            .flat_map(|body| {
+                body.as_object()
+                    .unwrap()
+                    .get("pdus")
+                    .unwrap()
+                    .as_array()
+                    .unwrap()
+                    .to_vec()
+            })
+            .collect();
+        let ids: std::collections::BTreeSet<_> = pdus
+            .iter()
+            .map(|pdu| nabe_event::event_id_of(pdu.as_object().unwrap()))
+            .collect();
         assert_eq!(ids.len(), 101);
     }
 }

@@ -9,9 +9,14 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
     // The name in parentheses may contain anything; the fields after it are plain.
-    let fields: Vec<&str> = text.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace().collect()).unwrap_or_default();
+    let fields: Vec<&str> = text
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_ascii_whitespace().collect())
+        .unwrap_or_default();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).with_context(|| format!("{path} has no times"))?;
+    let (user, system) = ticks(11)
+        .zip(ticks(12))
+        .with_context(|| format!("{path} has no times"))?;
     // The kernel's interface counts in hundredths of a second on every architecture (USER_HZ).
     Ok(Duration::from_millis((user + system) * 10))
 }
@@ -26,7 +31,12 @@ pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
 
 /// The load average of the last minute.
 pub(super) fn load_average() -> Option<f64> {
-    fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
+    fs::read_to_string("/proc/loadavg")
+        .ok()?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

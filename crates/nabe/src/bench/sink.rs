@@ -39,7 +39,10 @@ pub(crate) struct SinkFile {
 
 /// The signer of one of the sink's servers; the load signs with the same.
 pub(crate) fn signer(server: ServerName, seed: u8) -> Signer {
-    let key = SigningKey::from_seed(KeyId::ed25519("bench").expect("a plain word is a key version"), [seed; 32]);
+    let key = SigningKey::from_seed(
+        KeyId::ed25519("bench").expect("a plain word is a key version"),
+        [seed; 32],
+    );
     Signer::new(server, vec![key]).expect("there is one key")
 }
 
@@ -49,7 +52,11 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
     let file: SinkFile = toml::from_str(&text).context("sink.toml")?;
     let certificates = CertificateFiles::open(file.tls_certificate, file.tls_key)?;
     let state = Arc::new(Sink {
-        signers: file.servers.into_iter().map(|(server, seed)| (server.to_string(), signer(server, seed))).collect(),
+        signers: file
+            .servers
+            .into_iter()
+            .map(|(server, seed)| (server.to_string(), signer(server, seed)))
+            .collect(),
         received: AtomicU64::new(0),
     });
     let app = Router::new()
@@ -72,15 +79,22 @@ struct Sink {
 
 async fn keys(State(sink): State<Arc<Sink>>, headers: HeaderMap, uri: Uri) -> Result<String, &'static str> {
     // HTTP/2 names the host in the URI, HTTP/1.1 in a header.
-    let host = uri.host().or_else(|| headers.get("host")?.to_str().ok()?.split(':').next());
-    let signer = host.and_then(|host| sink.signers.get(host)).ok_or("not one of this sink's servers")?;
+    let host = uri
+        .host()
+        .or_else(|| headers.get("host")?.to_str().ok()?.split(':').next());
+    let signer = host
+        .and_then(|host| sink.signers.get(host))
+        .ok_or("not one of this sink's servers")?;
     let valid_until = SystemClock.now().plus(Duration::from_secs(12 * 3600));
     Ok(own_key_response(signer, &BTreeMap::new(), valid_until).to_string())
 }
 
 async fn send(State(sink): State<Arc<Sink>>, body: Bytes) -> &'static str {
     let body = Json::parse(&body).ok();
-    let pdus = body.as_ref().and_then(Json::as_object).and_then(|body| body.get("pdus")?.as_array());
+    let pdus = body
+        .as_ref()
+        .and_then(Json::as_object)
+        .and_then(|body| body.get("pdus")?.as_array());
     let count = pdus.map_or(0, <[Json]>::len);
     sink.received.fetch_add(count as u64, Ordering::Relaxed);
     r#"{"failed_pdus":{}}"#
