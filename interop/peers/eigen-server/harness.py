@@ -335,6 +335,7 @@ def write_results(path, arguments, steps, failed):
         "Written by `interop/peers/eigen-server/harness.py`; the settings it needs are in the README beside it.", "",
         "| Step | Seen | |", "|---|---|---|",
         *(f"| {name} | {'held' if ok else '**did not hold**'} | `{detail}` |" for name, ok, detail in steps), ""]
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines))
 
 
