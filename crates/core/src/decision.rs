@@ -10,6 +10,7 @@ use crate::{Entry, FollowerChange, HoleReason};
 
 /// Something that may change a room.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "almost all of them are the large one")]
 pub enum Input {
     /// To the hub: an LPDU from a participant (LM #int-lpdu). Its LPDU ID must already have been looked up: a known one is not
     /// decided again.
@@ -100,7 +101,6 @@ pub struct Ctx<'a> {
 
 /// What comes of an [`Input`] that is not refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub enum Decision {
     /// Store this, then [`RoomView::apply`](crate::RoomView::apply) it.
     Done(Outcome),
@@ -147,7 +147,6 @@ pub enum Reply {
 
 /// What must be found out before a decision can be made.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub enum Question {
     /// To the hub: does the invited user's server sign this invite (LM #int-api-invite)? The answer goes back in as
     /// [`Input::InviteAnswer`].

@@ -25,7 +25,6 @@ pub struct Entry {
 
 /// What an [`Entry`] holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "holes are rare")]
 pub enum EntryBody {
     /// An event.
     Event(Pdu),
