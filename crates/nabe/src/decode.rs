@@ -260,21 +260,15 @@ fn signatures(event: &Object, keys: &Keys, report: &mut Report) {
     }
 }
 
-/// `{"method","uri","content"?,"authorization": header or list}`, or the signed object with `origin` and `destination`.
+/// `{"method","uri","content"?}` with the header in `headers` (an object) or as `authorization`, each value text or a list
+/// of texts; or the signed object with `origin` and `destination`.
 fn request(request: &Object, keys: &Keys, report: &mut Report) -> anyhow::Result<()> {
     let text = |member: &str| request.get(member).and_then(Json::as_str);
     let (method, uri) = (
         text("method").context("`method` is not text")?,
         text("uri").context("`uri` is not text")?,
     );
-    let headers = match request.get("authorization") {
-        None => Vec::new(),
-        Some(Json::String(header)) => vec![header.as_str()],
-        Some(list) => list
-            .as_array()
-            .and_then(|list| list.iter().map(Json::as_str).collect())
-            .context("`authorization` is neither text nor a list of texts")?,
-    };
+    let headers = authorization(request)?;
     report.fact("method", method);
     report.fact("uri", uri);
     for header in &headers {
@@ -317,6 +311,33 @@ fn request(request: &Object, keys: &Keys, report: &mut Report) -> anyhow::Result
         report.open("authorization", "no header given");
     }
     Ok(())
+}
+
+fn authorization(request: &Object) -> anyhow::Result<Vec<&str>> {
+    let headers = match request.get("headers") {
+        None => None,
+        Some(headers) => Some(headers.as_object().context("`headers` is not an object")?),
+    };
+    let of_headers = headers
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    let mut values = Vec::new();
+    for value in request
+        .get("authorization")
+        .into_iter()
+        .chain(of_headers.map(|(_, value)| value))
+    {
+        match value {
+            Json::String(header) => values.push(header.as_str()),
+            list => values.extend(
+                list.as_array()
+                    .and_then(|list| list.iter().map(Json::as_str).collect::<Option<Vec<_>>>())
+                    .context("`authorization` is neither text nor a list of texts")?,
+            ),
+        }
+    }
+    Ok(values)
 }
 
 fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -415,5 +436,39 @@ mod tests {
         assert!(run(&request).holds());
         request.insert("uri", "/_matrix/federation/v2/event/$y");
         assert!(!run(&request).holds());
+    }
+
+    #[test]
+    fn the_header_is_found_in_headers_whatever_the_case_of_its_name() {
+        let origin = signer("part.example", 2);
+        let hub = ServerName::parse("hub.example").unwrap();
+        let uri = "/_matrix/federation/v2/event/$x";
+        let sign = xmatrix::Request {
+            method: "GET",
+            uri,
+            destination: &hub,
+            content: None,
+        };
+        let header = xmatrix::sign_request(&origin, &sign).remove(0);
+        let run = |uri: &str, headers: Object| {
+            let request = object! { "method" => "GET", "uri" => uri, "headers" => headers };
+            decode(&request.to_canonical(), &RoomVersionRules::I1, &keys(&[&origin]))
+        };
+        for name in ["Authorization", "authorization", "AUTHORIZATION"] {
+            let as_text = object! { name => header.as_str(), "Accept" => "*/*" };
+            let as_list = object! { name => vec![Json::from(header.as_str())] };
+            for headers in [as_text, as_list] {
+                let report = run(uri, headers.clone()).unwrap();
+                assert!(
+                    report.to_text().contains("ok     signature part.example"),
+                    "{}",
+                    report.to_text()
+                );
+                assert!(!run("/_matrix/federation/v2/event/$y", headers).unwrap().holds());
+            }
+        }
+        let without = run(uri, object! { "X-Authorization" => header.as_str() }).unwrap();
+        assert!(without.to_text().contains("no header given"), "{}", without.to_text());
+        assert!(run(uri, object! { "Authorization" => 5 }).is_err());
     }
 }
