@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -14,6 +15,7 @@ use std::{
 use ipnet::IpNet;
 use nabe_types::{RoomVersionId, ServerName, ServerPattern};
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 /// Everything `nabe serve` is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -100,13 +102,15 @@ pub(crate) struct Federation {
 }
 
 /// `[client]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Client {
     /// A file with the provider backend's credential; absent = no provider backend.
     pub(crate) provider_token_file: Option<PathBuf>,
     /// The room version of rooms made without naming one.
     pub(crate) default_room_version: Option<RoomVersionId>,
+    /// Others may invite users of ours that nobody has seen yet.
+    pub(crate) invites_for_unknown_users: bool,
 }
 
 /// `[delivery]`
@@ -182,8 +186,10 @@ pub(crate) enum ConfigError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: toml::de::Error },
-    #[error("environment: {0}")]
-    Environment(toml::de::Error),
+    #[error("environment: {name}: {source}")]
+    Environment { name: String, source: toml::de::Error },
+    #[error("environment: {name}: not UTF-8")]
+    NotUtf8 { name: String },
     #[error("environment: {name}: `{table}` is an option, not a table")]
     NotATable { name: String, table: String },
     #[error("{}: {option}: {rule}", path.display())]
@@ -194,6 +200,8 @@ pub(crate) enum ConfigError {
     },
 }
 
+/// What the name of an option's variable begins with.
+const PREFIX: &str = "NABE_";
 /// `NABE_…` variables that are not options.
 const RESERVED: &[&str] = &["NABE_CONFIG", "NABE_SHARED", "NABE_REQUIRE_ALL"];
 const RESERVED_PREFIX: &str = "NABE_TEST_";
@@ -201,13 +209,13 @@ const RESERVED_PREFIX: &str = "NABE_TEST_";
 impl Config {
     /// Reads `path`, then applies the process's environment.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::load_with(path, std::env::vars())
+        Self::load_with(path, std::env::vars_os())
     }
 
     /// As [`Self::load`], the environment being an argument.
     pub(crate) fn load_with(
         path: &Path,
-        environment: impl IntoIterator<Item = (String, String)>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
@@ -218,18 +226,28 @@ impl Config {
             source,
         };
         // The file alone comes first: only text has lines to name. What the environment alone sets may be absent from it.
-        let mut table: toml::Table = toml::from_str(&text).map_err(in_file)?;
-        let overridden = overlay(&mut table, environment)?;
-        let mut config: Self = if overridden {
-            table
-                .clone()
-                .try_into()
-                .map_err(|error| match toml::from_str::<Self>(&text) {
-                    Err(of_file) if !of_file.message().starts_with("missing field") => in_file(of_file),
-                    _ => ConfigError::Environment(error),
-                })?
-        } else {
+        let file: toml::Table = toml::from_str(&text).map_err(in_file)?;
+        let variables = variables(environment)?;
+        let mut config: Self = if variables.is_empty() {
             toml::from_str(&text).map_err(in_file)?
+        } else {
+            let mut table = file.clone();
+            overlay(&mut table, &variables)?;
+            table.try_into().map_err(|fault| {
+                let of_file = toml::from_str::<Self>(&text).err();
+                match of_file {
+                    Some(of_file) if !of_file.message().starts_with(MISSING_NAME) => in_file(of_file),
+                    of_file => match (variable_at_fault(&file, &variables, &fault), of_file) {
+                        (Some(name), _) => ConfigError::Environment { name, source: fault },
+                        (None, Some(of_file)) => in_file(of_file),
+                        // Two spellings of one name are at fault together.
+                        (None, None) => ConfigError::Environment {
+                            name: variables.into_keys().collect::<Vec<_>>().join(", "),
+                            source: fault,
+                        },
+                    },
+                }
+            })?
         };
         config.resolve_paths(path.parent().unwrap_or_else(|| Path::new(".")));
         config.check(path)?;
@@ -293,24 +311,41 @@ impl Config {
         if self.storage.readers == 0 {
             return broken("storage.readers", "must be at least 1");
         }
+        if let Err(error) = EnvFilter::try_new(&self.log.level) {
+            return broken("log.level", &format!("{:?}: {error}", self.log.level));
+        }
         Ok(())
     }
 }
 
-/// Writes the variables into the table; `true` when there were any.
-fn overlay(
-    table: &mut toml::Table,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<bool, ConfigError> {
-    let mut any = false;
+/// How the message about the only option that every file needs begins.
+const MISSING_NAME: &str = "missing field `server_name`";
+
+/// The variables that are options, sorted: that of a table comes before those of the options in it. Others may hold anything.
+fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut variables = BTreeMap::new();
     for (name, value) in environment {
-        let Some(option) = name.strip_prefix("NABE_") else {
-            continue;
-        };
-        if RESERVED.contains(&name.as_str()) || name.starts_with(RESERVED_PREFIX) {
+        if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
-        any = true;
+        let shown = name.to_string_lossy().into_owned();
+        if RESERVED.contains(&shown.as_str()) || shown.starts_with(RESERVED_PREFIX) {
+            continue;
+        }
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => variables.insert(name, value),
+            _ => return Err(ConfigError::NotUtf8 { name: shown }),
+        };
+    }
+    Ok(variables)
+}
+
+/// Writes the variables into the table.
+fn overlay(table: &mut toml::Table, variables: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+    for (name, value) in variables {
+        let option = name.strip_prefix(PREFIX).unwrap_or(name);
         let path: Vec<String> = option.to_lowercase().split("__").map(str::to_owned).collect();
         let Some((last, tables)) = path.split_last() else {
             continue;
@@ -326,9 +361,29 @@ fn overlay(
                     table: name_of_table.clone(),
                 })?;
         }
-        inner.insert(last.clone(), parse_value(&value));
+        inner.insert(last.clone(), parse_value(value));
     }
-    Ok(any)
+    Ok(())
+}
+
+/// The variable without which the fault would be another one or none.
+fn variable_at_fault(
+    file: &toml::Table,
+    variables: &BTreeMap<String, String>,
+    fault: &toml::de::Error,
+) -> Option<String> {
+    let fault = Some(fault.to_string());
+    let is_at_fault = |name: &&String| {
+        let mut others = variables.clone();
+        others.remove(*name);
+        let mut table = file.clone();
+        let fault_without = match overlay(&mut table, &others) {
+            Ok(()) => table.try_into::<Config>().err().map(|error| error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        fault_without != fault
+    };
+    variables.keys().find(is_at_fault).cloned()
 }
 
 /// A number, boolean, list or quoted string as in TOML; anything else is taken as the string it is.
@@ -372,6 +427,16 @@ impl Default for Storage {
         Self {
             database: "nabe.sqlite".into(),
             readers: 4,
+        }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            provider_token_file: None,
+            default_room_version: None,
+            invites_for_unknown_users: true,
         }
     }
 }
@@ -421,7 +486,7 @@ mod tests {
             &path,
             environment
                 .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+                .map(|(name, value)| ((*name).into(), (*value).into())),
         )
     }
 
@@ -466,13 +531,99 @@ mod tests {
         assert!(config.federation.allow_tls12);
     }
 
+    /// The variable that is called at fault when these are given.
+    fn at_fault(text: &str, environment: &[(&str, &str)]) -> String {
+        match load(text, environment).unwrap_err() {
+            ConfigError::Environment { name, .. } => name,
+            other => panic!("no variable is named: {other}"),
+        }
+    }
+
     #[test]
-    fn an_unknown_variable_is_an_error() {
-        let error = load(MINIMAL, &[("NABE_LISTEN__ADRESS", "x")]).unwrap_err();
+    fn an_unknown_variable_is_an_error_naming_it() {
+        let error = load(MINIMAL, &[("NABE_LISTEN__ADRESS", "x")]).unwrap_err().to_string();
+        assert!(error.contains("NABE_LISTEN__ADRESS"), "{error}");
+    }
+
+    #[test]
+    fn of_several_variables_the_one_at_fault_is_named() {
+        let variables = [
+            ("NABE_LISTEN__ADDRESS", "127.0.0.1:1"),
+            ("NABE_STORAGE__READERS", "many"),
+            ("NABE_STORAGE__DATABASE", "x.sqlite"),
+        ];
+        assert_eq!(at_fault(MINIMAL, &variables), "NABE_STORAGE__READERS");
+        let nested = [("NABE_PEER", "[{ insecure_http = true }]"), ("NABE_LOG__LEVEL", "warn")];
+        assert_eq!(at_fault(MINIMAL, &nested), "NABE_PEER");
+    }
+
+    #[test]
+    fn the_one_at_fault_is_named_also_when_only_the_environment_has_the_server_name() {
+        let variables = [("NABE_SERVER_NAME", "a.example"), ("NABE_STORAGE__READERS", "many")];
+        let text = "[listen]\nplain_http = true\n";
+        assert_eq!(at_fault(text, &variables), "NABE_STORAGE__READERS");
+        assert_eq!(
+            at_fault(text, &[("NABE_SERVER_NAME", "not a name")]),
+            "NABE_SERVER_NAME"
+        );
+    }
+
+    #[test]
+    fn a_missing_server_name_is_the_fault_of_the_file_and_of_no_variable() {
+        let error = load("[listen]\nplain_http = true\n", &[("NABE_LOG__LEVEL", "warn")]).unwrap_err();
+        assert!(matches!(error, ConfigError::File { .. }), "{error}");
+        assert!(error.to_string().contains("server_name"), "{error}");
+    }
+
+    #[test]
+    fn a_table_can_come_from_the_environment_with_an_option_of_it_beside() {
+        let variables = [
+            ("NABE_STORAGE__READERS", "2"),
+            ("NABE_STORAGE", "{ readers = 9, database = \"x.sqlite\" }"),
+        ];
+        let config = load(MINIMAL, &variables).unwrap();
+        assert_eq!(config.storage.readers, 2);
+        assert!(config.storage.database.ends_with("x.sqlite"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_a_variable_of_ours_must_be_utf8() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nabe.toml");
+        fs::write(&path, MINIMAL).unwrap();
+        let load = |name: &[u8]| {
+            Config::load_with(
+                &path,
+                [(OsString::from_vec(name.to_vec()), OsString::from_vec(vec![0xff]))],
+            )
+        };
+        for foreign in [&b"LESS"[..], b"\xff", b"NABE_CONFIG", b"NABE_TEST_X"] {
+            assert!(load(foreign).is_ok(), "{foreign:?}");
+        }
+        for ours in [&b"NABE_DATA_DIR"[..], b"NABE_DATA_DIR\xff"] {
+            let error = load(ours).unwrap_err();
+            assert!(matches!(error, ConfigError::NotUtf8 { .. }), "{error}");
+            assert!(error.to_string().contains("NABE_DATA_DIR"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_log_level_that_is_no_filter_is_an_error() {
+        let error = load(MINIMAL, &[("NABE_LOG__LEVEL", "info,nabe=loud")]).unwrap_err();
         assert!(
-            matches!(error, ConfigError::Environment(_)) && error.to_string().contains("adress"),
+            matches!(
+                error,
+                ConfigError::Rule {
+                    option: "log.level",
+                    ..
+                }
+            ),
             "{error}"
         );
+        assert!(error.to_string().contains("nabe=loud"), "{error}");
+        assert!(load(MINIMAL, &[("NABE_LOG__LEVEL", "info,nabe_service=debug")]).is_ok());
     }
 
     #[test]

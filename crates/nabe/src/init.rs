@@ -155,6 +155,8 @@ tls_key = "tls.key"
 # The credential with which a provider's backend acts for its users.
 provider_token_file = "provider.token"
 # default_room_version = "I.1"
+# Others may invite users of ours that nobody has seen yet; false if your users exist here before anybody writes to them.
+# invites_for_unknown_users = true
 
 [delivery]
 # Milliseconds.
