@@ -102,7 +102,7 @@ pub(crate) enum ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make a new signing key and retire the current one (restart the server afterwards)
+    /// Make a new signing key and retire the current one; the server must not be running
     Rotate(ConfigFile),
     /// Show the key IDs and public keys
     Show(ConfigFile),

@@ -16,11 +16,16 @@ mod telemetry;
 mod user;
 mod vectors;
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use nabe_service::ports::{Clock as _, SystemClock};
+use nabe_store::StoreError;
+use nabe_types::KeyId;
 
 use cli::{
     BenchCommand, Cli, Command, ConfigCommand, ConfigFile, KeysCommand, RoomCommand, UserCommand, VectorsCommand,
@@ -40,7 +45,7 @@ fn main() -> ExitCode {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::DoesNotHold) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("nabe: {error:#}");
+            eprintln!("nabe: {}", sentence(&error));
             ExitCode::from(if is_input_at_fault(&error) { 3 } else { 4 })
         }
     }
@@ -80,9 +85,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Vectors(VectorsCommand::Verify { files }) => {
             return holds(vectors::verify_files(&files).context(InputAtFault)?);
         }
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "nabe", &mut io::stdout());
-        }
+        Command::Completions { shell } => print_completions(shell)?,
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,
         Command::Demo(arguments) => return holds(runtime()?.block_on(demo::run(&arguments))?),
@@ -95,8 +98,8 @@ fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
     match command {
         KeysCommand::Rotate(file) => {
             let config = load(file)?;
-            let id = keys::rotate(&config.signing, entropy::bytes()?, SystemClock.now()).context(InputAtFault)?;
-            println!("new signing key {id}; restart the server to use it");
+            let id = runtime()?.block_on(rotate_keys(&config))?;
+            println!("new signing key {id}; the server signs with it from its next start");
         }
         KeysCommand::Show(file) => {
             let keys = keys::load(&load(file)?.signing).context(InputAtFault)?;
@@ -114,6 +117,45 @@ fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A running server would go on signing with a key that others no longer accept: only who has the database may rotate.
+async fn rotate_keys(config: &Config) -> anyhow::Result<KeyId> {
+    let in_use = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(StoreError::InUse { .. }));
+    let held = server::open_store(config).await.map_err(|error| match in_use(&error) {
+        true => error.context("the key stays as it is: stop the server, rotate, then start it again"),
+        false => error,
+    })?;
+    let id = keys::rotate(&config.signing, entropy::bytes()?, SystemClock.now()).context(InputAtFault)?;
+    drop(held);
+    Ok(id)
+}
+
+fn print_completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "nabe", &mut script);
+    let mut stdout = io::stdout();
+    match stdout.write_all(&script).and_then(|()| stdout.flush()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output"),
+    }
+}
+
+/// The error with its causes, each said once: some messages already end with their cause's.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut sentence = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let cause = cause.trim_end();
+        if sentence.is_empty() {
+            sentence.push_str(cause);
+        } else if !sentence.ends_with(cause) {
+            sentence.push_str(": ");
+            sentence.push_str(cause);
+        }
+    }
+    sentence
 }
 
 const fn holds(holds: bool) -> anyhow::Result<Ended> {
@@ -143,4 +185,22 @@ impl std::fmt::Display for InputAtFault {
 
 fn is_input_at_fault(error: &anyhow::Error) -> bool {
     error.downcast_ref::<InputAtFault>().is_some() || error.downcast_ref::<config::ConfigError>().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("reading the file: {0}")]
+    struct SaysItsCause(#[from] io::Error);
+
+    #[test]
+    fn a_cause_is_said_once_whether_or_not_the_message_ends_with_it() {
+        let cause = || io::Error::other("no such thing\n");
+        let said = anyhow::Error::new(SaysItsCause(cause())).context("cannot start");
+        assert_eq!(sentence(&said), "cannot start: reading the file: no such thing");
+        let unsaid = anyhow::Error::new(cause()).context("cannot start");
+        assert_eq!(sentence(&unsaid), "cannot start: no such thing");
+    }
 }

@@ -9,9 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::{
+    InputAtFault,
     config::Config,
     keys,
-    server::{Server, Sockets},
+    server::{self, Server, Sockets},
     telemetry,
 };
 
@@ -19,13 +20,15 @@ use crate::{
 pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     telemetry::init(&config.log)?;
-    let keys = keys::load(&config.signing)?;
+    // Whatever is wrong with a file is said before a socket is open.
+    keys::load(&config.signing).context(InputAtFault)?;
+    server::check(&config).context(InputAtFault)?;
     let sockets = Sockets::bind(&config).await?;
     let address = sockets.public.local_addr()?;
     let metrics = metrics()?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut server = Server::start(&config, keys, sockets, metrics).await?;
+    let mut server = Server::start(&config, sockets, metrics).await?;
     info!(server_name = %config.server_name, %address, tls = !config.listen.plain_http, "serving");
     let broken = tokio::select! {
         _ = interrupt.recv() => None,

@@ -27,8 +27,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    InputAtFault,
     config::{Config, PeerCompat},
-    keys::Keys,
+    keys,
 };
 
 /// How often certificate files are looked at for a change.
@@ -70,14 +71,9 @@ impl Sockets {
 
 impl Server {
     /// Opens the database and starts serving.
-    pub(crate) async fn start(
-        config: &Config,
-        keys: Keys,
-        sockets: Sockets,
-        metrics: MetricsText,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: &Config, sockets: Sockets, metrics: MetricsText) -> anyhow::Result<Self> {
         let certificates = certificates(config)?;
-        let service = service(config, keys).await?;
+        let service = service(config).await?;
         let state = AppState {
             service: service.clone(),
             well_known: config.listen.well_known.clone(),
@@ -161,7 +157,10 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
 }
 
 /// The use cases over the configuration's database, without listeners.
-pub(crate) async fn service(config: &Config, keys: Keys) -> anyhow::Result<Service> {
+pub(crate) async fn service(config: &Config) -> anyhow::Result<Service> {
+    // The database first: while we have it, nobody rotates the keys.
+    let store = open_store(config).await?;
+    let keys = keys::load(&config.signing).context(InputAtFault)?;
     let signer = Arc::new(Signer::new(config.server_name.clone(), keys.active)?);
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let transport = HttpsTransport::new(https_settings(config), clock.clone(), entropy.clone())?;
@@ -172,7 +171,7 @@ pub(crate) async fn service(config: &Config, keys: Keys) -> anyhow::Result<Servi
         .map(|key| (key.id, (key.public, key.expired_ts)))
         .collect();
     Ok(Service::start(Deps {
-        store: open_store(config).await?,
+        store,
         peers: Arc::new(peers),
         clock,
         entropy,
@@ -251,6 +250,7 @@ fn settings(config: &Config) -> Settings {
         notaries: config.federation.notaries.clone(),
         compat: config.peer.iter().flat_map(compat).collect(),
         default_room_version: default_room_version(config).unwrap_or_else(|| defaults.default_room_version.clone()),
+        invites_for_unknown_users: config.client.invites_for_unknown_users,
         ..defaults
     }
 }
@@ -307,5 +307,23 @@ pub(crate) fn https_settings(config: &Config) -> HttpsSettings {
         overrides: federation.overrides.clone(),
         insecure_http: names_with(config, |peer| peer.insecure_http),
         ..HttpsSettings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_users_nobody_has_seen_can_be_invited_is_for_the_configuration_to_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nabe.toml");
+        let invites = |client: &str| {
+            let text = format!("server_name = \"a.example\"\n[listen]\nplain_http = true\n[client]\n{client}\n");
+            fs::write(&path, text).unwrap();
+            settings(&Config::load_with(&path, []).unwrap()).invites_for_unknown_users
+        };
+        assert!(invites(""));
+        assert!(!invites("invites_for_unknown_users = false"));
     }
 }

@@ -5,11 +5,16 @@ use std::io::{self, IsTerminal as _};
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::{
+    InputAtFault,
+    config::{Log, LogFormat},
+};
 
 /// Installs the process's log output. To be called once.
 pub(crate) fn init(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("log.level = {:?}", log.level))?;
+    let filter = EnvFilter::try_new(&log.level)
+        .with_context(|| format!("log.level = {:?}", log.level))
+        .context(InputAtFault)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

@@ -3,13 +3,13 @@
 use anyhow::Context as _;
 use nabe_types::DeviceId;
 
-use crate::{cli::local_user, config::Config, keys, server};
+use crate::{InputAtFault, cli::local_user, config::Config, server};
 
 /// Prints the new token on standard output and nothing else, so that scripts can take it.
 pub(crate) async fn add(config: &Config, localpart: &str, device: Option<&str>) -> anyhow::Result<()> {
-    let user = local_user(localpart, &config.server_name)?;
-    let device = device.map(DeviceId::parse).transpose()?;
-    let service = server::service(config, keys::load(&config.signing)?).await?;
+    let user = local_user(localpart, &config.server_name).context(InputAtFault)?;
+    let device = device.map(DeviceId::parse).transpose().context(InputAtFault)?;
+    let service = server::service(config).await?;
     let token = async {
         if device.is_some() {
             service.act_as(&user).await?;

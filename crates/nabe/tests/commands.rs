@@ -6,7 +6,7 @@ mod common;
 
 use std::{fs, path::PathBuf};
 
-use common::{Folder, nabe, text};
+use common::{Folder, command, nabe, text};
 use serde_json::{Value, json};
 
 fn vector_files() -> Vec<PathBuf> {
@@ -99,7 +99,75 @@ fn an_unknown_variable_is_named_and_ends_with_status_3() {
         .unwrap();
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(3), "{said}");
-    assert!(said.contains("adress"), "{said}");
+    assert!(
+        said.contains("NABE_LISTEN__ADRESS") && said.contains("unknown field `adress`"),
+        "{said}"
+    );
+    assert_eq!(said.matches("unknown field").count(), 1, "said once: {said}");
+}
+
+#[test]
+fn what_is_wrong_with_the_configuration_is_said_once() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    fs::write(folder.config(), "adress = 1\n").unwrap();
+    let unknown = text(&folder.command(&["config", "check"], &[]).output().unwrap().stderr);
+    assert_eq!(unknown.matches("unknown field").count(), 1, "{unknown}");
+    fs::remove_file(folder.config()).unwrap();
+    let missing = text(&folder.command(&["config", "check"], &[]).output().unwrap().stderr);
+    assert_eq!(missing.matches("No such file").count(), 1, "{missing}");
+}
+
+#[cfg(unix)]
+#[test]
+fn serve_and_config_check_refuse_the_same_files_with_status_3() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = tempfile::tempdir().unwrap();
+    let refused = |name: &str, what: &str, spoil: &dyn Fn(&Folder)| {
+        let folder = Folder::init(parent.path(), name);
+        spoil(&folder);
+        for subcommand in [&["config", "check"][..], &["serve"]] {
+            // The level of the file, not the one other tests are given.
+            let ended = folder
+                .command(subcommand, &[])
+                .env_remove("NABE_LOG__LEVEL")
+                .output()
+                .unwrap();
+            let said = text(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(3), "{subcommand:?}: {said}");
+            assert!(said.contains(what), "{subcommand:?}: {said}");
+        }
+    };
+    refused("mode.localhost", "0600", &|folder| {
+        fs::set_permissions(folder.path.join("signing.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    });
+    refused("junk.localhost", "tls.pem", &|folder| {
+        fs::write(folder.path.join("tls.pem"), "junk").unwrap();
+    });
+    refused("level.localhost", "log.level", &|folder| {
+        let config = fs::read_to_string(folder.config()).unwrap();
+        let bad = config.replace("# level = \"info\"", "level = \"info,nabe=loud\"");
+        assert_ne!(bad, config);
+        fs::write(folder.config(), bad).unwrap();
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_matters_only_if_it_is_an_option() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let check = |name: &str| {
+        let mut command = folder.command(&["config", "check"], &[]);
+        command.env(name, OsStr::from_bytes(b"\xff")).output().unwrap()
+    };
+    let foreign = check("SOME_OTHER_PROGRAM");
+    assert_eq!(foreign.status.code(), Some(0), "{}", text(&foreign.stderr));
+    let ours = check("NABE_DATA_DIR");
+    let said = text(&ours.stderr);
+    assert_eq!(ours.status.code(), Some(3), "{said}");
+    assert!(said.contains("NABE_DATA_DIR") && said.contains("UTF-8"), "{said}");
 }
 
 #[test]
@@ -138,6 +206,27 @@ async fn after_a_rotation_the_key_response_has_the_old_key_among_the_old_ones() 
     );
     assert!(keys["old_verify_keys"][&old]["expired_ts"].is_u64(), "{keys}");
     assert!(keys["signatures"]["a.localhost"][&new].is_string(), "{keys}");
+}
+
+#[tokio::test]
+async fn keys_are_not_rotated_beside_a_running_server() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let key = || fs::read_to_string(folder.path.join("signing.key")).unwrap();
+    let before = key();
+    let mut serving = folder.serve(&[]);
+    folder.client().wait_until_ready().await;
+    let refused = folder.command(&["keys", "rotate"], &[]).output().unwrap();
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(4), "{said}");
+    assert!(said.contains("stop the server") && said.contains("in use"), "{said}");
+    assert_eq!(key(), before);
+    assert!(!folder.path.join("old-keys.toml").exists());
+
+    assert!(serving.terminate().success());
+    let rotated = folder.command(&["keys", "rotate"], &[]).output().unwrap();
+    assert_eq!(rotated.status.code(), Some(0), "{}", text(&rotated.stderr));
+    assert_ne!(key(), before);
 }
 
 #[tokio::test]
@@ -283,6 +372,22 @@ fn completions_name_the_subcommands_for_each_shell() {
             assert!(script.contains(subcommand), "{shell} lacks {subcommand}");
         }
     }
+}
+
+#[test]
+fn completions_end_well_when_nobody_reads_them_to_the_end() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = command()
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+    assert_eq!(text(&ended.stderr), "");
 }
 
 #[test]

@@ -144,8 +144,7 @@ impl Provider {
             Some(sockets) => sockets,
             None => Sockets::bind(&self.config).await?,
         };
-        let keys = keys::load(&self.config.signing)?;
-        let server = Server::start(&self.config, keys, sockets, Arc::new(String::new)).await;
+        let server = Server::start(&self.config, sockets, Arc::new(String::new)).await;
         self.running = Some(server.with_context(|| format!("starting {}", self.config.server_name))?);
         wait_for("the server to be ready", async || {
             Ok(self.backend.is_ready().await.then_some(()))
