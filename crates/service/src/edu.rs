@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 use nabe_store::{InboxKind, Write};
+use nabe_types::limits::MAX_EVENT_BYTES;
 use nabe_types::{DeviceId, ServerName, UserId};
 
 use crate::error::ServiceError;
@@ -26,12 +27,16 @@ struct Edu<'a> {
 }
 
 impl Service {
-    /// Turns EDUs into inbox items. Types we do not know, malformed EDUs and those of another server's users are passed
+    /// Turns EDUs into inbox items. Types we do not know, malformed EDUs, those over 64 KiB and those of another server's users are passed
     /// over: the draft has no way to report them.
     pub(crate) async fn receive_edus(&self, origin: &ServerName, edus: &[Json]) -> Result<EduWork, ServiceError> {
         let mut work = EduWork::default();
         for edu in edus {
-            let items = match read(edu).filter(|edu| edu.sender.server_name() == origin) {
+            let fits = edu.to_canonical().len() <= MAX_EVENT_BYTES;
+            let items = match read(edu)
+                .filter(|_| fits)
+                .filter(|edu| edu.sender.server_name() == origin)
+            {
                 Some(edu) if edu.kind == "m.direct_to_device" => self.direct_to_device(&edu).await?,
                 Some(edu) if edu.kind == "m.device_list_update" => self.device_list_update(&edu).await?,
                 _ => Vec::new(),
@@ -140,4 +145,37 @@ fn read(edu: &Json) -> Option<Edu<'_>> {
         sender: UserId::parse(text(["sender", "sender_id"])?).ok()?,
         content: edu.get("content").and_then(Json::as_object)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::{World, server, user};
+
+    #[tokio::test]
+    async fn edu_over_the_size_of_an_event_is_dropped() {
+        let world = World::new(&["a"]);
+        let (service, alice) = (world.service("a"), user("alice", "a"));
+        let device = service.register_device(&alice, None).await.unwrap();
+        let edu = |padding: usize| {
+            Json::from(object! {
+                "type" => "m.direct_to_device",
+                "sender" => "@bob:b.example",
+                "content" => object! {
+                    "target" => alice.as_str(),
+                    "target_device" => device.as_str(),
+                    "message_type" => "m.test",
+                    "message" => object! { "x" => "x".repeat(padding) },
+                },
+            })
+        };
+        let room_for_text = MAX_EVENT_BYTES - edu(0).to_canonical().len();
+        let taken = service.receive_edus(&server("b"), &[edu(room_for_text)]).await.unwrap();
+        assert_eq!(taken.writes.len(), 1);
+        let dropped = service
+            .receive_edus(&server("b"), &[edu(room_for_text + 1)])
+            .await
+            .unwrap();
+        assert!(dropped.writes.is_empty() && dropped.users.is_empty());
+    }
 }

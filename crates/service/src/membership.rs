@@ -165,7 +165,10 @@ impl Service {
             }
         };
         let (reply, write) = transaction.reply(&body, self);
-        self.commit(write.into()).await?;
+        // A large room's state is not kept a second time: a repetition finds its LPDU in the log and is answered from there.
+        if reply.body.len() <= MAX_KEPT_REPLY_BYTES {
+            self.commit(write.into()).await?;
+        }
         Ok(reply)
     }
 
@@ -216,3 +219,6 @@ const fn position_of(reply: &Reply) -> LogPosition {
         }
     }
 }
+
+/// Longest reply kept for repetitions.
+const MAX_KEPT_REPLY_BYTES: usize = 256 * 1024;

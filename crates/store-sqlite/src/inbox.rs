@@ -1,5 +1,6 @@
 //! Tables `inbox` and `inbox_heads`.
 
+use nabe_store::rules::MAX_INBOX_ITEMS;
 use nabe_store::{InboxItem, InboxKind};
 use nabe_types::{DeviceId, UnixMillis, UserId};
 use sqlx::SqliteConnection;
@@ -76,9 +77,9 @@ pub(crate) async fn add(
     .bind(kind.as_str())
     .bind(body)
     .bind(millis(now))
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    Ok(())
+    trim(db, user, seq - MAX_INBOX_ITEMS).await
 }
 
 pub(crate) async fn trim(db: &mut SqliteConnection, user: &UserId, up_to: i64) -> Result<(), Failure> {

@@ -1,13 +1,14 @@
 //! Table `pending`: invites and knocks.
 
 use bytes::Bytes;
+use nabe_store::rules::MAX_PENDING_ROOMS;
 use nabe_store::{PendingMembership, PendingRoom};
 use nabe_types::{RoomId, UserId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::failure::Failure;
-use crate::fields::{Fields, millis};
+use crate::fields::{Fields, millis, rows};
 
 fn pending(row: &SqliteRow) -> Result<PendingRoom, Failure> {
     let row = Fields::new("pending", row);
@@ -79,6 +80,15 @@ pub(crate) async fn put(db: &mut SqliteConnection, pending: &PendingRoom) -> Res
     .bind(&*pending.stripped_state)
     .bind(pending.event.as_deref())
     .bind(millis(pending.at))
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "-- put: oldest
+         DELETE FROM pending WHERE rowid IN (
+             SELECT rowid FROM pending WHERE user_id = ? ORDER BY since DESC, room_id DESC LIMIT -1 OFFSET ?)",
+    )
+    .bind(pending.user.as_str())
+    .bind(rows(MAX_PENDING_ROOMS))
     .execute(db)
     .await?;
     Ok(())

@@ -23,6 +23,8 @@ macro_rules! contract_tests {
             @each $open:
             accounts::account_is_created_once,
             accounts::devices_are_listed_in_order,
+            accounts::full_inbox_drops_the_oldest,
+            accounts::full_list_of_pending_rooms_drops_the_oldest,
             accounts::inbox_answers_by_device,
             accounts::inbox_numbers_are_never_reused,
             accounts::pending_rooms_come_and_go,

@@ -8,6 +8,12 @@ use nabe_signing::json::{Json, Object};
 use nabe_types::{LogPosition, UserId};
 use sha2::{Digest, Sha256};
 
+/// Items a user's inbox holds; the oldest beyond are dropped.
+pub const MAX_INBOX_ITEMS: i64 = 10_000;
+
+/// Invites and knocks a user has at once; the oldest beyond are dropped.
+pub const MAX_PENDING_ROOMS: usize = 1000;
+
 /// Whether the entries' positions are `first` and its successors, one by one.
 #[must_use]
 pub fn are_consecutive(first: LogPosition, entries: &[Entry]) -> bool {

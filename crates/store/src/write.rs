@@ -206,7 +206,8 @@ pub enum Write {
         /// When.
         now: UnixMillis,
     },
-    /// Puts an item in a user's inbox, with the next sequence number.
+    /// Puts an item in a user's inbox, with the next sequence number `n`. Items up to
+    /// `n -` [`MAX_INBOX_ITEMS`](crate::rules::MAX_INBOX_ITEMS) are dropped.
     Inbox {
         /// Whose.
         user: UserId,
@@ -226,7 +227,8 @@ pub enum Write {
         /// The last one dropped.
         up_to: i64,
     },
-    /// Keeps an invite or knock; replaces the one of the same user and room.
+    /// Keeps an invite or knock; replaces the one of the same user and room. Of more than
+    /// [`MAX_PENDING_ROOMS`](crate::rules::MAX_PENDING_ROOMS) the one with the earliest moment, then the first by room ID, goes.
     PutPending {
         /// The invite or knock.
         pending: PendingRoom,

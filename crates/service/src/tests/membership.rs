@@ -281,3 +281,33 @@ async fn marked_endpoints_are_rate_limited_and_send_is_not() {
 
 static BOBS: std::sync::LazyLock<nabe_types::ServerName> = std::sync::LazyLock::new(|| server("p"));
 static VERSIONS: std::sync::LazyLock<Vec<RoomVersionId>> = std::sync::LazyLock::new(versions);
+
+#[tokio::test]
+async fn large_reply_of_send_join_is_not_kept_but_made_again() {
+    let hub = Hub::public().await;
+    for n in 0..5 {
+        let state = crate::client::NewEvent {
+            event_type: "org.example.large".to_owned(),
+            state_key: Some(n.to_string()),
+            content: nabe_signing::object! { "x" => "x".repeat(60_000) },
+        };
+        hub.service
+            .send_event(&user("alice", "h"), &hub.room, state, None)
+            .await
+            .unwrap();
+    }
+    let bob = user("bob", "p");
+    let join = json(&hub.member(&bob, &bob, "join"));
+    let first = hub.send_member("p", MembershipKind::Join, join.clone()).await.unwrap();
+    assert!(first.to_canonical().len() > 300_000);
+    let key = nabe_store::IdempotencyKey {
+        scope: "p.example".to_owned(),
+        endpoint: "send_join".to_owned(),
+        txn_id: nabe_signing::base64u::encode_url(&nabe_signing::sha256(&join.to_canonical())),
+    };
+    assert_eq!(hub.world.store("h").reply(&key).await.unwrap(), None);
+    let length = hub.log().await.len();
+    let again = hub.send_member("p", MembershipKind::Join, join).await.unwrap();
+    assert_eq!(again, first);
+    assert_eq!(hub.log().await.len(), length);
+}

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use nabe_types::RoomVersionId;
 
 use super::fixture::{at, commit, device, room_id, server, user};
+use crate::rules::{MAX_INBOX_ITEMS, MAX_PENDING_ROOMS};
 use crate::{Account, InboxItem, InboxKind, PendingMembership, PendingRoom, Store, Write};
 
 fn put_account(id: &str, now: u64) -> Write {
@@ -159,6 +160,44 @@ pub async fn inbox_numbers_are_never_reused(store: &dyn Store) {
     let left = store.inbox(&alice, None, 0, 9).await.unwrap();
     assert_eq!(left.iter().map(|item| item.seq).collect::<Vec<_>>(), vec![4]);
     assert_eq!(store.inbox_head(&alice).await.unwrap(), 4);
+}
+
+/// What nobody fetches does not grow for ever, and costs nobody else anything.
+pub async fn full_inbox_drops_the_oldest(store: &dyn Store) {
+    let (alice, bob) = (user("@alice:hub.example"), "@bob:hub.example");
+    let flood = (0..MAX_INBOX_ITEMS + 2).map(|_| inbox("@alice:hub.example", None, "x"));
+    commit(store, [inbox(bob, None, "bob")].into_iter().chain(flood))
+        .await
+        .unwrap();
+    let left = store.inbox(&alice, None, 0, usize::MAX).await.unwrap();
+    let numbers: Vec<_> = left.iter().map(|item| item.seq).collect();
+    assert_eq!(numbers, (3..=MAX_INBOX_ITEMS + 2).collect::<Vec<_>>());
+    assert_eq!(store.inbox(&user(bob), None, 0, 9).await.unwrap().len(), 1);
+}
+
+/// The oldest by their moment, then by room ID; another user's are left alone.
+pub async fn full_list_of_pending_rooms_drops_the_oldest(store: &dyn Store) {
+    let put = |id: &str, room: &str, now: u64| {
+        let pending = PendingRoom {
+            user: user(id),
+            room: room_id(room),
+            membership: PendingMembership::Invite,
+            hub: server("hub.example"),
+            version: RoomVersionId::parse("I.1").unwrap(),
+            stripped_state: Bytes::from_static(b"[]"),
+            event: None,
+            at: at(now),
+        };
+        Write::PutPending { pending }
+    };
+    let (bob, carol) = ("@bob:b.example", "@carol:b.example");
+    let rest = (0..MAX_PENDING_ROOMS - 2).map(|n| put(bob, &format!("r{n}"), 7));
+    let first = [put(carol, "a", 1), put(bob, "z", 5), put(bob, "y", 6)];
+    commit(store, first.into_iter().chain(rest)).await.unwrap();
+    commit(store, [put(bob, "new", 8), put(bob, "new", 9)]).await.unwrap();
+    let has = async |id: &str, room: &str| store.pending_room(&user(id), &room_id(room)).await.unwrap().is_some();
+    assert_eq!(store.pending(&user(bob)).await.unwrap().len(), MAX_PENDING_ROOMS);
+    assert!(!has(bob, "z").await && has(bob, "y").await && has(bob, "new").await && has(carol, "a").await);
 }
 
 /// Invites and knocks by user and by room.

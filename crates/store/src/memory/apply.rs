@@ -7,7 +7,7 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use super::tables::{DestinationRow, Journal, OutboxRow, RoomRow};
 use crate::error::StoreError;
-use crate::model::{DirectItem, Follower, InboxItem, OutboundRequest, ParkedEvent, StoredServerKeys};
+use crate::model::{DirectItem, Follower, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredServerKeys};
 use crate::rules;
 use crate::store::Between;
 use crate::write::Write;
@@ -136,21 +136,35 @@ impl Journal<'_> {
                     body,
                     at: now,
                 };
-                self.set(|tables| &mut tables.inbox, (user, seq), Some(item));
+                self.set(|tables| &mut tables.inbox, (user.clone(), seq), Some(item));
+                self.trim_inbox(user, seq - rules::MAX_INBOX_ITEMS);
             }
-            Write::TrimInbox { user, up_to } => {
-                let old = self.tables.inbox.range((user.clone(), i64::MIN)..=(user, up_to));
-                for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
-                    self.set(|tables| &mut tables.inbox, key, None);
-                }
-            }
-            Write::PutPending { pending } => {
-                let key = (pending.user.clone(), pending.room.clone());
-                self.set(|tables| &mut tables.pending, key, Some(pending));
-            }
+            Write::TrimInbox { user, up_to } => self.trim_inbox(user, up_to),
+            Write::PutPending { pending } => self.put_pending(pending),
             Write::RemovePending { user, room } => self.set(|tables| &mut tables.pending, (user, room), None),
         }
         Ok(())
+    }
+
+    fn trim_inbox(&mut self, user: UserId, up_to: i64) {
+        let old = self.tables.inbox.range((user.clone(), i64::MIN)..);
+        let old = old.take_while(|((owner, seq), _)| *owner == user && *seq <= up_to);
+        for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.set(|tables| &mut tables.inbox, key, None);
+        }
+    }
+
+    fn put_pending(&mut self, pending: PendingRoom) {
+        let user = pending.user.clone();
+        let key = (user.clone(), pending.room.clone());
+        self.set(|tables| &mut tables.pending, key, Some(pending));
+        let of_user = self.tables.pending.values().filter(|pending| pending.user == user);
+        let mut ages: Vec<_> = of_user.map(|pending| (pending.at, pending.room.clone())).collect();
+        if ages.len() > rules::MAX_PENDING_ROOMS {
+            ages.sort_unstable();
+            let (_, oldest) = ages.swap_remove(0);
+            self.set(|tables| &mut tables.pending, (user, oldest), None);
+        }
     }
 
     fn create_room(
