@@ -1,21 +1,66 @@
 //! Reads request bodies, bounded in size and time, and as strictly as everything that is signed.
 
+use std::sync::Arc;
+
 use axum::body::{Body, HttpBody as _};
 use axum::http::StatusCode;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use nabe_signing::json::{Json, JsonError, JsonRule, Limits};
 use nabe_types::limits::MAX_JSON_DEPTH;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::HttpLimits;
 
+/// What the bodies of all requests together may take, in KiB. Clones share it.
+#[derive(Clone, Debug)]
+pub struct BodyBudget(Arc<Semaphore>);
+
+impl BodyBudget {
+    /// A budget of this many bytes, rounded down to KiB.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / KIB).min(Semaphore::MAX_PERMITS))))
+    }
+}
+
+/// What one body takes of the [`BodyBudget`]; given back on drop.
+#[derive(Debug, Default)]
+pub(crate) struct BodyShare {
+    kib: u32,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl BodyShare {
+    /// Takes what a body of `bytes` bytes needs beyond what is taken already.
+    fn grow(&mut self, bytes: usize, budget: &BodyBudget) -> Result<(), BodyError> {
+        let kib = u32::try_from(bytes.div_ceil(KIB)).map_err(|_| BodyError::Busy)?;
+        let more = kib.saturating_sub(self.kib);
+        if more == 0 {
+            return Ok(());
+        }
+        let permit = Arc::clone(&budget.0)
+            .try_acquire_many_owned(more)
+            .map_err(|_| BodyError::Busy)?;
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
+        }
+        self.kib = kib;
+        Ok(())
+    }
+}
+
 /// Why a body cannot be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// Over [`HttpLimits::body_bytes`].
+    /// Over what this endpoint takes.
     #[error("the request body is larger than {limit} bytes")]
     TooLarge { limit: usize },
+    /// Over [`HttpLimits::body_budget`]: it would fit, but not now.
+    #[error("too many request bodies are arriving at once")]
+    Busy,
     /// Over [`HttpLimits::body_time`].
     #[error("the request body took too long to arrive")]
     TooSlow,
@@ -34,27 +79,39 @@ impl BodyError {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken | Self::NotJson(_) | Self::BadJson(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
 
-/// The whole body.
-pub(crate) async fn read(body: Body, limits: &HttpLimits) -> Result<Bytes, BodyError> {
-    let too_large = BodyError::TooLarge {
-        limit: limits.body_bytes,
-    };
+/// The whole body, at most `limit` bytes, and what it takes of the budget. The budget is taken as bytes come, not as they are
+/// announced: who only announces holds nothing.
+pub(crate) async fn read(body: Body, limit: usize, limits: &HttpLimits) -> Result<(Bytes, BodyShare), BodyError> {
     // A body announced as too large is not read at all.
-    if body.size_hint().lower() > u64::try_from(limits.body_bytes).unwrap_or(u64::MAX) {
-        return Err(too_large);
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(BodyError::TooLarge { limit });
     }
-    match timeout(limits.body_time, Limited::new(body, limits.body_bytes).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large),
-        Ok(Err(_)) => Err(BodyError::Broken),
-        Err(_) => Err(BodyError::TooSlow),
+    timeout(limits.body_time, collect(body, limit, &limits.body_budget))
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
+}
+
+async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<(Bytes, BodyShare), BodyError> {
+    let (mut bytes, mut share) = (BytesMut::new(), BodyShare::default());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+            continue;
+        };
+        let len = bytes.len().saturating_add(data.len());
+        if len > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        share.grow(len, budget)?;
+        bytes.extend_from_slice(&data);
     }
+    Ok((bytes.freeze(), share))
 }
 
 /// The body as a JSON object, in a [`Json`] because that is what a request's signature is over.
@@ -75,3 +132,5 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Json, BodyError> {
         }),
     }
 }
+
+const KIB: usize = 1024;

@@ -73,7 +73,7 @@ impl From<BodyError> for FederationError {
     fn from(error: BodyError) -> Self {
         let code = match error {
             BodyError::TooLarge { .. } => ErrorCode::TooLarge,
-            BodyError::TooSlow => ErrorCode::Unknown,
+            BodyError::Busy | BodyError::TooSlow => ErrorCode::Unknown,
             BodyError::Broken | BodyError::NotJson(_) => ErrorCode::NotJson,
             BodyError::BadJson(_) => ErrorCode::BadJson,
         };
@@ -211,10 +211,10 @@ impl ClientError {
 
 impl From<BodyError> for ClientError {
     fn from(error: BodyError) -> Self {
-        let code = if matches!(error, BodyError::TooLarge { .. }) {
-            "too_large"
-        } else {
-            "bad_request"
+        let code = match error {
+            BodyError::TooLarge { .. } => "too_large",
+            BodyError::Busy => "unavailable",
+            _ => "bad_request",
         };
         Self::new(error.status(), code, error.to_string())
     }

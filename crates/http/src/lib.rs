@@ -23,6 +23,7 @@ pub mod tls;
 
 use axum::Router;
 
+pub use body::BodyBudget;
 pub use client::openapi;
 pub use state::{AppState, HttpLimits, MetricsText};
 

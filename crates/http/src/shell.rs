@@ -1,10 +1,20 @@
-//! What surrounds every route: unknown paths and methods, the time to answer, and what is counted.
+//! What surrounds every route: unknown paths and methods, the time to answer, connections that end with an answer, and what
+//! is counted.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout};
 
 use crate::AppState;
@@ -43,16 +53,58 @@ async fn surround(State(state): State<AppState>, request: Request, next: Next) -
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
+    let version = request.version();
+    let (request, was_read) = watch_body(request);
     let started = Instant::now();
-    let response = match timeout(state.limits.answer_time, next.run(request)).await {
+    let mut response = match timeout(state.limits.answer_time, next.run(request)).await {
         Ok(response) => response,
         Err(_) if is_client => ClientError::too_slow().into_response(),
         Err(_) => FederationError::too_slow().into_response(),
     };
+    if version <= Version::HTTP_11 && !was_read.load(Ordering::Relaxed) {
+        // Nothing can follow a body that nobody reads, so the connection ends here: say it.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status().as_str().to_owned();
     metrics::histogram!(REQUEST_SECONDS, "method" => method, "route" => route, "status" => status)
         .record(started.elapsed().as_secs_f64());
     response
+}
+
+/// The flag is set once the body was read to its end, as an absent one is from the beginning.
+fn watch_body(request: Request) -> (Request, Arc<AtomicBool>) {
+    let was_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    let flag = Arc::clone(&was_read);
+    let request = request.map(|body| Body::new(Watched { body, was_read: flag }));
+    (request, was_read)
+}
+
+struct Watched {
+    body: Body,
+    was_read: Arc<AtomicBool>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) {
+            self.was_read.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn is_client_path(path: &str) -> bool {

@@ -8,6 +8,8 @@ use axum::extract::FromRef;
 use nabe_service::Service;
 use nabe_types::ServerName;
 
+use crate::BodyBudget;
+
 /// Renders the metrics in the Prometheus text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -27,10 +29,14 @@ pub struct AppState {
 }
 
 /// Bounds on single requests. What bounds connections is in [`ListenerLimits`](crate::listener::ListenerLimits).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct HttpLimits {
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Bytes of another server's request body anywhere but on `/send`, if that is less: such a body has one event.
+    pub small_body_bytes: usize,
+    /// What all request bodies together may take while they are read and worked on; over it a request is answered 503.
+    pub body_budget: BodyBudget,
     /// Time for a request body to arrive.
     pub body_time: Duration,
     /// Time for a request to be answered, its body included. An event stream counts as answered once it begins.
@@ -43,6 +49,8 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             body_bytes: nabe_types::limits::MAX_BODY_BYTES,
+            small_body_bytes: 256 * 1024,
+            body_budget: BodyBudget::new(256 * 1024 * 1024),
             body_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(120),
             heartbeat: Duration::from_secs(15),

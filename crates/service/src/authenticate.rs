@@ -38,14 +38,7 @@ impl Service {
         authorization: &[String],
         body: Option<&Json>,
     ) -> Result<ServerName, ServiceError> {
-        if authorization.len() > MAX_HEADERS {
-            return Err(AuthenticationError::TooManyHeaders.into());
-        }
-        let headers = authorization
-            .iter()
-            .map(|value| XMatrix::parse(value))
-            .collect::<Result<Vec<_>, _>>();
-        let headers = headers.map_err(AuthenticationError::from)?;
+        let headers = read_headers(authorization)?;
         let origin = self.claimed_origin(&headers)?;
         self.check_policy(origin)?;
         let key_ids: Vec<_> = headers.iter().map(|header| header.key.clone()).collect();
@@ -66,6 +59,18 @@ impl Service {
         Ok(origin)
     }
 
+    /// What the headers alone decide, for refusing a request before its body is read. Whoever passes has proved nothing
+    /// yet: that takes [`authenticate`](Self::authenticate).
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::Unauthenticated`] (401) for headers that can hold for no request to us,
+    /// [`ServiceError::PolicyRefused`].
+    pub fn check_claim(&self, authorization: &[String]) -> Result<(), ServiceError> {
+        let headers = read_headers(authorization)?;
+        self.check_policy(self.claimed_origin(&headers)?)
+    }
+
     /// The origin all headers agree on. Checked before anybody is asked for keys.
     fn claimed_origin<'a>(&self, headers: &'a [XMatrix]) -> Result<&'a ServerName, AuthenticationError> {
         let origin = &headers.first().ok_or(RequestError::NoHeader)?.origin;
@@ -81,6 +86,14 @@ impl Service {
         }
         Ok(origin)
     }
+}
+
+fn read_headers(authorization: &[String]) -> Result<Vec<XMatrix>, AuthenticationError> {
+    if authorization.len() > MAX_HEADERS {
+        return Err(AuthenticationError::TooManyHeaders);
+    }
+    let headers = authorization.iter().map(|value| XMatrix::parse(value));
+    Ok(headers.collect::<Result<_, _>>()?)
 }
 
 /// One header per active key; a server in the middle of a rotation has two.

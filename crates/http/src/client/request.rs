@@ -57,7 +57,8 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Typed<T> {
     type Rejection = ClientError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ClientError> {
-        let bytes = body::read(request.into_body(), &state.limits).await?;
+        // The caller is authenticated by now, and may send many messages at once.
+        let (bytes, _share) = body::read(request.into_body(), state.limits.body_bytes, &state.limits).await?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         body::parse_object(bytes)?;
         let mut json = serde_json::Deserializer::from_slice(bytes);

@@ -3,11 +3,14 @@
 use axum::extract::State;
 use nabe_service::Service;
 
-use super::request::Signed;
+use super::request::SignedTransaction;
 use crate::error::FederationError;
 use crate::reply::Reply;
 
-pub(super) async fn send(State(service): State<Service>, request: Signed) -> Result<Reply, FederationError> {
+pub(super) async fn send(
+    State(service): State<Service>,
+    SignedTransaction(request): SignedTransaction,
+) -> Result<Reply, FederationError> {
     let txn_id = request.path.txn_id()?;
     let reply = service
         .send_txn(request.origin, txn_id, request.body.into(), request.body_sha256)

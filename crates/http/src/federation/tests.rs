@@ -280,9 +280,11 @@ async fn body_over_the_limit_is_too_large_whether_announced_or_not() {
         .await
         .expect_errcode(413, "M_TOO_LARGE");
     let chunks = futures_util::stream::iter((0..10).map(|_| Ok::<_, std::io::Error>(vec![b' '; 20])));
+    let header = authorization(&signer("p"), "PUT", SEND, Some(&body), "h").remove(0);
     let unannounced = Request::builder()
         .method("PUT")
         .uri(SEND)
+        .header(AUTHORIZATION, header)
         .body(Body::from_stream(chunks))
         .unwrap();
     world.ask(unannounced).await.expect_errcode(413, "M_TOO_LARGE");
@@ -292,12 +294,113 @@ async fn body_over_the_limit_is_too_large_whether_announced_or_not() {
 async fn body_that_does_not_arrive_is_given_up() {
     let world = World::new();
     let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let header = authorization(&signer("p"), "PUT", SEND, Some(&empty_transaction()), "h").remove(0);
     let request = Request::builder()
         .method("PUT")
         .uri(SEND)
+        .header(AUTHORIZATION, header)
         .body(Body::from_stream(never))
         .unwrap();
     assert_eq!(world.ask(request).await.status.as_u16(), 408);
+}
+
+/// A body that fails the test when it is read.
+fn not_to_be_read() -> Body {
+    Body::from_stream(futures_util::stream::poll_fn(
+        |_| -> std::task::Poll<Option<Result<Vec<u8>, std::io::Error>>> { panic!("the body was read") },
+    ))
+}
+
+#[tokio::test]
+async fn body_is_not_read_when_the_headers_alone_are_refused() {
+    let world = World::with(|settings| settings.policy.deny = vec![ServerPattern::parse("t.example").unwrap()]);
+    let claim = |name: &str, destination: &str| {
+        authorization(&signer(name), "PUT", SEND, Some(&empty_transaction()), destination).remove(0)
+    };
+    for (header, status) in [
+        (None, 401),
+        (Some("Bearer x".to_owned()), 401),
+        (Some("X-Matrix nonsense".to_owned()), 401),
+        (Some(claim("p", "other")), 401),
+        (Some(claim("h", "h")), 401),
+        (Some(claim("t", "h")), 403),
+    ] {
+        let mut request = Request::builder().method("PUT").uri(SEND);
+        if let Some(header) = header {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let answer = world.ask(request.body(not_to_be_read()).unwrap()).await;
+        answer.expect_errcode(status, "M_FORBIDDEN");
+        assert_eq!(answer.headers["connection"], "close");
+    }
+}
+
+#[tokio::test]
+async fn connection_ends_with_an_answer_given_before_the_body_was_read() {
+    let mut world = World::new();
+    world.state.limits.body_bytes = 100;
+    let body = object! { "pdus" => Vec::<Json>::new(), "pad" => "x".repeat(100) };
+    let too_large = || signed(&signer("p"), "PUT", SEND, Some(&body));
+    assert_eq!(world.ask(too_large()).await.headers["connection"], "close");
+    // HTTP/2 has no such header, and other streams on the connection.
+    let mut over_http2 = too_large();
+    *over_http2.version_mut() = axum::http::Version::HTTP_2;
+    assert!(!world.ask(over_http2).await.headers.contains_key("connection"));
+    let read = world.peer("PUT", SEND, &empty_transaction()).await;
+    read.expect(200);
+    assert!(!read.headers.contains_key("connection"));
+    let bodyless = world.get("/_matrix/federation/v2/event/$no-such").await;
+    bodyless.expect_errcode(404, "M_NOT_FOUND");
+    assert!(!bodyless.headers.contains_key("connection"));
+}
+
+#[tokio::test]
+async fn bodies_share_a_budget_and_give_it_back() {
+    let mut world = World::new();
+    world.state.limits.body_budget = crate::BodyBudget::new(4096);
+    let body = |padding: usize| object! { "pdus" => Vec::<Json>::new(), "pad" => "x".repeat(padding) };
+    for n in 0..3 {
+        let target = format!("/_matrix/federation/v2/send/fits{n}");
+        world.peer("PUT", &target, &body(3000)).await.expect(200);
+    }
+    let refused = world.peer("PUT", SEND, &body(5000)).await;
+    refused.expect_errcode(503, "M_UNKNOWN");
+    let arriving = world.state.clone();
+    let (sender, chunks) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+    let chunks = futures_util::stream::unfold(chunks, |mut chunks| async { Some((chunks.recv().await?, chunks)) });
+    let reading =
+        tokio::spawn(async move { crate::body::read(Body::from_stream(chunks), 10_000, &arriving.limits).await });
+    sender.send(Ok(vec![b' '; 3000])).await.unwrap();
+    // The channel holds one: once there is room again, the first was read.
+    drop(sender.reserve().await.unwrap());
+    tokio::task::yield_now().await;
+    world
+        .peer("PUT", SEND, &body(2000))
+        .await
+        .expect_errcode(503, "M_UNKNOWN");
+    drop(sender);
+    drop(reading.await.unwrap().unwrap());
+    world.peer("PUT", SEND, &body(2000)).await.expect(200);
+}
+
+#[tokio::test]
+async fn only_transactions_may_be_large() {
+    let mut world = World::new();
+    world.state.limits.small_body_bytes = 1000;
+    let body = object! { "pdus" => Vec::<Json>::new(), "pad" => "x".repeat(1000) };
+    world.peer("PUT", SEND, &body).await.expect(200);
+    for target in [
+        "/_matrix/federation/v3/invite/t",
+        "/_matrix/federation/v3/send_join/t",
+        "/_matrix/federation/v3/send_leave/t",
+        "/_matrix/federation/v3/send_knock/t",
+        "/_matrix/key/v2/query",
+    ] {
+        world
+            .peer("POST", target, &body)
+            .await
+            .expect_errcode(413, "M_TOO_LARGE");
+    }
 }
 
 #[tokio::test]
