@@ -2,8 +2,10 @@
 //! operation fails.
 
 use utoipa::OpenApi as _;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, RefOr, ResponseBuilder, path::Operation};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, RefOr, Required, ResponseBuilder, path::Operation};
 
 use crate::error::{ErrorBody, ErrorInfo};
 
@@ -41,7 +43,7 @@ pub(super) fn frame() -> OpenApi {
     frame
 }
 
-/// Adds to every operation how it fails.
+/// Adds to every operation how it fails, and to those that want a caller the headers that name one.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         let schema = utoipa::openapi::Ref::from_schema_name("ErrorBody");
@@ -54,8 +56,34 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             .responses
             .entry("default".into())
             .or_insert(RefOr::T(failure));
+        // Only what needs no caller says anything about security of its own.
+        if operation.security.is_none() {
+            operation.parameters.get_or_insert_default().extend(caller_headers().map(RefOr::T));
+        }
     }
     document
+}
+
+fn caller_headers() -> [Parameter; 2] {
+    let header = |name: &str, description: &str| {
+        ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(description))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .build()
+    };
+    [
+        header(
+            "Nabe-User",
+            "With the provider's credential, and required then: the user it is for, as `@user:server`.",
+        ),
+        header(
+            "Nabe-Device",
+            "With the provider's credential: the user's device it is for.",
+        ),
+    ]
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -802,6 +802,13 @@ async fn document_is_well_formed() {
             parameters.iter().all(|parameter| parameter["schema"].is_object()),
             "{name}"
         );
+        let has_header = |wanted: &str| {
+            let found = parameters.iter().find(|parameter| parameter["name"] == wanted);
+            found.is_some_and(|parameter| parameter["in"] == "header" && parameter["required"] == false)
+        };
+        for header in ["Nabe-User", "Nabe-Device"] {
+            assert_eq!(has_header(header), !path.contains("/health/"), "{name}: {header}");
+        }
         assert_eq!(
             operation["security"] == json!([{}]),
             path.contains("/health/"),
