@@ -59,7 +59,8 @@ impl Default for ListenerLimits {
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(15),
             streams: 128,
-            header_bytes: 64 * 1024,
+            // A stream token of a user in thousands of rooms comes back in a header.
+            header_bytes: 128 * 1024,
             drain: Duration::from_secs(10),
         }
     }

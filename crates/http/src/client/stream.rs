@@ -10,7 +10,6 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use nabe_service::ServiceError;
 use nabe_service::client::{StreamBody, StreamItem};
-use nabe_signing::base64u;
 use nabe_types::DeviceId;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -35,7 +34,7 @@ pub(crate) struct RoomData {
 /// when nothing else does.
 #[utoipa::path(get, path = "/_nabe/v1/stream", tag = "stream",
     params(
-        ("since" = Option<String>, Query, description = "The last ID handled; absent: from now on; `start`: all there is."),
+        ("since" = Option<String>, Query, description = "The last ID handled. Absent: the inbox from its beginning, and rooms from now on. `start`: all there is. IDs of users in thousands of rooms are too long for here: `Last-Event-ID` takes them."),
         ("device" = Option<String>, Query, description = "For this device; messages to the caller's other devices are left out."),
         ("Last-Event-ID" = Option<String>, Header, description = "As `since`, and before it; browsers send it by themselves."),
     ),
@@ -50,15 +49,8 @@ pub(crate) async fn stream(
         Some(id) if !id.is_empty() => Some(id),
         _ => target.query.one("since")?,
     };
-    let since = since.map(|since| {
-        if since == "start" {
-            beginning()
-        } else {
-            since.to_owned()
-        }
-    });
     let device = device(&target, caller.device)?;
-    let items = state.service.stream(&caller.user, device, since.as_deref()).await?;
+    let items = state.service.stream(&caller.user, device, since).await?;
     let events = items.into_stream().filter_map(|item| async {
         match item {
             Ok(item) => Some(Ok::<_, Infallible>(event(item))),
@@ -109,9 +101,4 @@ fn event(item: StreamItem) -> Event {
             .event(item.kind.as_str())
             .data(String::from_utf8_lossy(&item.body)),
     }
-}
-
-/// A token of nothing handled: no room's position, no inbox item.
-fn beginning() -> String {
-    base64u::encode_url(br#"{"i":0,"r":{}}"#)
 }

@@ -29,7 +29,7 @@ pub use delivery_status::FollowerStatus;
 pub use membership::Left;
 pub use read::{Direction, HistoryPage, Invitation, Member, RoomOverview};
 pub use send_event::{NewEvent, Sent, SentStatus};
-pub use stream::{EventStream, StreamBody, StreamItem};
+pub use stream::{EventStream, STREAM_START, StreamBody, StreamItem};
 pub use to_device::ToDeviceMessage;
 
 use crate::{Service, ServiceError};

@@ -3,14 +3,17 @@
 //! A token says how far a reader has got: a position for each room and one for the inbox. There is no global sequence. Whoever
 //! comes back with the token of the last item they handled misses nothing and gets nothing twice. Everything is read from
 //! the store, a page at a time, so a slow reader costs no memory.
+//!
+//! A token is base64url of a version byte, the inbox's position, and for each room, in ascending order, eight bytes of the
+//! SHA-256 of its ID and a position; positions are LEB128. That is about 14 characters a room. Rooms the user has left stay in
+//! it: without them, what was read before could not be told from what happened while the reader was away.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures_util::Stream;
 use nabe_auth::lm::Membership;
-use nabe_signing::json::{Json, Limits, Object};
-use nabe_signing::{base64u, object};
+use nabe_signing::{base64u, sha256};
 use nabe_store::{Between, InboxItem, MembershipAt, Order};
 use nabe_types::{DeviceId, LogPosition, RoomId, UserId};
 
@@ -55,9 +58,13 @@ pub struct EventStream {
 /// How far a reader has got.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Positions {
-    rooms: BTreeMap<RoomId, LogPosition>,
+    rooms: BTreeMap<RoomKey, LogPosition>,
     inbox: i64,
 }
+
+/// Stands for a room in a token. Two rooms of one user with the same key would be mixed up. Nobody can make a room with the
+/// key of one that is there; who makes two of their own with one key spoils only those.
+type RoomKey = [u8; 8];
 
 /// One step forward, with an item or without.
 enum Step {
@@ -68,7 +75,7 @@ enum Step {
 
 impl Service {
     /// Opens the stream of a user, for one of their devices if given. Without a token it begins with what is in the inbox and with
-    /// what happens in rooms from now on.
+    /// what happens in rooms from now on; with [`STREAM_START`] as the token, with all there is.
     ///
     /// # Errors
     ///
@@ -131,7 +138,7 @@ impl Service {
         let mut rooms = BTreeMap::new();
         for membership in self.store().rooms_of(user).await? {
             if let Some(head) = self.store().head(&membership.room).await? {
-                rooms.insert(membership.room, head);
+                rooms.insert(room_key(&membership.room), head);
             }
         }
         Ok(Positions { rooms, inbox: 0 })
@@ -182,7 +189,7 @@ impl EventStream {
         let body = match step {
             Step::Ready => StreamBody::Ready,
             Step::Room(room, position, event) => {
-                self.at.rooms.insert(room, position);
+                self.at.rooms.insert(room_key(&room), position);
                 StreamBody::Event(*event?)
             }
             Step::Inbox(seq, item) => {
@@ -244,7 +251,7 @@ impl EventStream {
         }
         let store = self.service.store();
         let history = store.membership_history(room, &self.user).await?;
-        let after = match self.at.rooms.get(room) {
+        let after = match self.at.rooms.get(&room_key(room)) {
             Some(position) => *position,
             // The room is new to the reader. What is at or below zero is older than our log.
             None => history
@@ -295,40 +302,79 @@ fn is_shown(history: &[MembershipAt], position: LogPosition) -> bool {
 
 impl Positions {
     fn to_token(&self) -> String {
-        let rooms: Object = self
-            .rooms
-            .iter()
-            .map(|(room, position)| (room.to_string(), Json::from(position.as_i64())))
-            .collect();
-        base64u::encode_url(&object! { "i" => self.inbox, "r" => rooms }.to_canonical())
+        let mut bytes = vec![TOKEN_VERSION];
+        put_number(self.inbox, &mut bytes);
+        for (room, position) in &self.rooms {
+            bytes.extend_from_slice(room);
+            put_number(position.as_i64(), &mut bytes);
+        }
+        base64u::encode_url(&bytes)
     }
 
     fn parse(token: &str) -> Option<Self> {
+        if token == STREAM_START {
+            return Some(Self::default());
+        }
         if token.len() > MAX_TOKEN_BYTES {
             return None;
         }
         let bytes = base64u::decode_url(token).ok()?;
-        let object = Object::parse_with(
-            &bytes,
-            Limits {
-                max_bytes: MAX_TOKEN_BYTES,
-                max_depth: 4,
-            },
-        )
-        .ok()?;
-        let rooms = object.get("r")?.as_object()?;
-        let rooms = rooms
-            .iter()
-            .map(|(room, position)| Some((RoomId::parse(room).ok()?, LogPosition(position.as_i64()?))))
-            .collect::<Option<_>>()?;
-        let inbox = object.get("i").and_then(Json::as_i64).filter(|inbox| *inbox >= 0)?;
-        Some(Self { rooms, inbox })
+        let mut rest = bytes.strip_prefix(&[TOKEN_VERSION])?;
+        let inbox = take_number(&mut rest)?;
+        let mut rooms = BTreeMap::new();
+        while let Some((room, after)) = rest.split_first_chunk() {
+            rest = after;
+            let position = LogPosition(take_number(&mut rest)?);
+            if rooms.last_key_value().is_some_and(|(last, _)| last >= room) {
+                return None;
+            }
+            rooms.insert(*room, position);
+        }
+        rest.is_empty().then_some(Self { rooms, inbox })
     }
 }
 
+fn room_key(room: &RoomId) -> RoomKey {
+    let [a, b, c, d, e, f, g, h, ..] = sha256(room.as_str().as_bytes());
+    [a, b, c, d, e, f, g, h]
+}
+
+/// LEB128. What readers have got to is never below zero.
+fn put_number(number: i64, out: &mut Vec<u8>) {
+    let mut rest = number.max(0).unsigned_abs();
+    loop {
+        let [low, ..] = rest.to_le_bytes();
+        rest >>= 7;
+        if rest == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// A number from the front, in its shortest form and not below zero.
+fn take_number(rest: &mut &[u8]) -> Option<i64> {
+    let mut number = 0_i64;
+    // Nine times seven bits are what a number that is not negative has.
+    for shift in (0..63).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        number |= i64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return (shift == 0 || *byte != 0).then_some(number);
+        }
+    }
+    None
+}
+
+/// The token of a reader who has handled nothing: the stream tells all there is.
+pub const STREAM_START: &str = "start";
 /// Entries or inbox items read at once.
 const PAGE: usize = 50;
-const MAX_TOKEN_BYTES: usize = 4 * 1024 * 1024;
+/// First byte of every token.
+const TOKEN_VERSION: u8 = 1;
+/// What fits into a header.
+const MAX_TOKEN_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -347,9 +393,29 @@ mod tests {
             rooms: BTreeMap::new(),
             inbox: 7,
         };
-        at.rooms.insert(RoomId::parse("!a:a.example").unwrap(), LogPosition(3));
-        at.rooms.insert(RoomId::parse("!b:a.example").unwrap(), LogPosition(0));
+        let key = |id| room_key(&RoomId::parse(id).unwrap());
+        for (id, position) in [
+            ("!a:a.example", 3),
+            ("!b:a.example", 0),
+            ("!c:a.example", 128),
+            ("!d:a.example", i64::MAX),
+        ] {
+            at.rooms.insert(key(id), LogPosition(position));
+        }
         assert_eq!(Positions::parse(&at.to_token()), Some(at));
+        assert_eq!(Positions::parse(STREAM_START), Some(Positions::default()));
+    }
+
+    #[test]
+    fn token_of_four_thousand_rooms_fits_into_half_a_header() {
+        let key = |n: i64| room_key(&RoomId::parse(&format!("!{n}:a.example")).unwrap());
+        let at = Positions {
+            rooms: (0..4000).map(|n| (key(n), LogPosition(10_000 + n))).collect(),
+            inbox: 9_999,
+        };
+        let token = at.to_token();
+        assert!(token.len() < 60 * 1024, "{} bytes", token.len());
+        assert_eq!(Positions::parse(&token), Some(at));
     }
 
     #[test]
@@ -358,8 +424,16 @@ mod tests {
             "",
             "!",
             "e30",
-            &base64u::encode_url(b"{\"i\":-1,\"r\":{}}"),
-            &base64u::encode_url(b"[]"),
+            &base64u::encode_url(b"{\"i\":0,\"r\":{}}"),
+            &base64u::encode_url(&[1]),
+            &base64u::encode_url(&[2, 0]),
+            // A room without a position, rooms twice, a number too long for what it says, one too large.
+            &base64u::encode_url(b"\x01\x00aaaaaaaa"),
+            &base64u::encode_url(b"\x01\x00aaaaaaaa\x01aaaaaaaa\x02"),
+            &base64u::encode_url(b"\x01\x00aaaa"),
+            &base64u::encode_url(b"\x01\x80\x00"),
+            &base64u::encode_url(b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+            &"A".repeat(MAX_TOKEN_BYTES + 4),
         ] {
             assert_eq!(Positions::parse(token), None, "{token}");
         }
