@@ -262,6 +262,10 @@ impl Store for SqliteStore {
         read!(self, pending::of_user, user)
     }
 
+    async fn pending_len(&self, user: &UserId) -> Result<u64, StoreError> {
+        read!(self, pending::len_of_user, user)
+    }
+
     async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError> {
         read!(self, pending::of_user_in, user, room)
     }

@@ -36,6 +36,17 @@ pub(crate) async fn of_user(db: &mut SqliteConnection, user: &UserId) -> Result<
     found.iter().map(pending).collect()
 }
 
+pub(crate) async fn len_of_user(db: &mut SqliteConnection, user: &UserId) -> Result<u64, Failure> {
+    let row = sqlx::query(
+        "-- len_of_user
+         SELECT 0 AS row_key, count(*) AS pending FROM pending WHERE user_id = ?",
+    )
+    .bind(user.as_str())
+    .fetch_one(db)
+    .await?;
+    Fields::new("pending", &row).number("pending")
+}
+
 pub(crate) async fn of_user_in(
     db: &mut SqliteConnection,
     user: &UserId,

@@ -353,6 +353,11 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    async fn pending_len(&self, user: &UserId) -> Result<u64, StoreError> {
+        let tables = self.tables();
+        Ok(tables.pending.values().filter(|pending| pending.user == *user).count() as u64)
+    }
+
     async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError> {
         Ok(self.tables().pending.get(&(user.clone(), room.clone())).cloned())
     }

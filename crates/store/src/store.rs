@@ -127,6 +127,9 @@ pub trait Store: Send + Sync + 'static {
     /// A user's invites and knocks, ordered by room ID.
     async fn pending(&self, user: &UserId) -> Result<Vec<PendingRoom>, StoreError>;
 
+    /// How many invites and knocks a user has.
+    async fn pending_len(&self, user: &UserId) -> Result<u64, StoreError>;
+
     /// A user's invite to or knock on a room.
     async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError>;
 

@@ -226,6 +226,7 @@ pub async fn pending_rooms_come_and_go(store: &dyn Store) {
         store.pending(&user(bob)).await.unwrap(),
         vec![invite.clone(), other.clone()]
     );
+    assert_eq!(store.pending_len(&user(bob)).await.unwrap(), 2);
     assert_eq!(
         store.pending_in(&room_id("a")).await.unwrap(),
         vec![invite.clone(), carols.clone()]
