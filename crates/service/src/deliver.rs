@@ -29,7 +29,7 @@ use crate::hooks::LpduFate;
 use crate::ports::{Method, PeerError, PeerRequest, PeerResponse};
 use crate::settings::DeliverySettings;
 use crate::wire::federation_request;
-use crate::{Service, ServiceError};
+use crate::{Service, ServiceError, metric};
 
 /// The delivery workers. Clones share them.
 #[derive(Clone)]
@@ -46,6 +46,9 @@ struct Shared {
     ended: Notify,
     /// Bounds how many request bodies are in memory at once.
     slots: Semaphore,
+    /// The same for destinations whose last attempt failed, so that those which let every request time out leave the
+    /// others their slots.
+    failing_slots: Semaphore,
 }
 
 /// How one attempt ended.
@@ -96,6 +99,7 @@ impl Delivery {
             rescheduled: Notify::new(),
             ended: Notify::new(),
             slots: Semaphore::new(service.settings().delivery.concurrency.max(1)),
+            failing_slots: Semaphore::new(FAILING_SLOTS),
         };
         Self {
             service,
@@ -179,18 +183,19 @@ impl Delivery {
         }
     }
 
-    fn spawn(&self, destination: ServerName, forgiven: bool) {
-        tokio::spawn(self.clone().work(destination, forgiven));
+    fn spawn(&self, destination: ServerName, heard: bool) {
+        tokio::spawn(self.clone().work(destination, heard));
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
         self.shared.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One destination's worker. `forgiven`: the destination was just heard from, so earlier failures do not count.
-    async fn work(self, destination: ServerName, mut forgiven: bool) {
+    /// One destination's worker. `heard`: the destination was just heard from, so its pause is over. Its failures still count:
+    /// only a 200 shows that it takes what we send.
+    async fn work(self, destination: ServerName, mut heard: bool) {
         loop {
-            let attempt = match self.attempt(&destination, forgiven).await {
+            let attempt = match self.attempt(&destination, heard).await {
                 Ok(attempt) => attempt,
                 Err(ServiceError::ShuttingDown) => Attempt::Stopped,
                 Err(error) => {
@@ -199,7 +204,7 @@ impl Delivery {
                     Attempt::Later { at, insisted: true }
                 }
             };
-            forgiven = false;
+            heard = false;
             match attempt {
                 Attempt::Delivered => continue,
                 Attempt::Idle => {
@@ -227,29 +232,35 @@ impl Delivery {
         }
     }
 
-    async fn attempt(&self, destination: &ServerName, forgiven: bool) -> Result<Attempt, ServiceError> {
+    async fn attempt(&self, destination: &ServerName, heard: bool) -> Result<Attempt, ServiceError> {
         if self.service.check_policy(destination).is_err() {
             return Ok(Attempt::Denied);
         }
         let stop = self.service.stopping();
         tokio::pin!(stop);
-        let _slot = tokio::select! {
-            biased;
-            () = &mut stop => return Ok(Attempt::Stopped),
-            slot = self.shared.slots.acquire() => slot,
-        };
         let status = self.service.store().destination(destination).await?;
         let failures = status.as_ref().map_or(0, |status| status.failures);
         if let Some(at) = status
             .map(|status| status.next_attempt)
-            .filter(|at| !forgiven && *at > self.service.now())
+            .filter(|at| !heard && *at > self.service.now())
         {
             return Ok(Attempt::Later { at, insisted: false });
         }
+        let timeout = self.service.settings().delivery.request_timeout;
+        let (slots, timeout) = if failures == 0 {
+            (&self.shared.slots, timeout)
+        } else {
+            (&self.shared.failing_slots, timeout.min(FAILING_TIMEOUT))
+        };
+        let _slot = tokio::select! {
+            biased;
+            () = &mut stop => return Ok(Attempt::Stopped),
+            slot = slots.acquire() => slot,
+        };
         let Some(prepared) = self.prepare(destination).await? else {
             return Ok(Attempt::Idle);
         };
-        let request = send_request(&prepared, self.service.settings().delivery.request_timeout);
+        let request = send_request(&prepared, timeout);
         let answer = tokio::select! {
             biased;
             () = &mut stop => return Ok(Attempt::Stopped),
@@ -260,10 +271,7 @@ impl Delivery {
                 .confirm(destination, &prepared, &failed)
                 .await
                 .map(|()| Attempt::Delivered),
-            Err(failure) => {
-                self.back_off(destination, &prepared, if forgiven { 0 } else { failures }, failure)
-                    .await
-            }
+            Err(failure) => self.back_off(destination, &prepared, failures, failure).await,
         }
     }
 
@@ -332,9 +340,9 @@ impl Delivery {
             });
         }
         self.commit(writes).await?;
-        metrics::counter!("nabe_delivery_requests_total", "result" => "delivered").increment(1);
-        metrics::counter!("nabe_delivery_pdus_total").increment(prepared.pdus as u64);
-        metrics::counter!("nabe_delivery_edus_total").increment(prepared.edus as u64);
+        metrics::counter!(metric::DELIVERY_REQUESTS, "result" => "delivered").increment(1);
+        metrics::counter!(metric::DELIVERY_PDUS).increment(prepared.pdus as u64);
+        metrics::counter!(metric::DELIVERY_EDUS).increment(prepared.edus as u64);
         for (lpdu, error) in refused {
             tracing::info!(%destination, room_id = %lpdu.room, lpdu_id = %lpdu.lpdu_id, error, "the hub refused an event");
             self.service
@@ -384,7 +392,7 @@ impl Delivery {
         } else {
             self.commit(writes).await?;
         }
-        metrics::counter!("nabe_delivery_requests_total", "result" => failure.label()).increment(1);
+        metrics::counter!(metric::DELIVERY_REQUESTS, "result" => failure.label()).increment(1);
         Ok(Attempt::Later {
             at,
             insisted: insisted.is_some(),
@@ -397,8 +405,8 @@ impl Delivery {
 
     fn report_load(&self) {
         let (active, sleeping) = self.schedule().counts();
-        metrics::gauge!("nabe_delivery_workers").set(active as f64);
-        metrics::gauge!("nabe_delivery_backing_off").set(sleeping as f64);
+        metrics::gauge!(metric::DELIVERY_WORKERS).set(active as f64);
+        metrics::gauge!(metric::DELIVERY_BACKING_OFF).set(sleeping as f64);
     }
 }
 
@@ -519,6 +527,10 @@ fn delay(settings: &DeliverySettings, failures: u32, random: u32) -> Duration {
 
 /// How long we let a peer put us off.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Requests in progress at once to destinations whose last attempt failed.
+const FAILING_SLOTS: usize = 16;
+/// How long such a request may take. Whoever needs longer to process one does so once and answers the repetition at once.
+const FAILING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Failures with 413 before a request is halved.
 const TOO_LARGE_ATTEMPTS: u32 = 3;
 const STORE_PAUSE: Duration = Duration::from_secs(5);

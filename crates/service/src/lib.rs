@@ -114,6 +114,7 @@ impl Service {
     /// Outside a tokio runtime.
     #[must_use]
     pub fn start(deps: Deps) -> Self {
+        metric::describe();
         let (commits, queue) = CommitQueue::new();
         let keys = Keys::new(&deps.signer, deps.old_keys, deps.settings.limits.key_requests);
         let store = Arc::clone(&deps.store);

@@ -1,4 +1,7 @@
-//! The names of all metrics of this crate, so that a dashboard can be checked against one file.
+//! The names and descriptions of all metrics of this crate, so that a dashboard can be checked against one file. The manual
+//! (`docs/operations.md`) lists the same.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Histogram: batches written in one database transaction.
 pub(crate) const COMMIT_BATCHES: &str = "nabe_commit_batches";
@@ -16,6 +19,16 @@ pub(crate) const EVENTS_REFUSED: &str = "nabe_events_refused_total";
 pub(crate) const EVENTS_REDACTED: &str = "nabe_events_redacted_total";
 /// Counter: events put aside because a key or a join is outstanding.
 pub(crate) const EVENTS_PARKED: &str = "nabe_events_parked_total";
+/// Gauge: destinations that sleep after a failure.
+pub(crate) const DELIVERY_BACKING_OFF: &str = "nabe_delivery_backing_off";
+/// Counter: EDUs that other servers have confirmed.
+pub(crate) const DELIVERY_EDUS: &str = "nabe_delivery_edus_total";
+/// Counter: events that other servers have confirmed.
+pub(crate) const DELIVERY_PDUS: &str = "nabe_delivery_pdus_total";
+/// Counter: transactions sent, label `result` = `delivered` or why not.
+pub(crate) const DELIVERY_REQUESTS: &str = "nabe_delivery_requests_total";
+/// Gauge: destinations being delivered to.
+pub(crate) const DELIVERY_WORKERS: &str = "nabe_delivery_workers";
 /// Counter: EDUs ignored or dropped.
 pub(crate) const EDUS_DROPPED: &str = "nabe_edus_dropped_total";
 /// Counter: requests for other servers' keys, label `outcome`.
@@ -30,3 +43,77 @@ pub(crate) const REPLIES_REPEATED: &str = "nabe_replies_repeated_total";
 pub(crate) const ROOMS_LOADED: &str = "nabe_rooms_loaded";
 /// Gauge: estimated bytes of rooms in memory.
 pub(crate) const ROOM_BYTES: &str = "nabe_room_bytes";
+
+/// Tells the recorder what each metric is. Harmless when repeated.
+pub(crate) fn describe() {
+    for (name, help) in COUNTERS {
+        describe_counter!(name, help);
+    }
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+    describe_gauge!(ROOM_BYTES, Unit::Bytes, "estimated bytes of rooms in memory");
+    describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
+}
+
+const COUNTERS: [(&str, &str); 15] = [
+    (COMMIT_FAILURES, "database transactions that failed as a whole"),
+    (CONFLICTS, "appends repeated because the room had moved"),
+    (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
+    (DELIVERY_PDUS, "events that other servers have confirmed"),
+    (DELIVERY_REQUESTS, "transactions sent to other servers, by result"),
+    (EDUS_DROPPED, "EDUs ignored or dropped"),
+    (EVENTS_APPENDED, "events appended, by our role in the room"),
+    (EVENTS_DROPPED, "events dropped before any room saw them"),
+    (EVENTS_PARKED, "events put aside because a key or a join is outstanding"),
+    (EVENTS_REDACTED, "events with a wrong content hash, kept redacted"),
+    (EVENTS_REFUSED, "events refused, by rule"),
+    (KEY_REQUESTS, "requests for other servers' keys, by outcome"),
+    (POLICY_REFUSALS, "requests refused by the operator's lists"),
+    (RATE_LIMITED, "requests refused by a rate limit, by endpoint"),
+    (REPLIES_REPEATED, "transactions answered from the stored reply"),
+];
+
+const GAUGES: [(&str, &str); 3] = [
+    (DELIVERY_BACKING_OFF, "destinations that sleep after a failure"),
+    (DELIVERY_WORKERS, "destinations being delivered to"),
+    (ROOMS_LOADED, "rooms in memory"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{COMMIT_BATCHES, COUNTERS, GAUGES, ROOM_BYTES};
+
+    /// Every text in backticks or quotation marks that begins like a metric of this program.
+    fn names_in(text: &str) -> BTreeSet<&str> {
+        let parts = text.split(['"', '`']);
+        parts
+            .filter(|part| part.starts_with("nabe_") && !part.contains(char::is_whitespace))
+            .collect()
+    }
+
+    #[test]
+    fn every_metric_is_described() {
+        let tables = COUNTERS.iter().chain(&GAUGES).map(|(name, _)| *name);
+        let described: BTreeSet<_> = tables.chain([ROOM_BYTES, COMMIT_BATCHES]).collect();
+        let mut defined = names_in(include_str!("metric.rs"));
+        defined.remove("nabe_");
+        assert_eq!(described, defined);
+    }
+
+    #[test]
+    fn the_manual_lists_every_metric() {
+        let mut defined = names_in(include_str!("metric.rs"));
+        defined.remove("nabe_");
+        let listed = names_in(include_str!("../../../docs/operations.md"));
+        let missing: Vec<_> = defined.difference(&listed).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[test]
+    fn no_other_file_of_delivery_names_a_metric() {
+        assert!(names_in(include_str!("deliver.rs")).is_empty());
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub(crate) fn public_room() -> NewRoom {
 /// What answers a request instead of the server it is for.
 type Answer = Result<PeerResponse, PeerError>;
 type Rewriter = Box<dyn Fn(&PeerRequest, Bytes) -> Bytes + Send>;
+type Delay = Arc<dyn Fn(&PeerRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 type Interceptor = Box<dyn Fn(&ServerName, &ServerName, &PeerRequest) -> Option<Answer> + Send>;
 
 /// A request that was made.
@@ -78,11 +80,14 @@ struct Wire {
     /// How often each server was started.
     lives: Mutex<BTreeMap<ServerName, u64>>,
     down: Mutex<BTreeSet<ServerName>>,
+    /// Requests to these are never answered.
+    silent: Mutex<BTreeSet<ServerName>>,
     /// Answers of these to requests with such a path are lost after the work is done.
     losing_answers: Mutex<BTreeMap<ServerName, String>>,
     made: Mutex<Vec<Made>>,
     interceptor: Mutex<Option<Interceptor>>,
     rewriter: Mutex<Option<Rewriter>>,
+    delay: Mutex<Option<Delay>>,
 }
 
 /// One server's end of the wire.
@@ -188,6 +193,11 @@ impl World {
         };
     }
 
+    /// Has a server take requests and never answer them.
+    pub(crate) fn silence(&self, name: &str) {
+        self.wire.silent.lock().unwrap().insert(server(name));
+    }
+
     /// Loses the answers of a server to requests whose path contains `part`; the work is done all the same. `None` ends it.
     pub(crate) fn lose_answers(&self, name: &str, part: Option<&str>) {
         let mut losing = self.wire.losing_answers.lock().unwrap();
@@ -203,6 +213,14 @@ impl World {
         answer: impl Fn(&ServerName, &ServerName, &PeerRequest) -> Option<Answer> + Send + 'static,
     ) {
         *self.wire.interceptor.lock().unwrap() = Some(Box::new(answer));
+    }
+
+    /// Has what `delay` returns awaited before each request is handed on.
+    pub(crate) fn delay(
+        &self,
+        delay: impl Fn(&PeerRequest) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + 'static,
+    ) {
+        *self.wire.delay.lock().unwrap() = Some(Arc::new(delay));
     }
 
     /// Has `rewrite` change the bodies of successful answers.
@@ -291,6 +309,13 @@ impl Peers for End {
         let is_down = |server: &ServerName| self.wire.down.lock().unwrap().contains(server);
         if is_down(destination) || is_down(&self.from) {
             return Err(PeerError::Unreachable);
+        }
+        let delay = self.wire.delay.lock().unwrap().clone();
+        if let Some(delay) = delay {
+            delay(&request).await;
+        }
+        if self.wire.silent.lock().unwrap().contains(destination) {
+            return std::future::pending().await;
         }
         let service = self
             .wire

@@ -131,7 +131,10 @@ async fn the_same_bytes_are_repeated_until_they_are_confirmed_even_over_a_crash(
     let requests = world.made("/send/");
     assert!(requests.len() >= 5);
     assert!(
-        requests.iter().all(|made| made == &requests[0]),
+        requests.iter().all(|made| {
+            let (request, first) = (&made.request, &requests[0].request);
+            (&request.stable, &request.body) == (&first.stable, &first.body)
+        }),
         "what came later waits for its own transaction"
     );
     world.intercept(|_, _, _| Some(ok()));
@@ -178,6 +181,55 @@ async fn a_request_from_the_destination_ends_its_pause() {
     assert!(!is_delivered(&world, &room).await, "it still sleeps");
     world.service("a").heard_from(&server("b"));
     eventually("all is delivered", || is_delivered(&world, &room)).await;
+}
+
+#[tokio::test]
+async fn a_request_from_the_destination_does_not_make_its_failures_forgotten() {
+    let world = World::new(&["a"]);
+    world.set_down("b", true);
+    let _room = followed_room(&world).await;
+    for round in 1..4 {
+        eventually("it failed again", || async { failures(&world, "b").await == round }).await;
+        world.clock.advance(Duration::from_secs(60));
+    }
+    eventually("it failed again", || async { failures(&world, "b").await == 4 }).await;
+    world.clock.advance(Duration::from_secs(2));
+    world.service("a").heard_from(&server("b"));
+    let made = world.made("/send/").len();
+    eventually("it was tried", || async { world.made("/send/").len() > made }).await;
+    eventually("it counts on", || async { failures(&world, "b").await == 5 }).await;
+}
+
+#[tokio::test]
+async fn destinations_that_fail_leave_the_others_their_slots() {
+    let mut world = World::new(&[]);
+    world.start_with("a", |settings| settings.delivery.concurrency = 1);
+    world.set_down("b", true);
+    let room = followed_room(&world).await;
+    eventually("the first attempt failed", || async {
+        failures(&world, "b").await == 1
+    })
+    .await;
+    // From now on it takes requests and never answers.
+    world.set_down("b", false);
+    world.silence("b");
+    world.clock.advance(Duration::from_secs(60));
+    eventually("it holds a request", || async { world.made("/send/").len() == 2 }).await;
+    let timeouts: Vec<_> = world
+        .made("/send/")
+        .iter()
+        .map(|made| made.request.timeout.as_secs())
+        .collect();
+    assert_eq!(timeouts, [60, 10]);
+    world.intercept(|_, to, _| (*to == server("c")).then(ok));
+    join(&world, &room, &user("carol", "c"), "c").await;
+    eventually("the others are delivered to", || async {
+        let followers = world.store("a").followers(&room).await.unwrap();
+        followers
+            .iter()
+            .any(|follower| follower.server == server("c") && follower.dirty_since.is_none())
+    })
+    .await;
 }
 
 #[tokio::test]
