@@ -1,7 +1,7 @@
 //! `POST /_matrix/federation/v3/invite/{txnId}` (LM #int-api-invite), both sides: a participant sends the hub an LPDU, the
 //! hub completes it and sends the PDU on to the invited user's server, which signs it.
 
-use nabe_core::{Input, Reply, Via};
+use nabe_core::{Input, Reply, RoomView, Via};
 use nabe_event::{EventKind, Pdu, RawEvent, RoomVersionRules};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
@@ -15,6 +15,21 @@ use crate::incoming::{Checked, CheckedVerdict};
 use crate::ports::{Method, PeerRequest};
 use crate::room::membership_change;
 use crate::wire::{federation_request, read_answer};
+
+/// What an invited user's server is told of the room.
+pub(crate) struct InvitingView {
+    stripped: Vec<Object>,
+    version: RoomVersionId,
+}
+
+impl From<&RoomView> for InvitingView {
+    fn from(view: &RoomView) -> Self {
+        Self {
+            stripped: view.stripped_state(),
+            version: view.meta().version.clone(),
+        }
+    }
+}
 
 /// An invite that arrived.
 struct Invite {
@@ -117,6 +132,7 @@ impl Service {
         if self.check_policy(invite.event.sender_server()).is_err() {
             return Err(ServiceError::InviteRefused);
         }
+        self.check_inviting_hub(&user, invite.event.room_id(), origin).await?;
         let Invite {
             event,
             version,
@@ -137,7 +153,13 @@ impl Service {
             event: Some(bytes::Bytes::copy_from_slice(signed.bytes())),
             at: self.now(),
         };
-        let mut writes = self.pending_writes(pending, pdu.sender());
+        let mut writes = match self.store().pending_room(&user, &pending.room).await? {
+            // A hub asks anew when its room went on meanwhile: the user heard of it the first time.
+            Some(known) if is_same_invite(&known, &pending, pdu.sender()) => {
+                vec![self.put_pending(pending)]
+            }
+            _ => self.pending_writes(pending, pdu.sender()),
+        };
         let (reply, write) = transaction.reply(&reply_body(&signed), self);
         writes.push(write);
         self.commit_rooms(Vec::new(), writes).await?;
@@ -145,18 +167,33 @@ impl Service {
         Ok(reply)
     }
 
-    /// As hub: asks the invited user's server to sign. What it answers goes back into the room.
+    /// Refuses an invite by a server that is not the room's hub as far as we know, and one more than a user's list holds. What
+    /// we have about the room stays.
+    async fn check_inviting_hub(&self, user: &UserId, room: &RoomId, origin: &ServerName) -> Result<(), ServiceError> {
+        if let Some(meta) = self.room_meta(room).await?
+            && meta.hub(self.server_name()) != origin
+        {
+            return Err(ServiceError::InviteRefused);
+        }
+        match self.store().pending_room(user, room).await? {
+            // The server in the room's ID created it: nobody can keep its invites away by being first.
+            Some(known) if known.hub != *origin && room.server_name() != origin => Err(ServiceError::InviteRefused),
+            Some(_) => Ok(()),
+            None if self.store().pending_len(user).await? >= MAX_PENDING => Err(ServiceError::InviteRefused),
+            None => Ok(()),
+        }
+    }
+
+    /// As hub: asks the invited user's server to sign. What it answers goes back into the room. `view` is a current one.
     pub(crate) async fn ask_for_invite_signature(
         &self,
-        room: &RoomId,
+        view: InvitingView,
         pdu: Pdu,
         lpdu_id: Option<EventId>,
         target: &ServerName,
     ) -> Result<Input, ServiceError> {
         self.check_policy(target)?;
-        let (stripped, version) = self
-            .read_room(room, |view| (view.stripped_state(), view.meta().version.clone()))
-            .await?;
+        let InvitingView { stripped, version } = view;
         let stripped: Vec<Json> = stripped.into_iter().map(Json::Object).collect();
         let body = object! {
             "event" => pdu.object().clone(),
@@ -305,5 +342,14 @@ fn reply_body(pdu: &Pdu) -> Object {
     object! { "pdu" => pdu.object().clone(), "event" => pdu.object().clone() }
 }
 
+/// Whether the user was told of this invite before: same room, same hub, same inviter, and not answered since.
+fn is_same_invite(known: &PendingRoom, new: &PendingRoom, inviter: &UserId) -> bool {
+    let event = known.event.as_ref().and_then(|event| Object::parse(event).ok());
+    let known_inviter = event.as_ref().and_then(|event| event.get("sender")?.as_str());
+    known.membership == new.membership && known.hub == new.hub && known_inviter == Some(inviter.as_str())
+}
+
+/// Most invites and knocks one user's list takes from other servers.
+const MAX_PENDING: u64 = 1_000;
 /// Most stripped state events kept of an invite.
 const MAX_STRIPPED: usize = 50;

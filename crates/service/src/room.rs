@@ -1,18 +1,21 @@
 //! Changing a room: decide on its view, commit, apply. Questions to other servers are asked in between, with the room
-//! unlocked, and the decision is then made anew on whatever the room has become.
+//! unlocked, and the decision is then made anew on whatever the room has become. The one exception is an invite in a room that
+//! does not rest: see `ask_with_room_locked`.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use nabe_auth::lm::Membership;
 use nabe_core::{Decision, Entry, Input, Question, Refusal, Reply, RoomView};
-use nabe_event::Event;
+use nabe_event::{Event, Pdu};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 use nabe_store::{InboxKind, PendingMembership, PendingRoom, Write};
-use nabe_types::{EventId, RoomId, UserId};
+use nabe_types::{EventId, RoomId, ServerName, UserId};
 
 use crate::error::ServiceError;
+use crate::invite::InvitingView;
+use crate::ports::PeerError;
 use crate::rooms::{ATTEMPTS, OpenRoom, Staged};
 use crate::{Service, metric};
 
@@ -25,6 +28,15 @@ pub(crate) enum Verdict {
     Ask(Question),
 }
 
+/// How an invited user's server is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Asking {
+    /// The room goes on meanwhile; the question is handed to the caller.
+    Unlocked,
+    /// The room waits for the answer.
+    Locked,
+}
+
 impl Service {
     /// Puts one input into a room and makes the result durable. Asks other servers if the decision needs it: an invited
     /// user's server for its signature, the hub for missing events.
@@ -34,19 +46,33 @@ impl Service {
     /// [`ServiceError::Refused`] and its kin when the room does not take it, [`ServiceError::RoomTooBusy`] when the room
     /// kept changing while others were asked.
     pub(crate) async fn transact(&self, room: &RoomId, input: Input) -> Result<Reply, ServiceError> {
+        self.transact_with(room, &input, |_| Vec::new()).await
+    }
+
+    /// The same; what `extra` makes of the reply is committed along.
+    pub(crate) async fn transact_with(
+        &self,
+        room: &RoomId,
+        input: &Input,
+        extra: impl Fn(&Reply) -> Vec<Write> + Send + Sync,
+    ) -> Result<Reply, ServiceError> {
         let mut answer: Option<Input> = None;
+        let mut asking = Asking::Unlocked;
         for _ in 0..ATTEMPTS {
-            let tried = match answer.take() {
-                Some(answer) => self.try_once(room, &answer, Vec::new()).await,
-                None => self.try_once(room, &input, Vec::new()).await,
-            };
+            let answered = answer.take();
+            let tried = self
+                .attempt(room, answered.as_ref().unwrap_or(input), &extra, asking)
+                .await;
             match tried {
                 Ok(Verdict::Done(reply)) => return Ok(reply),
                 Ok(Verdict::Ask(Question::InviteSignature { pdu, lpdu_id, target })) => {
-                    answer = Some(self.ask_for_invite_signature(room, pdu, lpdu_id, &target).await?);
+                    let view = self.read_room(room, |view| InvitingView::from(view)).await?;
+                    answer = Some(self.ask_for_invite_signature(view, pdu, lpdu_id, &target).await?);
                 }
                 Ok(Verdict::Ask(Question::Backfill { missing })) => self.close_gap(room, missing).await?,
-                Err(ServiceError::Refused(refusal)) if matches!(*refusal, Refusal::HeadMoved) => {}
+                Err(ServiceError::Refused(refusal)) if matches!(*refusal, Refusal::HeadMoved) => {
+                    asking = Asking::Locked;
+                }
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
             }
@@ -61,10 +87,29 @@ impl Service {
         input: &Input,
         extra: Vec<Write>,
     ) -> Result<Verdict, ServiceError> {
+        self.attempt(room, input, &|_: &Reply| extra.clone(), Asking::Unlocked)
+            .await
+    }
+
+    async fn attempt(
+        &self,
+        room: &RoomId,
+        input: &Input,
+        extra: &(impl Fn(&Reply) -> Vec<Write> + Send + Sync),
+        asking: Asking,
+    ) -> Result<Verdict, ServiceError> {
         for _ in 0..ATTEMPTS {
             let mut open = self.open_room(room).await?;
-            match self.judge(&mut open, input, &BTreeSet::new()).await {
+            let mut judged = self.judge(&mut open, input, &BTreeSet::new()).await;
+            if asking == Asking::Locked
+                && let Ok(Verdict::Ask(Question::InviteSignature { pdu, lpdu_id, target })) = judged
+            {
+                let answer = self.ask_with_room_locked(&open, pdu, lpdu_id, &target).await?;
+                judged = self.judge(&mut open, &answer, &BTreeSet::new()).await;
+            }
+            match judged {
                 Ok(Verdict::Done(reply)) => {
+                    let extra = extra(&reply);
                     self.commit_rooms(vec![open], extra).await?;
                     return Ok(Verdict::Done(reply));
                 }
@@ -79,6 +124,30 @@ impl Service {
             }
         }
         Err(ServiceError::RoomTooBusy)
+    }
+
+    /// The one exception to asking nobody while a room is locked. An invite is signed for one place in the log, so in a room
+    /// that never rests no answer comes in time: when the room went on during one round trip, it waits for the next one. This
+    /// is bounded in time as a whole, keys included, and cannot deadlock: what the invited server may ask of us meanwhile is
+    /// our keys, which takes no lock, or something that waits for the room and that its answer does not wait for.
+    async fn ask_with_room_locked(
+        &self,
+        open: &OpenRoom,
+        pdu: Pdu,
+        lpdu_id: Option<EventId>,
+        target: &ServerName,
+    ) -> Result<Input, ServiceError> {
+        let view = InvitingView::from(open.view());
+        let bound = self.clock().sleep(self.settings().delivery.question_timeout);
+        tokio::select! {
+            biased;
+            answer = self.ask_for_invite_signature(view, pdu, lpdu_id, target) => answer,
+            () = self.stopping() => Err(ServiceError::ShuttingDown),
+            () = bound => Err(ServiceError::PeerFailed {
+                server: target.clone(),
+                error: PeerError::Timeout,
+            }),
+        }
     }
 
     /// Decides one input on an open room. `known` are LPDU IDs already looked up and found, or staged in this batch;
@@ -199,11 +268,10 @@ impl Service {
             PendingMembership::Invite => InboxKind::Invite,
             PendingMembership::Knock => InboxKind::Knock,
         };
-        let stripped = Json::parse(&pending.stripped_state).unwrap_or_else(|_| Json::Array(Vec::new()));
         let body: Object = object! {
             "room_id" => pending.room.as_str(),
             "sender" => sender.as_str(),
-            "stripped_state" => stripped,
+            "stripped_state" => bounded(&pending.stripped_state),
         };
         vec![
             Write::Inbox {
@@ -213,8 +281,14 @@ impl Service {
                 body: body.to_canonical().into(),
                 now: pending.at,
             },
-            Write::PutPending { pending },
+            self.put_pending(pending),
         ]
+    }
+
+    /// Lists an invite or knock, of its stripped state as much as is kept.
+    pub(crate) fn put_pending(&self, mut pending: PendingRoom) -> Write {
+        pending.stripped_state = Json::from(bounded(&pending.stripped_state)).to_canonical().into();
+        Write::PutPending { pending }
     }
 
     /// Takes an invite or knock off the list and tells the user.
@@ -247,3 +321,24 @@ pub(crate) fn membership_change(event: &Event) -> Option<(UserId, &str)> {
     }
     Some((UserId::parse(event.state_key()?).ok()?, event.membership()?))
 }
+
+/// The stripped state events that fit the limit together, in their order. What is not a list counts as empty.
+fn bounded(stripped_state: &[u8]) -> Vec<Json> {
+    let Ok(Json::Array(events)) = Json::parse(stripped_state) else {
+        return Vec::new();
+    };
+    let mut left = MAX_STRIPPED_BYTES;
+    // Two brackets, and a comma or nothing between two events.
+    let mut fits = |event: &Json| {
+        let size = event.to_canonical().len() + 1;
+        let fits = size < left;
+        if fits {
+            left -= size;
+        }
+        fits
+    };
+    events.into_iter().filter(|event| fits(event)).collect()
+}
+
+/// Most bytes of stripped state kept of a room a user is not in; nobody vouches for it.
+const MAX_STRIPPED_BYTES: usize = 64 * 1024;

@@ -227,7 +227,8 @@ struct Committed {
 
 impl Service {
     /// Locks a room, loading it if need be. `NotFound` if the database has no such room. Never hold two of these without
-    /// having locked them in ascending order of room ID, and never while another server is asked.
+    /// having locked them in ascending order of room ID, and never while another server is asked
+    /// (but see `ask_with_room_locked`).
     pub(crate) async fn open_room(&self, room: &RoomId) -> Result<OpenRoom, ServiceError> {
         let slot = self.inner.rooms.slot(room);
         let mut guard = Arc::clone(&slot.view).lock_owned().await;

@@ -1,7 +1,7 @@
 //! A local user's event: appended at once where we are the hub, otherwise sent to the hub through the durable outbox.
 
 use nabe_auth::lm::Membership;
-use nabe_core::{EventDraft, Input, Question, Refusal, Reply, Role, RoomMeta};
+use nabe_core::{EventDraft, Input, Refusal, Reply, Role, RoomMeta};
 use nabe_event::{BuildError, EventBuilder, VerifiedLpdu};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{object, sha256};
@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 use super::{full_outbox, idempotency_key};
 use crate::error::Missing;
 use crate::hooks::LpduFate;
-use crate::room::Verdict;
 use crate::{Service, ServiceError};
 
 /// An event a user wants to send.
@@ -129,55 +128,12 @@ impl Service {
             content: event.content,
             origin_server_ts: self.authoring_time(),
         };
-        let original = Input::Draft { draft };
-        let mut answer = None;
-        for _ in 0..crate::rooms::ATTEMPTS {
-            let input = answer.take();
-            match self
-                .append_once(room, input.as_ref().unwrap_or(&original), keyed.as_ref())
-                .await
-            {
-                Ok(Ok(sent)) => return Ok(sent),
-                Ok(Err(Question::InviteSignature { pdu, lpdu_id, target })) => {
-                    answer = Some(self.ask_for_invite_signature(room, pdu, lpdu_id, &target).await?);
-                }
-                // Asked of participants only.
-                Ok(Err(Question::Backfill { .. })) => break,
-                Err(ServiceError::Refused(refusal)) if matches!(*refusal, Refusal::HeadMoved) => {}
-                Err(error) if error.is_conflict() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(ServiceError::RoomTooBusy)
-    }
-
-    /// One attempt: the event and the stored answer in one batch, or what must be asked first.
-    async fn append_once(
-        &self,
-        room: &RoomId,
-        input: &Input,
-        keyed: Option<&Keyed>,
-    ) -> Result<Result<Sent, Question>, ServiceError> {
-        for _ in 0..crate::rooms::ATTEMPTS {
-            let mut open = self.open_room(room).await?;
-            match self.judge(&mut open, input, &std::collections::BTreeSet::new()).await {
-                Ok(Verdict::Done(reply)) => {
-                    let sent = Sent::from(reply);
-                    let extra = keyed.map(|keyed| self.keep_answer(keyed, &sent)).into_iter().collect();
-                    self.commit_rooms(vec![open], extra).await?;
-                    return Ok(Ok(sent));
-                }
-                Ok(Verdict::Ask(question)) => return Ok(Err(question)),
-                Err(error) => {
-                    if open.is_current(self).await? {
-                        self.log_refusal(room, input, &error);
-                        return Err(error);
-                    }
-                    open.discard();
-                }
-            }
-        }
-        Err(ServiceError::RoomTooBusy)
+        let keep = |reply: &Reply| {
+            let sent = Sent::from(reply.clone());
+            keyed.iter().map(|keyed| self.keep_answer(keyed, &sent)).collect()
+        };
+        let reply = self.transact_with(room, &Input::Draft { draft }, keep).await?;
+        Ok(Sent::from(reply))
     }
 
     pub(crate) fn build_lpdu(

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 
-use nabe_event::VerifiedLpdu;
+use nabe_event::{EventBuilder, RoomVersionRules, VerifiedLpdu};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{object, sha256};
-use nabe_store::{InboxKind, Store};
-use nabe_types::ErrorCode;
+use nabe_store::{InboxKind, PendingMembership, PendingRoom, Store};
+use nabe_types::{ErrorCode, EventId, RoomId, RoomVersionId};
 
 use super::{Hub, failure, json, text, txn_id};
 use crate::ServiceError;
-use crate::client::testing::{answer, eventually, message, server, user};
+use crate::client::testing::{answer, eventually, let_run, message, server, signer, user};
 
 impl Hub {
     /// `/invite` with an LPDU.
@@ -200,4 +200,200 @@ async fn invite_is_taken_from_the_hub_only() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), ErrorCode::Forbidden);
+}
+
+impl Hub {
+    /// An invite of `@carol:t.example` to this room, made up by `name`, which says that it is the hub.
+    async fn invite_made_up_by(&self, name: &str, room: &RoomId, stripped: Vec<Json>) -> Result<Object, ServiceError> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let carol = user("carol", "t");
+        let content = object! { "membership" => "invite" };
+        let (at, before) = (self.world.clock_now(), EventId::from_hash([1; 32]));
+        let pdu = EventBuilder::new(room.clone(), "m.room.member", user("mallory", name), at, content)
+            .state_key(carol.as_str())
+            .build_pdu(&signer(name), vec![before.clone()], vec![before], &RoomVersionRules::I1)
+            .unwrap();
+        let body = object! {
+            "event" => pdu.object().clone(),
+            "room_version" => "I.1",
+            "invite_room_state" => stripped,
+        };
+        let txn = txn_id(&format!("made-up-{}", COUNT.fetch_add(1, Atomic::SeqCst)));
+        let hash = sha256(&body.to_canonical());
+        let reply = self.world.service("t").invite(server(name), txn, body, hash).await?;
+        Ok(Object::parse(&reply.body).unwrap())
+    }
+
+    async fn pending_of_carol(&self, room: &RoomId) -> Option<PendingRoom> {
+        let store = self.world.store("t");
+        store.pending_room(&user("carol", "t"), room).await.unwrap()
+    }
+
+    async fn invites_in_carols_inbox(&self) -> usize {
+        let store = self.world.store("t");
+        let inbox = store.inbox(&user("carol", "t"), None, 0, 100).await.unwrap();
+        inbox.iter().filter(|item| item.kind == InboxKind::Invite).count()
+    }
+}
+
+#[tokio::test]
+async fn another_server_cannot_take_over_a_pending_invite() {
+    let hub = Hub::with_bob().await;
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    hub.invites("p", &lpdu, "I.1").await.unwrap();
+    let before = hub.pending_of_carol(&hub.room).await;
+    let refused = hub.invite_made_up_by("p", &hub.room, Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Forbidden);
+    assert_eq!(hub.pending_of_carol(&hub.room).await, before);
+    assert_eq!(hub.invites_in_carols_inbox().await, 1);
+}
+
+#[tokio::test]
+async fn another_server_cannot_invite_to_a_room_we_take_part_in() {
+    let hub = Hub::with_bob().await;
+    let t = hub.world.service("t");
+    t.join(&user("dave", "t"), &hub.room, &[server("h")]).await.unwrap();
+    let refused = hub.invite_made_up_by("p", &hub.room, Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Forbidden);
+    assert_eq!(hub.pending_of_carol(&hub.room).await, None);
+    assert_eq!(hub.invites_in_carols_inbox().await, 0);
+}
+
+#[tokio::test]
+async fn server_in_the_rooms_id_can_invite_whoever_was_first() {
+    let hub = Hub::with_bob().await;
+    hub.invite_made_up_by("p", &hub.room, Vec::new()).await.unwrap();
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    hub.invites("p", &lpdu, "I.1").await.unwrap();
+    assert_eq!(hub.pending_of_carol(&hub.room).await.unwrap().hub, server("h"));
+}
+
+#[tokio::test]
+async fn stripped_state_of_an_invite_is_kept_up_to_a_limit() {
+    let hub = Hub::public().await;
+    let room = RoomId::parse("!big:p.example").unwrap();
+    let event = |n: usize, size: usize| {
+        Json::from(object! {
+            "sender" => "@mallory:p.example",
+            "type" => format!("x{n}"),
+            "state_key" => "",
+            "content" => object! { "body" => "x".repeat(size) },
+        })
+    };
+    let stripped = (0..9).map(|n| event(n, 10_000)).chain([event(9, 10)]).collect();
+    hub.invite_made_up_by("p", &room, stripped).await.unwrap();
+    let kept = hub.pending_of_carol(&room).await.unwrap().stripped_state;
+    assert!(kept.len() <= 64 * 1024, "{}", kept.len());
+    let kept = Json::parse(&kept).unwrap();
+    assert_eq!(
+        kept.as_array().unwrap().len(),
+        7,
+        "six large ones and the small one fit"
+    );
+    let store = hub.world.store("t");
+    let inbox = store.inbox(&user("carol", "t"), None, 0, 10).await.unwrap();
+    assert!(inbox[0].body.len() < 65 * 1024);
+}
+
+#[tokio::test]
+async fn list_of_invites_that_is_full_takes_no_more() {
+    let hub = Hub::public().await;
+    let room = |n: usize| RoomId::parse(&format!("!r{n}:p.example")).unwrap();
+    let writes = (0..1_000).map(|n| nabe_store::Write::PutPending {
+        pending: PendingRoom {
+            user: user("carol", "t"),
+            room: room(n),
+            membership: PendingMembership::Invite,
+            hub: server("p"),
+            version: RoomVersionId::parse("I.1").unwrap(),
+            stripped_state: "[]".into(),
+            event: None,
+            at: hub.world.clock_now(),
+        },
+    });
+    hub.world.service("t").commit(writes.collect()).await.unwrap();
+    let refused = hub.invite_made_up_by("p", &room(1_000), Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Forbidden);
+    assert_eq!(hub.pending_of_carol(&room(1_000)).await, None);
+    hub.invite_made_up_by("p", &room(7), Vec::new()).await.unwrap();
+}
+
+/// Has something said in the room during each round trip to the invited user's server, if the room can be had before the answer
+/// comes; from question number `silent` on, no answer comes. Returns how often that server was asked.
+fn restless(hub: &Hub, silent: usize) -> Arc<AtomicUsize> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (counter, service, room) = (Arc::clone(&asked), hub.service.clone(), hub.room.clone());
+    hub.world.delay(move |request| {
+        if !request.stable.contains("/invite/") {
+            return Box::pin(async {});
+        }
+        let (service, room) = (service.clone(), room.clone());
+        let question = counter.fetch_add(1, Atomic::SeqCst) + 1;
+        Box::pin(async move {
+            if question >= silent {
+                return std::future::pending().await;
+            }
+            let alice = user("alice", "h");
+            tokio::select! {
+                biased;
+                said = service.send_event(&alice, &room, message("again"), None) => assert!(said.is_ok()),
+                () = let_run() => {}
+            }
+        })
+    });
+    asked
+}
+
+#[tokio::test]
+async fn invite_in_a_room_that_never_rests_succeeds_at_the_second_question() {
+    let hub = Hub::with_bob().await;
+    let asked = restless(&hub, usize::MAX);
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    hub.invites("p", &lpdu, "I.1").await.unwrap();
+    assert_eq!(asked.load(Atomic::SeqCst), 2);
+    assert_eq!(hub.invites_in_carols_inbox().await, 1, "told once, though asked twice");
+    let event = hub.pending_of_carol(&hub.room).await.unwrap().event.unwrap();
+    assert_eq!(Object::parse(&event).unwrap(), hub.last().await, "the one in the log");
+    // A local user's invite goes the same way.
+    let alice = user("alice", "h");
+    hub.service
+        .invite_user(&alice, &hub.room, &user("dave", "t"), None)
+        .await
+        .unwrap();
+    assert_eq!(asked.load(Atomic::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn room_waits_for_an_invited_server_for_a_bounded_time() {
+    let hub = Hub::with_bob().await;
+    let asked = restless(&hub, 2);
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    let advance = async {
+        eventually("the second question", || async { asked.load(Atomic::SeqCst) == 2 }).await;
+        let_run().await;
+        hub.world
+            .clock
+            .advance(hub.service.settings().delivery.question_timeout);
+    };
+    let (refused, ()) = tokio::join!(hub.invites("p", &lpdu, "I.1"), advance);
+    assert!(matches!(refused, Err(ServiceError::PeerFailed { .. })), "{refused:?}");
+    let before = hub.len().await;
+    hub.service
+        .send_event(&user("alice", "h"), &hub.room, message("x"), None)
+        .await
+        .unwrap();
+    assert_eq!(hub.len().await, before + 1, "the room goes on");
+}
+
+#[tokio::test]
+async fn user_invited_again_after_an_answer_is_told_again() {
+    let hub = Hub::with_bob().await;
+    let (bob, carol) = (user("bob", "p"), user("carol", "t"));
+    for told in 1..=2 {
+        hub.invites("p", &hub.member(&bob, &carol, "invite"), "I.1")
+            .await
+            .unwrap();
+        assert_eq!(hub.invites_in_carols_inbox().await, told);
+        hub.world.service("t").leave(&carol, &hub.room, None).await.unwrap();
+    }
 }
