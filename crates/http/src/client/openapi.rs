@@ -58,7 +58,10 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             .or_insert(RefOr::T(failure));
         // Only what needs no caller says anything about security of its own.
         if operation.security.is_none() {
-            operation.parameters.get_or_insert_default().extend(caller_headers().map(RefOr::T));
+            operation
+                .parameters
+                .get_or_insert_default()
+                .extend(caller_headers().map(RefOr::T));
         }
     }
     document
