@@ -100,15 +100,16 @@ impl Checked {
 }
 
 impl Service {
-    /// Verifies events in order. Keys that are not known are fetched; `notary` is asked if their owners do not answer.
+    /// Verifies events in order. Keys that are not known are fetched. `hub` is asked for those whose owners do not answer;
+    /// give it only for PDUs that this hub handed to us. What it says counts for these events and is not kept.
     pub(crate) async fn verify_events(
         &self,
         events: Vec<RawEvent>,
-        notary: Option<&ServerName>,
+        hub: Option<&ServerName>,
         urgent: bool,
     ) -> Result<Vec<Checked>, ServiceError> {
-        let notary = notary.filter(|notary| !self.is_us(notary));
-        let keys = self.event_keys(&events, notary, urgent).await?;
+        let hub = hub.filter(|hub| !self.is_us(hub));
+        let keys = self.event_keys(&events, hub, urgent).await?;
         let checked = if events.len() <= INLINE {
             verify_all(events, &keys)
         } else {
@@ -208,7 +209,9 @@ fn verify(event: RawEvent, keys: &KeySet) -> Checked {
     }
 }
 
-/// Whether some required signer's keys are all unknown, so that there can be no verdict yet.
+/// Whether there can be no verdict yet: of some required signer no key is known that may verify the event, while a key
+/// that it names is unknown, or was valid too short a time when we last heard of it. Only of a retired key no question
+/// is left.
 fn lacks_keys(event: &RawEvent, keys: &KeySet) -> bool {
     let required = event.required_keys();
     event.required_signers().iter().any(|(server, _)| {
@@ -221,7 +224,10 @@ fn lacks_keys(event: &RawEvent, keys: &KeySet) -> bool {
         listed.peek().is_some() && {
             let listed: Vec<_> = listed.collect();
             let usable = listed.iter().any(|key| keys.for_event(server, key, at).is_some());
-            !usable && listed.iter().any(|key| keys.get(server, key).is_none())
+            !usable
+                && listed
+                    .iter()
+                    .any(|key| keys.get(server, key).is_none_or(|known| !known.old))
         }
     })
 }

@@ -1,8 +1,10 @@
 //! Signing keys: our own response, other servers' keys (fetched directly, else from a notary), and our service as a
 //! notary to others. LM #int-transport-get-server-keys.
 //!
-//! Memory holds what was used lately, the store every response with distinct keys. For each server at most one request
-//! is in progress, and one that does not answer is left alone for a while, so that forged origins cost little.
+//! Memory holds the keys of servers used lately, the store the last responses of each with distinct keys. For each server
+//! at most one request is in progress, and one that does not answer is left alone for a while, so that forged origins
+//! cost little. What the room's hub says of others' keys is no more than a help to verify what the same hub sent: it is
+//! never kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -16,6 +18,7 @@ use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::{KeySet, OldKeyMap, ServerKeys, VerifyKey, own_key_response};
 use nabe_signing::{Signer, object, verify_object_with};
 use nabe_store::{StoredServerKeys, Write};
+use nabe_types::limits::MAX_KEY_VALIDITY_MILLIS;
 use nabe_types::{KeyId, ServerName, UnixMillis};
 use tokio::sync::Semaphore;
 
@@ -28,7 +31,10 @@ pub(crate) struct Keys {
     old: OldKeyMap,
     own: KeySet,
     cache: Mutex<Cache>,
-    requests: Semaphore,
+    /// One pool for each purpose: who needs no authentication must not keep the others waiting.
+    for_events: Semaphore,
+    for_requests: Semaphore,
+    as_notary: Semaphore,
 }
 
 #[derive(Default)]
@@ -42,11 +48,12 @@ struct Cached {
     keys: KeySet,
     /// The store was asked.
     loaded: bool,
-    fetched_at: Option<UnixMillis>,
+    /// When the server itself answered last, since we keep it in memory.
+    answered_at: Option<UnixMillis>,
     failures: u32,
-    /// The notary that was asked, besides the configured ones, when it failed last.
-    failed_notary: Option<ServerName>,
     next_attempt: UnixMillis,
+    /// The same for who asks us as a notary, so that anybody's question does not keep us from asking for ourselves.
+    next_as_notary: UnixMillis,
     last_use: u64,
     /// Held while a request to this server is in progress.
     flight: Arc<tokio::sync::Mutex<()>>,
@@ -57,10 +64,30 @@ pub(crate) struct Need<'a> {
     server: &'a ServerName,
     /// For a notary: which keys, valid until when at least.
     wanted: BTreeMap<KeyId, UnixMillis>,
-    /// Another notary than the configured ones: a room's hub, which had to verify what it sent us.
-    notary: Option<&'a ServerName>,
+    purpose: Purpose,
+    /// The hub that sent us what is to be verified, and had to verify it itself: asked when the owner does not answer.
+    hub: Option<&'a ServerName>,
     /// Ask even if the server did not answer lately: whoever waits has a pause of its own.
     urgent: bool,
+}
+
+/// What keys are needed for.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Purpose {
+    Event,
+    Request,
+    /// To tell others. Other notaries are not asked for that.
+    Notary,
+}
+
+/// What came of asking a server for its keys.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Owner {
+    Answered,
+    /// It did not answer, now or lately.
+    Silent,
+    /// Too many others are being asked.
+    NotAsked,
 }
 
 impl Keys {
@@ -79,7 +106,17 @@ impl Keys {
             old,
             own,
             cache: Mutex::default(),
-            requests: Semaphore::new(requests.max(1)),
+            for_events: Semaphore::new(requests.max(1)),
+            for_requests: Semaphore::new(requests.max(1)),
+            as_notary: Semaphore::new((requests / 4).max(1)),
+        }
+    }
+
+    const fn pool(&self, purpose: Purpose) -> &Semaphore {
+        match purpose {
+            Purpose::Event => &self.for_events,
+            Purpose::Request => &self.for_requests,
+            Purpose::Notary => &self.as_notary,
         }
     }
 
@@ -128,12 +165,13 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Only the store's.
+    /// [`ServiceError::LimitExceeded`] if we are asked too often.
     pub async fn notary_one(
         &self,
         server: &ServerName,
         minimum_valid_until: Option<UnixMillis>,
     ) -> Result<Object, ServiceError> {
+        self.limit_notary("notary", self.settings().limits.notary_queries)?;
         let minimum = minimum_valid_until.unwrap_or_else(|| self.now());
         let responses = self.vouch_for(server, &BTreeMap::new(), minimum).await?;
         Ok(object! { "server_keys" => responses })
@@ -144,8 +182,10 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::BadJson`] if `server_keys` is not an object of objects, or names too many servers.
+    /// [`ServiceError::BadJson`] if `server_keys` is not an object of objects, or names too many servers;
+    /// [`ServiceError::LimitExceeded`] if we are asked too often.
     pub async fn notary_many(&self, body: &Object) -> Result<Object, ServiceError> {
+        self.limit_notary("notary", self.settings().limits.notary_queries)?;
         let wanted = read_query(body, self.now())?;
         if wanted.len() > self.settings().limits.notary_servers {
             return Err(ServiceError::BadJson("`server_keys` names too many servers"));
@@ -179,21 +219,22 @@ impl Service {
         }
         let lowest = wanted.values().copied().min().unwrap_or(minimum);
         let mut stored = self.store().server_keys(server).await?;
-        if stored
-            .first()
-            .is_none_or(|newest| is_stale(newest, self.now(), lowest) || lacks_a_key(newest, wanted))
-        {
+        let now = self.now();
+        let may_help = |newest: &StoredServerKeys| {
+            now >= newest.fetched_at.plus(LEAST_BETWEEN_NOTARY_FETCHES)
+                && (is_stale(newest, now, lowest) || lacks_a_key(newest, wanted))
+        };
+        let limit = self.settings().limits.notary_fetches;
+        if stored.first().is_none_or(may_help) && self.limit_notary("notary_fetch", limit).is_ok() {
             self.cached_keys(server).await?;
-            self.refresh(
-                &Need {
-                    server,
-                    wanted: wanted.clone(),
-                    notary: None,
-                    urgent: false,
-                },
-                false,
-            )
-            .await?;
+            let need = Need {
+                server,
+                wanted: BTreeMap::new(),
+                purpose: Purpose::Notary,
+                hub: None,
+                urgent: false,
+            };
+            self.ask_owner(&need, &|_| false).await?;
             stored = self.store().server_keys(server).await?;
         }
         let mut responses = Vec::new();
@@ -222,7 +263,8 @@ impl Service {
         let need = Need {
             server: origin,
             wanted,
-            notary: None,
+            purpose: Purpose::Request,
+            hub: None,
             urgent: false,
         };
         self.obtain(need, |known| {
@@ -231,11 +273,12 @@ impl Service {
         .await
     }
 
-    /// Keys to verify these events, as far as they can be had. `notary` is asked besides the configured notaries.
+    /// Keys to verify these events, as far as they can be had. `hub` is asked after the configured notaries; what
+    /// it says is in this answer only.
     pub(crate) async fn event_keys(
         &self,
         events: &[RawEvent],
-        notary: Option<&ServerName>,
+        hub: Option<&ServerName>,
         urgent: bool,
     ) -> Result<KeySet, ServiceError> {
         // Per server: for each event the keys of which any one suffices, and the event's time.
@@ -269,7 +312,8 @@ impl Service {
                 Need {
                     server,
                     wanted,
-                    notary,
+                    purpose: Purpose::Event,
+                    hub,
                     urgent,
                 },
                 satisfied,
@@ -290,7 +334,8 @@ impl Service {
         let need = Need {
             server,
             wanted: BTreeMap::new(),
-            notary: None,
+            purpose: Purpose::Event,
+            hub: None,
             urgent: false,
         };
         self.obtain(need, |known| {
@@ -307,80 +352,111 @@ impl Service {
         if is_enough(&known) {
             return Ok(known);
         }
+        let owner = self.ask_owner(&need, &is_enough).await?;
+        let mut keys = self.cached_keys(need.server).await?;
+        if is_enough(&keys) {
+            return Ok(keys);
+        }
+        match (owner, need.hub) {
+            (Owner::NotAsked, _) if need.purpose == Purpose::Request => Err(ServiceError::LimitExceeded {
+                retry_after: BUSY_PAUSE,
+            }),
+            (Owner::Silent, Some(hub)) if hub != need.server => {
+                if let Some(_permit) = self.in_time(self.inner.keys.pool(need.purpose).acquire()).await {
+                    let now = self.now();
+                    for (vouched, _) in self.notary_answer(hub, &need, &keys).await? {
+                        keys.insert_server_keys(&vouched, now);
+                    }
+                }
+                Ok(keys)
+            }
+            _ => Ok(keys),
+        }
+    }
+
+    /// Asks the server itself, unless somebody did meanwhile, it was asked just now or does not answer lately; and then
+    /// the configured notaries.
+    async fn ask_owner(&self, need: &Need<'_>, is_enough: &impl Fn(&KeySet) -> bool) -> Result<Owner, ServiceError> {
         let before = self.inner.keys.cached(need.server);
-        let flight = before.flight.lock().await;
+        // Whoever holds the flight waits for a permit and then for an answer.
+        let flight = match self.in_time(before.flight.lock()).await {
+            Some(flight) => Some(flight),
+            None => self.in_time(before.flight.lock()).await,
+        };
+        if flight.is_none() {
+            return Ok(Owner::NotAsked);
+        }
         let known = self.inner.keys.cached(need.server);
-        if is_enough(&known.keys) {
-            return Ok(known.keys);
+        if known.answered_at != before.answered_at || is_enough(&known.keys) {
+            return Ok(Owner::Answered);
         }
-        // Whoever held the flight meanwhile asked for us, too, unless in vain and without our notary.
-        let failed_for_us = known.failures > before.failures
-            && need
-                .notary
-                .is_none_or(|notary| known.failed_notary.as_ref() == Some(notary));
-        if known.fetched_at != before.fetched_at || failed_for_us {
-            return Ok(known.keys);
+        // Whoever held the flight meanwhile asked for us, too.
+        if known.failures > before.failures {
+            return Ok(Owner::Silent);
         }
-        self.refresh_in_flight(&need, true, &is_enough).await?;
-        drop(flight);
-        Ok(self.inner.keys.cached(need.server).keys)
+        let now = self.now();
+        let is_fresh = |at: UnixMillis| now < at.plus(LEAST_BETWEEN_FETCHES) && at <= now;
+        if known.answered_at.is_some_and(is_fresh) {
+            return Ok(Owner::Answered);
+        }
+        let left_alone_until = match need.purpose {
+            Purpose::Notary => known.next_attempt.max(known.next_as_notary),
+            Purpose::Event | Purpose::Request => known.next_attempt,
+        };
+        if now < left_alone_until && !need.urgent {
+            return Ok(Owner::Silent);
+        }
+        let pool = self.inner.keys.pool(need.purpose);
+        let permit = match need.purpose {
+            Purpose::Notary => pool.try_acquire().ok(),
+            Purpose::Event | Purpose::Request => self.in_time(pool.acquire()).await.and_then(Result::ok),
+        };
+        if permit.is_none() {
+            return Ok(Owner::NotAsked);
+        }
+        self.ask_in_flight(need, is_enough).await
     }
 
-    /// Asks the server itself, unless it was asked just now or does not answer lately.
-    async fn refresh(&self, need: &Need<'_>, with_notaries: bool) -> Result<(), ServiceError> {
-        let flight = self.inner.keys.cached(need.server).flight;
-        let _flight = flight.lock().await;
-        self.refresh_in_flight(need, with_notaries, &|_| false).await
-    }
-
-    async fn refresh_in_flight(
+    async fn ask_in_flight(
         &self,
         need: &Need<'_>,
-        with_notaries: bool,
         is_enough: &impl Fn(&KeySet) -> bool,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Owner, ServiceError> {
         let now = self.now();
-        let cached = self.inner.keys.cached(need.server);
-        let is_fresh = cached
-            .fetched_at
-            .is_some_and(|at| now < at.plus(LEAST_BETWEEN_FETCHES) && at <= now);
-        if is_fresh || (now < cached.next_attempt && !need.urgent) {
-            return Ok(());
-        }
-        let permit = self.inner.keys.requests.acquire().await;
-        let direct = match self.check_policy(need.server) {
+        let has_answered = match self.check_policy(need.server) {
             Ok(()) => self.fetch_direct(need.server).await?,
             Err(_) => false,
         };
-        let mut satisfied = direct && is_enough(&self.inner.keys.cached(need.server).keys);
-        if !satisfied && with_notaries && !need.wanted.is_empty() {
-            let configured = self.settings().notaries.iter();
-            for notary in need
-                .notary
-                .into_iter()
-                .chain(configured)
-                .filter(|notary| *notary != need.server)
-            {
-                self.fetch_from_notary(notary, need).await?;
-                satisfied = is_enough(&self.inner.keys.cached(need.server).keys);
-                if satisfied {
+        let mut is_vouched = false;
+        // What the owner does not list nobody else shall list for it.
+        if !has_answered && need.purpose != Purpose::Notary && !need.wanted.is_empty() {
+            for notary in self.settings().notaries.iter().filter(|notary| *notary != need.server) {
+                let known = self.cached_keys(need.server).await?;
+                for (keys, response) in self.notary_answer(notary, need, &known).await? {
+                    self.learn(keys, response).await?;
+                }
+                is_vouched = is_enough(&self.cached_keys(need.server).await?);
+                if is_vouched {
                     break;
                 }
             }
         }
-        drop(permit);
         self.inner.keys.update(need.server, |cached| {
-            if direct || satisfied {
+            if has_answered {
+                cached.answered_at = Some(self.now());
+            }
+            if has_answered || is_vouched {
                 cached.failures = 0;
                 cached.next_attempt = UnixMillis::ZERO;
+            } else if need.purpose == Purpose::Notary {
+                cached.next_as_notary = now.plus(LEAST_BETWEEN_NOTARY_FETCHES);
             } else {
                 cached.failures = cached.failures.saturating_add(1);
-                cached.failed_notary = need.notary.cloned();
                 let pause = BACKOFF_BASE.saturating_mul(1 << cached.failures.min(10));
                 cached.next_attempt = now.plus(pause.min(BACKOFF_MAX));
             }
         });
-        Ok(())
+        Ok(if has_answered { Owner::Answered } else { Owner::Silent })
     }
 
     /// Whether the server answered with usable keys.
@@ -395,6 +471,10 @@ impl Service {
             tracing::debug!(%server, outcome, "no keys");
             return Ok(false);
         };
+        if body.len() > MAX_RESPONSE_BYTES {
+            tracing::info!(%server, "a key response is too large");
+            return Ok(false);
+        }
         let keys = Json::parse(&body)
             .ok()
             .and_then(Json::into_object)
@@ -415,13 +495,20 @@ impl Service {
         }
     }
 
-    async fn fetch_from_notary(&self, notary: &ServerName, need: &Need<'_>) -> Result<(), ServiceError> {
+    /// What a notary says of a server's keys, each response with the bytes to keep of it. Leaves out what is not signed by
+    /// both, and what names another key than is `known` under the same ID.
+    async fn notary_answer(
+        &self,
+        notary: &ServerName,
+        need: &Need<'_>,
+        known: &KeySet,
+    ) -> Result<Vec<(ServerKeys, Bytes)>, ServiceError> {
         if self.is_us(notary) || self.check_policy(notary).is_err() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let wanted = BTreeMap::from([(need.server.clone(), need.wanted.clone())]);
         let answer = self.within(self.peers().notary_keys(notary, &wanted)).await;
-        let Ok(body) = answer else { return Ok(()) };
+        let Ok(body) = answer else { return Ok(Vec::new()) };
         let mut notary_keys = self.cached_keys(notary).await?;
         let now = self.now();
         if !notary_keys.iter().any(|(_, _, key)| !key.old && key.valid_until >= now) {
@@ -433,21 +520,28 @@ impl Service {
             .as_ref()
             .and_then(|answer| answer.get("server_keys"))
             .and_then(Json::as_array);
+        let mut usable = Vec::new();
         for response in responses.into_iter().flatten().take(NOTARY_RESPONSES) {
             let Some(raw) = response.as_object() else { continue };
+            let bytes: Bytes = raw.to_canonical().into();
+            if bytes.len() > MAX_RESPONSE_BYTES {
+                tracing::info!(%notary, server = %need.server, "a notary's answer is too large");
+                continue;
+            }
             let vouched = verify_object_with(raw, notary.as_str(), |key| notary_keys.for_request(notary, key, now));
             match vouched.map(|()| ServerKeys::parse(raw.clone(), need.server)) {
-                Ok(Ok(keys)) => {
-                    let body = raw.to_canonical().into();
-                    self.learn(keys, body).await?;
+                Ok(Ok(keys)) if known.contradicts(&keys) => {
+                    tracing::warn!(%notary, server = %need.server, "a notary names another key under a known ID");
                 }
+                Ok(Ok(keys)) => usable.push((keys, bytes)),
                 Ok(Err(error)) => tracing::info!(%notary, server = %need.server, %error, "refused a notary's answer"),
                 Err(error) => tracing::info!(%notary, %error, "a notary's signature is not valid"),
             }
         }
-        Ok(())
+        Ok(usable)
     }
 
+    /// Keeps a response of the server itself or of a configured notary.
     pub(crate) async fn learn(&self, keys: ServerKeys, response: Bytes) -> Result<(), ServiceError> {
         let fetched_at = self.now();
         let write = Write::PutServerKeys {
@@ -457,11 +551,8 @@ impl Service {
             effective_valid_until: keys.effective_valid_until(fetched_at),
         };
         self.commit(write.into()).await?;
-        self.inner.keys.update(&keys.server.clone(), |cached| {
-            cached.keys.insert_server_keys(&keys, fetched_at);
-            cached.fetched_at = Some(fetched_at);
-        });
-        Ok(())
+        // Memory has what the store kept, so that it forgets, too.
+        self.load_keys(&keys.server).await
     }
 
     /// What is known without asking anybody: memory, else the store.
@@ -470,30 +561,39 @@ impl Service {
         if cached.loaded {
             return Ok(cached.keys);
         }
-        let stored = self.store().server_keys(server).await?;
-        self.inner.keys.update(server, |cached| {
-            for StoredServerKeys {
-                response, fetched_at, ..
-            } in &stored
-            {
-                let raw = Json::parse(response).ok().and_then(Json::into_object);
-                if let Some(Ok(keys)) = raw.map(|raw| ServerKeys::parse(raw, server)) {
-                    cached.keys.insert_server_keys(&keys, *fetched_at);
-                }
+        self.load_keys(server).await?;
+        Ok(self.inner.keys.cached(server).keys)
+    }
+
+    async fn load_keys(&self, server: &ServerName) -> Result<(), ServiceError> {
+        let mut keys = KeySet::new();
+        for StoredServerKeys {
+            response, fetched_at, ..
+        } in self.store().server_keys(server).await?
+        {
+            let raw = Json::parse(&response).ok().and_then(Json::into_object);
+            if let Some(Ok(response)) = raw.map(|raw| ServerKeys::parse(raw, server)) {
+                keys.insert_server_keys(&response, fetched_at);
             }
-            cached.fetched_at = cached
-                .fetched_at
-                .max(stored.iter().map(|stored| stored.fetched_at).max());
+        }
+        self.inner.keys.update(server, |cached| {
+            cached.keys = keys;
             cached.loaded = true;
         });
-        Ok(self.inner.keys.cached(server).keys)
+        Ok(())
     }
 
     /// Bounds a question to another server by our clock.
     async fn within<T>(&self, question: impl Future<Output = Result<T, PeerError>> + Send) -> Result<T, PeerError> {
+        self.in_time(question).await.unwrap_or(Err(PeerError::Timeout))
+    }
+
+    /// Waits no longer than for an answer to a question.
+    async fn in_time<T>(&self, future: impl Future<Output = T> + Send) -> Option<T> {
         tokio::select! {
-            answer = question => answer,
-            () = self.clock().sleep(self.settings().delivery.question_timeout) => Err(PeerError::Timeout),
+            biased;
+            value = future => Some(value),
+            () = self.clock().sleep(self.settings().delivery.question_timeout) => None,
         }
     }
 }
@@ -521,10 +621,11 @@ fn read_query(
     Ok(wanted)
 }
 
-/// A notary asks again after half of a response's life, or when it is not good for what is asked.
+/// A notary asks again after half of a response's life, or when it is not good for what is asked and another might be.
 fn is_stale(newest: &StoredServerKeys, now: UnixMillis, minimum: UnixMillis) -> bool {
     let half = newest.effective_valid_until.saturating_since(newest.fetched_at) / 2;
-    now >= newest.fetched_at.plus(half) || newest.effective_valid_until < minimum
+    let longest = now.plus(Duration::from_millis(MAX_KEY_VALIDITY_MILLIS));
+    now >= newest.fetched_at.plus(half) || (newest.effective_valid_until < minimum && minimum <= longest)
 }
 
 fn lacks_a_key(newest: &StoredServerKeys, wanted: &BTreeMap<KeyId, UnixMillis>) -> bool {
@@ -541,6 +642,12 @@ fn lists_key(response: &Object, key: &KeyId) -> bool {
 
 /// How soon after a successful fetch another one may follow: an unknown key ID must not make us ask without end.
 const LEAST_BETWEEN_FETCHES: Duration = Duration::from_secs(1);
+/// The same for fetches on behalf of who asks us as a notary, since anybody may.
+const LEAST_BETWEEN_NOTARY_FETCHES: Duration = Duration::from_secs(60);
+/// When a request is to be repeated whose origin could not be asked for keys.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Longest key response that is read.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// First pause after a server did not answer; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);

@@ -88,6 +88,11 @@ impl Service {
         self.limit(user.as_str(), "client", self.settings().limits.client)
     }
 
+    /// Counts against one of the notary's limits, which all callers share.
+    pub(crate) fn limit_notary(&self, what: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
+        self.limit("", what, limit)
+    }
+
     fn limit(&self, caller: &str, endpoint: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
         self.inner
             .limiter

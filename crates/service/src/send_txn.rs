@@ -137,7 +137,12 @@ impl Service {
                 None => self.receive_outside(origin, room, object, &mut sorted).await?,
             }
         }
-        let checked = self.verify_events(events, Some(origin), false).await?;
+        // As a participant we may ask the hub for keys: it had to verify what it sent us. As the hub we ask nobody: who
+        // sends us an LPDU must not say which keys it is to be verified with.
+        let (for_us, from_hub): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| event.kind() == EventKind::Lpdu);
+        let mut checked = self.verify_events(for_us, None, false).await?;
+        checked.extend(self.verify_events(from_hub, Some(origin), false).await?);
         let now = self.now();
         for event in checked {
             let Some(meta) = metas.get(&event.room).and_then(Option::as_ref) else {

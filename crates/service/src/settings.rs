@@ -52,8 +52,14 @@ pub struct LimitSettings {
     pub notary_servers: usize,
     /// Most events fetched to close one gap in a participant's log.
     pub gap_events: usize,
-    /// Requests for other servers' keys in progress at once.
+    /// Servers asked for their keys at once to verify events. As many more may be asked to authenticate requests, and a
+    /// quarter of it for who asks us as a notary.
     pub key_requests: usize,
+    /// Rate of the notary's endpoints, which need no authentication, over all callers.
+    pub notary_queries: RateLimit,
+    /// How often a notary query may make us ask another server, over all callers. Beyond it the notary answers from what
+    /// it knows.
+    pub notary_fetches: RateLimit,
 }
 
 /// A token bucket: `burst` calls at once, refilled at `per_second`.
@@ -141,6 +147,14 @@ impl Default for LimitSettings {
             notary_servers: 100,
             gap_events: 2_000,
             key_requests: 64,
+            notary_queries: RateLimit {
+                per_second: 50.0,
+                burst: 500.0,
+            },
+            notary_fetches: RateLimit {
+                per_second: 5.0,
+                burst: 200.0,
+            },
         }
     }
 }

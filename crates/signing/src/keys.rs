@@ -12,6 +12,9 @@ use crate::json::{Json, Object};
 use crate::object;
 use crate::sign::{KeyMap, Signer, verify_object};
 
+/// Most keys in use, and most old ones, that one response may list, of whatever algorithms.
+pub const MAX_KEYS: usize = 64;
+
 /// Keys no longer in use, each with the moment it went out of use.
 pub type OldKeyMap = BTreeMap<KeyId, (PublicKey, UnixMillis)>;
 
@@ -33,7 +36,7 @@ pub struct ServerKeys {
 }
 
 impl ServerKeys {
-    /// Reads a response that must be `expected`'s. At least one of `verify_keys` must have signed it and each listed
+    /// Reads a response that must be `expected`'s, with at most [`MAX_KEYS`] keys in use and as many old ones. At least one of `verify_keys` must have signed it and each listed
     /// key that signed must verify. A key listed as old counts as old only, since `expired_ts` overrides.
     pub fn parse(raw: Object, expected: &ServerName) -> Result<Self, KeyResponseError> {
         if raw.get("server_name").and_then(Json::as_str) != Some(expected.as_str()) {
@@ -94,6 +97,12 @@ pub enum KeyResponseError {
     /// No ed25519 key is in use.
     #[error("no ed25519 key in `verify_keys`")]
     NoVerifyKeys,
+    /// More keys than any server has.
+    #[error("`{field}` has more than {} keys", MAX_KEYS)]
+    TooManyKeys {
+        /// Which of the two.
+        field: &'static str,
+    },
     /// The server's own signature fails.
     #[error("self-signature: {0}")]
     Signature(#[from] SignatureError),
@@ -166,7 +175,8 @@ impl KeySet {
     /// Adds the keys of a response fetched at `fetched_at`, in whatever order responses come. Keys of earlier
     /// responses stay, for events, but no longer authenticate requests.
     ///
-    /// A key once listed as old stays old: whoever stole it could list it as current again.
+    /// A key once listed as old stays old: whoever stole it could list it as current again. Of different keys under one
+    /// ID the one listed last counts, so do not add what [`contradicts`](Self::contradicts) on a third party's word.
     pub fn insert_server_keys(&mut self, keys: &ServerKeys, fetched_at: UnixMillis) {
         let valid_until = keys.effective_valid_until(fetched_at);
         let server = self.servers.entry(keys.server.clone()).or_default();
@@ -193,6 +203,16 @@ impl KeySet {
                 fetched_at,
             );
         }
+    }
+
+    /// Whether `keys` has another key than we know under the same ID.
+    #[must_use]
+    pub fn contradicts(&self, keys: &ServerKeys) -> bool {
+        let in_use = keys.verify_keys.iter();
+        let old = keys.old_verify_keys.iter().map(|(key_id, (key, _))| (key_id, key));
+        in_use
+            .chain(old)
+            .any(|(key_id, key)| self.get(&keys.server, key_id).is_some_and(|known| known.key != *key))
     }
 
     /// Adds one key, as if the server's latest response listed it.
@@ -277,6 +297,9 @@ impl KeysOfServer {
 impl Entry {
     /// Out of two statements about one key ID, the one to believe.
     fn merged(self, new: Self) -> Self {
+        if self.key.key != new.key.key {
+            return if new.listed_at > self.listed_at { new } else { self };
+        }
         let listed_at = self.listed_at.max(new.listed_at);
         let key = match (self.key.old, new.key.old) {
             (false, true) => new.key,
@@ -304,6 +327,9 @@ fn read_keys<T>(
         None if field == "old_verify_keys" => return Ok(BTreeMap::new()),
         None => return Err(malformed),
     };
+    if listed.len() > MAX_KEYS {
+        return Err(KeyResponseError::TooManyKeys { field });
+    }
     let mut keys = BTreeMap::new();
     for (key_id, entry) in listed {
         let Some(key_id) = KeyId::parse(key_id).ok().filter(KeyId::is_ed25519) else {

@@ -85,6 +85,7 @@ macro_rules! contract_tests {
             replies::first_reply_stays,
             replies::key_sets_are_kept_apart,
             replies::old_replies_expire,
+            replies::key_sets_are_few,
             replies::reply_is_kept_by_key,
             transactions::batch_sees_its_own_writes,
             transactions::refused_batch_leaves_no_trace,

@@ -57,6 +57,9 @@ pub fn is_beginning(entry: &Entry) -> bool {
     entry.pdu().is_some_and(|event| event.is_state_of("m.room.create", ""))
 }
 
+/// Most responses with distinct keys that are kept of one server: those fetched last.
+pub const KEY_SETS_KEPT: usize = 8;
+
 /// Identifies the keys in a server's key response: equal for responses that differ in validity and signatures only.
 #[must_use]
 pub fn key_set(response: &[u8]) -> [u8; 32] {

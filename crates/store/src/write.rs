@@ -170,7 +170,8 @@ pub enum Write {
         /// The event.
         event_id: EventId,
     },
-    /// Keeps a server's keys. Of responses with the same keys only the last fetched is kept.
+    /// Keeps a server's keys. Of responses with the same keys only the last fetched is kept, and of others only the
+    /// last few, see [`rules::KEY_SETS_KEPT`](crate::rules::KEY_SETS_KEPT).
     PutServerKeys {
         /// Whose.
         server: ServerName,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nabe_core::{EntryBody, HoleReason};
+use nabe_event::{EventBuilder, RawEvent, RoomVersionRules};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::{OldKeyMap, own_key_response};
 use nabe_signing::xmatrix::{Request, sign_request};
@@ -16,6 +17,7 @@ use nabe_types::{KeyId, ServerName, UnixMillis};
 
 use super::{Hub, json, list, nothing_failed, text, txn_id};
 use crate::client::testing::{eventually, server, signer, user};
+use crate::incoming::CheckedVerdict;
 use crate::ports::{ManualClock, PeerError, PeerRequest, PeerResponse, Peers, SystemEntropy};
 use crate::{Deps, Service, ServiceError, Settings};
 
@@ -27,6 +29,9 @@ struct KeyServers {
     responses: Mutex<BTreeMap<ServerName, Bytes>>,
     notaries: Mutex<BTreeMap<ServerName, Bytes>>,
     asked: Mutex<Vec<ServerName>>,
+    notaries_asked: Mutex<usize>,
+    /// Those who take a question and never answer.
+    hanging: Mutex<Vec<ServerName>>,
 }
 
 #[async_trait]
@@ -37,6 +42,10 @@ impl Peers for KeyServers {
 
     async fn server_keys(&self, server: &ServerName) -> Result<Bytes, PeerError> {
         self.asked.lock().unwrap().push(server.clone());
+        let is_hanging = self.hanging.lock().unwrap().contains(server);
+        if is_hanging {
+            std::future::pending::<()>().await;
+        }
         tokio::task::yield_now().await;
         self.responses
             .lock()
@@ -51,6 +60,11 @@ impl Peers for KeyServers {
         notary: &ServerName,
         _: &BTreeMap<ServerName, BTreeMap<KeyId, UnixMillis>>,
     ) -> Result<Bytes, PeerError> {
+        *self.notaries_asked.lock().unwrap() += 1;
+        let is_hanging = self.hanging.lock().unwrap().contains(notary);
+        if is_hanging {
+            std::future::pending::<()>().await;
+        }
         self.notaries
             .lock()
             .unwrap()
@@ -90,6 +104,23 @@ impl Subject {
             .lock()
             .unwrap()
             .insert(signer.server().clone(), response.to_canonical().into());
+    }
+
+    /// What this notary answers from now on: these keys of p's.
+    fn vouches(&self, notary: &Signer, keys: &Signer) {
+        let mut vouched = own_key_response(keys, &OldKeyMap::new(), START.plus(hours(24 * 7)));
+        notary.sign_object(&mut vouched);
+        let answer = object! { "server_keys" => vec![Json::from(vouched)] };
+        let mut notaries = self.peers.notaries.lock().unwrap();
+        notaries.insert(notary.server().clone(), answer.to_canonical().into());
+    }
+
+    /// Whether the hub t helps to verify p's event, and the key known for it then.
+    async fn key_by_hub(&self, event: &RawEvent) -> Option<nabe_signing::PublicKey> {
+        let (hub, events) = (server("t"), std::slice::from_ref(event));
+        let keys = self.service.event_keys(events, Some(&hub), true).await.unwrap();
+        let key = KeyId::ed25519("1").unwrap();
+        keys.for_event(&server("p"), &key, event.origin_server_ts()).copied()
     }
 
     fn asked(&self, name: &str) -> usize {
@@ -264,6 +295,230 @@ async fn notary_vouches_when_the_owner_is_down() {
     subject.authenticate(&p, "/x").await.unwrap();
 }
 
+/// An event signed by p's key 1.
+fn event_of_p() -> RawEvent {
+    let room = nabe_types::RoomId::parse("!room:t.example").unwrap();
+    let content = object! { "body" => "hi" };
+    let event = EventBuilder::new(room, "m.room.message", user("bob", "p"), START, content)
+        .build_lpdu(&signer("p"), &server("t"), &RoomVersionRules::I1)
+        .unwrap();
+    RawEvent::parse(event.bytes(), &RoomVersionRules::I1).unwrap()
+}
+
+/// p's name, and a key that is not p's under the ID of p's.
+fn impostor() -> Signer {
+    let key = SigningKey::from_seed(KeyId::ed25519("1").unwrap(), [66; 32]);
+    Signer::new(server("p"), vec![key]).unwrap()
+}
+
+fn only_key(signer: &Signer) -> nabe_signing::PublicKey {
+    *signer.public_keys().values().next().unwrap()
+}
+
+#[tokio::test]
+async fn what_a_hub_says_of_keys_is_not_kept() {
+    let subject = Subject::new(|_| {});
+    subject.serves(&signer("t"), START.plus(hours(12)));
+    subject.vouches(&signer("t"), &impostor());
+    let event = event_of_p();
+    assert_eq!(subject.key_by_hub(&event).await, Some(only_key(&impostor())));
+    assert_eq!(subject.service.store().server_keys(&server("p")).await.unwrap(), []);
+    assert!(subject.service.cached_keys(&server("p")).await.unwrap().is_empty());
+    assert!(subject.authenticate(&impostor(), "/x").await.is_err());
+    // p is back: its own key is the one that counts.
+    subject.serves(&signer("p"), START.plus(hours(12)));
+    subject.clock.advance(hours(1));
+    assert_eq!(subject.key_by_hub(&event).await, Some(only_key(&signer("p"))));
+    subject.authenticate(&signer("p"), "/x").await.unwrap();
+    assert!(subject.authenticate(&impostor(), "/x").await.is_err());
+}
+
+#[tokio::test]
+async fn nobody_else_is_asked_for_what_the_owner_does_not_list() {
+    let subject = Subject::new(|settings| settings.notaries.push(server("d")));
+    let other = SigningKey::from_seed(KeyId::ed25519("2").unwrap(), [2; 32]);
+    subject.serves(&Signer::new(server("p"), vec![other]).unwrap(), START.plus(hours(12)));
+    for notary in [signer("t"), signer("d")] {
+        subject.serves(&notary, START.plus(hours(12)));
+        subject.vouches(&notary, &impostor());
+    }
+    assert_eq!(subject.key_by_hub(&event_of_p()).await, None);
+    assert_eq!(*subject.peers.notaries_asked.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn notary_cannot_replace_a_known_key() {
+    let subject = Subject::new(|settings| settings.notaries.push(server("d")));
+    let p = signer("p");
+    subject.serves(&p, START.plus(Duration::from_secs(1)));
+    subject.authenticate(&p, "/x").await.unwrap();
+    subject.peers.responses.lock().unwrap().clear();
+    subject.clock.advance(hours(1));
+    for notary in [signer("t"), signer("d")] {
+        subject.serves(&notary, START.plus(hours(12)));
+        subject.vouches(&notary, &impostor());
+    }
+    assert!(subject.authenticate(&impostor(), "/x").await.is_err());
+    assert_eq!(*subject.peers.notaries_asked.lock().unwrap(), 1);
+    assert_eq!(subject.key_by_hub(&event_of_p()).await, Some(only_key(&p)));
+    assert_eq!(
+        subject.service.store().server_keys(&server("p")).await.unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn hub_asks_no_sender_for_the_keys_of_others() {
+    let subject = Subject::new(|_| {});
+    let room = subject
+        .service
+        .create_room(&user("alice", "h"), crate::client::testing::public_room(), None)
+        .await
+        .unwrap()
+        .room_id;
+    subject.serves(&signer("t"), START.plus(hours(12)));
+    subject.vouches(&signer("t"), &impostor());
+    let event = EventBuilder::new(room, "m.room.message", user("bob", "p"), START, Object::new())
+        .build_lpdu(&impostor(), &server("h"), &RoomVersionRules::I1)
+        .unwrap();
+    let body = Json::from(object! { "pdus" => vec![json(&event)] });
+    let hash = sha256(&body.to_canonical());
+    subject
+        .service
+        .send_txn(server("t"), txn_id("1"), body, hash)
+        .await
+        .unwrap();
+    assert_eq!(*subject.peers.notaries_asked.lock().unwrap(), 0);
+    assert!(subject.service.cached_keys(&server("p")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn oversized_key_response_is_refused() {
+    let subject = Subject::new(|_| {});
+    let p = signer("p");
+    let mut response = own_key_response(&p, &OldKeyMap::new(), START.plus(hours(12)));
+    response.insert("padding", "x".repeat(64 * 1024));
+    p.sign_object(&mut response);
+    subject
+        .peers
+        .responses
+        .lock()
+        .unwrap()
+        .insert(server("p"), response.to_canonical().into());
+    assert!(subject.authenticate(&p, "/x").await.is_err());
+    assert_eq!(subject.service.store().server_keys(&server("p")).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn memory_forgets_the_key_sets_that_the_store_forgets() {
+    let subject = Subject::new(|_| {});
+    for version in 0..20 {
+        let key = SigningKey::from_seed(KeyId::ed25519(&format!("{version}")).unwrap(), [version; 32]);
+        subject.serves(
+            &Signer::new(server("p"), vec![key]).unwrap(),
+            START.plus(hours(24 * 30)),
+        );
+        assert_eq!(subject.service.notary_one(&BOBS, None).await.unwrap().len(), 1);
+        subject.clock.advance(hours(24 * 4));
+    }
+    let known = subject.service.cached_keys(&server("p")).await.unwrap();
+    assert_eq!(known.iter().count(), nabe_store::rules::KEY_SETS_KEPT);
+    assert!(known.get(&server("p"), &KeyId::ed25519("19").unwrap()).is_some());
+}
+
+#[tokio::test]
+async fn notary_asks_an_owner_rarely_whatever_is_demanded() {
+    let subject = Subject::new(|_| {});
+    subject.serves(&signer("p"), START.plus(hours(1)));
+    subject.service.notary_one(&BOBS, None).await.unwrap();
+    for _ in 0..20 {
+        subject.clock.advance(Duration::from_secs(2));
+        subject
+            .service
+            .notary_one(&BOBS, Some(START.plus(hours(48))))
+            .await
+            .unwrap();
+    }
+    assert_eq!(subject.asked("p"), 1);
+    subject.clock.advance(Duration::from_secs(60));
+    // No response counts for longer than a week.
+    let beyond = subject.service.now().plus(hours(24 * 7 + 1));
+    subject.service.notary_one(&BOBS, Some(beyond)).await.unwrap();
+    assert_eq!(subject.asked("p"), 1);
+    subject
+        .service
+        .notary_one(&BOBS, Some(START.plus(hours(48))))
+        .await
+        .unwrap();
+    assert_eq!(subject.asked("p"), 2);
+}
+
+#[tokio::test]
+async fn queries_to_the_notary_do_not_keep_requests_waiting() {
+    let subject = Subject::new(|settings| settings.limits.key_requests = 4);
+    let service = subject.service.clone();
+    subject.peers.hanging.lock().unwrap().push(server("t"));
+    let hanging = tokio::spawn(async move { service.notary_one(&server("t"), None).await });
+    eventually("t is being asked", || async { subject.asked("t") == 1 }).await;
+    // The one place is taken, so the notary answers from what it knows, which is nothing.
+    let p = signer("p");
+    subject.serves(&p, START.plus(hours(12)));
+    let found = subject.service.notary_one(&BOBS, None).await.unwrap();
+    assert!(list(&found, "server_keys").is_empty());
+    assert_eq!(subject.asked("p"), 0);
+    subject.authenticate(&p, "/x").await.unwrap();
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn request_is_put_off_while_too_many_origins_are_being_asked() {
+    let subject = Subject::new(|settings| {
+        settings.limits.key_requests = 1;
+        settings.notaries.push(server("n"));
+    });
+    // Asking t takes 20 seconds: ten for t, ten for the notary.
+    subject.peers.hanging.lock().unwrap().extend([server("t"), server("n")]);
+    let (p, t, d) = (signer("p"), signer("t"), signer("d"));
+    subject.serves(&p, START.plus(hours(12)));
+    let waiting = async {
+        eventually("t is being asked", || async { subject.asked("t") == 1 }).await;
+        // Events have places of their own.
+        assert_eq!(subject.key_by_hub(&event_of_p()).await, Some(only_key(&p)));
+        let refused = subject.authenticate(&d, "/x");
+        let time = async {
+            crate::client::testing::let_run().await;
+            subject.clock.advance(Duration::from_secs(10));
+        };
+        futures_util::future::join(refused, time).await.0
+    };
+    let refused = tokio::select! {
+        biased;
+        _ = subject.authenticate(&t, "/x") => panic!("t answered"),
+        refused = waiting => refused,
+    };
+    assert!(
+        matches!(refused, Err(ServiceError::LimitExceeded { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn notary_is_not_asked_without_end() {
+    let one = crate::RateLimit {
+        per_second: 1.0,
+        burst: 2.0,
+    };
+    let subject = Subject::new(|settings| settings.limits.notary_queries = one);
+    subject.service.notary_one(&BOBS, None).await.unwrap();
+    subject
+        .service
+        .notary_many(&object! { "server_keys" => Object::new() })
+        .await
+        .unwrap();
+    let refused = subject.service.notary_one(&BOBS, None).await.unwrap_err();
+    assert!(matches!(refused, ServiceError::LimitExceeded { .. }), "{refused}");
+}
+
 #[tokio::test]
 async fn notary_signs_what_it_knows_and_omits_what_is_too_old() {
     let subject = Subject::new(|_| {});
@@ -357,6 +612,31 @@ async fn event_whose_key_cannot_be_had_waits_and_is_appended_later() {
 }
 
 #[tokio::test]
+async fn key_that_was_valid_too_short_a_time_may_still_turn_out_valid() {
+    let subject = Subject::new(|_| {});
+    let early = START.minus(Duration::from_secs(1));
+    subject.serves(&signer("p"), early);
+    subject.service.keys_of(&server("p")).await.unwrap();
+    subject.peers.responses.lock().unwrap().clear();
+    let checked = subject.service.verify_single(event_of_p()).await.unwrap();
+    assert!(matches!(checked.verdict, CheckedVerdict::LacksKeys { .. }));
+    // Of a key that is out of use nothing else is to be heard.
+    let retired = OldKeyMap::from([(KeyId::ed25519("1").unwrap(), (only_key(&signer("p")), early))]);
+    let now_used = SigningKey::from_seed(KeyId::ed25519("2").unwrap(), [2; 32]);
+    let now_used = Signer::new(server("p"), vec![now_used]).unwrap();
+    let response = own_key_response(&now_used, &retired, START.plus(hours(12)));
+    subject
+        .peers
+        .responses
+        .lock()
+        .unwrap()
+        .insert(server("p"), response.to_canonical().into());
+    subject.clock.advance(hours(1));
+    let checked = subject.service.verify_single(event_of_p()).await.unwrap();
+    assert!(matches!(checked.verdict, CheckedVerdict::Bad(_)));
+}
+
+#[tokio::test]
 async fn event_whose_key_never_comes_leaves_a_hole_after_a_day() {
     let hub = Hub::public().await;
     let bob = user("bob", "p");
@@ -414,6 +694,7 @@ async fn event_during_a_join_is_kept_for_it() {
     let bob = user("bob", "p");
     let participant = hub.world.service("p");
     let guard = participant.begin_join(&hub.room);
+    guard.ask(&server("h"));
     hub.joins(&bob).await;
     let event = Json::from(hub.last().await);
     let body = Json::from(object! { "pdus" => vec![event] });

@@ -281,6 +281,50 @@ fn retired_key_stays_retired() {
 }
 
 #[test]
+fn of_two_keys_under_one_id_the_one_listed_last_counts() {
+    let long = response(&[("1", 1)], &OldKeyMap::new(), at(5 * DAY));
+    let late = response(&[("1", 2)], &OldKeyMap::new(), at(DAY));
+    for order in [[(&long, NOW), (&late, at(5))], [(&late, at(5)), (&long, NOW)]] {
+        let mut set = KeySet::new();
+        for (keys, fetched_at) in order {
+            set.insert_server_keys(keys, fetched_at);
+        }
+        assert_eq!(set.for_event(&hub(), &id("1"), NOW), Some(&key("1", 2).public()));
+        assert_eq!(set.for_event(&hub(), &id("1"), at(2 * DAY)), None);
+    }
+}
+
+#[test]
+fn another_key_under_a_known_id_is_a_contradiction() {
+    let mut set = KeySet::new();
+    let keys = response(&[("1", 1)], &old("0", 9, NOW), at(DAY));
+    assert!(!set.contradicts(&keys));
+    set.insert_server_keys(&keys, NOW);
+    assert!(!set.contradicts(&keys));
+    assert!(!set.contradicts(&response(&[("2", 2)], &old("1", 1, NOW), at(DAY))));
+    assert!(set.contradicts(&response(&[("1", 2)], &OldKeyMap::new(), at(DAY))));
+    assert!(set.contradicts(&response(&[("2", 2)], &old("0", 8, NOW), at(DAY))));
+}
+
+#[test]
+fn response_has_at_most_64_keys_of_a_kind() {
+    let with = |count: usize, field: &'static str| {
+        changed(|raw| {
+            let entry = object! { "key" => "x", "expired_ts" => 1 };
+            let keys = (0..count).map(|n| (format!("other:{n}"), Json::from(entry.clone())));
+            let listed = raw.get(field).and_then(Json::as_object).cloned().unwrap_or_default();
+            let own = listed.iter().map(|(id, key)| (id.to_owned(), key.clone()));
+            let all: Object = own.chain(keys).collect();
+            raw.insert(field, all);
+        })
+    };
+    assert!(with(63, "verify_keys").is_ok());
+    for field in ["verify_keys", "old_verify_keys"] {
+        assert_eq!(with(65, field), Err(KeyResponseError::TooManyKeys { field }));
+    }
+}
+
+#[test]
 fn sets_can_be_joined() {
     let mut set = KeySet::new();
     set.insert_signer(&signer(&[("own", 4)]));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::fixture::{at, commit, server};
-use crate::{IdempotencyKey, Store, StoredReply, StoredServerKeys, Write};
+use crate::{IdempotencyKey, Store, StoredReply, StoredServerKeys, Write, rules};
 
 fn key(scope: &str, endpoint: &str, txn_id: &str) -> IdempotencyKey {
     IdempotencyKey {
@@ -104,4 +104,29 @@ pub async fn key_sets_are_kept_apart(store: &dyn Store) {
         vec![refreshed, before]
     );
     assert_eq!(store.server_keys(&server("b.example")).await.unwrap(), vec![]);
+}
+
+/// Of more key sets than are kept the one fetched first is forgotten, and other servers' stay.
+pub async fn key_sets_are_few(store: &dyn Store) {
+    let put = |name: &str, set: usize, fetched_at: u64| Write::PutServerKeys {
+        server: server(name),
+        response: format!(r#"{{"verify_keys":{set}}}"#).into(),
+        fetched_at: at(fetched_at),
+        effective_valid_until: at(100),
+    };
+    commit(store, [put("b.example", 0, 1)]).await.unwrap();
+    // Newest first, then one older than all of them: it does not stay.
+    for set in 0..rules::KEY_SETS_KEPT {
+        let fetched_at = 50 - u64::try_from(set).unwrap();
+        commit(store, [put("a.example", set, fetched_at)]).await.unwrap();
+    }
+    let kept = store.server_keys(&server("a.example")).await.unwrap();
+    assert_eq!(kept.len(), rules::KEY_SETS_KEPT);
+    commit(store, [put("a.example", 98, 2)]).await.unwrap();
+    assert_eq!(store.server_keys(&server("a.example")).await.unwrap(), kept);
+    commit(store, [put("a.example", 99, 60)]).await.unwrap();
+    let after = store.server_keys(&server("a.example")).await.unwrap();
+    assert_eq!(after[1..], kept[..kept.len() - 1]);
+    assert_eq!(after[0].fetched_at, at(60));
+    assert_eq!(store.server_keys(&server("b.example")).await.unwrap().len(), 1);
 }

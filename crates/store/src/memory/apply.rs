@@ -599,7 +599,14 @@ impl Journal<'_> {
         let key = (keys.server.clone(), rules::key_set(&keys.response));
         let known = self.tables.server_keys.get(&key);
         if known.is_none_or(|known| known.fetched_at <= keys.fetched_at) {
-            self.set(|tables| &mut tables.server_keys, key, Some(keys));
+            self.set(|tables| &mut tables.server_keys, key, Some(keys.clone()));
+        }
+        let range = (keys.server.clone(), [0; 32])..=(keys.server, [255; 32]);
+        let known = self.tables.server_keys.range(range);
+        let mut newest_first: Vec<_> = known.map(|(key, keys)| (keys.fetched_at, key.clone())).collect();
+        newest_first.sort_by_key(|&(fetched_at, _)| std::cmp::Reverse(fetched_at));
+        for (_, key) in newest_first.into_iter().skip(rules::KEY_SETS_KEPT) {
+            self.set(|tables| &mut tables.server_keys, key, None);
         }
     }
 
