@@ -20,7 +20,6 @@ use crate::rooms::{ATTEMPTS, OpenRoom, Staged};
 use crate::{Service, metric};
 
 /// One decision's result.
-#[expect(clippy::large_enum_variant, reason = "one at a time, matched at once")]
 pub(crate) enum Verdict {
     /// It is, or was, in the log.
     Done(Reply),
