@@ -1,6 +1,6 @@
 //! Table `events`: log entries, holes among them, and outliers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_core::{Entry, EntryBody};
 use nabe_event::Pdu;
@@ -196,7 +196,8 @@ pub(crate) async fn numbers(
     found.iter().map(number).collect()
 }
 
-/// Adds entries. Refused if one of their event or LPDU IDs is in the log.
+/// Adds entries. Refused if one of their event IDs is in the log, or, where we are the hub, one of their LPDU IDs. A
+/// participant cannot keep its hub from making two events of one LPDU: it stores the second without the LPDU's ID.
 pub(crate) async fn add(
     db: &mut SqliteConnection,
     room: &RoomId,
@@ -204,19 +205,62 @@ pub(crate) async fn add(
     entries: &[Entry],
 ) -> Result<(), Failure> {
     for chunk in entries.chunks(ROWS_PER_INSERT) {
-        let sql = insert(chunk.len(), ON_ENTRY_CONFLICT);
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for entry in chunk {
-            query = bind_entry(query, room_no, entry);
-        }
-        match query.execute(&mut *db).await.map_err(Failure::from) {
-            Ok(done) if done.rows_affected() == chunk.len() as u64 => {}
+        let added = match add_chunk(db, room_no, chunk).await {
+            // A failed statement leaves the transaction as it was. That an ID is taken is rare, so only then is it looked for.
+            Err(failure) if failure.is_duplicate() => match without_known_lpdus(db, room_no, chunk).await? {
+                Some(chunk) => add_chunk(db, room_no, &chunk).await,
+                None => return Err(conflict(room)),
+            },
+            added => added,
+        };
+        match added {
+            Ok(count) if count == chunk.len() as u64 => {}
             Ok(_) => return Err(conflict(room)),
             Err(failure) if failure.is_duplicate() => return Err(conflict(room)),
             Err(failure) => return Err(failure),
         }
     }
     Ok(())
+}
+
+/// How many rows were written.
+async fn add_chunk(db: &mut SqliteConnection, room_no: i64, chunk: &[Entry]) -> Result<u64, Failure> {
+    let mut query = sqlx::query(AssertSqlSafe(insert(chunk.len(), ON_ENTRY_CONFLICT)));
+    for entry in chunk {
+        query = bind_entry(query, room_no, entry);
+    }
+    Ok(query.execute(db).await?.rows_affected())
+}
+
+/// The entries of a participant's room, without LPDU IDs that are in the log or further up among them; `None` where we are
+/// the hub.
+async fn without_known_lpdus(
+    db: &mut SqliteConnection,
+    room_no: i64,
+    chunk: &[Entry],
+) -> Result<Option<Vec<Entry>>, Failure> {
+    let hub: Option<String> = sqlx::query_scalar("SELECT hub FROM rooms WHERE room_no = ?")
+        .bind(room_no)
+        .fetch_one(&mut *db)
+        .await?;
+    if hub.is_none() {
+        return Ok(None);
+    }
+    let lpdu_ids = chunk.iter().filter_map(|entry| entry.lpdu_id.as_ref());
+    let found: Vec<String> = sqlx::query_scalar(
+        "-- without_known_lpdus
+         SELECT lpdu_id FROM events WHERE room_no = ? AND lpdu_id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(room_no)
+    .bind(id_array(lpdu_ids.map(EventId::as_str)))
+    .fetch_all(db)
+    .await?;
+    let mut taken: BTreeSet<String> = found.into_iter().collect();
+    let mut entries = chunk.to_vec();
+    for entry in &mut entries {
+        entry.lpdu_id = entry.lpdu_id.take().filter(|id| taken.insert(id.to_string()));
+    }
+    Ok(Some(entries))
 }
 
 /// Adds events besides the log, unless known.

@@ -224,6 +224,10 @@ impl Store for SqliteStore {
         read!(self, parked::parked, room)
     }
 
+    async fn parked_ids(&self, room: &RoomId) -> Result<Vec<EventId>, StoreError> {
+        read!(self, parked::ids, room)
+    }
+
     async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError> {
         read!(self, parked::due, now, limit)
     }

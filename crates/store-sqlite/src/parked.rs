@@ -34,6 +34,20 @@ pub(crate) async fn parked(db: &mut SqliteConnection, room: &RoomId) -> Result<V
     found.iter().map(event).collect()
 }
 
+pub(crate) async fn ids(db: &mut SqliteConnection, room: &RoomId) -> Result<Vec<EventId>, Failure> {
+    let found = sqlx::query(
+        "-- parked ids
+         SELECT parked_no AS row_key, event_id FROM parked WHERE room_id = ? ORDER BY parked_no",
+    )
+    .bind(room.as_str())
+    .fetch_all(db)
+    .await?;
+    found
+        .iter()
+        .map(|row| Fields::new("parked", row).text("event_id"))
+        .collect()
+}
+
 pub(crate) async fn due(db: &mut SqliteConnection, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, Failure> {
     let found = sqlx::query(
         "-- due
@@ -54,7 +68,8 @@ pub(crate) async fn park(db: &mut SqliteConnection, parked: &ParkedEvent) -> Res
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (room_id, event_id) DO UPDATE SET
              origin = excluded.origin, body = excluded.body, reason = excluded.reason,
-             received_at = excluded.received_at, next_try = excluded.next_try, attempts = excluded.attempts",
+             received_at = MIN(received_at, excluded.received_at), next_try = excluded.next_try,
+             attempts = MAX(attempts, excluded.attempts)",
     )
     .bind(parked.room.as_str())
     .bind(parked.event_id.as_str())

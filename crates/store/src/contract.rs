@@ -50,6 +50,7 @@ macro_rules! contract_tests {
             log::append_with_a_gap_conflicts,
             log::append_with_known_event_conflicts,
             log::append_with_known_lpdu_conflicts,
+            log::participant_keeps_two_events_of_one_lpdu,
             log::append_with_moved_head_conflicts,
             log::backfill_goes_below_the_first_entry,
             log::backfill_at_a_moved_first_conflicts,

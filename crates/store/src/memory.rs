@@ -273,6 +273,11 @@ impl Store for MemoryStore {
         Ok(parked.into_iter().map(|(_, parked)| parked.clone()).collect())
     }
 
+    async fn parked_ids(&self, room: &RoomId) -> Result<Vec<EventId>, StoreError> {
+        let parked = self.parked(room).await?;
+        Ok(parked.into_iter().map(|parked| parked.event_id).collect())
+    }
+
     async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError> {
         let tables = self.tables();
         let mut due: Vec<_> = tables

@@ -97,6 +97,9 @@ pub trait Store: Send + Sync + 'static {
     /// A room's parked events, in the order they came.
     async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError>;
 
+    /// The IDs of a room's parked events, in the order they came.
+    async fn parked_ids(&self, room: &RoomId) -> Result<Vec<EventId>, StoreError>;
+
     /// Parked events to try again now, longest due first.
     async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError>;
 

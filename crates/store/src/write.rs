@@ -158,7 +158,8 @@ pub enum Write {
         /// In words, for operators.
         last_error: String,
     },
-    /// Keeps an event to try later; replaces the record if it is parked already. The room need not exist.
+    /// Keeps an event to try later; replaces the record if it is parked already, but keeps the earlier `received_at` and the
+    /// larger `attempts` of the two, so that an event sent again and again expires all the same. The room need not exist.
     Park {
         /// The event.
         parked: ParkedEvent,

@@ -275,6 +275,58 @@ pub async fn append_with_known_lpdu_conflicts(store: &dyn Store) {
         .unwrap();
 }
 
+/// A hub that takes an LPDU twice makes two events of it. A participant goes on: the LPDU's ID stays with the first one it had,
+/// whether the other is newer or comes by backfill.
+pub async fn participant_keeps_two_events_of_one_lpdu(store: &dyn Store) {
+    let mut log = RoomLog::participant("a");
+    let bare = |entry: &Entry| Entry {
+        lpdu_id: None,
+        ..entry.clone()
+    };
+    commit(store, [log.create_with(vec![], vec![])]).await.unwrap();
+    let first = log.message("first copy");
+    let again = |entry: Entry| Entry {
+        lpdu_id: first.lpdu_id.clone(),
+        ..entry
+    };
+    let (second, third) = (again(log.message("second copy")), again(log.message("third copy")));
+    let older = Entry {
+        position: pos(0),
+        ..again(log.message("backfilled copy"))
+    };
+    commit(store, [log.append(vec![first.clone(), second.clone()], at(5))])
+        .await
+        .unwrap();
+    commit(store, [log.append(vec![third.clone()], at(5))]).await.unwrap();
+    let prepend = Write::Prepend {
+        room: log.id().clone(),
+        expected_first: pos(1),
+        entries: vec![older.clone()],
+    };
+    commit(store, [prepend]).await.unwrap();
+    assert_eq!(
+        all(store, log.id()).await,
+        vec![bare(&older), first.clone(), bare(&second), bare(&third)]
+    );
+    let known = store
+        .entry_by_lpdu(log.id(), &[first.lpdu_id.clone().unwrap()])
+        .await
+        .unwrap();
+    let places: Vec<_> = known.iter().map(|known| known.position).collect();
+    assert_eq!(places, [pos(1)]);
+    let twice = Write::Append {
+        room: log.id().clone(),
+        expected: pos(3),
+        entries: vec![Entry {
+            position: pos(4),
+            ..second
+        }],
+        followers: vec![],
+        now: at(5),
+    };
+    assert_eq!(commit(store, [twice]).await, conflict(log.id()));
+}
+
 /// Only existing rooms are written to.
 pub async fn unknown_room_is_refused(store: &dyn Store) {
     let mut log = RoomLog::hub("a");

@@ -41,6 +41,8 @@ pub async fn due_events_come_longest_due_first(store: &dyn Store) {
     assert_eq!(ids(store.parked_due(at(30), 2).await.unwrap()), [4, 2].map(event_id));
     assert_eq!(ids(store.parked(&room_id("a")).await.unwrap()), [1, 2, 3].map(event_id));
     assert_eq!(store.parked(&room_id("b")).await.unwrap(), vec![waiting]);
+    assert_eq!(store.parked_ids(&room_id("a")).await.unwrap(), [1, 2, 3].map(event_id));
+    assert_eq!(store.parked_ids(&room_id("c")).await.unwrap(), Vec::<EventId>::new());
 }
 
 /// A failed retry is recorded under the event's old place in line.
@@ -58,6 +60,24 @@ pub async fn parking_again_keeps_the_place(store: &dyn Store) {
         vec![retried, event("a", 2, 20)]
     );
     assert_eq!(ids(store.parked_due(at(20), 9).await.unwrap()), vec![event_id(2)]);
+}
+
+/// An event that is sent again while it waits expires when it would have.
+pub async fn parking_again_does_not_start_anew(store: &dyn Store) {
+    let first = ParkedEvent {
+        attempts: 3,
+        ..event("a", 1, 20)
+    };
+    let again = ParkedEvent {
+        received_at: at(50),
+        ..event("a", 1, 60)
+    };
+    commit(store, [park(first), park(again)]).await.unwrap();
+    let expected = ParkedEvent {
+        attempts: 3,
+        ..event("a", 1, 60)
+    };
+    assert_eq!(store.parked(&room_id("a")).await.unwrap(), vec![expected]);
 }
 
 /// Unparking twice is fine.

@@ -335,11 +335,16 @@ impl Journal<'_> {
     }
 
     fn add_entries(&mut self, room: &RoomId, entries: Vec<Entry>) -> Result<(), StoreError> {
-        for entry in entries {
+        let is_hub = self.room(room)?.meta.is_hub();
+        for mut entry in entries {
             let event_id = entry.event_id().clone();
             let is_lpdu_known = |lpdu_id: &EventId| self.tables.lpdus.contains_key(&(room.clone(), lpdu_id.clone()));
-            if self.tables.position(room, &event_id).is_some() || entry.lpdu_id.as_ref().is_some_and(is_lpdu_known) {
+            let repeats_lpdu = entry.lpdu_id.as_ref().is_some_and(is_lpdu_known);
+            if self.tables.position(room, &event_id).is_some() || (repeats_lpdu && is_hub) {
                 return Err(StoreError::Conflict { room: room.clone() });
+            }
+            if repeats_lpdu {
+                entry.lpdu_id = None;
             }
             let position = entry.position;
             self.move_event(room, &event_id, Some(position));
@@ -582,10 +587,14 @@ impl Journal<'_> {
         })
     }
 
-    fn park(&mut self, parked: ParkedEvent) {
+    fn park(&mut self, mut parked: ParkedEvent) {
         let key = (parked.room.clone(), parked.event_id.clone());
         let arrival = match self.tables.parked.get(&key) {
-            Some((arrival, _)) => *arrival,
+            Some((arrival, known)) => {
+                parked.received_at = parked.received_at.min(known.received_at);
+                parked.attempts = parked.attempts.max(known.attempts);
+                *arrival
+            }
             None => {
                 let arrival = self.tables.arrivals.get(&()).copied().unwrap_or(0) + 1;
                 self.set(|tables| &mut tables.arrivals, (), Some(arrival));
