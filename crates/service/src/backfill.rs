@@ -1,19 +1,19 @@
 //! `GET /_matrix/federation/v2/backfill/{roomId}` (LM #get-matrixfederationv2backfillroomid): serving it, and using it ourselves, to close a
 //! gap before an event the hub sent and to fetch history from before our log began.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_core::backfill::{Gap, Link, close_gap, prepend};
 use nabe_core::{Checkpoint, EntryBody, HoleReason, Input, State, Via};
 use nabe_event::{Pdu, RawEvent};
 use nabe_signing::json::Json;
-use nabe_store::{Between, Order, ParkReason, Write};
-use nabe_types::{EventId, LogPosition, RoomId, ServerName};
+use nabe_store::{Batch, Between, Order, ParkReason, Write};
+use nabe_types::{ErrorCode, EventId, LogPosition, RoomId, ServerName};
 
 use crate::Service;
 use crate::error::{Missing, ServiceError};
 use crate::incoming::{Checked, CheckedVerdict, Malformed, parked_event};
-use crate::ports::Method;
+use crate::ports::{Method, PeerError};
 use crate::room::Verdict;
 use crate::wire::{federation_request, lists_of_events, proxied_code, read_answer};
 
@@ -74,15 +74,9 @@ impl Service {
     /// # Errors
     ///
     /// [`ServiceError::GapOpen`] if an event on the way has to wait for a key; [`ServiceError::BadAnswer`] if the hub's
-    /// events do not lead to our head.
+    /// events do not lead to our head; [`ServiceError::PeerFailed`] if it has no answer now.
     pub(crate) async fn close_gap(&self, room: &RoomId, missing: EventId) -> Result<(), ServiceError> {
-        if self
-            .store()
-            .parked(room)
-            .await?
-            .iter()
-            .any(|parked| parked.event_id == missing)
-        {
+        if self.store().parked_ids(room).await?.contains(&missing) {
             return Err(ServiceError::GapOpen);
         }
         let meta = self
@@ -102,10 +96,11 @@ impl Service {
         let events = loop {
             let page = match self.fetch_page(&hub, room, &oldest, u32::MAX).await {
                 Ok(page) => page,
-                Err(error) if proxied_code(&error).is_some() => {
+                Err(error) if proxied_code(&error) == Some(ErrorCode::NotFound) => {
                     return self.start_anew(&hub, room, &missing, position).await;
                 }
-                Err(error) => return Err(error),
+                // Being too busy, say, does not mean that the history is gone.
+                Err(error) => return Err(to_repeat(error, &hub)),
             };
             let is_empty = page.is_empty();
             links.extend(page);
@@ -228,7 +223,8 @@ impl Service {
                     if let CheckedVerdict::LacksKeys { bytes } = waiting.verdict {
                         let reason = ParkReason::KeysUnavailable;
                         let parked = parked_event(room.clone(), waiting.event_id, hub, bytes, reason, self.now());
-                        self.commit(Write::Park { parked }.into()).await?;
+                        let writes = self.park(vec![parked]).await?;
+                        self.commit(Batch(writes)).await?;
                     }
                     return Err(ServiceError::GapOpen);
                 }
@@ -238,7 +234,8 @@ impl Service {
     }
 
     /// The last resort of a participant that fell too far behind: the log gets a gap, and goes on with the state the hub
-    /// states after `missing`.
+    /// states after `missing`. State whose signers' keys cannot be had makes it fail: what was left out would be missing from our
+    /// view of the room for good.
     async fn start_anew(
         &self,
         hub: &ServerName,
@@ -253,7 +250,7 @@ impl Service {
         let query = [("event_id", missing.as_str())];
         let timeout = self.settings().delivery.request_timeout;
         let request = federation_request(Method::Get, "v1", &["state", room.as_str()], &query, false, timeout);
-        let answer = self.ask(hub, request).await?;
+        let answer = self.ask(hub, request).await.map_err(|error| unless_final(error, hub))?;
         let read = |name: &str| -> Result<Vec<RawEvent>, ServiceError> {
             let list = answer.get(name).and_then(Json::as_array);
             let list = list.ok_or_else(|| bad_answer(hub, "`pdus` or `auth_chain` is missing"))?;
@@ -263,8 +260,8 @@ impl Service {
                 .filter_map(|object| RawEvent::from_json(object, rules).ok())
                 .collect())
         };
-        let pdus = self.verified_pdus(read("pdus")?, hub).await?;
-        let outliers = self.verified_pdus(read("auth_chain")?, hub).await?;
+        let pdus = self.verified_pdus(read("pdus")?, hub, true).await?;
+        let outliers = self.verified_pdus(read("auth_chain")?, hub, false).await?;
         // `/state` speaks of the time before `missing`; if that is a state event, it takes effect, too.
         let page = self.fetch_event(hub, room, missing, meta.rules()?).await?;
         let mut state: State = pdus.into_iter().filter(|event| event.room_id() == room).collect();
@@ -314,7 +311,7 @@ impl Service {
         .await
     }
 
-    /// One event by `/event`; empty if it cannot be had or verified.
+    /// One event by `/event`; empty if it is not valid.
     async fn fetch_event(
         &self,
         hub: &ServerName,
@@ -324,25 +321,38 @@ impl Service {
     ) -> Result<Vec<Pdu>, ServiceError> {
         let timeout = self.settings().delivery.request_timeout;
         let request = federation_request(Method::Get, "v2", &["event", event.as_str()], &[], true, timeout);
-        let object = self.ask(hub, request).await?;
+        let object = self.ask(hub, request).await.map_err(|error| unless_final(error, hub))?;
         let parsed = RawEvent::from_json(object, rules)
             .ok()
             .filter(|event| event.room_id() == room);
-        self.verified_pdus(parsed.into_iter().collect(), hub).await
+        self.verified_pdus(parsed.into_iter().collect(), hub, true).await
     }
 
-    /// Those of the events that are validly signed PDUs.
-    pub(crate) async fn verified_pdus(
+    /// Those of the events that are validly signed PDUs. Fails if it cannot be told of one, provided that they are `required`.
+    async fn verified_pdus(
         &self,
         events: Vec<RawEvent>,
         hub: &ServerName,
+        required: bool,
     ) -> Result<Vec<Pdu>, ServiceError> {
-        let checked = self.verify_events(events, Some(hub), false).await?;
-        let pdus = checked.into_iter().filter_map(|event| match event.verdict {
-            CheckedVerdict::Pdu(event) => Some(event.into_pdu()),
-            CheckedVerdict::Lpdu(_) | CheckedVerdict::LacksKeys { .. } | CheckedVerdict::Bad(_) => None,
-        });
-        Ok(pdus.collect())
+        let senders: BTreeMap<_, _> = events
+            .iter()
+            .map(|event| (event.event_id(), event.sender_server().clone()))
+            .collect();
+        let mut pdus = Vec::with_capacity(events.len());
+        for event in self.verify_events(events, Some(hub), false).await? {
+            match event.verdict {
+                CheckedVerdict::Pdu(event) => pdus.push(event.into_pdu()),
+                CheckedVerdict::LacksKeys { .. } if required => {
+                    tracing::info!(room = %event.room, event_id = %event.event_id, "no keys to verify an event with");
+                    let server = senders.get(&event.event_id).unwrap_or(hub).clone();
+                    let error = PeerError::Unreachable;
+                    return Err(ServiceError::PeerFailed { server, error });
+                }
+                CheckedVerdict::Lpdu(_) | CheckedVerdict::LacksKeys { .. } | CheckedVerdict::Bad(_) => {}
+            }
+        }
+        Ok(pdus)
     }
 
     /// One `/backfill` answer, in whatever order it came.
@@ -414,6 +424,27 @@ fn hole(event_id: EventId, prev: Option<EventId>, reason: HoleReason) -> Link<En
         event_id: event_id.clone(),
         prev,
         item: EntryBody::Hole { event_id, reason },
+    }
+}
+
+/// A refusal as the failure to answer that it is for us: whatever needed the answer is to be tried again.
+fn to_repeat(error: ServiceError, hub: &ServerName) -> ServiceError {
+    match error {
+        ServiceError::Proxied { status, .. } => ServiceError::PeerFailed {
+            server: hub.clone(),
+            error: PeerError::Status { status },
+        },
+        other => other,
+    }
+}
+
+/// The same for refusals that are about this moment only.
+fn unless_final(error: ServiceError, hub: &ServerName) -> ServiceError {
+    match &error {
+        ServiceError::Proxied { status, .. } if PeerError::Status { status: *status }.is_transient() => {
+            to_repeat(error, hub)
+        }
+        _ => error,
     }
 }
 

@@ -52,10 +52,13 @@ impl Service {
     ) -> Result<Sent, ServiceError> {
         let pending = self.store().pending_room(user, room).await?;
         let candidates = self.candidates(room, pending.as_ref(), via).await?;
-        // From here on events of the room are parked, until this is dropped.
+        // While this lives, events of the room are parked if they come from a server we asked.
         let joining = self.begin_join(room);
         let sent = self
-            .ask_around(candidates, |hub| self.join_through(user, room, hub, pending.as_ref()))
+            .ask_around(candidates, |hub| {
+                joining.ask(&hub);
+                self.join_through(user, room, hub, pending.as_ref())
+            })
             .await?;
         if let Err(error) = self.drain_parked(room).await {
             // They stay parked, and are tried again before long.
@@ -558,7 +561,7 @@ impl Service {
             server: server.clone(),
             error,
         })?;
-        let object = Json::parse(&response.body).ok().and_then(Json::into_object);
+        let object = response.json().ok().and_then(Json::into_object);
         if response.status != 200 {
             return Err(refusal(&response, object.as_ref()));
         }

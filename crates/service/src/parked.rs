@@ -1,31 +1,54 @@
 //! Events that cannot be judged yet: the key of a signer cannot be had, or we are still joining their room. They are kept
 //! durably and tried again; in the end a hole takes the place of one whose key never comes, so that a participant never
-//! stalls.
+//! stalls. Only what a hub sends us as a participant waits here: of an LPDU the sender authenticated its request with the keys that
+//! must verify it, so a hub never has to wait.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nabe_core::{HoleReason, Input, RoomMeta, Via};
+use nabe_core::{HoleReason, Input, Via};
 use nabe_event::RawEvent;
 use nabe_store::{ParkReason, ParkedEvent, Write};
-use nabe_types::RoomId;
+use nabe_types::{EventId, RoomId, ServerName};
 
-use crate::Service;
 use crate::error::ServiceError;
 use crate::incoming::CheckedVerdict;
+use crate::ports::PeerError;
 use crate::room::Verdict;
+use crate::{Service, metric};
 
 /// Rooms being joined at this moment.
 #[derive(Default)]
 pub(crate) struct Joins {
-    rooms: Mutex<BTreeMap<RoomId, usize>>,
+    rooms: Mutex<BTreeMap<RoomId, Joining>>,
 }
 
-/// While this lives, events of the room are parked instead of being rejected for an unknown room.
+/// The joins of one room.
+#[derive(Default)]
+struct Joining {
+    guards: usize,
+    /// Whom we asked to let us in.
+    asked: BTreeSet<ServerName>,
+}
+
+/// While this lives, events of the room that come from the servers asked are parked instead of being rejected for an unknown
+/// room.
 pub(crate) struct JoinGuard {
     service: Service,
     room: RoomId,
+}
+
+impl JoinGuard {
+    /// From now on events from `hub` are parked: it is about to be asked.
+    pub(crate) fn ask(&self, hub: &ServerName) {
+        let joins = &self.service.inner.joins;
+        let mut rooms = joins.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(joining) = rooms.get_mut(&self.room) {
+            joining.asked.insert(hub.clone());
+        }
+    }
 }
 
 impl Drop for JoinGuard {
@@ -37,9 +60,9 @@ impl Drop for JoinGuard {
             .rooms
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = rooms.get_mut(&self.room) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(joining) = rooms.get_mut(&self.room) {
+            joining.guards -= 1;
+            if joining.guards == 0 {
                 rooms.remove(&self.room);
             }
         }
@@ -59,21 +82,44 @@ impl Service {
     /// guard until the room is in the store, then call [`drain_parked`](Self::drain_parked).
     pub(crate) fn begin_join(&self, room: &RoomId) -> JoinGuard {
         let mut rooms = self.inner.joins.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        *rooms.entry(room.clone()).or_default() += 1;
+        rooms.entry(room.clone()).or_default().guards += 1;
         JoinGuard {
             service: self.clone(),
             room: room.clone(),
         }
     }
 
-    /// Whether a join of this room is under way.
-    pub(crate) fn is_joining(&self, room: &RoomId) -> bool {
+    /// Whether a join of this room through this server is under way.
+    pub(crate) fn is_joining(&self, room: &RoomId, hub: &ServerName) -> bool {
         self.inner
             .joins
             .rooms
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(room)
+            .get(room)
+            .is_some_and(|joining| joining.asked.contains(hub))
+    }
+
+    /// The writes that park these events.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::GapOpen`] if more than [`MAX_PARKED`] events of a room would wait: their sender has to keep them until some
+    /// are settled.
+    pub(crate) async fn park(&self, events: Vec<ParkedEvent>) -> Result<Vec<Write>, ServiceError> {
+        let mut waiting: BTreeMap<RoomId, BTreeSet<EventId>> = BTreeMap::new();
+        for parked in &events {
+            let ids = match waiting.entry(parked.room.clone()) {
+                Entry::Occupied(ids) => ids.into_mut(),
+                Entry::Vacant(ids) => ids.insert(self.store().parked_ids(&parked.room).await?.into_iter().collect()),
+            };
+            if ids.insert(parked.event_id.clone()) && ids.len() > MAX_PARKED {
+                tracing::warn!(room = %parked.room, origin = %parked.origin, "too many events of a room are parked");
+                return Err(ServiceError::GapOpen);
+            }
+        }
+        metrics::counter!(metric::EVENTS_PARKED).increment(events.len() as u64);
+        Ok(events.into_iter().map(|parked| Write::Park { parked }).collect())
     }
 
     /// Tries every parked event of a room now, in the order they came, until one has to wait on.
@@ -126,12 +172,15 @@ impl Service {
     async fn try_parked(&self, parked: &ParkedEvent) -> Result<Tried, ServiceError> {
         let is_expired = self.now() >= parked.received_at.plus(self.settings().parked_retention);
         let Some(meta) = self.room_meta(&parked.room).await? else {
-            return Ok(if self.is_joining(&parked.room) && !is_expired {
+            return Ok(if self.is_joining(&parked.room, &parked.origin) && !is_expired {
                 Tried::Waiting
             } else {
                 Tried::Settled
             });
         };
+        if meta.is_hub() {
+            return Ok(Tried::Settled);
+        }
         let event = match RawEvent::parse(&parked.bytes, meta.rules()?) {
             Ok(event) => event,
             // A join-pending event was not looked at when it came.
@@ -140,15 +189,14 @@ impl Service {
                 return Ok(Tried::Settled);
             }
         };
-        let notary = (!meta.is_hub()).then(|| meta.hub(self.server_name()).clone());
+        let hub = meta.hub(self.server_name()).clone();
         let prev = event.prev_events().first().cloned();
-        let mut checked = self.verify_events(vec![event], notary.as_ref(), true).await?;
+        let mut checked = self.verify_events(vec![event], Some(&hub), true).await?;
         let Some(checked) = checked.pop() else {
             return Ok(Tried::Settled);
         };
         let input = match &checked.verdict {
             CheckedVerdict::LacksKeys { .. } if !is_expired => return Ok(Tried::Waiting),
-            CheckedVerdict::LacksKeys { .. } if meta.is_hub() => return Ok(Tried::Settled),
             CheckedVerdict::LacksKeys { .. } => prev.map(|prev| Input::InvalidPdu {
                 event_id: parked.event_id.clone(),
                 prev,
@@ -158,18 +206,12 @@ impl Service {
             _ => checked.into_input(&meta, &parked.origin, Via::Send),
         };
         match input {
-            Some(input) => self.place_parked(parked, &meta, input, is_expired).await,
+            Some(input) => self.place_parked(parked, input, is_expired).await,
             None => Ok(Tried::Settled),
         }
     }
 
-    async fn place_parked(
-        &self,
-        parked: &ParkedEvent,
-        meta: &RoomMeta,
-        input: Input,
-        is_expired: bool,
-    ) -> Result<Tried, ServiceError> {
+    async fn place_parked(&self, parked: &ParkedEvent, input: Input, is_expired: bool) -> Result<Tried, ServiceError> {
         let unpark = vec![Write::Unpark {
             room: parked.room.clone(),
             event_id: parked.event_id.clone(),
@@ -190,9 +232,14 @@ impl Service {
                 Ok(Tried::Settled)
             }
             // What the hub cannot explain for a day it never will.
-            Err(ServiceError::BadAnswer { .. } | ServiceError::Proxied { .. }) if is_expired || meta.is_hub() => {
-                Ok(Tried::Settled)
-            }
+            Err(
+                ServiceError::BadAnswer { .. }
+                | ServiceError::Proxied { .. }
+                | ServiceError::PeerFailed {
+                    error: PeerError::Status { .. },
+                    ..
+                },
+            ) if is_expired => Ok(Tried::Settled),
             Err(error) => Err(error),
         }
     }
@@ -224,6 +271,9 @@ pub(crate) const fn first_pause(reason: ParkReason) -> Duration {
         ParkReason::JoinPending => Duration::from_secs(2),
     }
 }
+
+/// Events of one room that may wait at once. At the most 64 MiB.
+pub(crate) const MAX_PARKED: usize = 1000;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);

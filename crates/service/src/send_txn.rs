@@ -12,8 +12,8 @@ use nabe_core::{Decision, Input, Refusal, Reply, RoomMeta, Via};
 use nabe_event::{EventKind, RawEvent, event_id_of};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
-use nabe_store::{ParkReason, ParkedEvent, StoredReply, Write};
-use nabe_types::limits::{MAX_EDUS, MAX_PDUS};
+use nabe_store::{ParkReason, ParkedEvent, StoredReply};
+use nabe_types::limits::{MAX_EDUS, MAX_EVENT_BYTES, MAX_PDUS};
 use nabe_types::{EventId, RoomId, ServerName, TransactionId};
 
 use crate::edu::EduWork;
@@ -58,7 +58,8 @@ impl Service {
     ///
     /// [`ServiceError::BadJson`] for a body of the wrong shape or over the limits, with nothing processed;
     /// [`ServiceError::TransactionInProgress`] while another transaction of this origin is being worked on; the store's
-    /// failures, after which the transaction is to be repeated.
+    /// failures, and [`ServiceError::GapOpen`] if too many events of a room wait already, after which the transaction is to be
+    /// repeated.
     pub async fn send_txn(
         &self,
         origin: ServerName,
@@ -89,7 +90,8 @@ impl Service {
             let Some(pass) = self.decide_all(origin, &sorted, &mut open).await? else {
                 continue;
             };
-            let mut writes = park_writes(sorted.parked.iter().chain(&pass.parked));
+            let parked = sorted.parked.iter().chain(&pass.parked).cloned();
+            let mut writes = self.park(parked.collect()).await?;
             let mut failed = sorted.failed.clone();
             failed.extend(pass.failed.clone());
             if pass.deferred.is_empty() {
@@ -133,7 +135,9 @@ impl Service {
             }
             match metas.get(&room).and_then(Option::as_ref) {
                 Some(meta) => events.extend(self.parse_for(meta, origin, room, object, &mut sorted)?),
-                None if self.is_joining(&room) => sorted.parked.push(self.park_for_join(origin, room, &object)),
+                None if self.is_joining(&room, origin) => {
+                    sorted.parked.extend(self.park_for_join(origin, room, &object));
+                }
                 None => self.receive_outside(origin, room, object, &mut sorted).await?,
             }
         }
@@ -149,7 +153,13 @@ impl Service {
                 continue;
             };
             if let Some(parked) = event.parked(origin, now) {
-                sorted.parked.push(parked);
+                if meta.is_hub() {
+                    // Keys of the sender's server authenticated this very request, so this is none of those it publishes.
+                    metrics::counter!(metric::EVENTS_DROPPED).increment(1);
+                    tracing::info!(room = %parked.room, %origin, event_id = %parked.event_id, "dropped an event without known key");
+                } else {
+                    sorted.parked.push(parked);
+                }
                 continue;
             }
             let (room, event_id) = (event.room.clone(), event.event_id.clone());
@@ -198,7 +208,31 @@ impl Service {
             dropped(&"an LPDU is for the hub, a PDU for participants");
             return Ok(None);
         }
+        if meta.is_hub()
+            && let Some(refusal) = self.misdirected(origin, &event)
+        {
+            let rule = refusal.rule().unwrap_or("none").to_owned();
+            metrics::counter!(metric::EVENTS_REFUSED, "rule" => rule).increment(1);
+            tracing::info!(%room, %origin, reason = %refusal, "refused an event");
+            sorted.failed.insert(event.event_id(), refusal.to_string());
+            return Ok(None);
+        }
         Ok(Some(event))
+    }
+
+    /// What is wrong with an LPDU however it is signed. Looked at first, so that nobody makes us look for keys of a third server.
+    fn misdirected(&self, origin: &ServerName, event: &RawEvent) -> Option<Refusal> {
+        if event.sender_server() != origin {
+            return Some(Refusal::OriginIsNotSender {
+                origin: origin.clone(),
+                sender: event.sender().clone(),
+            });
+        }
+        let named = event.hub_server().filter(|named| !self.is_us(named))?;
+        Some(Refusal::WrongHub {
+            named: named.clone(),
+            hub: self.server_name().clone(),
+        })
     }
 
     /// Decides everything that needs no question, room by room. `None` when a room turned out to have moved.
@@ -227,7 +261,7 @@ impl Service {
                         pass.deferred.insert(id.clone(), index);
                         break;
                     }
-                    Err(Refusal::NotParticipating) if self.is_joining(id) => {
+                    Err(Refusal::NotParticipating) if self.is_joining(id, origin) => {
                         pass.parked.extend(self.park_input(origin, id, event_id, input));
                     }
                     Err(refusal) => {
@@ -274,18 +308,26 @@ impl Service {
             let Some(&from) = pass.deferred.get(&room) else {
                 continue;
             };
+            let mut is_waiting = false;
             for (event_id, input) in inputs.into_iter().skip(from) {
                 let (bytes, is_pdu) = (
                     bytes_of(&input),
                     matches!(input, Input::Pdu { .. } | Input::InvalidPdu { .. }),
                 );
                 let is_valid_pdu = matches!(input, Input::Pdu { .. });
-                match self.transact(&room, input).await {
+                // Behind one that waits nothing can be appended: asking the hub for what we have would not change that.
+                let tried = if is_waiting {
+                    Err(ServiceError::GapOpen)
+                } else {
+                    self.transact(&room, input).await
+                };
+                match tried {
                     Ok(Reply::Recorded { .. }) if is_valid_pdu => {
                         failed.insert(event_id, REJECTED.to_owned());
                     }
                     Ok(Reply::Recorded { .. } | Reply::Appended { .. } | Reply::AlreadyKnown { .. }) => {}
                     Err(ServiceError::GapOpen) => {
+                        is_waiting = true;
                         // Its predecessor waits for a key, so it waits with it.
                         let reason = ParkReason::KeysUnavailable;
                         let event = bytes.map(|bytes| {
@@ -302,7 +344,7 @@ impl Service {
             }
         }
         let (reply, write) = transaction.reply(&reply_body(&failed), self);
-        let mut writes = park_writes(&parked);
+        let mut writes = self.park(parked).await?;
         writes.extend(edus.writes.iter().cloned());
         writes.push(write);
         self.commit_rooms(Vec::new(), writes).await?;
@@ -314,16 +356,21 @@ impl Service {
         edus.users.iter().for_each(|user| self.notify_inbox(user));
     }
 
-    fn park_for_join(&self, origin: &ServerName, room: RoomId, object: &Object) -> ParkedEvent {
-        let bytes = object.to_canonical().into();
-        parked_event(
+    /// `None` for what is too large to be an event.
+    fn park_for_join(&self, origin: &ServerName, room: RoomId, object: &Object) -> Option<ParkedEvent> {
+        let bytes = object.to_canonical();
+        if bytes.len() > MAX_EVENT_BYTES {
+            metrics::counter!(metric::EVENTS_DROPPED).increment(1);
+            return None;
+        }
+        Some(parked_event(
             room,
             event_id_of(object),
             origin,
-            bytes,
+            bytes.into(),
             ParkReason::JoinPending,
             self.now(),
-        )
+        ))
     }
 
     fn park_input(&self, origin: &ServerName, room: &RoomId, id: &EventId, input: &Input) -> Option<ParkedEvent> {
@@ -393,13 +440,6 @@ fn reply_body(failed: &Failed) -> Object {
         })
         .collect();
     object! { "failed_pdus" => failed }
-}
-
-fn park_writes<'a>(parked: impl IntoIterator<Item = &'a ParkedEvent>) -> Vec<Write> {
-    let parked = parked.into_iter().cloned().map(|parked| Write::Park { parked });
-    let writes: Vec<_> = parked.collect();
-    metrics::counter!(metric::EVENTS_PARKED).increment(writes.len() as u64);
-    writes
 }
 
 /// What `failed_pdus` says of a PDU that we had to take a place for but do not accept.

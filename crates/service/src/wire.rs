@@ -10,7 +10,7 @@ use nabe_types::{ErrorCode, ServerName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::ServiceError;
-use crate::ports::{Method, PeerRequest, PeerResponse};
+use crate::ports::{Method, PeerError, PeerRequest, PeerResponse};
 
 /// A request to `/_matrix/federation/<version>/<path>`, also known under the draft's unstable prefix if `has_unstable`.
 /// `segments` are escaped, `query` pairs, too.
@@ -42,15 +42,22 @@ pub(crate) fn federation_request(
 
 /// The object in a successful answer. Another server's well-formed refusal is passed on as it is.
 pub(crate) fn read_answer(server: &ServerName, response: &PeerResponse) -> Result<Object, ServiceError> {
-    let object = Json::parse(&response.body).ok().and_then(Json::into_object);
+    let object = response.json().ok().and_then(Json::into_object);
     match object {
         Some(object) if response.status == 200 => Ok(object),
         Some(object) if object.get("errcode").and_then(Json::as_str).is_some() => {
             Err(refusal(response.status, &object))
         }
-        _ => Err(ServiceError::BadAnswer {
+        _ if response.status == 200 => Err(ServiceError::BadAnswer {
             server: server.clone(),
             what: "it is not a JSON object",
+        }),
+        // Of something in front of the server, most likely.
+        _ => Err(ServiceError::PeerFailed {
+            server: server.clone(),
+            error: PeerError::Status {
+                status: response.status,
+            },
         }),
     }
 }

@@ -51,6 +51,23 @@ async fn a_server_that_is_not_the_hub_points_to_the_hub() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_join_may_be_larger_than_any_request() {
+    let world = World::new(&["a", "b"]);
+    let room = room_at_a(&world).await;
+    world.rewrite(|request, body| {
+        if !request.stable.contains("send_join") {
+            return body;
+        }
+        let mut answer = Object::parse(&body).unwrap();
+        answer.insert("padding", "x".repeat(nabe_types::limits::MAX_BODY_BYTES));
+        answer.to_canonical().into()
+    });
+    let bob = user("bob", "b");
+    world.service("b").join(&bob, &room, &[server("a")]).await.unwrap();
+    world.settle(&room, &["a", "b"]).await;
+}
+
+#[tokio::test]
 async fn a_bare_template_is_enough() {
     let world = World::new(&["a", "b"]);
     let room = room_at_a(&world).await;
