@@ -204,6 +204,10 @@ impl Store for Disk {
         call!(self.parked(room))
     }
 
+    async fn parked_ids(&self, room: &RoomId) -> Result<Vec<EventId>, StoreError> {
+        call!(self.parked_ids(room))
+    }
+
     async fn parked_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<ParkedEvent>, StoreError> {
         call!(self.parked_due(now, limit))
     }
@@ -240,6 +244,10 @@ impl Store for Disk {
 
     async fn pending(&self, user: &UserId) -> Result<Vec<PendingRoom>, StoreError> {
         call!(self.pending(user))
+    }
+
+    async fn pending_len(&self, user: &UserId) -> Result<u64, StoreError> {
+        call!(self.pending_len(user))
     }
 
     async fn pending_room(&self, user: &UserId, room: &RoomId) -> Result<Option<PendingRoom>, StoreError> {
