@@ -24,7 +24,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "nabe-store-sqlite",
-        &["nabe-types", "nabe-signing", "nabe-event", "nabe-auth", "nabe-core", "nabe-store"],
+        &[
+            "nabe-types",
+            "nabe-signing",
+            "nabe-event",
+            "nabe-auth",
+            "nabe-core",
+            "nabe-store",
+        ],
     ),
     (
         "nabe-service",
