@@ -2,7 +2,7 @@
 //! responses, and every event in every body. The captures are in `${NABE_SHARED}/vectors/eigen` and not part of this
 //! repository; without them the test says SKIPPED.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
