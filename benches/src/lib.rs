@@ -202,7 +202,7 @@ mod tests {
         let mut room = Room::with_members(5);
         assert_eq!(room.view.members().count(), 5);
         let size = room.message(1).bytes().len();
-        assert!((450..550).contains(&size), "{size} bytes");
+        assert!((450..600).contains(&size), "{size} bytes");
         let outcome = room.append(&room.message_input(1));
         assert_eq!(outcome.append.len(), 1);
         assert_eq!(room.view.position().as_i64(), room.log.len() as i64);

@@ -301,6 +301,6 @@ proptest! {
     ) {
         crate::fuzzing::identifiers(text.as_bytes());
         crate::fuzzing::identifiers(&hash);
-        crate::fuzzing::identifiers(crate::EventId::from_hash(hash).as_str().as_bytes());
+        crate::fuzzing::identifiers(EventId::from_hash(hash).as_str().as_bytes());
     }
 }
