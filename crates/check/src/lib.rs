@@ -7,7 +7,7 @@
 //!                               └─ Peer (one or more): TLS listener, own key, inbox, programmable answers, rooms it hosts
 //! ```
 //!
-//! All cases are in one table, [`cases`]. A case is independent of the others: it has its own peers and its own rooms.
+//! All cases are in one table, [`cases()`]. A case is independent of the others: it has its own peers and its own rooms.
 
 mod author;
 mod authority;
