@@ -8,7 +8,8 @@
 //! | nobody: workers | `deliver` (one per destination), `parked`, `janitor`, `commit_queue` |
 //!
 //! Every write goes through [`rooms`](self) and the commit queue: lock the room, decide on its view, commit, keep the
-//! view. No lock on a room and no database transaction is held while another server is being asked.
+//! view. No database transaction is held while another server is being asked, and no lock on a room but for the one
+//! exception in `room.rs`.
 
 mod authenticate;
 mod backfill;
