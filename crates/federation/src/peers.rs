@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use nabe_service::metric::PEER_REQUESTS;
 use nabe_service::ports::{Clock, Method, PeerError, PeerRequest, PeerResponse, Peers};
 use nabe_signing::xmatrix::{self, request_object, sign_request};
 use nabe_signing::{Json, Object, Signer, XMatrix};
@@ -406,7 +407,7 @@ pub(crate) fn retry_after_body(body: &Object) -> Option<Duration> {
 
 fn count<T>(outcome: &Result<T, PeerError>) {
     let label = outcome.as_ref().err().map_or("answered", |error| error.label());
-    metrics::counter!("nabe_peer_requests_total", "outcome" => label).increment(1);
+    metrics::counter!(PEER_REQUESTS, "outcome" => label).increment(1);
 }
 
 const MAX_REMEMBERED: usize = 4096;

@@ -19,6 +19,7 @@ mod deliver;
 mod edu;
 mod error;
 mod event;
+mod gaps;
 mod hooks;
 mod idempotency;
 mod incoming;
@@ -27,7 +28,7 @@ mod janitor;
 mod join;
 mod keys;
 mod membership;
-mod metric;
+pub mod metric;
 mod parked;
 pub mod ports;
 mod rate_limit;
@@ -57,6 +58,7 @@ pub use settings::{Compat, DeliverySettings, LimitSettings, RateLimit, Settings}
 
 use client::ClientState;
 use commit_queue::CommitQueue;
+use gaps::Gaps;
 use hooks::Hooks;
 use idempotency::InFlight;
 use keys::Keys;
@@ -102,6 +104,7 @@ struct Inner {
     in_flight: InFlight,
     limiter: RateLimiter,
     joins: Joins,
+    gaps: Gaps,
     hooks: Hooks,
     client: ClientState,
     workers: tokio::sync::Mutex<JoinSet<()>>,
@@ -132,6 +135,7 @@ impl Service {
                 in_flight: InFlight::default(),
                 limiter: RateLimiter::new(deps.settings.limits.rate_limited_callers),
                 joins: Joins::default(),
+                gaps: Gaps::default(),
                 hooks: Hooks::new(),
                 client: ClientState::default(),
                 settings: deps.settings,

@@ -1,4 +1,4 @@
-//! The names and descriptions of all metrics of this crate, so that a dashboard can be checked against one file. The manual
+//! The names and descriptions of all metrics of this crate and of requests to other servers, so that a dashboard can be checked against one file. The manual
 //! (`docs/operations.md`) lists the same.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
@@ -33,6 +33,9 @@ pub(crate) const DELIVERY_WORKERS: &str = "nabe_delivery_workers";
 pub(crate) const EDUS_DROPPED: &str = "nabe_edus_dropped_total";
 /// Counter: requests for other servers' keys, label `outcome`.
 pub(crate) const KEY_REQUESTS: &str = "nabe_key_requests_total";
+/// Counter: requests to other servers of every kind, label `outcome`. Counted by whoever implements
+/// [`Peers`](crate::ports::Peers).
+pub const PEER_REQUESTS: &str = "nabe_peer_requests_total";
 /// Counter: requests refused by the operator's lists.
 pub(crate) const POLICY_REFUSALS: &str = "nabe_policy_refusals_total";
 /// Counter: requests refused by a rate limit, label `endpoint`.
@@ -56,7 +59,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -69,6 +72,7 @@ const COUNTERS: [(&str, &str); 15] = [
     (EVENTS_REDACTED, "events with a wrong content hash, kept redacted"),
     (EVENTS_REFUSED, "events refused, by rule"),
     (KEY_REQUESTS, "requests for other servers' keys, by outcome"),
+    (PEER_REQUESTS, "requests to other servers of every kind, by outcome"),
     (POLICY_REFUSALS, "requests refused by the operator's lists"),
     (RATE_LIMITED, "requests refused by a rate limit, by endpoint"),
     (REPLIES_REPEATED, "transactions answered from the stored reply"),

@@ -31,7 +31,7 @@ pub struct XMatrix {
 
 impl XMatrix {
     /// Reads a header value (RFC 9110, 11.4): scheme and names in any case, parameters in any order, values as token
-    /// or quoted string, unknown parameters ignored, none twice.
+    /// (colons allowed, which RFC 9110 does not) or quoted string, unknown parameters ignored, none twice.
     pub fn parse(value: &str) -> Result<Self, XMatrixError> {
         if value.len() > MAX_HEADER_BYTES {
             return Err(XMatrixError::TooLong);
@@ -265,7 +265,7 @@ impl AuthParams<'_> {
             if self.rest.is_empty() {
                 return Ok(params);
             }
-            let name = self.token()?.to_ascii_lowercase();
+            let name = self.run_of(is_token_char)?.to_ascii_lowercase();
             self.skip_space();
             self.rest = self.rest.strip_prefix('=').ok_or(XMatrixError::Syntax)?;
             self.skip_space();
@@ -274,7 +274,7 @@ impl AuthParams<'_> {
                     self.rest = rest;
                     self.quoted_string()?
                 }
-                None => self.token()?.to_owned(),
+                None => self.run_of(is_bare_value_char)?.to_owned(),
             };
             if params.insert(name, value).is_some() {
                 return Err(XMatrixError::Duplicate);
@@ -286,14 +286,15 @@ impl AuthParams<'_> {
         }
     }
 
-    fn token(&mut self) -> Result<&str, XMatrixError> {
-        let end = self.rest.find(|c: char| !is_token_char(c)).unwrap_or(self.rest.len());
-        let (token, rest) = self.rest.split_at(end);
+    /// The longest run of such characters that the rest begins with, at least one.
+    fn run_of(&mut self, fits: impl Fn(char) -> bool) -> Result<&str, XMatrixError> {
+        let end = self.rest.find(|c| !fits(c)).unwrap_or(self.rest.len());
+        let (run, rest) = self.rest.split_at(end);
         self.rest = rest;
-        if token.is_empty() {
+        if run.is_empty() {
             Err(XMatrixError::Syntax)
         } else {
-            Ok(token)
+            Ok(run)
         }
     }
 
@@ -324,6 +325,11 @@ impl AuthParams<'_> {
 
 fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
+/// A colon is none of a token's characters, but older Matrix servers send key IDs and ports without quotes.
+fn is_bare_value_char(c: char) -> bool {
+    is_token_char(c) || c == ':'
 }
 
 #[cfg(test)]

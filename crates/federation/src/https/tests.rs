@@ -18,6 +18,8 @@ mod server;
 const HOST: &str = "peer.example";
 const H2_AND_H1: &[&str] = &["h2", "http/1.1"];
 const H1_ONLY: &[&str] = &["http/1.1"];
+/// Tells the process that trusts other authorities where to connect to.
+const PORT: &str = "NABE_TEST_SYSTEM_ROOTS_PORT";
 /// Long enough that only a broken test reaches it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -152,6 +154,63 @@ async fn a_certificate_by_an_unknown_authority_is_refused_whatever_its_name() {
         assert_eq!(status(&world.transport(settings), &world.peer()).await, refused);
     }
     assert_eq!(world.server.seen(), []);
+}
+
+/// Which authorities the system trusts is the environment's to say, and an environment is a process's: the test below runs
+/// a connection by the default settings in a process of its own, with its own idea of the system's authorities.
+#[tokio::test]
+async fn the_authorities_of_the_system_are_trusted_by_default() {
+    let world = world(H2_AND_H1, Answers::Empty).await;
+    let folder = std::env::temp_dir().join(format!(
+        "nabe-system-roots-{}-{}",
+        std::process::id(),
+        world.server.port()
+    ));
+    std::fs::create_dir(&folder).unwrap();
+    let connect = |file: &str, authority: &Authority| {
+        let file = folder.join(file);
+        std::fs::write(&file, authority.pem()).unwrap();
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child
+            .args([
+                "--ignored",
+                "--exact",
+                "https::tests::connect_by_the_default_authorities",
+            ])
+            .env("SSL_CERT_FILE", file)
+            .env_remove("SSL_CERT_DIR")
+            .env(PORT, world.server.port().to_string());
+        async move {
+            let run = tokio::task::spawn_blocking(move || child.output().unwrap());
+            String::from_utf8(run.await.unwrap().stdout).unwrap()
+        }
+    };
+    let trusted = connect("ours.pem", &world.authority).await;
+    let untrusted = connect("theirs.pem", &Authority::generate("theirs")).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(trusted.contains("outcome: Ok(200)"), "{trusted}");
+    assert!(untrusted.contains("outcome: Err(Tls(UntrustedIssuer))"), "{untrusted}");
+}
+
+/// The half of the test above that runs in a process of its own.
+#[tokio::test]
+#[ignore = "run by the_authorities_of_the_system_are_trusted_by_default"]
+async fn connect_by_the_default_authorities() {
+    let Ok(port) = std::env::var(PORT) else { return };
+    let settings = HttpsSettings {
+        allowed_networks: vec!["127.0.0.1/32".parse().unwrap()],
+        ..HttpsSettings::default()
+    };
+    let transport = HttpsTransport::with_dns(
+        settings,
+        Arc::new(ManualClock::new(UnixMillis(1_700_000_000_000))),
+        Arc::new(NoEntropy),
+        Arc::new(FakeDns::default().host(HOST, &["127.0.0.1"])),
+    )
+    .unwrap();
+    let outcome = status(&transport, &name(&format!("{HOST}:{port}"))).await;
+    // Past the test harness, which keeps what a passing test prints.
+    std::io::Write::write_all(&mut std::io::stdout(), format!("outcome: {outcome:?}\n").as_bytes()).unwrap();
 }
 
 #[tokio::test]

@@ -116,6 +116,23 @@ fn user_ids_that_do_not_parse() {
 }
 
 #[test]
+fn room_id_has_at_most_255_characters() {
+    let of_length = |length: usize| format!("!{}:p", "a".repeat(length - 3));
+    assert_eq!(RoomId::parse(&of_length(255)).unwrap().as_str().len(), 255);
+    assert_eq!(
+        RoomId::parse(&of_length(256)).unwrap_err(),
+        IdKind::RoomId.broke(IdRule::TooLong { limit: 255 })
+    );
+    // The server's part counts, too.
+    let long_server = format!("!a:{}", ["b".repeat(63).as_str(); 4].join("."));
+    assert_eq!(long_server.len(), 258);
+    assert_eq!(
+        RoomId::parse(&long_server).unwrap_err(),
+        IdKind::RoomId.broke(IdRule::TooLong { limit: 255 })
+    );
+}
+
+#[test]
 fn room_ids() {
     let room = RoomId::parse("!aB-.~_0:example.org:1").unwrap();
     assert_eq!(

@@ -33,6 +33,10 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    pub(super) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     pub(super) fn certificate(&self) -> CertificateDer<'static> {
         self.0.der().clone()
     }
