@@ -102,7 +102,7 @@ impl EventBuilder {
     ) -> Result<VerifiedLpdu, BuildError> {
         let limit = MAX_EVENT_BYTES - COMPLETION_BYTES;
         let event = self.signable(Some(hub.clone()), signer, rules)?;
-        let lpdu = seal::seal_lpdu(event, signer).map_err(|dropped| too_large(&dropped, limit))?;
+        let lpdu = VerifiedLpdu::sealed(event, signer).map_err(|dropped| too_large(&dropped, limit))?;
         let len = lpdu.bytes().len();
         if len > limit {
             Err(BuildError::TooLarge { len, limit })

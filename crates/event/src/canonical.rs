@@ -3,10 +3,13 @@
 //! Four digests and signatures cover one event, each over a different projection of it. All are the same canonical bytes with
 //! members removed, so the bytes are produced once and every projection is a walk over spans: no clone, no second sort.
 
-use nabe_signing::json::{Json, Object};
-use sha2::{Digest, Sha256};
 use std::ops::Range;
 
+use nabe_signing::json::{Json, Object};
+use nabe_types::limits::MAX_EVENT_BYTES;
+use sha2::{Digest, Sha256};
+
+use crate::error::Dropped;
 use crate::redaction;
 
 /// The projections of an event that are hashed or signed.
@@ -240,5 +243,14 @@ impl Comma {
             sink(b",");
         }
         self.0 = true;
+    }
+}
+
+/// Refuses an event over the size limit.
+pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Dropped> {
+    if bytes.len() > MAX_EVENT_BYTES {
+        Err(Dropped::TooLarge { len: bytes.len() })
+    } else {
+        Ok(())
     }
 }

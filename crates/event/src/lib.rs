@@ -23,6 +23,7 @@ mod raw;
 mod redaction;
 mod room_version;
 mod seal;
+mod signatures;
 mod verify;
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use nabe_signing::{Signature, Signer};
 use nabe_types::{EventId, KeyId, ServerName};
 
 use crate::RoomVersionRules;
-use crate::canonical::{Canonical, Replaced, View};
+use crate::canonical::{Canonical, Replaced, View, check_size};
 use crate::error::{Dropped, SignerRole};
 use crate::event::Event;
 use crate::raw::{EventKind, RawEvent, listed_keys};
-use crate::{seal, verify};
+use crate::signatures;
 
 /// A complete event whose signatures were checked or made by us, and its exact bytes. Clones share everything.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Pdu {
     /// [`Dropped::TooLarge`] when the signatures push the event over the limit.
     pub fn countersigned(&self, signer: &Signer) -> Result<Self, Dropped> {
         let message = self.signed_bytes();
-        self.with_signatures(|signatures| seal::add_signatures(signatures, &message, signer))
+        self.with_signatures(|signatures| signatures::add_signatures(signatures, &message, signer))
     }
 
     /// This event with one more signature. The signature is not checked: see [`Pdu::verify_signature_by`].
@@ -99,7 +99,7 @@ impl Pdu {
         signature: &Signature,
     ) -> Result<Self, Dropped> {
         self.with_signatures(|signatures| {
-            let mut own = seal::take_object(signatures, server.as_str());
+            let mut own = signatures::take_object(signatures, server.as_str());
             own.insert(key.as_str(), signature.to_base64());
             signatures.insert(server.as_str(), own);
         })
@@ -107,7 +107,7 @@ impl Pdu {
 
     /// Checks the signatures of a server that need not have signed, such as an invited user's (LM #int-api-invite).
     pub fn verify_signature_by(&self, server: &ServerName, keys: &KeySet) -> Result<(), Dropped> {
-        verify::check_signed(&self.event, server, SignerRole::Invited, &self.signed_bytes(), keys).map(|_| ())
+        signatures::check_signed(&self.event, server, SignerRole::Invited, &self.signed_bytes(), keys).map(|_| ())
     }
 
     /// The Ed25519 keys under which `server` signed this event.
@@ -134,11 +134,11 @@ impl Pdu {
 
     fn with_signatures(&self, add: impl FnOnce(&mut Object)) -> Result<Self, Dropped> {
         let mut event = Event::clone(&self.event);
-        let mut signatures = seal::take_object(&mut event.object, "signatures");
+        let mut signatures = signatures::take_object(&mut event.object, "signatures");
         add(&mut signatures);
         event.object.insert("signatures", signatures);
         let bytes = event.object.to_canonical();
-        seal::check_size(&bytes)?;
+        check_size(&bytes)?;
         Ok(Self::new(event, bytes, self.event_id.clone()))
     }
 }

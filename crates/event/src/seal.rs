@@ -3,14 +3,13 @@
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{Signer, base64u};
 use nabe_types::EventId;
-use nabe_types::limits::MAX_EVENT_BYTES;
 use sha2::{Digest, Sha256};
 
-use crate::canonical::{Canonical, Replaced, View};
+use crate::canonical::{Canonical, Replaced, View, check_size};
 use crate::error::Dropped;
 use crate::event::Event;
 use crate::pdu::Pdu;
-use crate::verify::VerifiedLpdu;
+use crate::signatures::{add_signatures, take_object};
 
 /// Writes `auth_events` and `prev_events`, adds `hashes.sha256` and the signatures of every key of `signer`.
 pub(crate) fn seal_pdu(mut event: Event, signer: &Signer) -> Result<Pdu, Dropped> {
@@ -31,8 +30,15 @@ pub(crate) fn seal_pdu(mut event: Event, signer: &Signer) -> Result<Pdu, Dropped
     Ok(Pdu::new(event, bytes, event_id))
 }
 
+/// An LPDU made by us: the event with its hash and signatures, its exact bytes, its ID.
+pub(crate) struct SealedLpdu {
+    pub(crate) event: Event,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) lpdu_id: EventId,
+}
+
 /// Adds `hashes.lpdu` and the signatures of every key of `signer`.
-pub(crate) fn seal_lpdu(mut event: Event, signer: &Signer) -> Result<VerifiedLpdu, Dropped> {
+pub(crate) fn seal_lpdu(mut event: Event, signer: &Signer) -> Result<SealedLpdu, Dropped> {
     event.object.insert("hashes", Object::new());
     event.object.insert("signatures", Object::new());
     let canonical = Canonical::of(&event.object);
@@ -45,44 +51,11 @@ pub(crate) fn seal_lpdu(mut event: Event, signer: &Signer) -> Result<VerifiedLpd
     let (lpdu_id, bytes) = sign(&canonical, &hashes, &mut signatures, signer)?;
     event.object.insert("hashes", hashes);
     event.object.insert("signatures", signatures);
-    let signed_with = signer.keys().iter().map(|key| key.key_id().clone()).collect();
-    Ok(VerifiedLpdu {
-        event,
-        bytes,
-        lpdu_id,
-        redacted: false,
-        signed_with,
-    })
-}
-
-/// Adds the signatures of every key of `signer` over `message` to `signatures`.
-pub(crate) fn add_signatures(signatures: &mut Object, message: &[u8], signer: &Signer) {
-    let mut own = take_object(signatures, signer.server().as_str());
-    for (key_id, signature) in signer.signatures_of(message) {
-        own.insert(key_id.as_str(), signature.to_base64());
-    }
-    signatures.insert(signer.server().as_str(), own);
-}
-
-/// Refuses an event over the size limit.
-pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Dropped> {
-    if bytes.len() > MAX_EVENT_BYTES {
-        Err(Dropped::TooLarge { len: bytes.len() })
-    } else {
-        Ok(())
-    }
+    Ok(SealedLpdu { event, bytes, lpdu_id })
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-/// Removes the object at `key`; empty when there is none.
-pub(crate) fn take_object(object: &mut Object, key: &str) -> Object {
-    match object.remove(key) {
-        Some(Json::Object(inner)) => inner,
-        _ => Object::new(),
-    }
 }
 
 /// Signs the redacted form and returns its ID and the whole event's bytes.

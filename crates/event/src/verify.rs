@@ -4,25 +4,26 @@ use std::ops::Deref;
 
 use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::KeySet;
-use nabe_signing::{Signature, Signer, base64u, object};
-use nabe_types::{EventId, KeyId, ServerName};
+use nabe_signing::{Signer, base64u, object};
+use nabe_types::{EventId, KeyId};
 
 use crate::canonical::{Canonical, Replaced, View};
 use crate::error::{Dropped, SignerRole};
 use crate::event::Event;
 use crate::pdu::Pdu;
-use crate::raw::{EventKind, RawEvent, listed_keys};
-use crate::seal;
+use crate::raw::{EventKind, RawEvent};
+use crate::seal::{self, SealedLpdu};
+use crate::signatures::check_signed;
 
 /// An LPDU whose sender's server signed it. If its content hash did not match, this is the redacted copy.
 #[derive(Clone, Debug)]
 pub struct VerifiedLpdu {
     pub(crate) event: Event,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) lpdu_id: EventId,
-    pub(crate) redacted: bool,
+    bytes: Vec<u8>,
+    lpdu_id: EventId,
+    redacted: bool,
     /// The sender's server's keys whose signatures were checked, or made by us.
-    pub(crate) signed_with: Vec<KeyId>,
+    signed_with: Vec<KeyId>,
 }
 
 /// A PDU whose required signatures are valid. If a content hash did not match, this is the redacted copy.
@@ -106,6 +107,18 @@ impl RawEvent {
 }
 
 impl VerifiedLpdu {
+    /// Hashes and signs an event of our own: whatever we sign we need not check.
+    pub(crate) fn sealed(event: Event, signer: &Signer) -> Result<Self, Dropped> {
+        let SealedLpdu { event, bytes, lpdu_id } = seal::seal_lpdu(event, signer)?;
+        Ok(Self {
+            event,
+            bytes,
+            lpdu_id,
+            redacted: false,
+            signed_with: signer.keys().iter().map(|key| key.key_id().clone()).collect(),
+        })
+    }
+
     /// The ID of the LPDU; its PDU's ID differs.
     pub const fn lpdu_id(&self) -> &EventId {
         &self.lpdu_id
@@ -176,58 +189,6 @@ impl Deref for VerifiedPdu {
 
     fn deref(&self) -> &Pdu {
         &self.pdu
-    }
-}
-
-/// Checks `server`'s signatures over `message`: at least one by a known key, valid at the event's time, and none by such a key
-/// that fails. Unknown keys are passed over (LM #int-checking-signatures).
-pub(crate) fn check_signed(
-    event: &Event,
-    server: &ServerName,
-    role: SignerRole,
-    message: &[u8],
-    keys: &KeySet,
-) -> Result<Vec<KeyId>, Dropped> {
-    let listed = listed_keys(event, server);
-    let Some(signatures) = event.signatures_by(server).filter(|_| !listed.is_empty()) else {
-        return Err(Dropped::NotSigned {
-            role,
-            server: server.clone(),
-        });
-    };
-    let bad = || Dropped::BadSignature {
-        role,
-        server: server.clone(),
-    };
-    let mut valid = Vec::new();
-    for key_id in &listed {
-        let Some(key) = keys.for_event(server, key_id, event.origin_server_ts()) else {
-            continue;
-        };
-        let signature = signatures.get(key_id.as_str()).and_then(Json::as_str).ok_or_else(bad)?;
-        let signature = Signature::from_base64(signature).map_err(|_| bad())?;
-        key.verify(message, &signature).map_err(|_| bad())?;
-        valid.push(key_id.clone());
-    }
-    if valid.is_empty() {
-        Err(no_usable_key(server, listed, keys))
-    } else {
-        Ok(valid)
-    }
-}
-
-/// A key its server has taken out of use before the event's time is a verdict. A key we do not know, or whose last known validity
-/// has run out, is not: a fresh key response may answer.
-fn no_usable_key(server: &ServerName, listed: Vec<KeyId>, keys: &KeySet) -> Dropped {
-    let retired = |key: &KeyId| keys.get(server, key).is_some_and(|known| known.old);
-    let wanted: Vec<_> = listed.into_iter().filter(|key| !retired(key)).collect();
-    if wanted.is_empty() {
-        Dropped::KeyExpired { server: server.clone() }
-    } else {
-        Dropped::KeysUnavailable {
-            server: server.clone(),
-            keys: wanted,
-        }
     }
 }
 
