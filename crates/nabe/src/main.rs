@@ -9,6 +9,7 @@ mod demo;
 mod entropy;
 mod init;
 mod keys;
+mod naming;
 mod room;
 mod serve;
 mod server;
@@ -25,7 +26,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use nabe_service::ports::{Clock as _, SystemClock};
 use nabe_store::StoreError;
-use nabe_types::KeyId;
+use nabe_types::{KeyId, ServerName};
 
 use cli::{
     BenchCommand, Cli, Command, ConfigCommand, ConfigFile, KeysCommand, RoomCommand, UserCommand, VectorsCommand,
@@ -53,12 +54,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<Ended> {
     match command {
-        Command::Init(arguments) => init::run(&arguments, SystemClock.now()).context(InputAtFault)?,
+        Command::Init(arguments) => {
+            init::run(&arguments, SystemClock.now()).context(InputAtFault)?;
+            advise_on(&arguments.server_name);
+        }
         Command::Serve(ConfigFile { config }) => runtime()?.block_on(serve::run(&config))?,
         Command::Config(ConfigCommand::Check(file)) => {
             let config = load(&file)?;
             let keys = keys::load(&config.signing).context(InputAtFault)?;
             server::check(&config).context(InputAtFault)?;
+            advise_on(&config.server_name);
             println!(
                 "{}: good; {} with {} signing key(s)",
                 file.config.display(),
@@ -92,6 +97,13 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Check(arguments) => return holds(runtime()?.block_on(check::run(&arguments))?),
     }
     Ok(Ended::Done)
+}
+
+/// A name is chosen once and for all: both commands that come before the first start say what speaks against it.
+fn advise_on(server_name: &ServerName) {
+    for advice in naming::advice(server_name) {
+        eprintln!("nabe: warning: {server_name}: {advice}");
+    }
 }
 
 fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
