@@ -44,6 +44,8 @@ pub enum Input {
         event: VerifiedPdu,
         /// The server that sent the request, or the hub if we fetched it there.
         from: ServerName,
+        /// What [`Question::AuthEvents`] found; `None` before it was asked.
+        held: Option<Vec<Pdu>>,
     },
     /// To a participant: an event from the hub that can never be accepted. A hole takes its place once it is its turn.
     InvalidPdu {
@@ -163,5 +165,11 @@ pub enum Question {
     Backfill {
         /// The newest event known to be missing: the predecessor of the one received.
         missing: EventId,
+    },
+    /// To a participant's own store: which of these events of the room does it hold? They are named in `auth_events` and are not
+    /// among the state that the event was to be proved by (LM #int-auth-rules, rule 4). What is found goes into the same input again.
+    AuthEvents {
+        /// At most five.
+        ids: Vec<EventId>,
     },
 }

@@ -429,6 +429,7 @@ impl Peer {
         let input = Input::Pdu {
             event,
             from: hub.clone(),
+            held: None,
         };
         let ctx = Ctx {
             now,

@@ -72,6 +72,7 @@ impl Checked {
             CheckedVerdict::Pdu(event) => Some(Input::Pdu {
                 event: *event,
                 from: from.clone(),
+                held: None,
             }),
             CheckedVerdict::Bad(dropped) if !meta.is_hub() => Some(Input::InvalidPdu {
                 event_id: self.event_id,

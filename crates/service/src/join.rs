@@ -412,6 +412,7 @@ impl Service {
                         Input::Pdu {
                             event: *event,
                             from: hub,
+                            held: None,
                         },
                     )
                     .await?;

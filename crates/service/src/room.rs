@@ -69,6 +69,8 @@ impl Service {
                     answer = Some(self.ask_for_invite_signature(view, pdu, lpdu_id, &target).await?);
                 }
                 Ok(Verdict::Ask(Question::Backfill { missing })) => self.close_gap(room, missing).await?,
+                // Answered where it is asked, from our own store.
+                Ok(Verdict::Ask(Question::AuthEvents { .. })) => {}
                 Err(ServiceError::Refused(refusal)) if matches!(*refusal, Refusal::HeadMoved) => {
                     asking = Asking::Locked;
                 }
@@ -169,8 +171,25 @@ impl Service {
                 Some(reply) => Ok(Verdict::Done(reply)),
                 None => Ok(Verdict::Ask(question)),
             },
+            // Rare: an honest hub names what is in the state, and the state is at hand.
+            Decision::Ask(Question::AuthEvents { ids }) => {
+                let input = self.with_held(&open.view().meta().room_id, input, &ids).await?;
+                Ok(match open.decide(&input, self)? {
+                    Decision::Done(outcome) => Verdict::Done(outcome.reply),
+                    Decision::Ask(question) => Verdict::Ask(question),
+                })
+            }
             Decision::Ask(question) => Ok(Verdict::Ask(question)),
         }
+    }
+
+    /// The same event with those of its auth events that we hold, in the log or beside it.
+    async fn with_held(&self, room: &RoomId, input: &Input, ids: &[EventId]) -> Result<Input, ServiceError> {
+        let mut input = input.clone();
+        if let Input::Pdu { held, .. } = &mut input {
+            *held = Some(self.store().events(room, ids).await?);
+        }
+        Ok(input)
     }
 
     async fn known_lpdu(&self, room: &RoomId, lpdu_id: &EventId) -> Result<Option<Reply>, ServiceError> {

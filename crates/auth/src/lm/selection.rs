@@ -14,12 +14,20 @@ pub enum Rule4Input<'a> {
     NotChecked,
     /// Each entry of `auth_events` looked up; `None` where the ID is unknown.
     Resolved(Vec<Option<&'a Pdu>>),
+    /// The same at a server that need not have all of a room's events: an ID that it does not hold breaks no rule by itself. It must
+    /// hold the create event.
+    Held(Vec<Option<&'a Pdu>>),
 }
 
 impl<'a> Rule4Input<'a> {
     /// Looks up every auth event of `event`.
     pub fn resolve(event: &Event, lookup: impl Fn(&EventId) -> Option<&'a Pdu>) -> Self {
         Self::Resolved(event.auth_events().iter().map(lookup).collect())
+    }
+
+    /// Looks up those that this server holds.
+    pub fn held(event: &Event, lookup: impl Fn(&EventId) -> Option<&'a Pdu>) -> Self {
+        Self::Held(event.auth_events().iter().map(lookup).collect())
     }
 }
 
@@ -56,19 +64,29 @@ pub fn select_auth_events(event: &Event, state: &impl RoomState) -> Vec<EventId>
 
 /// LM #int-auth-rules, rule 4.
 pub(super) fn check_auth_events(event: &Event, input: &Rule4Input<'_>) -> Result<(), AuthRejection> {
-    let Rule4Input::Resolved(entries) = input else {
-        return Ok(());
+    let (entries, holds_all) = match input {
+        Rule4Input::NotChecked => return Ok(()),
+        Rule4Input::Resolved(entries) => (entries, true),
+        Rule4Input::Held(entries) => (entries, false),
     };
-    // 4.1
+    // 4.1; an ID named twice is one event twice, whether or not we hold it.
+    let mut ids = BTreeSet::new();
+    if !holds_all && event.auth_events().iter().any(|id| !ids.insert(id)) {
+        return Err(AuthRejection::DuplicateAuthEvent);
+    }
     let mut seen = BTreeSet::new();
     for entry in entries.iter().flatten() {
         if !seen.insert((entry.event_type(), entry.state_key())) {
             return Err(AuthRejection::DuplicateAuthEvent);
         }
     }
-    // 4.2; an event nobody knows, or of another room, cannot be one of those selected.
+    // 4.2; an event nobody knows, or of another room, cannot be one of those selected. Of more entries than can be selected one is
+    // outside, or a second one for the same type and state key.
     let expected = auth_types(event);
-    for entry in entries {
+    if entries.len() > expected.len() {
+        return Err(AuthRejection::UnexpectedAuthEvent);
+    }
+    for entry in entries.iter().filter(|entry| holds_all || entry.is_some()) {
         let selected = entry.is_some_and(|entry| {
             entry.room_id() == event.room_id()
                 && entry

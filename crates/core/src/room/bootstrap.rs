@@ -8,6 +8,7 @@ use nabe_signing::json::Json;
 use nabe_types::{EventId, LogPosition, ServerName};
 
 use super::RoomView;
+use super::receive_participant::held_auth_events;
 use crate::backfill::{Gap, Link, close_gap};
 use crate::state::{JOIN, MEMBER};
 use crate::{BadSnapshot, Checkpoint, Ctx, Outcome, Refusal, Role, RoomMeta, State};
@@ -60,7 +61,7 @@ fn begin(
     if join.hub_server() != Some(&hub) {
         return Err(nabe_auth::lm::AuthRejection::NotForCurrentHub.into());
     }
-    authorize(&join, &state, view.rules, &Rule4Input::NotChecked, &hub)?;
+    authorize(&join, &state, view.rules, &held_auth_events(&join, &state, &[]), &hub)?;
     let outcome = view.received(join, ctx);
     view.apply(&outcome);
     Ok((view, checkpoint, outcome))

@@ -59,7 +59,7 @@ impl RoomView {
                 signed,
                 keys,
             } => self.decide_invite_answer(pdu, lpdu_id.as_ref(), signed, keys, ctx),
-            Input::Pdu { event, from } => self.decide_pdu(event, from, ctx),
+            Input::Pdu { event, from, held } => self.decide_pdu(event, from, held.as_deref(), ctx),
             Input::InvalidPdu {
                 event_id,
                 prev,

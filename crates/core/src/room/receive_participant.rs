@@ -1,12 +1,12 @@
 //! What a participant does with an event from the hub (LM #int-receiving-events): check that it is next, judge it, append it. An event
 //! that is next but cannot be accepted leaves a hole, because every later event hangs on it.
 
-use nabe_auth::lm::{AuthRejection, Rule4Input, authorize};
-use nabe_event::{Pdu, VerifiedPdu};
+use nabe_auth::lm::{AuthRejection, RoomState, Rule4Input, auth_types, authorize};
+use nabe_event::{Event, Pdu, VerifiedPdu};
 use nabe_types::{EventId, ServerName};
 
 use super::RoomView;
-use crate::{Ctx, Decision, Entry, EntryBody, HoleReason, Outcome, Question, Refusal, Reply, Role};
+use crate::{Ctx, Decision, Entry, EntryBody, HoleReason, Outcome, Question, Refusal, Reply, Role, State};
 
 impl RoomView {
     /// An event whose signatures are good.
@@ -14,6 +14,7 @@ impl RoomView {
         &self,
         event: &VerifiedPdu,
         from: &ServerName,
+        held: Option<&[Pdu]>,
         ctx: &Ctx<'_>,
     ) -> Result<Decision, Refusal> {
         let pdu = event.pdu();
@@ -29,7 +30,13 @@ impl RoomView {
         if self.head() != Some(prev) {
             return Ok(Decision::Ask(Question::Backfill { missing: prev.clone() }));
         }
-        Ok(Decision::Done(match self.judge(pdu, hub) {
+        if held.is_none() {
+            let ids = auth_events_elsewhere(pdu, &self.state);
+            if !ids.is_empty() {
+                return Ok(Decision::Ask(Question::AuthEvents { ids }));
+            }
+        }
+        Ok(Decision::Done(match self.judge(pdu, hub, held.unwrap_or_default()) {
             Ok(()) => self.received(pdu.clone(), ctx),
             Err(reason) => self.hole(pdu.event_id(), reason, ctx),
         }))
@@ -78,8 +85,8 @@ impl RoomView {
         Ok(hub)
     }
 
-    /// LM #int-auth-rules as a participant can check them: rule 4 is left to the hub, whose completion it concerns.
-    fn judge(&self, pdu: &Pdu, hub: &ServerName) -> Result<(), HoleReason> {
+    /// LM #int-auth-rules as a participant can check them: rule 4 for those of the auth events that it holds.
+    fn judge(&self, pdu: &Pdu, hub: &ServerName, held: &[Pdu]) -> Result<(), HoleReason> {
         if pdu.prev_events().len() != 1 {
             return Err(HoleReason::Malformed);
         }
@@ -87,7 +94,8 @@ impl RoomView {
         if pdu.hub_server().is_none() && pdu.sender_server() != hub {
             return Err(rejected(AuthRejection::NotForCurrentHub));
         }
-        authorize(pdu, &self.state, self.rules, &Rule4Input::NotChecked, hub).map_err(rejected)
+        let auth_events = held_auth_events(pdu, &self.state, held);
+        authorize(pdu, &self.state, self.rules, &auth_events, hub).map_err(rejected)
     }
 
     fn already_at_head(&self, event_id: &EventId) -> Decision {
@@ -139,6 +147,34 @@ impl RoomView {
             }],
         }
     }
+}
+
+/// The auth events of an event, as far as they are in the state that proves it, or among those `held` besides.
+pub(super) fn held_auth_events<'a>(event: &Event, state: &'a State, held: &'a [Pdu]) -> Rule4Input<'a> {
+    let in_state = proving(event, state);
+    Rule4Input::held(event, |id| {
+        let mut candidates = in_state.iter().copied().chain(held);
+        candidates.find(|candidate| candidate.event_id() == id)
+    })
+}
+
+/// Those auth events that must be looked for: in the state they are not. None if there are more than the rules can allow, for then
+/// rule 4 is broken whatever they are.
+fn auth_events_elsewhere(event: &Event, state: &State) -> Vec<EventId> {
+    if event.auth_events().len() > auth_types(event).len() {
+        return Vec::new();
+    }
+    let in_state = proving(event, state);
+    let is_elsewhere = |id: &&EventId| in_state.iter().all(|found| found.event_id() != *id);
+    event.auth_events().iter().filter(is_elsewhere).cloned().collect()
+}
+
+/// The current events of the types and state keys that prove an event.
+fn proving<'a>(event: &Event, state: &'a State) -> Vec<&'a Pdu> {
+    let types = auth_types(event).into_iter();
+    types
+        .filter_map(|(event_type, key)| state.get(event_type, key))
+        .collect()
 }
 
 fn rejected(rejection: AuthRejection) -> HoleReason {

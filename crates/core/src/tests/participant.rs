@@ -1,6 +1,6 @@
 //! The participant: PDUs from the hub (LM #int-receiving-events).
 
-use nabe_auth::lm::AuthRejection;
+use nabe_auth::lm::{AuthRejection, RoomState, select_auth_events};
 use nabe_types::EventId;
 
 use super::*;
@@ -31,6 +31,7 @@ fn pdu(object: &Object, from: &str) -> Input {
     Input::Pdu {
         event: received(object),
         from: name(from),
+        held: None,
     }
 }
 
@@ -47,9 +48,140 @@ fn forced(
     if let Some(state_key) = state_key {
         builder = builder.state_key(state_key);
     }
+    let event = builder.clone().unsigned(world.hub.rules()).unwrap();
+    let auth_events = select_auth_events(&event, world.hub.state());
     builder
-        .build_pdu(&hub_signer(), vec![], vec![prev.clone()], world.hub.rules())
+        .build_pdu(&hub_signer(), auth_events, vec![prev.clone()], world.hub.rules())
         .unwrap()
+}
+
+/// A message by Alice at the participant's head that the hub proves by these events.
+fn proved_by(world: &World, auth_events: &[&EventId]) -> Pdu {
+    let head = view_of(world, 0).head().unwrap().clone();
+    let auth_events = auth_events.iter().copied().cloned().collect();
+    EventBuilder::new(room_id(), "m.room.encrypted", user(ALICE), NOW, object! {})
+        .build_pdu(&hub_signer(), auth_events, vec![head], world.hub.rules())
+        .unwrap()
+}
+
+/// The same input once the participant's store has been asked, which holds these.
+fn with_held(event: &Pdu, events: &[&Pdu]) -> Input {
+    Input::Pdu {
+        event: received(event.object()),
+        from: name(HUB),
+        held: Some(events.iter().copied().cloned().collect()),
+    }
+}
+
+/// The rule for which a hole takes the event's place; `None` if it is accepted.
+fn rule_of(decision: Result<Decision, Refusal>) -> Option<String> {
+    match &done(decision.unwrap()).append[0].body {
+        EntryBody::Event(_) => None,
+        EntryBody::Hole {
+            reason: HoleReason::Rejected { rule },
+            ..
+        } => Some(rule.to_string()),
+        EntryBody::Hole { reason, .. } => panic!("{reason}"),
+    }
+}
+
+fn asked_for(decision: Result<Decision, Refusal>) -> Vec<EventId> {
+    match decision {
+        Ok(Decision::Ask(Question::AuthEvents { ids })) => ids,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rule_4_1_an_auth_event_named_twice_leaves_a_hole() {
+    let world = joined();
+    let view = view_of(&world, 0);
+    let get = |kind: &str, key: &str| view.state().get(kind, key).unwrap().event_id().clone();
+    let (create, alice) = (get("m.room.create", ""), get("m.room.member", user(ALICE).as_str()));
+    let twice = proved_by(&world, &[&create, &alice, &alice]);
+    assert_eq!(
+        rule_of(decides(view, 0, &pdu(twice.object(), HUB))).as_deref(),
+        Some("4.1")
+    );
+    let unknown = EventId::from_hash([9; 32]);
+    let twice = proved_by(&world, &[&create, &unknown, &unknown]);
+    assert_eq!(
+        rule_of(decides(view, 0, &with_held(&twice, &[]))).as_deref(),
+        Some("4.1")
+    );
+}
+
+#[test]
+fn rule_4_1_two_auth_events_of_one_key_leave_a_hole() {
+    let mut world = joined();
+    let get = |world: &World, kind: &str| world.hub.state().get(kind, "").unwrap().clone();
+    let (create, older) = (get(&world, "m.room.create"), get(&world, "m.room.power_levels"));
+    let users = object! { "users" => object! { user(ALICE).as_str() => 100 } };
+    world
+        .send(&user(ALICE), "m.room.power_levels", Some(""), users)
+        .unwrap();
+    world.deliver_everything();
+    let newer = get(&world, "m.room.power_levels");
+    let view = view_of(&world, 0);
+    let both = proved_by(&world, &[create.event_id(), newer.event_id(), older.event_id()]);
+    let ids = asked_for(decides(view, 0, &pdu(both.object(), HUB)));
+    assert_eq!(ids, [older.event_id().clone()]);
+    assert_eq!(
+        rule_of(decides(view, 0, &with_held(&both, &[&older]))).as_deref(),
+        Some("4.1")
+    );
+    // An older one alone breaks no rule: only type and state key count.
+    let alone = proved_by(&world, &[create.event_id(), older.event_id()]);
+    assert_eq!(rule_of(decides(view, 0, &with_held(&alone, &[&older]))), None);
+}
+
+#[test]
+fn rule_4_2_an_auth_event_outside_the_selection_leaves_a_hole() {
+    let world = joined();
+    let view = view_of(&world, 0);
+    let create = view.state().get("m.room.create", "").unwrap();
+    let rules = view.state().get("m.room.join_rules", "").unwrap();
+    let foreign = proved_by(&world, &[create.event_id(), rules.event_id()]);
+    let ids = asked_for(decides(view, 0, &pdu(foreign.object(), HUB)));
+    assert_eq!(ids, [rules.event_id().clone()]);
+    assert_eq!(
+        rule_of(decides(view, 0, &with_held(&foreign, &[rules]))).as_deref(),
+        Some("4.2")
+    );
+    // More than can be selected are too many, and nobody has to look for them.
+    let unknown: Vec<_> = (0..3).map(|n| EventId::from_hash([n; 32])).collect();
+    let [a, b, c] = &unknown[..] else { unreachable!() };
+    let many = proved_by(&world, &[create.event_id(), a, b, c]);
+    assert_eq!(
+        rule_of(decides(view, 0, &pdu(many.object(), HUB))).as_deref(),
+        Some("4.2")
+    );
+}
+
+#[test]
+fn rule_4_3_auth_events_without_the_create_event_leave_a_hole() {
+    let world = joined();
+    let view = view_of(&world, 0);
+    let alice = view.state().get("m.room.member", user(ALICE).as_str()).unwrap();
+    for auth_events in [&[][..], &[alice.event_id()]] {
+        let without = proved_by(&world, auth_events);
+        assert_eq!(
+            rule_of(decides(view, 0, &pdu(without.object(), HUB))).as_deref(),
+            Some("4.3")
+        );
+    }
+}
+
+#[test]
+fn an_auth_event_that_a_participant_does_not_hold_breaks_no_rule() {
+    let world = joined();
+    let view = view_of(&world, 0);
+    let create = view.state().get("m.room.create", "").unwrap();
+    let unknown = EventId::from_hash([9; 32]);
+    let event = proved_by(&world, &[create.event_id(), &unknown]);
+    let ids = asked_for(decides(view, 0, &pdu(event.object(), HUB)));
+    assert_eq!(ids, [unknown]);
+    assert_eq!(rule_of(decides(view, 0, &with_held(&event, &[]))), None);
 }
 
 /// Case 19.

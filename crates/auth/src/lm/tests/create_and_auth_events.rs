@@ -137,6 +137,35 @@ fn rule_4_3_create_must_be_among_the_auth_events_and_in_the_state() {
 }
 
 #[test]
+fn rule_4_is_checked_for_those_auth_events_that_are_held() {
+    let room = Room::new();
+    let (create, bob) = (room.current("m.room.create", ""), room.current("m.room.member", BOB));
+    let rules = room.current("m.room.join_rules", "");
+    let unknown = EventId::from_hash([9; 32]);
+    let ask = |ids: &[&EventId]| {
+        let ids: Vec<EventId> = ids.iter().copied().cloned().collect();
+        let event = with(event(BOB, "m.room.message", None, object! {}), "auth_events", ids);
+        let held = [create, bob, rules];
+        let input = Rule4Input::held(&event, |id| held.into_iter().find(|held| held.event_id() == id));
+        room.ask_with(&event, &input)
+    };
+    let (create, bob, rules) = (create.event_id(), bob.event_id(), rules.event_id());
+    assert_eq!(ask(&[create, bob]), Ok(()));
+    assert_eq!(ask(&[create, bob, &unknown]), Ok(()));
+    assert_eq!(
+        ask(&[create, &unknown, &unknown]),
+        Err(AuthRejection::DuplicateAuthEvent)
+    );
+    assert_eq!(ask(&[create, bob, rules]), Err(AuthRejection::UnexpectedAuthEvent));
+    let others = [[1; 32], [2; 32]].map(EventId::from_hash);
+    assert_eq!(
+        ask(&[create, &unknown, &others[0], &others[1]]),
+        Err(AuthRejection::UnexpectedAuthEvent)
+    );
+    assert_eq!(ask(&[bob, &unknown]), Err(AuthRejection::NoCreateEvent));
+}
+
+#[test]
 fn auth_events_are_looked_up_in_their_order() {
     let room = Room::new();
     let (create, bob) = (room.current("m.room.create", ""), room.current("m.room.member", BOB));
