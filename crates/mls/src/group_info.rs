@@ -1,0 +1,106 @@
+//! The public state that goes with a commit: a `GroupInfo` (RFC 9420, 12.4.3), which the draft still calls "public group
+//! state" (LM #int-ev-mls-commit).
+//!
+//! It is not decoded for every commit: the ratchet tree in it is as large as the group. What it says of the group's context is
+//! compared byte by byte with what staging the commit gave, and the signature is checked over the bytes as they are.
+
+use openmls_traits::crypto::OpenMlsCrypto as _;
+
+use crate::codec::{Malformed, Reader, labeled};
+use crate::provider::crypto;
+use crate::suite::Suite;
+
+/// ```text
+/// struct {
+///     GroupContext group_context;
+///     Extension extensions<V>;
+///     MAC confirmation_tag;
+///     uint32 signer;
+///     opaque signature<V>;
+/// } GroupInfo;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GroupInfoBytes<'a> {
+    /// The whole structure, without an `MLSMessage` around it.
+    pub(crate) bytes: &'a [u8],
+    /// The encoded context.
+    pub(crate) context: &'a [u8],
+    pub(crate) suite: u16,
+    pub(crate) group_id: &'a [u8],
+    pub(crate) epoch: u64,
+    pub(crate) tree_hash: &'a [u8],
+    pub(crate) has_ratchet_tree: bool,
+    pub(crate) has_external_pub: bool,
+    pub(crate) confirmation_tag: &'a [u8],
+    pub(crate) signer: u32,
+    signed: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> GroupInfoBytes<'a> {
+    /// Finds the parts, in a bare `GroupInfo` or one in an `MLSMessage`. Nothing may follow.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        // A GroupContext has its suite where an MLSMessage has its wire format. Suite 4 has the number of a GroupInfo's wire
+        // format; we cannot compute with it anyway.
+        let bytes = bytes.strip_prefix(&WRAPPED).unwrap_or(bytes);
+        let mut reader = Reader::new(bytes);
+        let version = reader.u16()?;
+        let suite = reader.u16()?;
+        let group_id = reader.opaque()?;
+        let epoch = reader.u64()?;
+        let tree_hash = reader.opaque()?;
+        let _confirmed_transcript_hash = reader.opaque()?;
+        let _context_extensions = reader.opaque()?;
+        let context = &bytes[..bytes.len() - reader.rest().len()];
+        let mut extensions = Reader::new(reader.opaque()?);
+        let (mut has_ratchet_tree, mut has_external_pub) = (false, false);
+        while !extensions.is_empty() {
+            let kind = extensions.u16()?;
+            let data = extensions.opaque()?;
+            let seen = match kind {
+                RATCHET_TREE => &mut has_ratchet_tree,
+                EXTERNAL_PUB => &mut has_external_pub,
+                _ => continue,
+            };
+            if *seen || data.is_empty() {
+                return Err(Malformed);
+            }
+            *seen = true;
+        }
+        let confirmation_tag = reader.opaque()?;
+        let signer = reader.u32()?;
+        let signed = &bytes[..bytes.len() - reader.rest().len()];
+        let signature = reader.opaque()?;
+        if version != MLS_1_0 || !reader.is_empty() {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            bytes,
+            context,
+            suite,
+            group_id,
+            epoch,
+            tree_hash,
+            has_ratchet_tree,
+            has_external_pub,
+            confirmation_tag,
+            signer,
+            signed,
+            signature,
+        })
+    }
+
+    /// Whether `key`, of a leaf, made the signature.
+    pub(crate) fn is_signed_by(&self, suite: Suite, key: &[u8]) -> bool {
+        let message = labeled("GroupInfoTBS", self.signed);
+        crypto()
+            .verify_signature(suite.credential_algorithm().scheme(), &message, key, self.signature)
+            .is_ok()
+    }
+}
+
+/// An `MLSMessage`'s version and wire format.
+const WRAPPED: [u8; 4] = [0, 1, 0, 4];
+const MLS_1_0: u16 = 1;
+const RATCHET_TREE: u16 = 2;
+const EXTERNAL_PUB: u16 = 4;

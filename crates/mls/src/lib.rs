@@ -1,0 +1,26 @@
+//! A room's MLS group as its servers see it (LM #int-mls-considerations): devices and their credentials
+//! (LM #int-mls-credentials), key packages (LM #int-mls-key-packages), and the group's public side, which follows every
+//! commit and holds no secret (LM #int-mls-add-remove).
+//!
+//! Nothing here knows a room's members, fetches or stores. A commit that passes [`HubGroup::stage`] is sound MLS and
+//! says which devices it adds and removes; whether those may come and go is a question for the authorization rules.
+//! The one thing not passed in as an argument is the clock that OpenMLS reads for itself when it looks at the lifetime of a
+//! leaf; [`HubGroup`] says where.
+
+mod codec;
+mod credential;
+mod device;
+mod group_info;
+mod key_package;
+mod provider;
+mod suite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use credential::{BasicCredential, CredentialError};
+pub use device::{DeviceDraft, DeviceObject, DeviceObjectError, MAX_DEVICE_OBJECT_BYTES};
+pub use key_package::{
+    KeyPackageError, KeyPackageInfo, LifetimeFault, MAX_KEY_PACKAGE_BYTES, MAX_LIFETIME, MIN_REMAINING_LIFETIME,
+    check_key_package,
+};
+pub use suite::{CredentialAlgorithm, Suite, SuiteSet};
