@@ -1,0 +1,13 @@
+//! One device of one user: its MLS groups, its messages, its state on disk (LM #int-mls-considerations).
+//!
+//! [`Client`] talks to a server through the port [`Transport`] and keeps everything in one SQLite file ([`ClientStore`]), in which
+//! OpenMLS has its tables beside ours. Whatever one incoming item causes is one database transaction, token included, and
+//! nothing leaves the device before the transaction that made it is durable. A process that is killed at any moment goes on
+//! where it was: no message key is used twice, nothing is lost, nothing is doubled.
+//!
+//! The hub accepts one commit for each epoch. Whoever loses that race takes in the winner's commit, makes their own again on
+//! top of it, and so on; see [`Intent`]. What a commit should do is therefore kept as an intention and not as bytes.
+//!
+//! No runtime is needed: the futures wait for the transport only.
+
+pub mod transport;
