@@ -7,15 +7,15 @@ use nabe_core::backfill::{Gap, Link, close_gap, prepend};
 use nabe_core::{Checkpoint, EntryBody, HoleReason, Input, State, Via};
 use nabe_event::{Pdu, RawEvent};
 use nabe_signing::json::Json;
-use nabe_store::{Batch, Between, Order, ParkReason, Write};
-use nabe_types::{ErrorCode, EventId, LogPosition, RoomId, ServerName};
+use nabe_store::{Between, Order, ParkReason, Write};
+use nabe_types::{EventId, LogPosition, RoomId, ServerName};
 
 use crate::Service;
 use crate::error::{Missing, ServiceError};
 use crate::incoming::{Checked, CheckedVerdict, Malformed, parked_event};
 use crate::ports::{Method, PeerError};
 use crate::room::Verdict;
-use crate::wire::{federation_request, lists_of_events, proxied_code, read_answer};
+use crate::wire::{federation_request, lists_of_events, read_answer};
 
 const MEMBER: &str = "m.room.member";
 
@@ -74,11 +74,24 @@ impl Service {
     /// # Errors
     ///
     /// [`ServiceError::GapOpen`] if an event on the way has to wait for a key; [`ServiceError::BadAnswer`] if the hub's
-    /// events do not lead to our head; [`ServiceError::PeerFailed`] if it has no answer now.
+    /// events do not lead to our head; [`ServiceError::PeerFailed`] if it has no answer now, or had none a moment ago;
+    /// [`ServiceError::Proxied`] if it will never have one.
     pub(crate) async fn close_gap(&self, room: &RoomId, missing: EventId) -> Result<(), ServiceError> {
         if self.store().parked_ids(room).await?.contains(&missing) {
             return Err(ServiceError::GapOpen);
         }
+        let gaps = &self.inner.gaps;
+        gaps.may_ask(room, self.now())?;
+        let closed = self.fetch_gap(room, missing).await;
+        match &closed {
+            Ok(()) => gaps.closed(room),
+            Err(error @ ServiceError::PeerFailed { .. }) => gaps.failed(room, error.clone(), self.now()),
+            Err(_) => {}
+        }
+        closed
+    }
+
+    async fn fetch_gap(&self, room: &RoomId, missing: EventId) -> Result<(), ServiceError> {
         let meta = self
             .room_meta(room)
             .await?
@@ -96,7 +109,8 @@ impl Service {
         let events = loop {
             let page = match self.fetch_page(&hub, room, &oldest, u32::MAX).await {
                 Ok(page) => page,
-                Err(error) if proxied_code(&error) == Some(ErrorCode::NotFound) => {
+                // It has no history for us, or does not know the question.
+                Err(error) if is_definite(&error) => {
                     return self.start_anew(&hub, room, &missing, position).await;
                 }
                 // Being too busy, say, does not mean that the history is gone.
@@ -223,8 +237,7 @@ impl Service {
                     if let CheckedVerdict::LacksKeys { bytes } = waiting.verdict {
                         let reason = ParkReason::KeysUnavailable;
                         let parked = parked_event(room.clone(), waiting.event_id, hub, bytes, reason, self.now());
-                        let writes = self.park(vec![parked]).await?;
-                        self.commit(Batch(writes)).await?;
+                        self.park_out_of_gap(parked).await?;
                     }
                     return Err(ServiceError::GapOpen);
                 }
@@ -440,12 +453,24 @@ fn to_repeat(error: ServiceError, hub: &ServerName) -> ServiceError {
 
 /// The same for refusals that are about this moment only.
 fn unless_final(error: ServiceError, hub: &ServerName) -> ServiceError {
-    match &error {
-        ServiceError::Proxied { status, .. } if PeerError::Status { status: *status }.is_transient() => {
-            to_repeat(error, hub)
-        }
-        _ => error,
+    if is_definite(&error) {
+        error
+    } else {
+        to_repeat(error, hub)
     }
+}
+
+/// Whether another server understood the question and will give the same answer the next time. Not so if it is too busy, or could
+/// not make sure who we are, as when it did not get our keys.
+fn is_definite(error: &ServiceError) -> bool {
+    matches!(error, ServiceError::Proxied { status: 400..=499, .. })
+        && !matches!(
+            error,
+            ServiceError::Proxied {
+                status: 401 | 408 | 429,
+                ..
+            }
+        )
 }
 
 fn bad_answer(server: &ServerName, what: &'static str) -> ServiceError {

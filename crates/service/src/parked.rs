@@ -3,7 +3,6 @@
 //! stalls. Only what a hub sends us as a participant waits here: of an LPDU the sender authenticated its request with the keys that
 //! must verify it, so a hub never has to wait.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -100,26 +99,56 @@ impl Service {
             .is_some_and(|joining| joining.asked.contains(hub))
     }
 
-    /// The writes that park these events.
-    ///
-    /// # Errors
-    ///
-    /// [`ServiceError::GapOpen`] if more than [`MAX_PARKED`] events of a room would wait: their sender has to keep them until some
-    /// are settled.
+    /// The writes that park these events. A room that is full keeps the oldest, which it has to begin with, and the newest, which
+    /// leads back to all between: when its turn comes, what it skips is fetched from the hub. So no event is lost, and no other
+    /// room has to wait for this one.
     pub(crate) async fn park(&self, events: Vec<ParkedEvent>) -> Result<Vec<Write>, ServiceError> {
-        let mut waiting: BTreeMap<RoomId, BTreeSet<EventId>> = BTreeMap::new();
-        for parked in &events {
-            let ids = match waiting.entry(parked.room.clone()) {
-                Entry::Occupied(ids) => ids.into_mut(),
-                Entry::Vacant(ids) => ids.insert(self.store().parked_ids(&parked.room).await?.into_iter().collect()),
-            };
-            if ids.insert(parked.event_id.clone()) && ids.len() > MAX_PARKED {
-                tracing::warn!(room = %parked.room, origin = %parked.origin, "too many events of a room are parked");
-                return Err(ServiceError::GapOpen);
-            }
-        }
         metrics::counter!(metric::EVENTS_PARKED).increment(events.len() as u64);
-        Ok(events.into_iter().map(|parked| Write::Park { parked }).collect())
+        let mut waiting: BTreeMap<RoomId, Vec<EventId>> = BTreeMap::new();
+        let mut parking: Vec<ParkedEvent> = Vec::new();
+        let mut writes = Vec::new();
+        for parked in events {
+            if !waiting.contains_key(&parked.room) {
+                let ids = self.store().parked_ids(&parked.room).await?;
+                waiting.insert(parked.room.clone(), ids);
+            }
+            let ids = waiting.entry(parked.room.clone()).or_default();
+            if !ids.contains(&parked.event_id) {
+                if ids.len() >= self.settings().limits.parked_events
+                    && let Some(skipped) = self.skip_newest(&parked.room, ids)
+                {
+                    tracing::warn!(room = %parked.room, event_id = %skipped, "too many events of a room are parked: one is left to be fetched later");
+                    parking.retain(|other| other.room != parked.room || other.event_id != skipped);
+                    writes.push(Write::Unpark {
+                        room: parked.room.clone(),
+                        event_id: skipped,
+                    });
+                }
+                ids.push(parked.event_id.clone());
+            }
+            parking.push(parked);
+        }
+        writes.extend(parking.into_iter().map(|parked| Write::Park { parked }));
+        Ok(writes)
+    }
+
+    /// Takes the newest event off the list, that which all the others wait for excepted.
+    fn skip_newest(&self, room: &RoomId, ids: &mut Vec<EventId>) -> Option<EventId> {
+        let needed = self.inner.gaps.held_up_by(room);
+        let newest = ids.iter().rposition(|id| Some(id) != needed.as_ref())?;
+        Some(ids.remove(newest))
+    }
+
+    /// Parks an event out of a gap that has to wait for a key, and with it everything behind it. It may be one too many: without it
+    /// the room would never go on.
+    pub(crate) async fn park_out_of_gap(&self, parked: ParkedEvent) -> Result<(), ServiceError> {
+        let ids = self.store().parked_ids(&parked.room).await?;
+        if ids.contains(&parked.event_id) || ids.len() < 2 * self.settings().limits.parked_events {
+            self.inner.gaps.held_up(&parked.room, parked.event_id.clone());
+            metrics::counter!(metric::EVENTS_PARKED).increment(1);
+            self.commit(Write::Park { parked }.into()).await?;
+        }
+        Ok(())
     }
 
     /// Tries every parked event of a room now, in the order they came, until one has to wait on.
@@ -271,9 +300,6 @@ pub(crate) const fn first_pause(reason: ParkReason) -> Duration {
         ParkReason::JoinPending => Duration::from_secs(2),
     }
 }
-
-/// Events of one room that may wait at once. At the most 64 MiB.
-pub(crate) const MAX_PARKED: usize = 1000;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);

@@ -58,8 +58,7 @@ impl Service {
     ///
     /// [`ServiceError::BadJson`] for a body of the wrong shape or over the limits, with nothing processed;
     /// [`ServiceError::TransactionInProgress`] while another transaction of this origin is being worked on; the store's
-    /// failures, and [`ServiceError::GapOpen`] if too many events of a room wait already, after which the transaction is to be
-    /// repeated.
+    /// failures, after which the transaction is to be repeated.
     pub async fn send_txn(
         &self,
         origin: ServerName,
@@ -326,9 +325,10 @@ impl Service {
                         failed.insert(event_id, REJECTED.to_owned());
                     }
                     Ok(Reply::Recorded { .. } | Reply::Appended { .. } | Reply::AlreadyKnown { .. }) => {}
-                    Err(ServiceError::GapOpen) => {
+                    Err(error) if is_pdu && must_wait(&error) => {
                         is_waiting = true;
-                        // Its predecessor waits for a key, so it waits with it.
+                        // Its predecessor waits for a key or for the hub, so it waits with it. A hole waits for nothing: the next event
+                        // leads back to it.
                         let reason = ParkReason::KeysUnavailable;
                         let event = bytes.map(|bytes| {
                             parked_event(room.clone(), event_id.clone(), origin, bytes, reason, self.now())
@@ -336,7 +336,7 @@ impl Service {
                         parked.extend(event);
                     }
                     Err(error) => {
-                        if let Some(sentence) = report(error, is_pdu)? {
+                        if let Some(sentence) = report(error)? {
                             failed.insert(event_id, sentence);
                         }
                     }
@@ -459,11 +459,16 @@ fn bytes_of(input: &Input) -> Option<Bytes> {
     }
 }
 
-/// What `failed_pdus` says of an event that was tried alone. Failures of our own, and of the hub to explain its PDUs, make
-/// the whole transaction fail, so that it is sent again.
-fn report(error: ServiceError, is_pdu: bool) -> Result<Option<String>, ServiceError> {
+/// Whether an event from the hub cannot have its place before something else is there: its predecessor, or the hub's answer to
+/// what comes before it. Only its own room waits with it.
+const fn must_wait(error: &ServiceError) -> bool {
+    matches!(error, ServiceError::GapOpen | ServiceError::PeerFailed { .. })
+}
+
+/// What `failed_pdus` says of an event that was tried alone. Failures of our own make the whole transaction fail, so that it is
+/// sent again.
+fn report(error: ServiceError) -> Result<Option<String>, ServiceError> {
     match &error {
-        ServiceError::PeerFailed { .. } if is_pdu => Err(error),
         ServiceError::Refused(refusal) => Ok((!refusal.is_silent()).then(|| error.to_string())),
         ServiceError::WrongServer { .. } | ServiceError::Dropped(_) => Ok(None),
         ServiceError::Proxied { .. }

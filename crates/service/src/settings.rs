@@ -52,6 +52,9 @@ pub struct LimitSettings {
     pub notary_servers: usize,
     /// Most events fetched to close one gap in a participant's log.
     pub gap_events: usize,
+    /// Most events of one room that wait for a key or for our join. Beyond it only the newest is kept, and what it skips is fetched
+    /// from the hub when its turn comes.
+    pub parked_events: usize,
     /// Servers asked for their keys at once to verify events. As many more may be asked to authenticate requests, and a
     /// quarter of it for who asks us as a notary.
     pub key_requests: usize,
@@ -146,6 +149,7 @@ impl Default for LimitSettings {
             backfill_events: 100,
             notary_servers: 100,
             gap_events: 2_000,
+            parked_events: 1_000,
             key_requests: 64,
             notary_queries: RateLimit {
                 per_second: 50.0,

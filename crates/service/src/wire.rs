@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nabe_event::Pdu;
 use nabe_signing::json::{Json, Object};
-use nabe_types::{ErrorCode, ServerName};
+use nabe_types::ServerName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::ServiceError;
@@ -74,15 +74,6 @@ fn refusal(status: u16, answer: &Object) -> ServiceError {
         status,
         body: body.to_canonical().into(),
     }
-}
-
-/// The code in a refusal that was passed on.
-pub(crate) fn proxied_code(error: &ServiceError) -> Option<ErrorCode> {
-    let ServiceError::Proxied { body, .. } = error else {
-        return None;
-    };
-    let body = Json::parse(body).ok()?.into_object()?;
-    body.get("errcode")?.as_str()?.parse().ok()
 }
 
 /// `{"<name>":[…],…}` from events' stored bytes, without reading them again. Names in ascending order.

@@ -418,6 +418,11 @@ async fn serve(service: &Service, origin: &ServerName, request: &PeerRequest) ->
             let limit = value("limit").unwrap().parse().unwrap();
             service.backfill(origin, &RoomId::parse(room)?, &v, limit).await
         }
+        (Method::Get, ["state", room]) => {
+            let at = EventId::parse(value("event_id").unwrap())?;
+            service.state(origin, &RoomId::parse(room)?, &at).await
+        }
+        (Method::Get, ["event", event]) => service.event(origin, &EventId::parse(event)?).await,
         (Method::Get, [make @ ("make_join" | "make_leave" | "make_knock"), room, user]) => {
             let versions: Vec<RoomVersionId> = query
                 .iter()

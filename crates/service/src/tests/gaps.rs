@@ -9,8 +9,7 @@ use nabe_store::{Between, Order, Store};
 use nabe_types::{EventId, KeyId, UnixMillis, UserId};
 
 use super::{Hub, failure, json, nothing_failed, txn_id};
-use crate::client::testing::{answer, server, signer, user};
-use crate::ports::PeerError;
+use crate::client::testing::{answer, eventually, let_run, server, signer, user};
 use crate::{Service, ServiceError};
 
 /// `/send` of these events by `h` to another server.
@@ -100,23 +99,200 @@ async fn during_a_join_only_events_of_the_server_asked_are_kept() {
 }
 
 #[tokio::test]
-async fn more_events_than_may_wait_stay_with_their_sender() {
-    let hub = Hub::public().await;
-    let participant = hub.world.service("p");
-    let joining = participant.begin_join(&hub.room);
-    joining.ask(&server("h"));
-    let fifty = |first: i64| -> Vec<Json> {
-        let event = |n: i64| object! { "room_id" => hub.room.as_str(), "type" => "x", "origin_server_ts" => n };
-        (first..first + 50).map(|n| event(n).into()).collect()
-    };
-    for n in 0..20 {
-        push(&participant, "h", &n.to_string(), fifty(n * 50)).await.unwrap();
-    }
-    let refused = push(&participant, "h", "over", fifty(975)).await.unwrap_err();
-    assert!(matches!(refused, ServiceError::GapOpen), "{refused}");
-    assert_eq!(hub.world.store("p").parked_ids(&hub.room).await.unwrap().len(), 1000);
+async fn full_room_keeps_its_oldest_events_and_the_newest_and_stops_no_other_room() {
+    let mut hub = Hub::public().await;
+    let participant = hub.world.start_with("p", |settings| settings.limits.parked_events = 5);
+    let other = nabe_types::RoomId::parse("!other:h.example").unwrap();
+    let joining = [participant.begin_join(&hub.room), participant.begin_join(&other)];
+    joining.iter().for_each(|joining| joining.ask(&server("h")));
+    let event = |room: &nabe_types::RoomId, n: i64| object! { "room_id" => room.as_str(), "type" => "x", "origin_server_ts" => n };
+    let id = |n: i64| nabe_event::event_id_of(&event(&hub.room, n));
+    let events = |numbers: std::ops::Range<i64>| -> Vec<Json> { numbers.map(|n| event(&hub.room, n).into()).collect() };
+    push(&participant, "h", "1", events(0..4)).await.unwrap();
+    let mut both = events(4..9);
+    both.push(event(&other, 0).into());
+    assert_eq!(push(&participant, "h", "2", both).await.unwrap(), nothing_failed());
+    let store = hub.world.store("p");
+    let kept = [id(0), id(1), id(2), id(3), id(8)];
+    assert_eq!(store.parked_ids(&hub.room).await.unwrap(), kept);
+    assert_eq!(store.parked_ids(&other).await.unwrap().len(), 1);
+    push(&participant, "h", "3", events(9..10)).await.unwrap();
     // What waits already may be sent again.
-    push(&participant, "h", "again", fifty(0)).await.unwrap();
+    push(&participant, "h", "again", events(0..2)).await.unwrap();
+    let kept = [id(0), id(1), id(2), id(3), id(9)];
+    assert_eq!(store.parked_ids(&hub.room).await.unwrap(), kept);
+}
+
+impl Hub {
+    /// A participant that keeps no more than this many events, and a room in which Dave of the unreachable server `d` has
+    /// joined and Bob has said these things since. The hub no longer sends them by itself.
+    async fn full_room(&mut self, keeps: usize, bodies: &[&str]) -> Service {
+        self.world.start("d");
+        self.world
+            .start_with("p", |settings| settings.limits.parked_events = keeps);
+        let (participant, bob) = self.participant_left_behind().await;
+        self.joins(&user("dave", "d")).await;
+        for body in bodies {
+            self.send("p", body, vec![json(&self.message(&bob, body))])
+                .await
+                .unwrap();
+        }
+        self.world.set_down("d", true);
+        self.world.intercept(|_, to, request| {
+            let is_pushed = *to == server("p") && request.stable.contains("/send/");
+            is_pushed.then(|| answer(503, object! { "errcode" => "M_UNKNOWN" }))
+        });
+        self.world.set_down("p", false);
+        participant
+    }
+
+    /// Everybody is there again and time passes: the participant's log becomes the hub's.
+    async fn mends(&self) {
+        self.world.set_down("d", false);
+        for _ in 0..20 {
+            self.world.clock.advance(std::time::Duration::from_secs(60));
+            let_run().await;
+        }
+        eventually("the participant has everything", || async {
+            self.world
+                .log("h", &self.room)
+                .await
+                .ends_with(&self.world.log("p", &self.room).await)
+                && self.world.log("h", &self.room).await.last() == self.world.log("p", &self.room).await.last()
+                && self.world.store("p").parked_ids(&self.room).await.unwrap().is_empty()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_full_room_skipped_is_fetched_when_its_turn_comes() {
+    let bodies = ["one", "two", "three", "four", "five", "six"];
+    let mut hub = Hub::public().await;
+    let participant = hub.full_room(3, &bodies).await;
+    let reply = push(&participant, "h", "pushed", hub.newest(7).await).await.unwrap();
+    assert_eq!(reply, nothing_failed());
+    assert_eq!(hub.world.store("p").parked_ids(&hub.room).await.unwrap().len(), 3);
+    assert!(hub.world.made("/backfill/").is_empty());
+    hub.mends().await;
+    assert!(
+        hub.bodies_at_p()
+            .await
+            .ends_with(&bodies.map(|body| Some(body.to_owned())))
+    );
+    assert!(!hub.world.made("/backfill/").is_empty());
+}
+
+#[tokio::test]
+async fn event_out_of_a_gap_that_holds_up_a_full_room_stays() {
+    let bodies = ["one", "two", "three", "four"];
+    let mut hub = Hub::public().await;
+    let participant = hub.full_room(2, &bodies).await;
+    let newest = hub.newest(5).await;
+    let by_dave = nabe_event::event_id_of(newest[0].as_object().unwrap());
+    for event in &newest[1..] {
+        let id = nabe_event::event_id_of(event.as_object().unwrap());
+        push(
+            &participant,
+            "h",
+            id.as_str().trim_start_matches('$'),
+            vec![event.clone()],
+        )
+        .await
+        .unwrap();
+        let parked = hub.world.store("p").parked_ids(&hub.room).await.unwrap();
+        assert_eq!(parked, [by_dave.clone(), id]);
+    }
+    hub.mends().await;
+    assert!(
+        hub.bodies_at_p()
+            .await
+            .ends_with(&bodies.map(|body| Some(body.to_owned())))
+    );
+}
+
+#[tokio::test]
+async fn hub_without_a_history_is_asked_for_the_state_instead() {
+    for (status, code) in [
+        (404, "M_UNRECOGNIZED"),
+        (405, "M_UNRECOGNIZED"),
+        (400, "M_UNKNOWN"),
+        (403, "M_FORBIDDEN"),
+    ] {
+        let hub = Hub::public().await;
+        let (participant, bob) = hub.participant_left_behind().await;
+        for body in ["one", "two"] {
+            hub.send("p", body, vec![json(&hub.message(&bob, body))]).await.unwrap();
+        }
+        hub.world.intercept(move |_, _, request| {
+            let is_asked = request.stable.contains("/backfill/");
+            is_asked.then(|| answer(status, object! { "errcode" => code }))
+        });
+        hub.world.set_down("p", false);
+        let reply = push(&participant, "h", "pushed", hub.newest(1).await).await.unwrap();
+        assert_eq!(reply, nothing_failed(), "{code}");
+        assert_eq!(
+            hub.bodies_at_p().await.last().unwrap().as_deref(),
+            Some("two"),
+            "{code}"
+        );
+        assert_eq!(hub.world.made("/backfill/").len(), 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn participant_applies_rule_4_to_the_auth_events_it_holds() {
+    let hub = Hub::public().await;
+    let (participant, bob) = hub.participant_left_behind().await;
+    let log = hub.log().await;
+    let by_type = |kind: &str| {
+        let events = log.iter().filter_map(|entry| entry.pdu());
+        events
+            .filter(|pdu| pdu.event_type() == kind)
+            .map(|pdu| pdu.event_id().clone())
+            .next()
+            .unwrap()
+    };
+    let (create, rules) = (by_type("m.room.create"), by_type("m.room.join_rules"));
+    let complete = |body: &str, auth: &EventId, prev: &EventId| {
+        let completion = Completion {
+            auth_events: vec![create.clone(), auth.clone()],
+            prev_events: vec![prev.clone()],
+        };
+        hub.message(&bob, body).complete(completion, &signer("h")).unwrap()
+    };
+    let unknown = EventId::from_hash([9; 32]);
+    let head = log.last().unwrap().event_id().clone();
+    let foreign = complete("proved by the join rules", &rules, &head);
+    let reply = push(&participant, "h", "1", vec![foreign.object().clone().into()])
+        .await
+        .unwrap();
+    failure(&reply, foreign.event_id());
+    let not_held = complete("proved by who knows what", &unknown, foreign.event_id());
+    let reply = push(&participant, "h", "2", vec![not_held.object().clone().into()])
+        .await
+        .unwrap();
+    assert_eq!(reply, nothing_failed());
+    // The same out of a gap.
+    let fetched = complete("fetched", &rules, not_held.event_id());
+    let pushed = complete("pushed", &unknown, fetched.event_id());
+    let page = object! { "pdus" => vec![Json::from(fetched.object().clone())] };
+    hub.world
+        .intercept(move |_, _, request| request.stable.contains("/backfill/").then(|| answer(200, page.clone())));
+    hub.world.set_down("p", false);
+    push(&participant, "h", "3", vec![pushed.object().clone().into()])
+        .await
+        .unwrap();
+    let ids = [&foreign, &not_held, &fetched, &pushed].map(|event| event.event_id().clone());
+    assert!(hub.world.log("p", &hub.room).await.ends_with(&ids));
+    let bodies = hub.bodies_at_p().await;
+    let shown = [
+        None,
+        Some("proved by who knows what".to_owned()),
+        None,
+        Some("pushed".to_owned()),
+    ];
+    assert!(bodies.ends_with(&shown), "{bodies:?}");
 }
 
 #[tokio::test]
@@ -166,26 +342,31 @@ async fn busy_hub_is_asked_again_instead_of_giving_up_on_its_history() {
         hub.send("p", body, vec![json(&hub.message(&bob, body))]).await.unwrap();
     }
     hub.world.set_down("p", false);
-    for (status, code) in [(429, "M_LIMIT_EXCEEDED"), (503, "M_UNKNOWN"), (403, "M_FORBIDDEN")] {
-        hub.world.intercept(move |_, _, request| {
-            let is_asked = request.stable.contains("/backfill/");
+    for (asked, (status, code)) in [(429, "M_LIMIT_EXCEEDED"), (503, "M_UNKNOWN"), (401, "M_FORBIDDEN")]
+        .into_iter()
+        .enumerate()
+    {
+        hub.world.intercept(move |_, to, request| {
+            let is_asked = request.stable.contains("/backfill/") || *to == server("p");
             is_asked.then(|| answer(status, object! { "errcode" => code }))
         });
-        let refused = push(&participant, "h", code, hub.newest(1).await).await.unwrap_err();
-        assert!(
-            matches!(refused, ServiceError::PeerFailed { error: PeerError::Status { status: told }, .. } if told == status),
-            "{refused}"
-        );
+        // The event waits alone: the hub can go on with its other rooms. It is left in peace for a while, however often it sends.
+        for again in 0..3 {
+            let reply = push(&participant, "h", &format!("{code}{again}"), hub.newest(1).await)
+                .await
+                .unwrap();
+            assert_eq!(reply, nothing_failed());
+        }
+        assert_eq!(hub.world.made("/backfill/").len(), asked + 1);
         assert_eq!(hub.world.log("p", &hub.room).await, before);
+        assert_eq!(hub.world.store("p").parked_ids(&hub.room).await.unwrap().len(), 1);
+        // Less than until a parked event is tried anew by itself.
+        hub.world.clock.advance(std::time::Duration::from_secs(2 << asked));
+        let_run().await;
     }
-    hub.world.intercept(|_, _, _| None);
-    push(&participant, "h", "again", hub.newest(1).await).await.unwrap();
-    assert!(
-        hub.world
-            .log("h", &hub.room)
-            .await
-            .ends_with(&hub.world.log("p", &hub.room).await)
-    );
+    hub.world
+        .intercept(|_, to, _| (*to == server("p")).then(|| answer(503, object! { "errcode" => "M_UNKNOWN" })));
+    hub.mends().await;
 }
 
 #[tokio::test]
@@ -307,11 +488,15 @@ async fn forged_state_does_not_count_after_a_gap() {
 
 #[tokio::test]
 async fn state_that_cannot_be_verified_now_is_asked_for_again() {
-    let (hub, _, reply) = starts_anew(false, true).await;
-    let refused = reply.unwrap_err();
-    assert!(
-        matches!(&refused, ServiceError::PeerFailed { server: owner, .. } if *owner == server("d")),
-        "{refused}"
-    );
+    let (hub, participant, reply) = starts_anew(false, true).await;
+    assert_eq!(reply.unwrap(), nothing_failed());
     assert_ne!(hub.bodies_at_p().await.last().unwrap().as_deref(), Some("seen"));
+    assert_eq!(hub.world.store("p").parked_ids(&hub.room).await.unwrap().len(), 1);
+    hub.world.set_down("d", false);
+    hub.world.clock.advance(std::time::Duration::from_secs(600));
+    participant.retry_due().await.unwrap();
+    eventually("the participant goes on", || async {
+        hub.bodies_at_p().await.last().unwrap().as_deref() == Some("seen")
+    })
+    .await;
 }
