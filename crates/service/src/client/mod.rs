@@ -9,9 +9,10 @@ mod create_room;
 mod delivery_status;
 mod membership;
 mod read;
+mod readers;
 mod send_event;
 pub(crate) mod signals;
-mod stream;
+pub(crate) mod stream;
 mod to_device;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ impl ClientEvent {
 #[derive(Default)]
 pub(crate) struct ClientState {
     pub(crate) signals: signals::Signals,
+    readers: readers::Readers,
     /// Requests with an idempotency key that are in progress.
     in_progress: Mutex<BTreeMap<IdempotencyKey, Arc<tokio::sync::Mutex<()>>>>,
     last_timestamp: Mutex<UnixMillis>,

@@ -4,18 +4,22 @@
 //! comes back with the token of the last item they handled misses nothing and gets nothing twice. Everything is read from
 //! the store, a page at a time, so a slow reader costs no memory.
 //!
-//! A token is base64url of a version byte, the inbox's position, and for each room, in ascending order, eight bytes of the
-//! SHA-256 of its ID and a position; positions are LEB128. That is about 14 characters a room. Rooms the user has left stay in
-//! it: without them, what was read before could not be told from what happened while the reader was away.
+//! A token is base64url of a version byte, the inbox's position, a moment, and for each room, in ascending order, eight bytes of the
+//! SHA-256 of its ID and a position; numbers are LEB128. That is about 14 characters a room. A room that the user has left stays in
+//! it for a month, so that what was read can be told from what happened while the reader was away. After that the moment speaks
+//! for it: rooms left before it and not listed are read to their end. Clocks of servers may be wrong, but hardly by a month.
+//!
+//! Who comes back with a token has handled the inbox up to there: see [`Service::acknowledge_inbox`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::Stream;
 use nabe_auth::lm::Membership;
 use nabe_signing::{base64u, sha256};
-use nabe_store::{Between, InboxItem, MembershipAt, Order};
-use nabe_types::{DeviceId, LogPosition, RoomId, UserId};
+use nabe_store::{Between, InboxItem, MembershipAt, Order, Write};
+use nabe_types::{DeviceId, LogPosition, RoomId, UnixMillis, UserId};
 
 use super::ClientEvent;
 use super::signals::{Changed, Ear};
@@ -60,6 +64,8 @@ pub struct EventStream {
 struct Positions {
     rooms: BTreeMap<RoomKey, LogPosition>,
     inbox: i64,
+    /// Rooms that the user had left by then and that are not listed are read to their end.
+    left: UnixMillis,
 }
 
 /// Stands for a room in a token. Two rooms of one user with the same key would be mixed up. Nobody can make a room with the
@@ -90,6 +96,7 @@ impl Service {
             Some(token) => Positions::parse(token).ok_or(ServiceError::InvalidParam("token"))?,
             None => self.current_positions(user).await?,
         };
+        self.note_handled(user, device.as_ref(), at.inbox).await?;
         let ear = Arc::new(Ear::default());
         self.inner.client.signals.listen(Changed::User(user.clone()), &ear);
         Ok(EventStream {
@@ -104,20 +111,42 @@ impl Service {
         })
     }
 
-    /// Drops a user's inbox items up to and including a sequence number, once all their devices have handled them.
+    /// Says that a reader, one of the user's devices if given, has handled the inbox up to a token of a stream. Opening a stream with a
+    /// token says the same. What every reader has handled is dropped.
+    ///
+    /// Waited for are all registered devices of the user, and a reader without a device if there was one since this server started;
+    /// during the first hour nothing is dropped, so that such a reader can come back. A reader that must never miss anything
+    /// therefore names a device.
     ///
     /// # Errors
     ///
-    /// The store's own.
-    pub async fn trim_inbox(&self, user: &UserId, up_to: i64) -> Result<(), ServiceError> {
-        self.commit(
-            nabe_store::Write::TrimInbox {
-                user: user.clone(),
-                up_to,
-            }
-            .into(),
-        )
-        .await
+    /// [`ServiceError::InvalidParam`] for a token we did not make; the store's own.
+    pub async fn acknowledge_inbox(
+        &self,
+        user: &UserId,
+        device: Option<&DeviceId>,
+        token: &str,
+    ) -> Result<(), ServiceError> {
+        let at = Positions::parse(token).ok_or(ServiceError::InvalidParam("token"))?;
+        self.note_handled(user, device, at.inbox).await
+    }
+
+    async fn note_handled(&self, user: &UserId, device: Option<&DeviceId>, seq: i64) -> Result<(), ServiceError> {
+        let devices = self.store().devices(user).await?;
+        if device.is_some_and(|device| !devices.contains(device)) {
+            return Ok(());
+        }
+        let readers = &self.inner.client.readers;
+        let Some(handled) = readers.note(user, device, seq, &devices, self.now()) else {
+            return Ok(());
+        };
+        // Nobody has handled what is not there yet, whatever a token says.
+        let up_to = handled.min(self.store().inbox_head(user).await?);
+        let trim = Write::TrimInbox {
+            user: user.clone(),
+            up_to,
+        };
+        self.commit(trim.into()).await
     }
 
     /// Inbox items after a sequence number, at most 100.
@@ -135,13 +164,24 @@ impl Service {
     }
 
     async fn current_positions(&self, user: &UserId) -> Result<Positions, ServiceError> {
+        let left = self.now().minus(LEFT_LONG_AGO);
         let mut rooms = BTreeMap::new();
-        for membership in self.store().rooms_of(user).await? {
-            if let Some(head) = self.store().head(&membership.room).await? {
-                rooms.insert(room_key(&membership.room), head);
+        for at in self.store().rooms_of(user).await? {
+            if has_left(at.membership) && self.was_appended_by(&at.room, at.position, left).await? {
+                continue;
+            }
+            if let Some(head) = self.store().head(&at.room).await? {
+                rooms.insert(room_key(&at.room), head);
             }
         }
-        Ok(Positions { rooms, inbox: 0 })
+        Ok(Positions { rooms, inbox: 0, left })
+    }
+
+    /// Whether the log had grown to this position by then. A position without an entry counts as the next one with.
+    async fn was_appended_by(&self, room: &RoomId, at: LogPosition, by: UnixMillis) -> Result<bool, ServiceError> {
+        let from = Between::after(at.previous());
+        let entries = self.store().entries(room, from, 1, Order::Ascending).await?;
+        Ok(entries.first().is_some_and(|entry| entry.received_at <= by))
     }
 }
 
@@ -166,6 +206,9 @@ impl EventStream {
                     return Some(Err(error));
                 }
                 continue;
+            }
+            if let Err(error) = self.forget_left_rooms().await {
+                return Some(Err(error));
             }
             tokio::select! {
                 biased;
@@ -231,6 +274,37 @@ impl EventStream {
         Ok(())
     }
 
+    /// Takes the rooms left long ago off the token, now and then. To be called when everything is read.
+    async fn forget_left_rooms(&mut self) -> Result<(), ServiceError> {
+        let left = self.service.now().minus(LEFT_LONG_AGO);
+        if left < self.at.left.plus(FORGET_EVERY) {
+            return Ok(());
+        }
+        for (room, (membership, position)) in &self.rooms {
+            if has_left(*membership)
+                && self.at.rooms.contains_key(&room_key(room))
+                && self.service.was_appended_by(room, *position, left).await?
+            {
+                self.at.rooms.remove(&room_key(room));
+            }
+        }
+        self.at.left = left;
+        Ok(())
+    }
+
+    /// Where a room begins for this reader that the token does not list: after the last leave that the token speaks for, or with
+    /// the first the user had to do with it. What is at or below zero is older than our log.
+    async fn beginning_of(&self, room: &RoomId, history: &[MembershipAt]) -> Result<LogPosition, ServiceError> {
+        let leaves = history.iter().rev().filter(|step| has_left(step.membership));
+        for leave in leaves.filter(|_| self.at.left > UnixMillis::default()) {
+            if self.service.was_appended_by(room, leave.position, self.at.left).await? {
+                return Ok(leave.position.max(LogPosition::ZERO));
+            }
+        }
+        let before_first = history.first().map(|first| first.position.previous());
+        Ok(before_first.unwrap_or(LogPosition::ZERO).max(LogPosition::ZERO))
+    }
+
     async fn read_inbox(&mut self) -> Result<(), ServiceError> {
         let items = self
             .service
@@ -246,19 +320,19 @@ impl EventStream {
     }
 
     async fn read_room(&mut self, room: &RoomId) -> Result<(), ServiceError> {
-        if !self.rooms.contains_key(room) {
+        let Some(&(membership, since)) = self.rooms.get(room) else {
             return Ok(());
-        }
+        };
         let store = self.service.store();
         let history = store.membership_history(room, &self.user).await?;
         let after = match self.at.rooms.get(&room_key(room)) {
             Some(position) => *position,
-            // The room is new to the reader. What is at or below zero is older than our log.
-            None => history
-                .first()
-                .map_or(LogPosition::ZERO, |first| first.position.previous())
-                .max(LogPosition::ZERO),
+            None => self.beginning_of(room, &history).await?,
         };
+        // What happens in a room after the user left it is not for them. Coming back is a change of the user's rooms.
+        if has_left(membership) && after >= since {
+            return Ok(());
+        }
         let entries = store
             .entries(room, Between::after(after), PAGE, Order::Ascending)
             .await?;
@@ -285,6 +359,11 @@ impl EventStream {
     }
 }
 
+/// Whether the user is out of the room and will be told nothing of it until that changes.
+const fn has_left(membership: Membership) -> bool {
+    matches!(membership, Membership::Leave | Membership::Ban)
+}
+
 /// Whether a user is sent the event at `position` while it is new: they are in the room, or it is what ended that.
 fn is_shown(history: &[MembershipAt], position: LogPosition) -> bool {
     let next = history.partition_point(|step| step.position <= position);
@@ -304,6 +383,7 @@ impl Positions {
     fn to_token(&self) -> String {
         let mut bytes = vec![TOKEN_VERSION];
         put_number(self.inbox, &mut bytes);
+        put_number(i64::try_from(self.left.as_u64()).unwrap_or(i64::MAX), &mut bytes);
         for (room, position) in &self.rooms {
             bytes.extend_from_slice(room);
             put_number(position.as_i64(), &mut bytes);
@@ -321,6 +401,7 @@ impl Positions {
         let bytes = base64u::decode_url(token).ok()?;
         let mut rest = bytes.strip_prefix(&[TOKEN_VERSION])?;
         let inbox = take_number(&mut rest)?;
+        let left = UnixMillis(take_number(&mut rest)?.unsigned_abs());
         let mut rooms = BTreeMap::new();
         while let Some((room, after)) = rest.split_first_chunk() {
             rest = after;
@@ -330,7 +411,19 @@ impl Positions {
             }
             rooms.insert(*room, position);
         }
-        rest.is_empty().then_some(Self { rooms, inbox })
+        rest.is_empty().then_some(Self { rooms, inbox, left })
+    }
+}
+
+/// Any text as a token, and any bytes as what a token is made of. What is read is written and read again.
+pub(crate) fn fuzz_token(data: &[u8]) {
+    let tokens = [String::from_utf8_lossy(data).into_owned(), base64u::encode_url(data)];
+    for at in tokens.iter().filter_map(|token| Positions::parse(token)) {
+        assert_eq!(
+            Positions::parse(&at.to_token()),
+            Some(at),
+            "a token of ours is read back"
+        );
     }
 }
 
@@ -372,12 +465,18 @@ pub const STREAM_START: &str = "start";
 /// Entries or inbox items read at once.
 const PAGE: usize = 50;
 /// First byte of every token.
-const TOKEN_VERSION: u8 = 1;
+const TOKEN_VERSION: u8 = 2;
+/// How long a room stays in tokens after the user left it.
+const LEFT_LONG_AGO: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How often a stream looks for rooms to take off its token.
+const FORGET_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// What fits into a header.
 const MAX_TOKEN_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn step(position: i64, membership: Membership) -> MembershipAt {
@@ -392,6 +491,7 @@ mod tests {
         let mut at = Positions {
             rooms: BTreeMap::new(),
             inbox: 7,
+            left: UnixMillis(1_700_000_000_000),
         };
         let key = |id| room_key(&RoomId::parse(id).unwrap());
         for (id, position) in [
@@ -412,6 +512,7 @@ mod tests {
         let at = Positions {
             rooms: (0..4000).map(|n| (key(n), LogPosition(10_000 + n))).collect(),
             inbox: 9_999,
+            left: UnixMillis(1_700_000_000_000),
         };
         let token = at.to_token();
         assert!(token.len() < 60 * 1024, "{} bytes", token.len());
@@ -425,17 +526,50 @@ mod tests {
             "!",
             "e30",
             &base64u::encode_url(b"{\"i\":0,\"r\":{}}"),
-            &base64u::encode_url(&[1]),
+            &base64u::encode_url(&[1, 0, 0]),
+            &base64u::encode_url(&[2]),
             &base64u::encode_url(&[2, 0]),
             // A room without a position, rooms twice, a number too long for what it says, one too large.
-            &base64u::encode_url(b"\x01\x00aaaaaaaa"),
-            &base64u::encode_url(b"\x01\x00aaaaaaaa\x01aaaaaaaa\x02"),
-            &base64u::encode_url(b"\x01\x00aaaa"),
-            &base64u::encode_url(b"\x01\x80\x00"),
-            &base64u::encode_url(b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+            &base64u::encode_url(b"\x02\x00\x00aaaaaaaa"),
+            &base64u::encode_url(b"\x02\x00\x00aaaaaaaa\x01aaaaaaaa\x02"),
+            &base64u::encode_url(b"\x02\x00\x00aaaa"),
+            &base64u::encode_url(b"\x02\x80\x00\x00"),
+            &base64u::encode_url(b"\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"),
             &"A".repeat(MAX_TOKEN_BYTES + 4),
         ] {
             assert_eq!(Positions::parse(token), None, "{token}");
+        }
+    }
+
+    fn positions() -> impl Strategy<Value = Positions> {
+        let rooms = proptest::collection::btree_map(any::<RoomKey>(), 0..=i64::MAX, 0..40);
+        (rooms, 0..=i64::MAX, 0..=i64::MAX).prop_map(|(rooms, inbox, left)| Positions {
+            rooms: rooms.into_iter().map(|(key, at)| (key, LogPosition(at))).collect(),
+            inbox,
+            left: UnixMillis(left.unsigned_abs()),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_token_reads_back(at in positions()) {
+            prop_assert_eq!(Positions::parse(&at.to_token()), Some(at));
+        }
+
+        #[test]
+        fn any_token_is_refused_or_reads_back(text in ".{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            fuzz_token(text.as_bytes());
+            fuzz_token(&bytes);
+            fuzz_token(&[&[TOKEN_VERSION], &bytes[..]].concat());
+        }
+
+        #[test]
+        fn a_damaged_token_is_refused_or_reads_back(at in positions(), place in any::<prop::sample::Index>(), bit in 0..8_u32) {
+            let mut bytes = base64u::decode_url(&at.to_token()).unwrap();
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1 << bit;
+            fuzz_token(&bytes);
+            fuzz_token(&bytes[..place]);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nabe_auth::lm::Membership;
 use nabe_signing::object;
 use nabe_store::{InboxKind, Store};
-use nabe_types::{LogPosition, RoomId, UserId};
+use nabe_types::{DeviceId, LogPosition, RoomId, UserId};
 use proptest::prelude::*;
 
 use super::testing::{World, answer, eventually, let_run, message, public_room, server, user};
@@ -566,13 +566,13 @@ async fn messages_reach_devices_here_and_elsewhere_once() {
         b.register_device(&bob, None).await.unwrap(),
         a.register_device(&carol, None).await.unwrap(),
     );
-    let to = |target: &UserId, device: &nabe_types::DeviceId| ToDeviceMessage {
+    let to = |target: &UserId, device: &DeviceId| ToDeviceMessage {
         target: target.clone(),
         target_device: device.clone(),
         message_type: "org.example.ping".to_owned(),
         message: object! { "n" => 1 },
     };
-    let unknown = nabe_types::DeviceId::parse("NOSUCH").unwrap();
+    let unknown = DeviceId::parse("NOSUCH").unwrap();
     let messages = vec![to(&bob, &phone), to(&carol, &desk), to(&carol, &unknown)];
     a.to_device(&alice, None, messages.clone(), Some("k")).await.unwrap();
     a.to_device(&alice, None, messages, Some("k")).await.unwrap();
@@ -667,6 +667,107 @@ async fn a_room_joined_after_the_token_was_made_is_in_the_stream_from_the_join_o
         .collect();
     let (join, hello) = (join.position.unwrap(), hello.position.unwrap());
     assert_eq!(seen, [join, hello, hello.next()]);
+}
+
+/// The bodies a stream shows, and its last token.
+async fn bodies(stream: &mut EventStream) -> (Vec<String>, String) {
+    let items = drain(stream).await;
+    let token = items.last().unwrap().token.clone();
+    let bodies = items.into_iter().filter_map(|item| match item.body {
+        StreamBody::Event(event) => Some(event.pdu.content().get("body")?.as_str()?.to_owned()),
+        _ => None,
+    });
+    (bodies.collect(), token)
+}
+
+#[tokio::test]
+async fn room_left_long_ago_is_not_in_the_token_and_is_not_told_again() {
+    let month = std::time::Duration::from_secs(31 * 24 * 60 * 60);
+    let world = World::new(&["a"]);
+    let (a, alice, carol) = (world.service("a"), user("alice", "a"), user("carol", "a"));
+    let room = a.create_room(&alice, public_room(), None).await.unwrap().room_id;
+    let other = a.create_room(&alice, public_room(), None).await.unwrap().room_id;
+    for room in [&room, &other] {
+        a.join(&carol, room, &[]).await.unwrap();
+    }
+    let mut stream = a.stream(&carol, None, Some(STREAM_START)).await.unwrap();
+    a.send_event(&alice, &room, message("first time"), None).await.unwrap();
+    a.leave(&carol, &room, None).await.unwrap();
+    let (seen, _) = bodies(&mut stream).await;
+    assert_eq!(seen, ["first time"]);
+    a.send_event(&alice, &room, message("without carol"), None)
+        .await
+        .unwrap();
+    a.send_event(&alice, &other, message("soon after"), None).await.unwrap();
+    let (seen, soon) = bodies(&mut stream).await;
+    assert_eq!(seen, ["soon after"]);
+    world.clock.advance(month);
+    a.send_event(&alice, &other, message("later"), None).await.unwrap();
+    drain(&mut stream).await;
+    a.send_event(&alice, &other, message("and later"), None).await.unwrap();
+    let (_, one) = bodies(&mut stream).await;
+    assert!(one.len() + 8 < soon.len(), "{one} {soon}");
+    // Neither a token of then nor one of before tells anything twice, nor keeps back what is new.
+    let fresh = {
+        let mut stream = a.stream(&carol, None, None).await.unwrap();
+        bodies(&mut stream).await.1
+    };
+    assert_eq!(fresh.len(), one.len());
+    a.join(&carol, &room, &[]).await.unwrap();
+    a.send_event(&alice, &room, message("second time"), None).await.unwrap();
+    for (token, expected) in [
+        (&one, &["second time"][..]),
+        (&fresh, &["second time"]),
+        (&soon, &["later", "and later", "second time"]),
+        (
+            &STREAM_START.to_owned(),
+            &["first time", "soon after", "later", "and later", "second time"],
+        ),
+    ] {
+        let mut stream = a.stream(&carol, None, Some(token)).await.unwrap();
+        let mut seen = bodies(&mut stream).await.0;
+        // Rooms are read one after the other.
+        seen.sort();
+        let mut expected: Vec<_> = expected.iter().map(|body| (*body).to_owned()).collect();
+        expected.sort();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn inbox_keeps_what_some_device_has_not_handled() {
+    let world = World::new(&["a"]);
+    let (a, alice, carol) = (world.service("a"), user("alice", "a"), user("carol", "a"));
+    let [desk, phone] = ["DESK", "PHONE"].map(|name| DeviceId::parse(name).unwrap());
+    for device in [&desk, &phone] {
+        a.register_device(&carol, Some(device.clone())).await.unwrap();
+    }
+    for _ in 0..3 {
+        let room = a.create_room(&alice, NewRoom::default(), None).await.unwrap().room_id;
+        a.invite_user(&alice, &room, &carol, None).await.unwrap();
+    }
+    let kept = || async { a.inbox(&carol, None, 0).await.unwrap().len() };
+    let mut stream = a.stream(&carol, Some(desk.clone()), None).await.unwrap();
+    let items = drain(&mut stream).await;
+    let tokens: Vec<_> = items.iter().map(|item| item.token.as_str()).collect();
+    let [_, first, _, third] = tokens[..] else {
+        panic!("{items:?}")
+    };
+    // Readers that were there before this server started get an hour to come back.
+    a.acknowledge_inbox(&carol, Some(&phone), third).await.unwrap();
+    a.acknowledge_inbox(&carol, Some(&desk), first).await.unwrap();
+    assert_eq!(kept().await, 3);
+    world.clock.advance(std::time::Duration::from_secs(3600));
+    drop(a.stream(&carol, Some(phone), Some(third)).await.unwrap());
+    assert_eq!(kept().await, 2);
+    // Somebody else's device does not count, and what is not there cannot be handled.
+    let stranger = DeviceId::parse("TABLET").unwrap();
+    a.acknowledge_inbox(&carol, Some(&stranger), third).await.unwrap();
+    assert_eq!(kept().await, 2);
+    drop(a.stream(&carol, Some(desk), Some(third)).await.unwrap());
+    assert_eq!(kept().await, 0);
+    let refused = a.acknowledge_inbox(&carol, None, "nonsense!").await;
+    assert!(matches!(refused, Err(ServiceError::InvalidParam("token"))));
 }
 
 #[tokio::test]
