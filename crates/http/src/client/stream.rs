@@ -32,6 +32,9 @@ pub(crate) struct RoomData {
 /// Each event has an `id` to come back with, and as `event` one of `ready` (the first one, nothing happened yet), `room` (`data` is
 /// a `RoomData`), `invite`, `knock`, `to_device`, `event_rejected`, `device_list` or `left`. A comment comes every few seconds
 /// when nothing else does.
+///
+/// Coming back with an ID says that everything up to it is handled. What all devices of the caller have handled is dropped from the
+/// inbox; so are the oldest of more than 10,000 items. A reader that must miss nothing names a device.
 #[utoipa::path(get, path = "/_nabe/v1/stream", tag = "stream",
     params(
         ("since" = Option<String>, Query, description = "The last ID handled. Absent: the inbox from its beginning, and rooms from now on. `start`: all there is. IDs of users in thousands of rooms are too long for here: `Last-Event-ID` takes them."),
