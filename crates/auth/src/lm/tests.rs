@@ -2,6 +2,7 @@
 
 mod create_and_auth_events;
 mod every_rejection;
+mod group;
 mod membership;
 mod power_levels;
 mod properties;
