@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu,
-    MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, Store, StoreError,
-    StoredReply, StoredRoom, StoredServerKeys,
+    Account, Batch, Between, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
+    InboxItem, KnownLpdu, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary,
+    Store, StoreError, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
@@ -132,12 +132,16 @@ impl Store for Disk {
         call!(self.entries(room, between, limit, order))
     }
 
+    async fn entry_bytes(&self, stretches: &[(RoomId, Between)]) -> Result<Vec<EntryBytes>, StoreError> {
+        call!(self.entry_bytes(stretches))
+    }
+
     async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError> {
         call!(self.entry(event_id))
     }
 
-    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError> {
-        call!(self.entry_by_lpdu(room, lpdu_ids))
+    async fn entries_by_lpdu(&self, lpdus: &[(RoomId, EventId)]) -> Result<Vec<(RoomId, KnownLpdu)>, StoreError> {
+        call!(self.entries_by_lpdu(lpdus))
     }
 
     async fn events(&self, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, StoreError> {
@@ -168,7 +172,7 @@ impl Store for Disk {
         call!(self.followers(room))
     }
 
-    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError> {
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<DeliveryRange>, StoreError> {
         call!(self.dirty(destination, limit))
     }
 

@@ -194,8 +194,11 @@ impl Delivery {
     /// One destination's worker. `heard`: the destination was just heard from, so its pause is over. Its failures still count:
     /// only a 200 shows that it takes what we send.
     async fn work(self, destination: ServerName, mut heard: bool) {
+        // Whether the last request got through: then no failure and no request is on record, since nobody but this worker puts
+        // one there.
+        let mut delivered = false;
         loop {
-            let attempt = match self.attempt(&destination, heard).await {
+            let attempt = match self.attempt(&destination, heard, delivered).await {
                 Ok(attempt) => attempt,
                 Err(ServiceError::ShuttingDown) => Attempt::Stopped,
                 Err(error) => {
@@ -205,6 +208,7 @@ impl Delivery {
                 }
             };
             heard = false;
+            delivered = matches!(attempt, Attempt::Delivered) || (delivered && matches!(attempt, Attempt::Idle));
             match attempt {
                 Attempt::Delivered => continue,
                 Attempt::Idle => {
@@ -232,13 +236,17 @@ impl Delivery {
         }
     }
 
-    async fn attempt(&self, destination: &ServerName, heard: bool) -> Result<Attempt, ServiceError> {
+    async fn attempt(&self, destination: &ServerName, heard: bool, delivered: bool) -> Result<Attempt, ServiceError> {
         if self.service.check_policy(destination).is_err() {
             return Ok(Attempt::Denied);
         }
         let stop = self.service.stopping();
         tokio::pin!(stop);
-        let status = self.service.store().destination(destination).await?;
+        let status = if delivered {
+            None
+        } else {
+            self.service.store().destination(destination).await?
+        };
         let failures = status.as_ref().map_or(0, |status| status.failures);
         if let Some(at) = status
             .map(|status| status.next_attempt)
@@ -257,7 +265,12 @@ impl Delivery {
             () = &mut stop => return Ok(Attempt::Stopped),
             slot = slots.acquire() => slot,
         };
-        let Some(prepared) = self.prepare(destination).await? else {
+        let prepared = if delivered {
+            self.freeze(destination, Caps::FULL, Vec::new()).await?
+        } else {
+            self.prepare(destination).await?
+        };
+        let Some(prepared) = prepared else {
             return Ok(Attempt::Idle);
         };
         let request = send_request(&prepared, timeout);

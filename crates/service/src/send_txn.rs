@@ -242,12 +242,12 @@ impl Service {
         open: &mut Vec<OpenRoom>,
     ) -> Result<Option<Pass>, ServiceError> {
         let mut pass = Pass::default();
+        let mut known = self.known_lpdus(&sorted.inputs).await?;
         for (room, (id, inputs)) in open.iter_mut().zip(&sorted.inputs) {
             let refusals_before = pass.failed.len();
             let mut refused = false;
-            let mut known = self.known_lpdus(id, inputs).await?;
             for (index, (event_id, input)) in inputs.iter().enumerate() {
-                if matches!(input, Input::Lpdu { .. }) && !known.insert(event_id.clone()) {
+                if matches!(input, Input::Lpdu { .. }) && !known.insert((id.clone(), event_id.clone())) {
                     continue;
                 }
                 match room.decide(input, self) {
@@ -281,15 +281,23 @@ impl Service {
         Ok(Some(pass))
     }
 
-    /// Which of these LPDUs the room has already: sent again, they succeed without effect.
-    async fn known_lpdus(&self, room: &RoomId, inputs: &[(EventId, Input)]) -> Result<BTreeSet<EventId>, ServiceError> {
-        let lpdus = inputs.iter().filter(|(_, input)| matches!(input, Input::Lpdu { .. }));
-        let ids: Vec<_> = lpdus.map(|(id, _)| id.clone()).collect();
-        if ids.is_empty() {
+    /// Which of these LPDUs are in their room's log already: sent again, they succeed without effect.
+    async fn known_lpdus(
+        &self,
+        inputs: &BTreeMap<RoomId, Vec<(EventId, Input)>>,
+    ) -> Result<BTreeSet<(RoomId, EventId)>, ServiceError> {
+        let all = inputs
+            .iter()
+            .flat_map(|(room, inputs)| inputs.iter().map(move |input| (room, input)));
+        let lpdus: Vec<_> = all
+            .filter(|(_, (_, input))| matches!(input, Input::Lpdu { .. }))
+            .map(|(room, (id, _))| (room.clone(), id.clone()))
+            .collect();
+        if lpdus.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let known = self.store().entry_by_lpdu(room, &ids).await?;
-        Ok(known.into_iter().map(|known| known.lpdu_id).collect())
+        let known = self.store().entries_by_lpdu(&lpdus).await?;
+        Ok(known.into_iter().map(|(room, known)| (room, known.lpdu_id)).collect())
     }
 
     /// The events that need questions, and those behind them, each on its own; then EDUs and reply.

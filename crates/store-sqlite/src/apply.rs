@@ -1,115 +1,208 @@
-//! Commits: one transaction, a savepoint per batch.
+//! Commits: one transaction, and a savepoint per batch if there are several.
+
+use std::collections::BTreeSet;
 
 use nabe_store::{Batch, StoreError, Write};
-use sqlx::{Connection, SqliteConnection};
+use nabe_types::RoomId;
+use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::failure::Failure;
+use crate::rooms::Append;
 use crate::{accounts, checkpoints, destinations, frozen, inbox, outbox, parked, pending, replies, rooms, server_keys};
 
 pub(crate) async fn commit(
     writer: &mut SqliteConnection,
     batches: Vec<Batch>,
 ) -> Result<Vec<Result<(), StoreError>>, Failure> {
-    // Dropped anywhere before its end, a transaction is rolled back.
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    if let [batch] = &*batches {
+        return Ok(vec![run(writer, batch, Unit::Transaction).await?]);
+    }
+    let mut transaction = Unit::Transaction.begin(writer).await?;
     let mut results = Vec::with_capacity(batches.len());
-    for batch in batches {
-        results.push(run(&mut transaction, batch).await?);
+    for batch in &batches {
+        results.push(run(&mut transaction, batch, Unit::Savepoint).await?);
     }
     transaction.commit().await?;
     Ok(results)
 }
 
+/// What a batch is undone with. Dropped anywhere before its end, either is rolled back.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Transaction,
+    Savepoint,
+}
+
+impl Unit {
+    async fn begin(self, db: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, Failure> {
+        Ok(match self {
+            Self::Transaction => db.begin_with("BEGIN IMMEDIATE").await?,
+            Self::Savepoint => db.begin().await?,
+        })
+    }
+}
+
 /// The inner result is a refusal; anything worse fails the commit.
-async fn run(transaction: &mut SqliteConnection, batch: Batch) -> Result<Result<(), StoreError>, Failure> {
-    let mut savepoint = transaction.begin().await?;
-    for write in batch.0 {
-        match apply(&mut savepoint, write).await {
+async fn run(db: &mut SqliteConnection, batch: &Batch, unit: Unit) -> Result<Result<(), StoreError>, Failure> {
+    let groups = groups(&batch.0);
+    if groups.len() < batch.0.len() {
+        let mut unit = unit.begin(db).await?;
+        if apply_groups(&mut unit, &groups).await? {
+            unit.commit().await?;
+            return Ok(Ok(()));
+        }
+        unit.rollback().await?;
+    }
+    let mut unit = unit.begin(db).await?;
+    for write in &batch.0 {
+        match apply(&mut unit, write).await {
             Ok(()) => {}
             Err(Failure::Store(refusal)) if refusal.is_refusal() => {
-                savepoint.rollback().await?;
+                unit.rollback().await?;
                 return Ok(Err(refusal));
             }
             Err(failure) => return Err(failure),
         }
     }
-    savepoint.commit().await?;
+    unit.commit().await?;
     Ok(Ok(()))
 }
 
-async fn apply(db: &mut SqliteConnection, write: Write) -> Result<(), Failure> {
+/// The writes in their order: appends to different rooms that stand next to each other together, everything else alone.
+fn groups(writes: &[Write]) -> Vec<&[Write]> {
+    let mut groups = Vec::new();
+    let mut rest = writes;
+    while !rest.is_empty() {
+        let mut rooms: BTreeSet<&RoomId> = BTreeSet::new();
+        let fitting = rest.iter().take_while(|write| match write {
+            Write::Append { room, .. } => rooms.insert(room),
+            _ => false,
+        });
+        let (group, others) = rest.split_at(fitting.count().max(1));
+        groups.push(group);
+        rest = others;
+    }
+    groups
+}
+
+/// Whether nothing was refused. What it does otherwise is to be undone; the writes one by one tell what is refused.
+async fn apply_groups(db: &mut SqliteConnection, groups: &[&[Write]]) -> Result<bool, Failure> {
+    for group in groups {
+        let is_done = match group {
+            [write] => match apply(db, write).await {
+                Err(Failure::Store(refusal)) if refusal.is_refusal() => false,
+                done => done.map(|()| true)?,
+            },
+            _ => rooms::append_together(db, &group.iter().filter_map(append).collect::<Vec<_>>()).await?,
+        };
+        if !is_done {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn append(write: &Write) -> Option<Append<'_>> {
     match write {
-        Write::CreateRoom {
-            meta,
-            checkpoint,
-            outliers,
-        } => rooms::create(db, &meta, checkpoint, &outliers).await,
         Write::Append {
             room,
             expected,
             entries,
             followers,
             now,
-        } => rooms::append(db, &room, expected, &entries, followers, now).await,
+        } => Some(Append {
+            room,
+            expected: *expected,
+            entries,
+            followers,
+            now: *now,
+        }),
+        _ => None,
+    }
+}
+
+async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> {
+    match write {
+        Write::CreateRoom {
+            meta,
+            checkpoint,
+            outliers,
+        } => rooms::create(db, meta, checkpoint.as_ref(), outliers).await,
+        Write::Append {
+            room,
+            expected,
+            entries,
+            followers,
+            now,
+        } => {
+            let append = Append {
+                room,
+                expected: *expected,
+                entries,
+                followers,
+                now: *now,
+            };
+            rooms::append(db, append).await
+        }
         Write::Rebase {
             room,
             expected,
             checkpoint,
             outliers,
-        } => rooms::rebase(db, &room, expected, &checkpoint, &outliers).await,
+        } => rooms::rebase(db, room, *expected, checkpoint, outliers).await,
         Write::Prepend {
             room,
             expected_first,
             entries,
-        } => rooms::prepend(db, &room, expected_first, &entries).await,
-        Write::PutCheckpoint { room, checkpoint } => checkpoints::put(db, &room, &checkpoint).await,
-        Write::Prune { room, below } => rooms::prune(db, &room, below).await,
-        Write::PutReply { key, reply, now } => replies::put(db, &key, &reply, now).await,
-        Write::ExpireReplies { before } => replies::expire(db, before).await,
+        } => rooms::prepend(db, room, *expected_first, entries).await,
+        Write::PutCheckpoint { room, checkpoint } => checkpoints::put(db, room, checkpoint).await,
+        Write::Prune { room, below } => rooms::prune(db, room, *below).await,
+        Write::PutReply { key, reply, now } => replies::put(db, key, reply, *now).await,
+        Write::ExpireReplies { before } => replies::expire(db, *before).await,
         Write::Enqueue {
             destination,
             item,
             limit,
             now,
-        } => outbox::enqueue(db, &destination, &item, limit, now).await,
-        Write::Freeze { request } => frozen::freeze(db, &request).await,
-        Write::Thaw { destination, txn_id } => frozen::thaw(db, &destination, &txn_id).await,
+        } => outbox::enqueue(db, destination, item, *limit, *now).await,
+        Write::Freeze { request } => frozen::freeze(db, request).await,
+        Write::Thaw { destination, txn_id } => frozen::thaw(db, destination, txn_id).await,
         Write::Confirm {
             destination,
             txn_id,
             now: _,
-        } => frozen::confirm(db, &destination, &txn_id).await,
+        } => frozen::confirm(db, destination, txn_id).await,
         Write::Backoff {
             destination,
             failures,
             next_attempt,
             last_error,
-        } => destinations::back_off(db, &destination, failures, next_attempt, &last_error).await,
-        Write::Park { parked } => parked::park(db, &parked).await,
-        Write::Unpark { room, event_id } => parked::unpark(db, &room, &event_id).await,
+        } => destinations::back_off(db, destination, *failures, *next_attempt, last_error).await,
+        Write::Park { parked } => parked::park(db, parked).await,
+        Write::Unpark { room, event_id } => parked::unpark(db, room, event_id).await,
         Write::PutServerKeys {
             server,
             response,
             fetched_at,
             effective_valid_until,
-        } => server_keys::put(db, &server, &response, fetched_at, effective_valid_until).await,
+        } => server_keys::put(db, server, response, *fetched_at, *effective_valid_until).await,
         Write::PutAccount {
             user,
             created_at,
             token_hash,
             device,
-        } => accounts::put(db, &user, created_at, token_hash.as_ref(), device.as_ref()).await,
-        Write::RevokeToken { token_hash } => accounts::revoke(db, &token_hash).await,
-        Write::PutDevice { user, device, now } => accounts::put(db, &user, now, None, Some(&device)).await,
+        } => accounts::put(db, user, *created_at, token_hash.as_ref(), device.as_ref()).await,
+        Write::RevokeToken { token_hash } => accounts::revoke(db, token_hash).await,
+        Write::PutDevice { user, device, now } => accounts::put(db, user, *now, None, Some(device)).await,
         Write::Inbox {
             user,
             device,
             kind,
             body,
             now,
-        } => inbox::add(db, &user, device.as_ref(), kind, &body, now).await,
-        Write::TrimInbox { user, up_to } => inbox::trim(db, &user, up_to).await,
-        Write::PutPending { pending } => pending::put(db, &pending).await,
-        Write::RemovePending { user, room } => pending::remove(db, &user, &room).await,
+        } => inbox::add(db, user, device.as_ref(), *kind, body, *now).await,
+        Write::TrimInbox { user, up_to } => inbox::trim(db, user, *up_to).await,
+        Write::PutPending { pending } => pending::put(db, pending).await,
+        Write::RemovePending { user, room } => pending::remove(db, user, room).await,
     }
 }

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use nabe_core::{Entry, EntryBody};
 use nabe_event::Pdu;
-use nabe_store::{Between, KnownLpdu, Order};
+use nabe_store::{Between, EntryBytes, KnownLpdu, Order};
 use nabe_types::{EventId, LogPosition, RoomId};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
 use crate::failure::Failure;
-use crate::fields::{Fields, id_array, millis, rows};
+use crate::fields::{Fields, array, id_array, millis, quoted, rows};
 use crate::rooms::conflict;
 
 /// A row with its room's version in `version`.
@@ -53,13 +54,13 @@ pub(crate) async fn entries(
             "-- entries, ascending
              SELECT event_no AS row_key, position, event_id, lpdu_id, body, hole, soft_failed, received_at, version
              FROM events JOIN rooms USING (room_no)
-             WHERE room_id = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?"
+             WHERE room_id = ? AND position > ? AND position <= ? ORDER BY position LIMIT +?"
         }
         Order::Descending => {
             "-- entries, descending
              SELECT event_no AS row_key, position, event_id, lpdu_id, body, hole, soft_failed, received_at, version
              FROM events JOIN rooms USING (room_no)
-             WHERE room_id = ? AND position > ? AND position <= ? ORDER BY position DESC LIMIT ?"
+             WHERE room_id = ? AND position > ? AND position <= ? ORDER BY position DESC LIMIT +?"
         }
     };
     let found = sqlx::query(query)
@@ -109,30 +110,63 @@ pub(crate) async fn entry(db: &mut SqliteConnection, event_id: &EventId) -> Resu
         .transpose()
 }
 
-pub(crate) async fn entry_by_lpdu(
+pub(crate) async fn entries_by_lpdu(
     db: &mut SqliteConnection,
-    room: &RoomId,
-    lpdu_ids: &[EventId],
-) -> Result<Vec<KnownLpdu>, Failure> {
+    lpdus: &[(RoomId, EventId)],
+) -> Result<Vec<(RoomId, KnownLpdu)>, Failure> {
+    let wanted = lpdus
+        .iter()
+        .map(|(room, lpdu_id)| id_array([room.as_str(), lpdu_id.as_str()]));
     let found = sqlx::query(
-        "-- entry_by_lpdu
-         SELECT event_no AS row_key, lpdu_id, event_id, position FROM events
-         WHERE room_no = (SELECT room_no FROM rooms WHERE room_id = ?)
-             AND lpdu_id IN (SELECT value FROM json_each(?))",
+        "-- entries_by_lpdu
+         SELECT DISTINCT event_no AS row_key, room_id, lpdu_id, event_id, position
+         FROM json_each(?) AS wanted CROSS JOIN rooms CROSS JOIN events USING (room_no)
+         WHERE room_id = wanted.value ->> 0 AND lpdu_id = wanted.value ->> 1",
     )
-    .bind(room.as_str())
-    .bind(id_array(lpdu_ids.iter().map(EventId::as_str)))
+    .bind(array(wanted))
     .fetch_all(db)
     .await?;
     let known = |row: &SqliteRow| {
+        let room = Fields::new("rooms", row).text("room_id")?;
         let row = Fields::new("events", row);
-        Ok(KnownLpdu {
+        let known = KnownLpdu {
             lpdu_id: row.text("lpdu_id")?,
             event_id: row.text("event_id")?,
             position: row.position("position")?,
-        })
+        };
+        Ok((room, known))
     };
     found.iter().map(known).collect()
+}
+
+/// Bodies are not looked into: who gets them checks them anyhow.
+pub(crate) async fn entry_bytes(
+    db: &mut SqliteConnection,
+    stretches: &[(RoomId, Between)],
+) -> Result<Vec<EntryBytes>, Failure> {
+    let wanted = stretches.iter().map(|(room, between)| {
+        let ends = [between.after, between.through].map(|end| end.as_i64().to_string());
+        array(std::iter::once(quoted(room.as_str())).chain(ends))
+    });
+    let found = sqlx::query(
+        "-- entry_bytes
+         SELECT event_no AS row_key, wanted.key AS stretch, position, IIF(hole IS NULL, body, NULL) AS pdu
+         FROM json_each(?) AS wanted CROSS JOIN rooms CROSS JOIN events USING (room_no)
+         WHERE room_id = wanted.value ->> 0 AND position > wanted.value ->> 1 AND position <= wanted.value ->> 2
+         ORDER BY wanted.key, position",
+    )
+    .bind(array(wanted))
+    .fetch_all(db)
+    .await?;
+    let bytes = |row: &SqliteRow| {
+        let row = Fields::new("events", row);
+        Ok(EntryBytes {
+            stretch: row.number("stretch")?,
+            position: row.position("position")?,
+            body: row.get::<Option<&[u8]>>("pdu")?.map(Bytes::copy_from_slice),
+        })
+    };
+    found.iter().map(bytes).collect()
 }
 
 pub(crate) async fn events(db: &mut SqliteConnection, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, Failure> {
@@ -205,31 +239,51 @@ pub(crate) async fn add(
     entries: &[Entry],
 ) -> Result<(), Failure> {
     for chunk in entries.chunks(ROWS_PER_INSERT) {
-        let added = match add_chunk(db, room_no, chunk).await {
+        let added = match add_chunk(db, &of_room(room_no, chunk)).await {
             // A failed statement leaves the transaction as it was. That an ID is taken is rare, so only then is it looked for.
             Err(failure) if failure.is_duplicate() => match without_known_lpdus(db, room_no, chunk).await? {
-                Some(chunk) => add_chunk(db, room_no, &chunk).await,
+                Some(chunk) => add_chunk(db, &of_room(room_no, &chunk)).await,
                 None => return Err(conflict(room)),
             },
             added => added,
         };
-        match added {
-            Ok(count) if count == chunk.len() as u64 => {}
-            Ok(_) => return Err(conflict(room)),
-            Err(failure) if failure.is_duplicate() => return Err(conflict(room)),
-            Err(failure) => return Err(failure),
+        if !were_new(added, chunk.len())? {
+            return Err(conflict(room));
         }
     }
     Ok(())
 }
 
+/// Adds entries of several rooms, each with its room's number. Whether all of them were new; if not, some may have been
+/// added.
+pub(crate) async fn add_together(db: &mut SqliteConnection, entries: &[(i64, &Entry)]) -> Result<bool, Failure> {
+    for chunk in entries.chunks(ROWS_PER_INSERT) {
+        if !were_new(add_chunk(db, chunk).await, chunk.len())? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn of_room(room_no: i64, entries: &[Entry]) -> Vec<(i64, &Entry)> {
+    entries.iter().map(|entry| (room_no, entry)).collect()
+}
+
 /// How many rows were written.
-async fn add_chunk(db: &mut SqliteConnection, room_no: i64, chunk: &[Entry]) -> Result<u64, Failure> {
+async fn add_chunk(db: &mut SqliteConnection, chunk: &[(i64, &Entry)]) -> Result<u64, Failure> {
     let mut query = sqlx::query(AssertSqlSafe(insert(chunk.len(), ON_ENTRY_CONFLICT)));
-    for entry in chunk {
-        query = bind_entry(query, room_no, entry);
+    for (room_no, entry) in chunk {
+        query = bind_entry(query, *room_no, entry);
     }
     Ok(query.execute(db).await?.rows_affected())
+}
+
+fn were_new(added: Result<u64, Failure>, count: usize) -> Result<bool, Failure> {
+    match added {
+        Ok(added) => Ok(added == count as u64),
+        Err(failure) if failure.is_duplicate() => Ok(false),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The entries of a participant's room, without LPDU IDs that are in the log or further up among them; `None` where we are

@@ -21,6 +21,16 @@ impl Failure {
             .as_database_error()
             .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
     }
+
+    /// Whether what a row refers to is missing.
+    pub(crate) fn is_dangling(&self) -> bool {
+        let Self::Database(error) = self else {
+            return false;
+        };
+        error
+            .as_database_error()
+            .is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+    }
 }
 
 impl From<StoreError> for Failure {

@@ -98,19 +98,34 @@ pub(crate) fn millis(moment: UnixMillis) -> i64 {
     i64::try_from(moment.as_u64()).unwrap_or(i64::MAX)
 }
 
-/// A limit as the database takes it.
+/// A limit as the database takes it. Statements say `LIMIT +?`: of a bare `LIMIT ?` SQLite looks at the value for its plan, and
+/// so prepares the statement again each time.
 pub(crate) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// A JSON array for `json_each`. Identifiers need no escapes in JSON: their grammars have no quote and no backslash.
+/// A JSON array for `json_each`.
 pub(crate) fn id_array<'a>(ids: impl IntoIterator<Item = &'a str>) -> String {
-    let ids: Vec<_> = ids.into_iter().map(|id| format!("\"{id}\"")).collect();
-    format!("[{}]", ids.join(","))
+    array(ids.into_iter().map(quoted))
 }
 
 /// A JSON array for `json_each`.
 pub(crate) fn number_array(numbers: impl IntoIterator<Item = i64>) -> String {
-    let numbers: Vec<_> = numbers.into_iter().map(|number| number.to_string()).collect();
-    format!("[{}]", numbers.join(","))
+    array(numbers.into_iter().map(|number| number.to_string()))
+}
+
+/// A JSON array of what is JSON already.
+pub(crate) fn array(items: impl IntoIterator<Item = String>) -> String {
+    let mut array = String::from("[");
+    for (index, item) in items.into_iter().enumerate() {
+        array.push_str(if index == 0 { "" } else { "," });
+        array.push_str(&item);
+    }
+    array.push(']');
+    array
+}
+
+/// An identifier in JSON. It needs no escapes: the grammars have no quote and no backslash.
+pub(crate) fn quoted(id: &str) -> String {
+    format!("\"{id}\"")
 }

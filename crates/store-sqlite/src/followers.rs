@@ -1,14 +1,14 @@
 //! Table `followers`: intervals with a cursor.
 
 use nabe_core::FollowerChange;
-use nabe_store::Follower;
+use nabe_store::{DeliveryRange, Follower};
 use nabe_types::{LogPosition, RoomId, ServerName, UnixMillis};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::destinations;
 use crate::failure::Failure;
-use crate::fields::{Fields, millis, rows};
+use crate::fields::{Fields, array, millis, number_array, rows};
 
 fn follower(row: &SqliteRow) -> Result<Follower, Failure> {
     let row = Fields::new("followers", row);
@@ -38,28 +38,44 @@ pub(crate) async fn dirty(
     db: &mut SqliteConnection,
     destination: &ServerName,
     limit: usize,
-) -> Result<Vec<Follower>, Failure> {
+) -> Result<Vec<DeliveryRange>, Failure> {
     let found = sqlx::query(
         "-- dirty
-         SELECT f.rowid AS row_key, room_id, server, from_position, until_position, delivered, dirty_since
+         SELECT f.rowid AS row_key, room_id, from_position, delivered,
+             MIN(COALESCE(until_position, head_position), head_position) AS owed
          FROM followers AS f JOIN rooms USING (room_no)
-         WHERE server = ? AND dirty_since IS NOT NULL ORDER BY dirty_since, room_id, from_position LIMIT ?",
+         WHERE server = ? AND dirty_since IS NOT NULL ORDER BY dirty_since, room_id, from_position LIMIT +?",
     )
     .bind(destination.as_str())
     .bind(rows(limit))
     .fetch_all(db)
     .await?;
-    found.iter().map(follower).collect()
+    let range = |row: &SqliteRow| {
+        let row = Fields::new("followers", row);
+        Ok(DeliveryRange {
+            room: row.text("room_id")?,
+            interval_from: row.position("from_position")?,
+            after: row.position("delivered")?,
+            through: row.position("owed")?,
+        })
+    };
+    found.iter().map(range).collect()
 }
 
-/// Notes that something is owed from now on to everyone who follows and was owed nothing.
-pub(crate) async fn mark_dirty(db: &mut SqliteConnection, room_no: i64, now: UnixMillis) -> Result<(), Failure> {
+/// Notes that something is owed from now on to everyone who follows one of these rooms and was owed nothing.
+pub(crate) async fn mark_dirty(
+    db: &mut SqliteConnection,
+    rooms: impl IntoIterator<Item = (i64, UnixMillis)>,
+) -> Result<(), Failure> {
+    let rooms = rooms
+        .into_iter()
+        .map(|(room_no, now)| number_array([room_no, millis(now)]));
     sqlx::query(
         "-- mark_dirty
-         UPDATE followers SET dirty_since = ? WHERE room_no = ? AND dirty_since IS NULL AND until_position IS NULL",
+         UPDATE followers SET dirty_since = grown.value ->> 1 FROM json_each(?) AS grown
+         WHERE room_no = grown.value ->> 0 AND dirty_since IS NULL AND until_position IS NULL",
     )
-    .bind(millis(now))
-    .bind(room_no)
+    .bind(array(rooms))
     .execute(db)
     .await?;
     Ok(())
@@ -69,13 +85,13 @@ pub(crate) async fn change(
     db: &mut SqliteConnection,
     room_no: i64,
     head: LogPosition,
-    change: FollowerChange,
+    change: &FollowerChange,
     now: UnixMillis,
 ) -> Result<(), Failure> {
     match change {
-        FollowerChange::Open { server, from } => open(db, room_no, head, &server, from, None, now).await,
-        FollowerChange::Once { server, at } => open(db, room_no, head, &server, at, Some(at), now).await,
-        FollowerChange::Close { server, until } => close(db, room_no, &server, until).await,
+        FollowerChange::Open { server, from } => open(db, room_no, head, server, *from, None, now).await,
+        FollowerChange::Once { server, at } => open(db, room_no, head, server, *at, Some(*at), now).await,
+        FollowerChange::Close { server, until } => close(db, room_no, server, *until).await,
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) async fn inbox(
     let found = sqlx::query(
         "-- inbox
          SELECT rowid AS row_key, seq, device_id, kind, body, received_at FROM inbox
-         WHERE user_id = ? AND seq > ? AND (device_id IS NULL OR device_id = ?) ORDER BY seq LIMIT ?",
+         WHERE user_id = ? AND seq > ? AND (device_id IS NULL OR device_id = ?) ORDER BY seq LIMIT +?",
     )
     .bind(user.as_str())
     .bind(after)

@@ -18,6 +18,7 @@ mod open;
 mod outbox;
 mod parked;
 mod pending;
+mod readers;
 mod replies;
 mod rooms;
 mod server_keys;
@@ -31,19 +32,19 @@ use async_trait::async_trait;
 use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu,
-    MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, Store, StoreError,
-    StoredReply, StoredRoom, StoredServerKeys,
+    Account, Batch, Between, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
+    InboxItem, KnownLpdu, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary,
+    Store, StoreError, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::Mutex;
 
 use failure::Failure;
 use open::LockFile;
 pub use open::SqliteOptions;
+use readers::{Reader, Readers};
 
 /// An open database. Dropping it is safe at any moment; [`SqliteStore::close`] also folds the write-ahead log into the
 /// database file.
@@ -51,7 +52,7 @@ pub use open::SqliteOptions;
 pub struct SqliteStore {
     /// `None` once closed.
     writer: Mutex<Option<SqliteConnection>>,
-    readers: SqlitePool,
+    readers: Readers,
     /// For connections besides these.
     settings: SqliteConnectOptions,
     _lock: LockFile,
@@ -79,7 +80,7 @@ impl SqliteStore {
     /// Waits for the commit and the reads under way, then closes the database. Everything after that fails with
     /// [`StoreError::Unavailable`].
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.readers.close().await;
+        self.readers.close().await?;
         if let Some(writer) = self.writer.lock().await.take() {
             writer.close().await.map_err(Failure::from)?;
         }
@@ -99,8 +100,8 @@ impl SqliteStore {
         Ok(())
     }
 
-    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        Ok(self.readers.acquire().await.map_err(Failure::from)?)
+    async fn reader(&self) -> Result<Reader<'_>, StoreError> {
+        Ok(self.readers.acquire().await?)
     }
 }
 
@@ -152,12 +153,16 @@ impl Store for SqliteStore {
         read!(self, entries::entries, room, between, limit, order)
     }
 
+    async fn entry_bytes(&self, stretches: &[(RoomId, Between)]) -> Result<Vec<EntryBytes>, StoreError> {
+        read!(self, entries::entry_bytes, stretches)
+    }
+
     async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError> {
         read!(self, entries::entry, event_id)
     }
 
-    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError> {
-        read!(self, entries::entry_by_lpdu, room, lpdu_ids)
+    async fn entries_by_lpdu(&self, lpdus: &[(RoomId, EventId)]) -> Result<Vec<(RoomId, KnownLpdu)>, StoreError> {
+        read!(self, entries::entries_by_lpdu, lpdus)
     }
 
     async fn events(&self, room: &RoomId, ids: &[EventId]) -> Result<Vec<Pdu>, StoreError> {
@@ -188,7 +193,7 @@ impl Store for SqliteStore {
         read!(self, followers::followers, room)
     }
 
-    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError> {
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<DeliveryRange>, StoreError> {
         read!(self, followers::dirty, destination, limit)
     }
 
@@ -205,6 +210,11 @@ impl Store for SqliteStore {
     }
 
     async fn frozen(&self, destination: &ServerName) -> Result<Option<OutboundRequest>, StoreError> {
+        // Most of the time there is nothing, which one statement tells.
+        let is_frozen: Result<_, StoreError> = read!(self, frozen::is_frozen, destination);
+        if !is_frozen? {
+            return Ok(None);
+        }
         snapshot!(self, frozen::frozen, destination)
     }
 

@@ -82,13 +82,16 @@ pub(crate) async fn servers_sharing_rooms_with(
         .collect()
 }
 
-/// What entries say about memberships.
-pub(crate) async fn learn(db: &mut SqliteConnection, room_no: i64, entries: &[Entry]) -> Result<(), Failure> {
-    let steps = entries.iter().filter_map(|entry| {
+/// What entries, each with its room's number, say about memberships.
+pub(crate) async fn learn<'a>(
+    db: &mut SqliteConnection,
+    entries: impl IntoIterator<Item = (i64, &'a Entry)>,
+) -> Result<(), Failure> {
+    let steps = entries.into_iter().filter_map(|(room_no, entry)| {
         let (user, membership) = rules::membership_set_by(entry.state_event()?)?;
-        Some((user, entry.position, membership))
+        Some((room_no, user, entry.position, membership))
     });
-    put(db, room_no, &steps.collect::<Vec<_>>()).await
+    put(db, &steps.collect::<Vec<_>>()).await
 }
 
 /// What a snapshot says about memberships.
@@ -99,9 +102,9 @@ pub(crate) async fn learn_from_state(
 ) -> Result<(), Failure> {
     let steps = snapshot.state.iter().filter_map(|event| {
         let (user, membership) = rules::membership_set_by(event)?;
-        Some((user, snapshot.position, membership))
+        Some((room_no, user, snapshot.position, membership))
     });
-    put(db, room_no, &steps.collect::<Vec<_>>()).await
+    put(db, &steps.collect::<Vec<_>>()).await
 }
 
 /// Everyone is gone from a position on, until a snapshot there says otherwise.
@@ -120,17 +123,13 @@ pub(crate) async fn forget(db: &mut SqliteConnection, room_no: i64, position: Lo
     Ok(())
 }
 
-async fn put(
-    db: &mut SqliteConnection,
-    room_no: i64,
-    steps: &[(UserId, LogPosition, Membership)],
-) -> Result<(), Failure> {
+async fn put(db: &mut SqliteConnection, steps: &[(i64, UserId, LogPosition, Membership)]) -> Result<(), Failure> {
     for chunk in steps.chunks(ROWS_PER_INSERT) {
         let sql = format!("{INSERT}(?,?,?,?){}", ",(?,?,?,?)".repeat(chunk.len() - 1));
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for (user, position, membership) in chunk {
+        for (room_no, user, position, membership) in chunk {
             query = query
-                .bind(room_no)
+                .bind(*room_no)
                 .bind(user.as_str())
                 .bind(position.as_i64())
                 .bind(membership.as_str());

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nabe_store::StoreError;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
 use crate::failure::Failure;
+use crate::readers::Readers;
 
 /// Where the database is and how it is opened.
 #[derive(Clone, Debug)]
@@ -79,13 +80,13 @@ pub(crate) async fn writer(settings: &SqliteConnectOptions) -> Result<SqliteConn
 }
 
 /// The connections that read.
-pub(crate) async fn readers(settings: &SqliteConnectOptions, count: u32) -> Result<SqlitePool, Failure> {
+pub(crate) async fn readers(settings: &SqliteConnectOptions, count: u32) -> Result<Readers, Failure> {
     let settings = settings.clone().pragma("query_only", "ON");
-    let pool = SqlitePoolOptions::new()
-        .max_connections(count.max(1))
-        .idle_timeout(None)
-        .max_lifetime(None);
-    Ok(pool.connect_with(settings).await?)
+    let mut connections = Vec::new();
+    for _ in 0..count.max(1) {
+        connections.push(SqliteConnection::connect_with(&settings).await?);
+    }
+    Ok(Readers::new(connections))
 }
 
 async fn migrate(writer: &mut SqliteConnection) -> Result<(), Failure> {

@@ -32,7 +32,7 @@ pub(crate) async fn outbox(
     let found = sqlx::query(
         "-- outbox
          SELECT rowid AS row_key, seq, body, room_id, lpdu_id, sender FROM outbox
-         WHERE destination = ? ORDER BY seq LIMIT ?",
+         WHERE destination = ? ORDER BY seq LIMIT +?",
     )
     .bind(destination.as_str())
     .bind(rows(limit))

@@ -52,7 +52,7 @@ pub(crate) async fn due(db: &mut SqliteConnection, now: UnixMillis, limit: usize
     let found = sqlx::query(
         "-- due
          SELECT parked_no AS row_key, room_id, event_id, origin, body, reason, received_at, next_try, attempts
-         FROM parked WHERE next_try <= ? ORDER BY next_try, parked_no LIMIT ?",
+         FROM parked WHERE next_try <= ? ORDER BY next_try, parked_no LIMIT +?",
     )
     .bind(millis(now))
     .bind(rows(limit))

@@ -1,5 +1,7 @@
 //! Table `rooms`, and the writes that touch all of a room's tables.
 
+use std::collections::BTreeMap;
+
 use nabe_core::{Checkpoint, Entry, FollowerChange, Role, RoomMeta};
 use nabe_event::Pdu;
 use nabe_store::{Between, Order, RoomSummary, StoreError, StoredRoom, rules};
@@ -8,7 +10,7 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::failure::Failure;
-use crate::fields::{Fields, millis};
+use crate::fields::{Fields, array, millis, quoted};
 use crate::{checkpoints, entries, followers, memberships};
 
 /// A room's number and the ends of its log.
@@ -143,12 +145,10 @@ pub(crate) async fn state_before(
 pub(crate) async fn create(
     db: &mut SqliteConnection,
     meta: &RoomMeta,
-    checkpoint: Option<Checkpoint>,
+    checkpoint: Option<&Checkpoint>,
     outliers: &[Pdu],
 ) -> Result<(), Failure> {
-    let head = checkpoint
-        .as_ref()
-        .map_or(LogPosition::ZERO, |checkpoint| checkpoint.position);
+    let head = checkpoint.map_or(LogPosition::ZERO, |checkpoint| checkpoint.position);
     let hub = match &meta.role {
         Role::Hub => None,
         Role::Participant { hub } => Some(hub.as_str()),
@@ -172,34 +172,75 @@ pub(crate) async fn create(
     let room_no = created.last_insert_rowid();
     entries::add_outliers(db, room_no, outliers).await?;
     match checkpoint {
-        Some(checkpoint) => keep_snapshot(db, room_no, &checkpoint).await,
+        Some(checkpoint) => keep_snapshot(db, room_no, checkpoint).await,
         None => Ok(()),
     }
 }
 
-pub(crate) async fn append(
-    db: &mut SqliteConnection,
-    room: &RoomId,
-    expected: LogPosition,
-    added: &[Entry],
-    changes: Vec<FollowerChange>,
-    now: UnixMillis,
-) -> Result<(), Failure> {
-    if !rules::are_consecutive(expected.next(), added) {
+/// One room's part of [`append_together`], or a whole [`nabe_store::Write::Append`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Append<'a> {
+    pub(crate) room: &'a RoomId,
+    pub(crate) expected: LogPosition,
+    pub(crate) entries: &'a [Entry],
+    pub(crate) followers: &'a [FollowerChange],
+    pub(crate) now: UnixMillis,
+}
+
+impl Append<'_> {
+    fn head(&self) -> LogPosition {
+        self.entries.last().map_or(self.expected, |entry| entry.position)
+    }
+
+    fn is_consecutive(&self) -> bool {
+        rules::are_consecutive(self.expected.next(), self.entries)
+    }
+}
+
+pub(crate) async fn append(db: &mut SqliteConnection, append: Append<'_>) -> Result<(), Failure> {
+    let Append { room, entries, now, .. } = append;
+    if !append.is_consecutive() {
         require(db, room).await?;
         return Err(conflict(room));
     }
-    let head = added.last().map_or(expected, |entry| entry.position);
-    let room_no = move_head(db, room, expected, head).await?;
-    if !added.is_empty() {
-        followers::mark_dirty(db, room_no, now).await?;
-        entries::add(db, room, room_no, added).await?;
-        memberships::learn(db, room_no, added).await?;
+    let head = append.head();
+    let room_no = move_head(db, room, append.expected, head).await?;
+    if !entries.is_empty() {
+        followers::mark_dirty(db, [(room_no, now)]).await?;
+        entries::add(db, room, room_no, entries).await?;
+        memberships::learn(db, entries.iter().map(|entry| (room_no, entry))).await?;
     }
-    for change in changes {
+    for change in append.followers {
         followers::change(db, room_no, head, change, now).await?;
     }
     Ok(())
+}
+
+/// Appends to many rooms, no two of them the same, with as many statements as to one. Whether every append could be made; if
+/// not, part of what was asked may have been done and must be undone, and only one by one they tell which is refused.
+pub(crate) async fn append_together(db: &mut SqliteConnection, appends: &[Append<'_>]) -> Result<bool, Failure> {
+    if !appends.iter().all(Append::is_consecutive) {
+        return Ok(false);
+    }
+    let Some(room_nos) = move_heads(db, appends).await? else {
+        return Ok(false);
+    };
+    let numbered = || room_nos.iter().copied().zip(appends);
+    let grown = numbered().filter(|(_, append)| !append.entries.is_empty());
+    followers::mark_dirty(db, grown.map(|(room_no, append)| (room_no, append.now))).await?;
+    let entries: Vec<_> = numbered()
+        .flat_map(|(room_no, append)| append.entries.iter().map(move |entry| (room_no, entry)))
+        .collect();
+    if !entries::add_together(db, &entries).await? {
+        return Ok(false);
+    }
+    memberships::learn(db, entries).await?;
+    for (room_no, append) in numbered() {
+        for change in append.followers {
+            followers::change(db, room_no, append.head(), change, append.now).await?;
+        }
+    }
+    Ok(true)
 }
 
 pub(crate) async fn rebase(
@@ -238,7 +279,7 @@ pub(crate) async fn prepend(
     }
     move_first(db, bounds.room_no, first).await?;
     entries::add(db, room, bounds.room_no, added).await?;
-    memberships::learn(db, bounds.room_no, added).await
+    memberships::learn(db, added.iter().map(|entry| (bounds.room_no, entry))).await
 }
 
 pub(crate) async fn prune(db: &mut SqliteConnection, room: &RoomId, below: LogPosition) -> Result<(), Failure> {
@@ -284,6 +325,31 @@ async fn move_head(
             Err(conflict(room))
         }
     }
+}
+
+/// [`move_head`] of many rooms; their numbers, in the order of the appends. `None` if one is not as expected.
+async fn move_heads(db: &mut SqliteConnection, appends: &[Append<'_>]) -> Result<Option<Vec<i64>>, Failure> {
+    let moves = appends.iter().map(|append| {
+        let ends = [append.expected, append.head()].map(|end| end.as_i64().to_string());
+        array(std::iter::once(quoted(append.room.as_str())).chain(ends))
+    });
+    let moved = sqlx::query(
+        "-- move_heads
+         UPDATE rooms SET head_position = moved.value ->> 2 FROM json_each(?) AS moved
+         WHERE room_id = moved.value ->> 0 AND head_position = moved.value ->> 1
+         RETURNING room_no AS row_key, room_id",
+    )
+    .bind(array(moves))
+    .fetch_all(db)
+    .await?;
+    let mut room_nos = BTreeMap::new();
+    for row in &moved {
+        let row = Fields::new("rooms", row);
+        let room: &str = row.get("room_id")?;
+        room_nos.insert(room, row.get("row_key")?);
+    }
+    let room_nos = appends.iter().map(|append| room_nos.get(append.room.as_str()).copied());
+    Ok(room_nos.collect())
 }
 
 async fn move_first(db: &mut SqliteConnection, room_no: i64, first: LogPosition) -> Result<(), Failure> {

@@ -57,7 +57,7 @@ pub(crate) async fn put(
     sqlx::query(
         "-- drop the oldest
          DELETE FROM server_keys WHERE server = ?1 AND key_set NOT IN (
-             SELECT key_set FROM server_keys WHERE server = ?1 ORDER BY fetched_at DESC, key_set LIMIT ?2)",
+             SELECT key_set FROM server_keys WHERE server = ?1 ORDER BY fetched_at DESC, key_set LIMIT +?2)",
     )
     .bind(server.as_str())
     .bind(i64::try_from(rules::KEY_SETS_KEPT).unwrap_or(i64::MAX))

@@ -1,6 +1,5 @@
 //! The contract on SQLite, and what only a database can get wrong.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use nabe_core::Entry;
@@ -268,32 +267,82 @@ async fn bad_room_or_checkpoint_is_named() {
     }
 }
 
+async fn plan(reader: &mut SqliteConnection, sql: &str) -> Vec<String> {
+    let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+        .fetch_all(reader)
+        .await
+        .unwrap();
+    plan.into_iter().map(|(.., step)| step).collect()
+}
+
 #[tokio::test]
-async fn workers_find_dirty_cursors_by_index() {
+async fn no_statement_of_the_hot_path_scans_a_table() {
     let (store, _folder) = open().await;
     let mut reader = store.readers.acquire().await.unwrap();
-    let mut plans = BTreeSet::new();
-    for sql in [
-        "SELECT 1 FROM followers WHERE server = 'b' AND dirty_since IS NOT NULL ORDER BY dirty_since",
-        "UPDATE followers SET dirty_since = 1 WHERE room_no = 1 AND dirty_since IS NULL AND until_position IS NULL",
-        "SELECT 1 FROM events WHERE room_no = 1 AND position > 1 AND position <= 9 AND is_state = 1
-            AND soft_failed = 0 AND hole IS NULL AND position IS NOT NULL",
-        "SELECT 1 FROM events WHERE room_no = 1 AND lpdu_id IN (SELECT value FROM json_each('[]'))",
+    for (sql, indexes) in [
+        (
+            "SELECT 1 FROM followers WHERE server = 'b' AND dirty_since IS NOT NULL ORDER BY dirty_since",
+            &["followers_dirty"][..],
+        ),
+        (
+            "UPDATE followers SET dirty_since = grown.value ->> 1 FROM json_each(?) AS grown
+             WHERE room_no = grown.value ->> 0 AND dirty_since IS NULL AND until_position IS NULL",
+            &["followers_clean"],
+        ),
+        (
+            "UPDATE rooms SET head_position = moved.value ->> 2 FROM json_each(?) AS moved
+             WHERE room_id = moved.value ->> 0 AND head_position = moved.value ->> 1 RETURNING room_no",
+            &["sqlite_autoindex_rooms_1"],
+        ),
+        (
+            "SELECT 1 FROM events WHERE room_no = 1 AND position > 1 AND position <= 9 AND is_state = 1
+             AND soft_failed = 0 AND hole IS NULL AND position IS NOT NULL",
+            &["events_of_state"],
+        ),
+        (
+            "SELECT DISTINCT event_no FROM json_each(?) AS wanted CROSS JOIN rooms CROSS JOIN events USING (room_no)
+             WHERE room_id = wanted.value ->> 0 AND lpdu_id = wanted.value ->> 1",
+            &["sqlite_autoindex_rooms_1", "events_by_lpdu"],
+        ),
+        (
+            "SELECT body FROM json_each(?) AS wanted CROSS JOIN rooms CROSS JOIN events USING (room_no)
+             WHERE room_id = wanted.value ->> 0 AND position > wanted.value ->> 1 AND position <= wanted.value ->> 2
+             ORDER BY wanted.key, position",
+            &["sqlite_autoindex_rooms_1", "events_by_position"],
+        ),
     ] {
-        let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
-            .fetch_all(&mut *reader)
-            .await
-            .unwrap();
-        plans.extend(plan.into_iter().map(|(.., step)| step));
+        let plan = plan(&mut reader, sql).await;
+        for index in indexes {
+            assert!(plan.iter().any(|step| step.contains(index)), "{index}: {plan:#?}");
+        }
+        let scans = |step: &&String| step.starts_with("SCAN") && !step.contains("VIRTUAL TABLE");
+        assert_eq!(plan.iter().find(scans), None, "{plan:#?}");
     }
-    for index in [
-        "followers_dirty",
-        "followers_clean",
-        "events_of_state",
-        "events_by_lpdu",
-    ] {
-        assert!(plans.iter().any(|step| step.contains(index)), "{index}: {plans:#?}");
+}
+
+#[tokio::test]
+async fn connection_of_an_abandoned_read_is_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions {
+        readers: 1,
+        ..SqliteOptions::new(folder.path().join("nabe.db"))
+    };
+    let store = SqliteStore::open(&options).await.unwrap();
+    let (log, entries) = fill(&store).await;
+    for _ in 0..20 {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // A read of one statement, and one of several in a transaction of their own.
+        let mut read = store.entries(log.id(), Between::ALL, 100, Order::Ascending);
+        let _ = read.as_mut().poll(&mut context);
+        drop(read);
+        let mut load = store.load(log.id());
+        let _ = load.as_mut().poll(&mut context);
     }
+    let more = log.clone().message("afterwards");
+    commit(&store, [log.append(vec![more.clone()], at(6))]).await.unwrap();
+    let now: Vec<_> = entries.into_iter().chain([more]).collect();
+    assert_eq!(all(&store, &log).await.unwrap(), now, "not an old snapshot");
+    assert_eq!(store.load(log.id()).await.unwrap().unwrap().tail, now[2..]);
 }
 
 proptest! {

@@ -16,8 +16,8 @@ mod write;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use model::{
-    Account, DeliveryRange, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, InboxKind, KnownLpdu,
-    MembershipAt, OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RoomMembership,
+    Account, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey, InboxItem, InboxKind,
+    KnownLpdu, MembershipAt, OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RoomMembership,
     RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
 };
 pub use store::{Between, Order, Store};

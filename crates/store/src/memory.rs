@@ -8,6 +8,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use nabe_auth::lm::Membership;
 use nabe_core::Entry;
 use nabe_event::Pdu;
@@ -15,8 +16,9 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use crate::error::StoreError;
 use crate::model::{
-    Account, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu, MembershipAt,
-    OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
+    Account, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey, InboxItem, KnownLpdu,
+    MembershipAt, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom,
+    StoredServerKeys,
 };
 use crate::rules;
 use crate::store::{Between, Order, Store};
@@ -104,6 +106,18 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn entry_bytes(&self, stretches: &[(RoomId, Between)]) -> Result<Vec<EntryBytes>, StoreError> {
+        let tables = self.tables();
+        let entries = stretches.iter().enumerate().flat_map(|(stretch, (room, between))| {
+            tables.entries_of(room, *between).map(move |entry| EntryBytes {
+                stretch,
+                position: entry.position,
+                body: entry.pdu().map(|pdu| Bytes::copy_from_slice(pdu.bytes())),
+            })
+        });
+        Ok(entries.collect())
+    }
+
     async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError> {
         let tables = self.tables();
         let found = tables.positions.get(event_id).into_iter().flatten().map(|place| {
@@ -115,20 +129,22 @@ impl Store for MemoryStore {
         Ok(best.map(|(room, entry)| (room.clone(), entry.clone())))
     }
 
-    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError> {
+    async fn entries_by_lpdu(&self, lpdus: &[(RoomId, EventId)]) -> Result<Vec<(RoomId, KnownLpdu)>, StoreError> {
         let tables = self.tables();
-        let wanted: BTreeSet<_> = lpdu_ids.iter().collect();
-        let known = wanted.into_iter().filter_map(|lpdu_id| {
-            let position = *tables.lpdus.get(&(room.clone(), lpdu_id.clone()))?;
+        let wanted: BTreeSet<_> = lpdus.iter().collect();
+        let known = wanted.into_iter().filter_map(|key| {
+            let (room, lpdu_id) = key;
+            let position = *tables.lpdus.get(key)?;
             let entry = tables
                 .entries
                 .get(&(room.clone(), position))
                 .expect("the index names entries that exist");
-            Some(KnownLpdu {
+            let known = KnownLpdu {
                 lpdu_id: lpdu_id.clone(),
                 event_id: entry.event_id().clone(),
                 position,
-            })
+            };
+            Some((room.clone(), known))
         });
         Ok(known.collect())
     }
@@ -213,12 +229,20 @@ impl Store for MemoryStore {
         Ok(tables.followers_of(room).cloned().collect())
     }
 
-    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError> {
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<DeliveryRange>, StoreError> {
         let tables = self.tables();
-        let mut dirty: Vec<_> = tables.dirty_of(destination).cloned().collect();
+        let mut dirty: Vec<_> = tables.dirty_of(destination).collect();
         dirty.sort_by(|a, b| (a.dirty_since, &a.room, a.from).cmp(&(b.dirty_since, &b.room, b.from)));
-        dirty.truncate(limit);
-        Ok(dirty)
+        let owed = dirty.into_iter().take(limit).filter_map(|follower| {
+            let head = tables.rooms.get(&follower.room)?.head;
+            Some(DeliveryRange {
+                room: follower.room.clone(),
+                interval_from: follower.from,
+                after: follower.delivered,
+                through: follower.until.map_or(head, |until| until.min(head)),
+            })
+        });
+        Ok(owed.collect())
     }
 
     async fn outbox(&self, destination: &ServerName, limit: usize) -> Result<Vec<(i64, DirectItem)>, StoreError> {

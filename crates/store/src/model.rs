@@ -5,6 +5,8 @@ use nabe_auth::lm::Membership;
 use nabe_core::{Checkpoint, Entry, RoomMeta};
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, RoomVersionId, ServerName, UnixMillis, UserId};
 
+use crate::store::Between;
+
 /// A room as it is loaded: the newest checkpoint and every entry after it.
 #[derive(Clone, Debug)]
 pub struct StoredRoom {
@@ -121,6 +123,28 @@ pub struct DeliveryRange {
     pub after: LogPosition,
     /// The last position in the range.
     pub through: LogPosition,
+}
+
+impl DeliveryRange {
+    /// The stretch of the room's log it is.
+    #[must_use]
+    pub const fn between(&self) -> Between {
+        Between {
+            after: self.after,
+            through: self.through,
+        }
+    }
+}
+
+/// A log entry as it is sent on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EntryBytes {
+    /// Which of the stretches asked for it is from, counted from 0.
+    pub stretch: usize,
+    /// Where it is in the room's log.
+    pub position: LogPosition,
+    /// The PDU's JSON; `None` for a hole.
+    pub body: Option<Bytes>,
 }
 
 /// How a destination is doing.

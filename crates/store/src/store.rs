@@ -7,8 +7,9 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use crate::error::StoreError;
 use crate::model::{
-    Account, DestinationStatus, DirectItem, Follower, IdempotencyKey, InboxItem, KnownLpdu, MembershipAt,
-    OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
+    Account, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey, InboxItem, KnownLpdu,
+    MembershipAt, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom,
+    StoredServerKeys,
 };
 use crate::write::Batch;
 
@@ -41,11 +42,22 @@ pub trait Store: Send + Sync + 'static {
         order: Order,
     ) -> Result<Vec<Entry>, StoreError>;
 
+    /// The entries of several stretches as they are sent on: in the order of the stretches, ascending in each. What is
+    /// in a room that is not there is left out. Bodies come as they are stored, without being read.
+    async fn entry_bytes(&self, stretches: &[(RoomId, Between)]) -> Result<Vec<EntryBytes>, StoreError>;
+
     /// The log entry with this event ID and its room. Outliers are no entries.
     async fn entry(&self, event_id: &EventId) -> Result<Option<(RoomId, Entry)>, StoreError>;
 
     /// Which of these LPDUs are in a room's log, in no particular order.
-    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError>;
+    async fn entry_by_lpdu(&self, room: &RoomId, lpdu_ids: &[EventId]) -> Result<Vec<KnownLpdu>, StoreError> {
+        let asked: Vec<_> = lpdu_ids.iter().map(|id| (room.clone(), id.clone())).collect();
+        let known = self.entries_by_lpdu(&asked).await?;
+        Ok(known.into_iter().map(|(_, known)| known).collect())
+    }
+
+    /// Which of these LPDUs are in these rooms' logs, each looked for in its room only, in no particular order.
+    async fn entries_by_lpdu(&self, lpdus: &[(RoomId, EventId)]) -> Result<Vec<(RoomId, KnownLpdu)>, StoreError>;
 
     /// Those of these events we hold, log entries and outliers, in the order asked for. What is a hole in the log
     /// may be an outlier all the same: a snapshot brought it.
@@ -70,8 +82,9 @@ pub trait Store: Send + Sync + 'static {
     /// A room's follower intervals, past and present, ordered by server and start.
     async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError>;
 
-    /// A destination's intervals with something undelivered, longest waiting first.
-    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<Follower>, StoreError>;
+    /// A destination's intervals with something undelivered, longest waiting first: of each what is owed, from behind
+    /// what was delivered to the interval's end or the room's head.
+    async fn dirty(&self, destination: &ServerName, limit: usize) -> Result<Vec<DeliveryRange>, StoreError>;
 
     /// The first items of a destination's outbox with their sequence numbers, ascending.
     async fn outbox(&self, destination: &ServerName, limit: usize) -> Result<Vec<(i64, DirectItem)>, StoreError>;

@@ -4,7 +4,7 @@
 //! same order, so the same choice gives the same body.
 
 use bytes::Bytes;
-use nabe_store::{Between, DeliveryRange, DirectItem, Follower, Order, OutboundRequest, Store, StoreError};
+use nabe_store::{Between, DeliveryRange, DirectItem, OutboundRequest, Store, StoreError};
 use nabe_types::limits::{MAX_EDUS, MAX_PDUS};
 use nabe_types::{EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 use sha2::{Digest, Sha256};
@@ -67,9 +67,7 @@ pub(super) async fn collect(
     now: UnixMillis,
 ) -> Result<Option<Prepared>, StoreError> {
     let outbox = store.outbox(destination, caps.pdus + caps.edus).await?;
-    let mut dirty = store.dirty(destination, MAX_PDUS).await?;
-    // Intervals of one room in the order of its log, whatever their marks say.
-    dirty.sort_by(|a, b| (a.dirty_since, &a.room, a.from).cmp(&(b.dirty_since, &b.room, b.from)));
+    let dirty = store.dirty(destination, MAX_PDUS).await?;
 
     let mut body = Body::default();
     let mut direct = Vec::new();
@@ -89,14 +87,12 @@ pub(super) async fn collect(
         }
         direct.push(seq);
     }
-    let mut ranges = Vec::new();
-    for follower in dirty {
-        if body.pdus >= caps.pdus || body.is_full {
-            break;
-        }
-        let limit = caps.pdus - body.pdus;
-        ranges.extend(add_interval(store, &mut body, &follower, limit).await?);
-    }
+    let ranges = if body.is_full {
+        Vec::new()
+    } else {
+        let left = caps.pdus.saturating_sub(body.pdus);
+        add_ranges(store, &mut body, first_positions(dirty, left)).await?
+    };
     if direct.is_empty() && ranges.is_empty() {
         return Ok(None);
     }
@@ -119,18 +115,9 @@ pub(super) async fn rebuild(store: &dyn Store, request: OutboundRequest) -> Resu
     for (_, item) in store.outbox_items(&request.destination, &request.direct).await? {
         body.push_direct(item);
     }
-    for range in &request.ranges {
-        let between = Between {
-            after: range.after,
-            through: range.through,
-        };
-        for entry in store
-            .entries(&range.room, between, usize::MAX, Order::Ascending)
-            .await?
-        {
-            if let Some(pdu) = entry.pdu() {
-                body.push_pdu(pdu.bytes());
-            }
+    for entry in store.entry_bytes(&stretches(&request.ranges)).await? {
+        if let Some(bytes) = entry.body {
+            body.push_pdu(&bytes);
         }
     }
     let frozen = request.body_sha256;
@@ -138,34 +125,59 @@ pub(super) async fn rebuild(store: &dyn Store, request: OutboundRequest) -> Resu
     Ok((sha256(&prepared.body) == frozen).then_some(prepared))
 }
 
-/// Adds what an interval still owes, at most `limit` events; the range taken, if any.
-async fn add_interval(
+/// The ranges cut so that they have `limit` positions in all.
+fn first_positions(ranges: Vec<DeliveryRange>, limit: usize) -> Vec<DeliveryRange> {
+    let mut left = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut first = Vec::new();
+    for mut range in ranges {
+        let owed = range.through.as_i64().saturating_sub(range.after.as_i64());
+        if left == 0 {
+            break;
+        }
+        // An interval may be marked although nothing is owed.
+        if owed > 0 {
+            let taken = owed.min(left);
+            left -= taken;
+            range.through = LogPosition(range.after.as_i64() + taken);
+            first.push(range);
+        }
+    }
+    first
+}
+
+/// Adds the entries of these ranges as far as they fit; the ranges as far as they were taken.
+async fn add_ranges(
     store: &dyn Store,
     body: &mut Body,
-    follower: &Follower,
-    limit: usize,
-) -> Result<Option<DeliveryRange>, StoreError> {
-    let after = follower.delivered.max(follower.from.previous());
-    let between = Between {
-        after,
-        through: follower.until.unwrap_or(LogPosition(i64::MAX)),
-    };
-    let mut through = None;
-    for entry in store.entries(&follower.room, between, limit, Order::Ascending).await? {
+    ranges: Vec<DeliveryRange>,
+) -> Result<Vec<DeliveryRange>, StoreError> {
+    if ranges.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut through: Vec<Option<LogPosition>> = vec![None; ranges.len()];
+    for entry in store.entry_bytes(&stretches(&ranges)).await? {
         // A hub's log has no holes; should there be one, it is passed over and the cursor with it.
-        if let Some(pdu) = entry.pdu()
-            && !body.push_pdu(pdu.bytes())
+        if let Some(bytes) = entry.body
+            && !body.push_pdu(&bytes)
         {
             break;
         }
-        through = Some(entry.position);
+        if let Some(through) = through.get_mut(entry.stretch) {
+            *through = Some(entry.position);
+        }
     }
-    Ok(through.map(|through| DeliveryRange {
-        room: follower.room.clone(),
-        interval_from: follower.from,
-        after,
-        through,
-    }))
+    let taken = ranges.into_iter().zip(through).filter_map(|(range, through)| {
+        let through = through?;
+        Some(DeliveryRange { through, ..range })
+    });
+    Ok(taken.collect())
+}
+
+fn stretches(ranges: &[DeliveryRange]) -> Vec<(RoomId, Between)> {
+    ranges
+        .iter()
+        .map(|range| (range.room.clone(), range.between()))
+        .collect()
 }
 
 /// `{"edus":[…],"pdus":[…]}` in the making.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use nabe_core::{Entry, FollowerChange};
 use nabe_types::{LogPosition, ServerName};
 
-use super::fixture::{RoomLog, at, commit, edu, event_id, pos, server, user};
+use super::fixture::{RoomLog, at, commit, edu, event_id, pos, room_id, server, user};
 use crate::{DeliveryRange, DestinationStatus, DirectItem, Follower, OutboundRequest, Store, StoreError, Write};
 
 fn b() -> ServerName {
@@ -111,7 +111,7 @@ pub async fn append_marks_open_intervals_dirty(store: &dyn Store) {
     }
     let dirty = vec![follower(&log, 2, None, 1, Some(7))];
     assert_eq!(store.followers(log.id()).await.unwrap(), dirty);
-    assert_eq!(store.dirty(&b(), 9).await.unwrap(), dirty);
+    assert_eq!(store.dirty(&b(), 9).await.unwrap(), vec![range(&log, 2, 1, 3)]);
     assert_eq!(store.dirty(&server("c.example"), 9).await.unwrap(), vec![]);
 }
 
@@ -206,7 +206,8 @@ pub async fn server_that_returns_has_two_intervals(store: &dyn Store) {
         follower(&log, 5, None, 4, Some(6)),
     ];
     assert_eq!(store.followers(log.id()).await.unwrap(), both);
-    assert_eq!(store.dirty(&b(), 9).await.unwrap(), both);
+    let owed = vec![range(&log, 2, 1, 3), range(&log, 5, 4, 5)];
+    assert_eq!(store.dirty(&b(), 9).await.unwrap(), owed);
     let ranges = vec![range(&log, 2, 1, 3), range(&log, 5, 4, 5)];
     commit(store, [freeze("1", ranges, vec![]), confirm("1")])
         .await
@@ -258,10 +259,42 @@ pub async fn dirty_intervals_come_longest_waiting_first(store: &dyn Store) {
         .unwrap();
         logs.push(log);
     }
-    let rooms = |dirty: Vec<Follower>| dirty.into_iter().map(|follower| follower.room).collect::<Vec<_>>();
+    let rooms = |dirty: Vec<DeliveryRange>| dirty.into_iter().map(|range| range.room).collect::<Vec<_>>();
     let order = vec![logs[1].id().clone(), logs[2].id().clone(), logs[0].id().clone()];
     assert_eq!(rooms(store.dirty(&b(), 9).await.unwrap()), order);
     assert_eq!(rooms(store.dirty(&b(), 2).await.unwrap()), order[..2]);
+}
+
+/// A request can be put on record for a server nothing was ever owed, but not with events of a room that is not there.
+pub async fn request_with_an_unknown_room_is_refused(store: &dyn Store) {
+    let log = followed_room(store, 2, 5).await;
+    let unknown = DeliveryRange {
+        room: room_id("nowhere"),
+        ..range(&log, 2, 1, 3)
+    };
+    let ranges = vec![range(&log, 2, 1, 2), unknown, range(&log, 2, 2, 3)];
+    let refusal = StoreError::UnknownRoom {
+        room: room_id("nowhere"),
+    };
+    assert_eq!(commit(store, [freeze("1", ranges, vec![])]).await, Err(refusal));
+    assert_eq!(store.frozen(&b()).await.unwrap(), None);
+    let strange = OutboundRequest {
+        destination: server("strange.example"),
+        ..request("2", vec![range(&log, 2, 2, 3), range(&log, 2, 1, 2)], vec![3, 1])
+    };
+    commit(
+        store,
+        [Write::Freeze {
+            request: strange.clone(),
+        }],
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        store.frozen(&server("strange.example")).await.unwrap(),
+        Some(strange),
+        "ranges and items in their order"
+    );
 }
 
 /// A confirmed request takes its cursors and items along, and nothing else.

@@ -5,7 +5,7 @@ use nabe_event::{Pdu, RoomVersionRules};
 use nabe_types::RoomId;
 
 use super::fixture::{RoomLog, at, checkpoint, commit, conflict, event_id, pdus, pos, room_id, server};
-use crate::{Between, DeliveryRange, KnownLpdu, Order, OutboundRequest, Store, StoreError, Write};
+use crate::{Between, DeliveryRange, EntryBytes, KnownLpdu, Order, OutboundRequest, Store, StoreError, Write};
 
 async fn all(store: &dyn Store, room: &RoomId) -> Vec<Entry> {
     store.entries(room, Between::ALL, 1000, Order::Ascending).await.unwrap()
@@ -101,6 +101,88 @@ pub async fn append_in_fifties_keeps_every_entry(store: &dyn Store) {
     assert_eq!(store.entry_by_lpdu(log.id(), &lpdus).await.unwrap().len(), 230);
     let ids: Vec<_> = entries.iter().map(|entry| entry.event_id().clone()).collect();
     assert_eq!(store.events(log.id(), &ids).await.unwrap(), pdus(&entries));
+}
+
+/// LPDUs of many rooms are looked for at once, each in its own room.
+pub async fn known_lpdus_of_many_rooms_are_found(store: &dyn Store) {
+    let (mut one, mut two) = (RoomLog::hub("a"), RoomLog::hub("b"));
+    let mut known = Vec::new();
+    for log in [&mut one, &mut two] {
+        let entries = vec![log.creation(), log.message("m"), log.message("n")];
+        commit(store, [log.create(), log.append(entries.clone(), at(5))])
+            .await
+            .unwrap();
+        known.extend(entries[1..].iter().map(|entry| {
+            let known = KnownLpdu {
+                lpdu_id: entry.lpdu_id.clone().unwrap(),
+                event_id: entry.event_id().clone(),
+                position: entry.position,
+            };
+            (log.id().clone(), known)
+        }));
+    }
+    let asked = |n: usize| (known[n].0.clone(), known[n].1.lpdu_id.clone());
+    let elsewhere = (room_id("nowhere"), known[0].1.lpdu_id.clone());
+    let unknown = (one.id().clone(), event_id(9));
+    let mut found = store
+        .entries_by_lpdu(&[asked(3), elsewhere, asked(0), unknown, asked(3)])
+        .await
+        .unwrap();
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(found, vec![known[0].clone(), known[3].clone()]);
+    assert_eq!(store.entries_by_lpdu(&[]).await.unwrap(), vec![]);
+}
+
+/// Stretches of many rooms are read at once, in the order they are asked for.
+pub async fn bytes_come_stretch_by_stretch(store: &dyn Store) {
+    let (mut one, mut two) = (RoomLog::hub("b"), RoomLog::participant("a"));
+    let (first, second) = (
+        vec![one.creation(), one.message("one"), one.message("two")],
+        vec![
+            two.member("@bob:b.example", "join"),
+            two.hole(HoleReason::Malformed),
+            two.message("three"),
+        ],
+    );
+    commit(
+        store,
+        [
+            one.create(),
+            two.create_with(vec![], vec![]),
+            one.append(first.clone(), at(5)),
+            two.append(second.clone(), at(5)),
+        ],
+    )
+    .await
+    .unwrap();
+    let between = |after: i64, through: i64| Between {
+        after: pos(after),
+        through: pos(through),
+    };
+    let asked = [
+        (one.id().clone(), between(1, 2)),
+        (two.id().clone(), Between::ALL),
+        (room_id("nowhere"), Between::ALL),
+        (one.id().clone(), between(3, 1)),
+        (one.id().clone(), Between::after(pos(1))),
+    ];
+    let expected: Vec<_> = [
+        (0, &first[1]),
+        (1, &second[0]),
+        (1, &second[1]),
+        (1, &second[2]),
+        (4, &first[1]),
+        (4, &first[2]),
+    ]
+    .map(|(stretch, entry)| EntryBytes {
+        stretch,
+        position: entry.position,
+        body: entry.pdu().map(|pdu| pdu.bytes().to_vec().into()),
+    })
+    .into();
+    assert_eq!(store.entry_bytes(&asked).await.unwrap(), expected);
+    assert_eq!(expected[2].body, None, "a hole has none");
+    assert_eq!(store.entry_bytes(&[]).await.unwrap(), vec![]);
 }
 
 /// A hole is an entry without an event.

@@ -358,6 +358,8 @@ impl<'a> Writer<'a> {
             let mut known = store.entry_by_lpdu(id, &lpdus).await.unwrap();
             known.sort_by_key(|known| known.position);
             seen.push(format!("{id} {known:?}"));
+            let bytes = store.entry_bytes(&[(id.clone(), Between::ALL)]).await;
+            seen.push(format!("{id} {bytes:?}"));
             seen.push(format!(
                 "{id} {:?} {:?}",
                 store.parked(id).await,
