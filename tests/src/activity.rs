@@ -17,7 +17,6 @@ struct Counts {
     working: AtomicUsize,
     pending: AtomicUsize,
     delayed: AtomicUsize,
-    threads: AtomicUsize,
 }
 
 /// Something under way, counted until dropped.
@@ -62,27 +61,16 @@ impl Activity {
         self.begin(|counts| &counts.delayed)
     }
 
-    /// A thread of the blocking pool begins. With a keep-alive of zero there is one per job.
-    pub fn thread_started(&self) {
-        self.counts.threads.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// A thread of the blocking pool ends.
-    pub fn thread_stopped(&self) {
-        self.counts.threads.fetch_sub(1, Ordering::SeqCst);
-        self.counts.steps.fetch_add(1, Ordering::SeqCst);
-    }
-
     /// Grows with everything that begins or ends.
     #[must_use]
     pub fn steps(&self) -> u64 {
         self.counts.steps.load(Ordering::SeqCst)
     }
 
-    /// Whether something is under way that ends without anybody moving the clock.
+    /// Whether a call is under way that ends without anybody moving the clock. Blocking jobs are not counted.
     #[must_use]
     pub fn is_working(&self) -> bool {
-        self.counts.working.load(Ordering::SeqCst) > 0 || self.counts.threads.load(Ordering::SeqCst) > 0
+        self.counts.working.load(Ordering::SeqCst) > 0
     }
 
     /// Requests and operations under way.

@@ -94,19 +94,17 @@ struct Running {
     life: Life,
 }
 
-/// A runtime for one simulation: one thread, so that the same operations give the same run. Blocking jobs are counted.
+/// A runtime for one simulation: one thread, so that the same operations give the same run, and one more for blocking jobs, which
+/// it does in the order they come.
 ///
 /// # Panics
 ///
 /// When the operating system has no resources left.
 #[must_use]
-pub fn runtime(activity: &Activity) -> tokio::runtime::Runtime {
-    let (started, stopped) = (activity.clone(), activity.clone());
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .thread_keep_alive(Duration::ZERO)
-        .on_thread_start(move || started.thread_started())
-        .on_thread_stop(move || stopped.thread_stopped())
+        .max_blocking_threads(1)
         .build()
         .expect("a thread and a poll handle can be had")
 }
@@ -118,7 +116,7 @@ pub fn runtime(activity: &Activity) -> tokio::runtime::Runtime {
 /// When the scenario fails.
 pub fn run<F: Future<Output = anyhow::Result<()>>>(scenario: impl FnOnce(Activity) -> F) {
     let activity = Activity::default();
-    let outcome = runtime(&activity).block_on(scenario(activity.clone()));
+    let outcome = runtime().block_on(scenario(activity.clone()));
     if let Err(error) = outcome {
         panic!("{error:#}");
     }
@@ -427,20 +425,18 @@ impl Cluster {
     ///
     /// When it does not come to rest.
     pub async fn let_run(&self) {
-        self.settle(SETTLING).await;
-    }
-
-    /// Returns when nothing has happened for a number of looks around and, if requests are under way, for `settling`.
-    async fn settle(&self, settling: Duration) {
         let began = tokio::time::Instant::now();
-        let mut seen = self.activity.steps();
-        let (mut still, mut since) = (0, began);
-        while still < STILL || (self.activity.pending_count() > 0 && since.elapsed() < settling) {
+        let (mut seen, mut still) = (self.activity.steps(), 0);
+        while still < STILL {
             tokio::task::yield_now().await;
             still += 1;
+            if still % LOOKS_PER_JOB == 0 {
+                // Blocking jobs are done in order: when this one is, so are those begun before it, however busy the machine is.
+                let _ = tokio::task::spawn_blocking(|| ()).await;
+            }
             let steps = self.activity.steps();
             if steps != seen || self.activity.is_working() {
-                (seen, still, since) = (steps, 0, tokio::time::Instant::now());
+                (seen, still) = (steps, 0);
             }
             assert!(began.elapsed() < PATIENCE, "the servers do not come to rest");
         }
@@ -484,8 +480,7 @@ impl Cluster {
         let mut left = String::new();
         for (steps, millis) in [(20, 500), (20, 5_000), (20, 60_000), (20, 600_000), (30, 3_600_000)] {
             for _ in 0..steps {
-                // A request may wait for a thread on a busy machine; what waits for the clock is in no hurry.
-                self.settle(SETTLING_LONG).await;
+                self.let_run().await;
                 left = self.left().await?;
                 if left.is_empty() {
                     return Ok(());
@@ -493,7 +488,7 @@ impl Cluster {
                 self.clock.advance(Duration::from_millis(millis));
             }
         }
-        self.settle(PATIENCE / 6).await;
+        self.let_run().await;
         anyhow::ensure!(self.left().await?.is_empty(), "never comes to rest: {left}");
         Ok(())
     }
@@ -577,7 +572,7 @@ pub fn signer(server: &ServerName, version: &str) -> Signer {
 
 /// Looks around in vain after which nothing is going on.
 const STILL: u32 = 60;
-/// How long nothing must happen while requests are under way: a thread of the blocking pool takes a moment to start.
-const SETTLING: Duration = Duration::from_millis(1);
-const SETTLING_LONG: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Looks around between two looks at the blocking jobs: enough for a task to go on from one job to its next.
+const LOOKS_PER_JOB: u32 = 10;
+/// After this time on the real clock something is taken to run in circles. No outcome depends on it otherwise.
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -27,7 +27,7 @@ const LOCALPARTS: [&str; 2] = ["ann", "bob"];
 pub(crate) fn run(ops: &[Op], sqlite: bool) -> anyhow::Result<()> {
     panics::watch();
     let activity = Activity::default();
-    let runtime = nabe_tests::cluster::runtime(&activity);
+    let runtime = nabe_tests::cluster::runtime();
     let outcome = runtime.block_on(async {
         let mut simulation = Simulation::begin(sqlite, activity).await?;
         for op in ops {
