@@ -19,6 +19,7 @@ mod deliver;
 mod edu;
 mod error;
 mod event;
+pub mod fuzzing;
 mod gaps;
 mod hooks;
 mod idempotency;
