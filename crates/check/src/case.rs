@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
 
-use crate::cases::CASES;
+use crate::cases::all;
 use crate::context::Ctx;
 
 /// A set of cases, by the role in which the subject is checked.
@@ -109,9 +109,9 @@ pub(crate) enum Stop {
     Skipped(String),
 }
 
-/// The cases of a suite, in the order of the table.
+/// The cases of a suite, chapter by chapter.
 pub fn cases(suite: Suite) -> impl Iterator<Item = &'static Case> {
-    CASES.iter().filter(move |case| case.suite == suite)
+    all().filter(move |case| case.suite == suite)
 }
 
 /// A failure of the subject.

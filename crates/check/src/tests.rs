@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::author::{Stamp, seal_lpdu};
 use crate::case::{Checked, Stop};
-use crate::cases::CASES;
+use crate::cases;
 use crate::context::{Ctx, list, member, text};
 use crate::hosted::Hosted;
 use crate::hub_room::{HubRoom, Refusal};
@@ -100,7 +100,7 @@ fn is_failure<T>(checked: &Checked<T>) -> bool {
 }
 
 async fn verifies(two: &Two, pdu: &Object) -> Checked {
-    crate::cases::hub::format::verifies(&two.ctx, &two.participant, pdu).await
+    cases::hub::format::verifies(&two.ctx, &two.participant, pdu).await
 }
 
 #[tokio::test]
@@ -231,9 +231,9 @@ async fn a_hosted_room_serves_state_and_history() {
         .unwrap()
         .object();
     assert_eq!(list(&one, "pdus"), vec![member(&joined, "event")]);
-    crate::cases::hub::history::is_closed(&two.ctx, &list(&joined, "state"), &list(&joined, "auth_chain")).unwrap();
+    cases::hub::history::is_closed(&two.ctx, &list(&joined, "state"), &list(&joined, "auth_chain")).unwrap();
     let shorter = &list(&joined, "auth_chain")[1..];
-    assert!(is_failure(&crate::cases::hub::history::is_closed(
+    assert!(is_failure(&cases::hub::history::is_closed(
         &two.ctx,
         &list(&joined, "state"),
         shorter
@@ -315,7 +315,7 @@ fn case_ids_are_unique_and_cite_existing_requirements() {
     );
     let requirements = std::fs::read_to_string(path).unwrap();
     let mut seen = BTreeSet::new();
-    for case in CASES {
+    for case in cases::all() {
         assert!(seen.insert(case.id), "{} is there twice", case.id);
         assert!(!case.requirements.is_empty(), "{} cites nothing", case.id);
         for requirement in case.requirements {

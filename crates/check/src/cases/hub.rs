@@ -1,5 +1,7 @@
 //! The subject is the hub.
 
+use crate::case::Case;
+
 pub(crate) mod events;
 pub(crate) mod format;
 pub(crate) mod history;
@@ -8,3 +10,15 @@ pub(crate) mod keys;
 pub(crate) mod membership;
 pub(crate) mod requests;
 pub(crate) mod rules;
+
+/// Its cases.
+pub(super) const CHAPTERS: &[&[Case]] = &[
+    format::CASES,
+    events::CASES,
+    rules::CASES,
+    requests::CASES,
+    keys::CASES,
+    history::CASES,
+    membership::CASES,
+    hostile::CASES,
+];

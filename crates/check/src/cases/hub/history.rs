@@ -6,12 +6,90 @@ use nabe_event::{RawEvent, event_id_of};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 
-use crate::case::{Checked, failed};
+use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::{Ctx, list, member, text};
 use crate::http_client::Reply;
 use crate::hub_room::{HubRoom, RULES};
 use crate::peer::Peer;
 use crate::subject::encode;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-59",
+        title: "a single event",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-visibility-algorithm",
+            "LM-event-event",
+            "LM-event-not-found",
+            "LM-event-no-lpdu",
+        ],
+        sent: "E6 for a known and an unknown event, for an LPDU, and by a server outside",
+        expected: "the event; 404 each",
+        peers: Peers::Any(2),
+        run: run!(single_event),
+    },
+    Case {
+        id: "lm-60",
+        title: "state before an event",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-state-at-event",
+            "LM-state-api-before-event",
+            "LM-state-api-auth-chain",
+            "LM-state-api-not-found",
+            "LM-state-api-no-lpdu",
+        ],
+        sent: "E7 at power levels; other rooms and events; by a server outside",
+        expected: "the old levels, a closed auth chain; 404 each",
+        peers: Peers::Any(2),
+        run: run!(state_before),
+    },
+    Case {
+        id: "lm-61",
+        title: "IDs of the state before an event",
+        suite: Suite::Hub,
+        requirements: &["LM-state-ids-ids"],
+        sent: "E7 and E8",
+        expected: "the same IDs",
+        peers: Peers::Any(1),
+        run: run!(state_ids),
+    },
+    Case {
+        id: "lm-62",
+        title: "backfill",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-roles-history",
+            "LM-backfill-limit",
+            "LM-backfill-cap",
+            "LM-backfill-order",
+            "LM-backfill-not-found",
+            "LM-backfill-no-lpdu",
+        ],
+        sent: "E9 with limits 3, 0, x, huge and none; from the create event; other rooms; by a server outside",
+        expected: "oldest first, `v` last; 400; 404",
+        peers: Peers::Any(2),
+        run: run!(backfill),
+    },
+    Case {
+        id: "lm-63",
+        title: "history visibility",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-visibility-algorithm",
+            "LM-visibility-history-visibility",
+            "LM-visibility-commit-exempt",
+            "LM-event-redacted",
+            "LM-state-api-redacted",
+            "LM-backfill-redacted",
+        ],
+        sent: "history visibility `joined`; E6, E7 and E9 by a server that joined later",
+        expected: "older events redacted, commits intact",
+        peers: Peers::Any(2),
+        run: run!(visibility),
+    },
+];
 
 async fn event(peer: &Peer, id: &str) -> Checked<Reply> {
     let uri = format!("/_matrix/federation/v2/event/{}", encode(id));

@@ -12,11 +12,134 @@ use tokio::time::timeout;
 use super::events::once;
 use super::format::verifies;
 use crate::author::{self, Stamp};
-use crate::case::{Checked, Stop, failed};
+use crate::case::{Case, Checked, Peers, Stop, Suite, failed};
 use crate::context::{Ctx, member};
 use crate::hub_room::{HubRoom, Refusal};
 use crate::peer::{Answer, Endpoint, Gate, Peer, send_uri};
 use crate::subject::{encode, unique};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-x1",
+        title: "a body that is too large",
+        suite: Suite::Hub,
+        requirements: &["LM-errors-too-large"],
+        sent: "a transaction of 24 MiB",
+        expected: "413 M_TOO_LARGE",
+        peers: Peers::Any(1),
+        run: run!(oversize),
+    },
+    Case {
+        id: "lm-x2",
+        title: "a body that is too deep",
+        suite: Suite::Hub,
+        requirements: &["LM-malformed-not-json"],
+        sent: "1000 and 200000 nested arrays",
+        expected: "400",
+        peers: Peers::Any(1),
+        run: run!(depth),
+    },
+    Case {
+        id: "lm-x3",
+        title: "JSON that can be read in two ways",
+        suite: Suite::Hub,
+        requirements: &["LM-canonical-rfc8785"],
+        sent: "an event with a key that is there twice; half of a character",
+        expected: "400, nothing applied",
+        peers: Peers::Any(1),
+        run: run!(duplicate_keys),
+    },
+    Case {
+        id: "lm-x4",
+        title: "bodies that do not come",
+        suite: Suite::Hub,
+        requirements: &["LM-errors-most-fitting"],
+        sent: "20 requests with one byte of 1000",
+        expected: "others are served; the connections end",
+        peers: Peers::Any(1),
+        run: run!(slow_bodies),
+    },
+    Case {
+        id: "lm-x5",
+        title: "repetition",
+        suite: Suite::Hub,
+        requirements: &["LM-receive-unknown-only"],
+        sent: "1000 times the same LPDU",
+        expected: "200; one event",
+        peers: Peers::Any(1),
+        run: run!(repeats),
+    },
+    Case {
+        id: "lm-x6",
+        title: "events for other rooms",
+        suite: Suite::Hub,
+        requirements: &["LM-send-unknown-room", "LM-outcome-rejected"],
+        sent: "LPDUs for rooms the sender is not in, and for rooms that are not there",
+        expected: "rejected",
+        peers: Peers::Any(2),
+        run: run!(wrong_rooms),
+    },
+    Case {
+        id: "lm-x7",
+        title: "unknown keys",
+        suite: Suite::Hub,
+        requirements: &["LM-self-keys-query-frequency"],
+        sent: "an event with 450 unknown keys, 100 requests with unknown keys",
+        expected: "401; few requests for keys",
+        peers: Peers::Any(1),
+        run: run!(unknown_keys),
+    },
+    Case {
+        id: "lm-x8",
+        title: "garbage among events",
+        suite: Suite::Hub,
+        requirements: &["LM-receive-schema", "LM-send-checks"],
+        sent: "null, numbers, text, events without room, time or content, and one good event",
+        expected: "200; the good event is accepted",
+        peers: Peers::Any(1),
+        run: run!(garbage_among_events),
+    },
+    Case {
+        id: "lm-x9",
+        title: "a participant that stalls",
+        suite: Suite::Hub,
+        requirements: &["LM-send-no-blocking", "LM-send-retry"],
+        sent: "events while one participant does not answer",
+        expected: "the other gets them at once, the first in the end",
+        peers: Peers::Any(2),
+        run: run!(stalled_follower),
+    },
+    Case {
+        id: "lm-x10",
+        title: "another server's events",
+        suite: Suite::Hub,
+        requirements: &["LM-roles-via-hub"],
+        sent: "an LPDU handed in by a third server",
+        expected: "not accepted",
+        peers: Peers::Any(2),
+        run: run!(borrowed_events),
+    },
+    Case {
+        id: "lm-x11",
+        title: "an invited server that lies",
+        suite: Suite::Hub,
+        requirements: &["LM-invite-target-signs", "LM-invite-append"],
+        sent: "unsigned, other and altered events in answer to E10",
+        expected: "an error; nobody is invited",
+        peers: Peers::Any(2),
+        run: run!(lying_target),
+    },
+    Case {
+        id: "lm-x12",
+        title: "an invited server that is silent",
+        suite: Suite::Hub,
+        requirements: &["LM-invite-not-json"],
+        sent: "no answer to E10",
+        expected: "an error within 40 s; the room goes on",
+        peers: Peers::Any(2),
+        run: run!(silent_target),
+    },
+];
 
 /// A body as text, signed as this JSON.
 async fn put(ctx: &Ctx, peer: &Peer, body: Vec<u8>, signed: Option<&Json>) -> Checked<crate::http_client::Reply> {

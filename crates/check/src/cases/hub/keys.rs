@@ -11,11 +11,92 @@ use tokio_rustls::rustls::ProtocolVersion;
 
 use super::requests::publish_with_old_key;
 use crate::author;
-use crate::case::{Checked, Stop, failed};
+use crate::case::{Case, Checked, Peers, Stop, Suite, failed};
 use crate::context::{Ctx, list, member, now, text};
 use crate::hub_room::{HubRoom, Refusal};
 use crate::peer::{Answer, Endpoint, Peer, error};
 use crate::subject::encode;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-54",
+        title: "own keys",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-signing-published",
+            "LM-signing-ed25519",
+            "LM-base64-emit",
+            "LM-transport-http2",
+            "LM-transport-tls13",
+            "LM-request-auth-where",
+            "LM-request-auth-ignored-elsewhere",
+            "LM-validity-twelve-hours",
+            "LM-self-keys-form",
+            "LM-self-keys-one-active",
+            "LM-self-keys-server-name",
+            "LM-self-keys-linearized",
+            "LM-self-keys-short-lived",
+            "LM-signing-key-id",
+            "LM-signing-key-version",
+            "LM-signing-objects-algorithm",
+        ],
+        sent: "E2",
+        expected: "own name, 1 to 13 hours of validity, signed by each key, m.linearized; TLS 1.3 and HTTP/2",
+        peers: Peers::Any(0),
+        run: run!(own_keys),
+    },
+    Case {
+        id: "lm-55",
+        title: "a notary about one server",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-keys-room-independent",
+            "LM-self-keys-notary-last-answer",
+            "LM-notary-refresh",
+            "LM-notary-minimum",
+            "LM-notary-unreachable",
+        ],
+        sent: "E3 about a dead server, a living one, a minimum of 8 days, a server that fails meanwhile",
+        expected: "nothing; its keys, signed twice; nothing; the last answer",
+        peers: Peers::Fresh(1),
+        run: run!(notary),
+    },
+    Case {
+        id: "lm-56",
+        title: "a notary about many servers",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-notary-signed",
+            "LM-notary-bulk-criteria",
+            "LM-notary-bulk-no-servers",
+            "LM-notary-bulk-only-asked",
+        ],
+        sent: "E4 about none, two, and one key",
+        expected: "nothing; both, signed twice; that one",
+        peers: Peers::Any(2),
+        run: run!(notary_in_bulk),
+    },
+    Case {
+        id: "lm-57",
+        title: "keys valid for long",
+        suite: Suite::Hub,
+        requirements: &["LM-validity-seven-days"],
+        sent: "a key response valid for 30 days; E3 with minima of 6 and 8 days",
+        expected: "listed; left out",
+        peers: Peers::Fresh(1),
+        run: run!(seven_days),
+    },
+    Case {
+        id: "lm-58",
+        title: "keys that are no longer used",
+        suite: Suite::Hub,
+        requirements: &["LM-validity-event-time", "LM-self-keys-old-keys"],
+        sent: "LPDUs signed with a retired key, of a time after and before its retirement",
+        expected: "dropped; accepted",
+        peers: Peers::Fresh(1),
+        run: run!(old_keys),
+    },
+];
 
 /// 54
 pub(crate) async fn own_keys(ctx: &Ctx) -> Checked {

@@ -6,11 +6,143 @@ use nabe_signing::object;
 
 use super::history::is_closed;
 use crate::author::Stamp;
-use crate::case::{Checked, failed};
+use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::{Ctx, list, member, text};
 use crate::hub_room::HubRoom;
 use crate::peer::{Answer, Endpoint};
 use crate::subject::{encode, unique};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-64",
+        title: "an invite through the hub",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-rule-5-3-3-invite-level",
+            "LM-invites-endpoint-when-outside",
+            "LM-invites-invited-is-outside",
+            "LM-invite-state-optional",
+            "LM-invite-complete",
+            "LM-invite-target",
+            "LM-invite-target-signs",
+            "LM-invite-response",
+            "LM-invite-append",
+        ],
+        sent: "E10 by a participant for a user of a third server",
+        expected: "two signatures at the target, three in the answer, one event for all",
+        peers: Peers::Any(2),
+        run: run!(invite),
+    },
+    Case {
+        id: "lm-65",
+        title: "an invite that is refused",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-versions-transport-decoupled",
+            "LM-invite-type",
+            "LM-invite-membership",
+            "LM-invite-proxy",
+            "LM-invite-trim",
+            "LM-invite-not-json",
+            "LM-invite-incompatible",
+            "LM-invite-policy",
+        ],
+        sent: "targets that refuse, do not know the version, answer with HTML; invites that are none",
+        expected: "proxied; 400",
+        peers: Peers::Any(2),
+        run: run!(refused_invite),
+    },
+    Case {
+        id: "lm-66",
+        title: "rejecting an invite",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-rule-5-4-1-leave-own",
+            "LM-handshake-make",
+            "LM-make-leave-template",
+            "LM-make-leave-unknown-room",
+            "LM-make-leave-forbidden",
+            "LM-send-leave-response",
+            "LM-send-leave-errors",
+        ],
+        sent: "E11 and E12, by users invited and not, in an unknown room",
+        expected: "{} and `leave`; 403; 404",
+        peers: Peers::Any(1),
+        run: run!(leave),
+    },
+    Case {
+        id: "lm-67",
+        title: "asking for a join",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-handshake-make",
+            "LM-make-join-template",
+            "LM-make-join-unknown-room",
+            "LM-make-join-forbidden",
+            "LM-make-join-incompatible",
+        ],
+        sent: "E13 without a matching version, of banned and foreign users, in an unknown room",
+        expected: "400; 403; 404",
+        peers: Peers::Any(2),
+        run: run!(make_join),
+    },
+    Case {
+        id: "lm-68",
+        title: "a ban between make and send",
+        suite: Suite::Hub,
+        requirements: &["LM-handshake-send", "LM-send-join-errors", "LM-auth-different-states"],
+        sent: "E13, a ban, E14",
+        expected: "403 M_FORBIDDEN",
+        peers: Peers::Any(1),
+        run: run!(banned_in_between),
+    },
+    Case {
+        id: "lm-69",
+        title: "a join",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-make-join-template",
+            "LM-send-join-state",
+            "LM-send-join-event",
+            "LM-handshake-send",
+        ],
+        sent: "E14",
+        expected: "the state before it, a closed auth chain, the event that all receive",
+        peers: Peers::Any(2),
+        run: run!(send_join),
+    },
+    Case {
+        id: "lm-70",
+        title: "a knock",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-stripped-recommended",
+            "LM-stripped-four-fields",
+            "LM-member-reason",
+            "LM-leave-retract-knock",
+            "LM-knocks-answered",
+            "LM-make-knock-template",
+            "LM-make-knock-unknown-room",
+            "LM-make-knock-incompatible",
+            "LM-send-knock-stripped-state",
+            "LM-send-knock-errors",
+        ],
+        sent: "E15 and E16, then an invite and a join; E11 and E12",
+        expected: "stripped state of four fields; invited and joined; taken back",
+        peers: Peers::Any(1),
+        run: run!(knock),
+    },
+    Case {
+        id: "lm-79",
+        title: "a kicked user's server",
+        suite: Suite::Hub,
+        requirements: &["LM-sending-kicked-server"],
+        sent: "a kick, then further events",
+        expected: "the kick and nothing after it",
+        peers: Peers::Any(2),
+        run: run!(kicked),
+    },
+];
 
 fn signers(pdu: &Object) -> Vec<String> {
     member(pdu, "signatures").keys().map(str::to_owned).collect()

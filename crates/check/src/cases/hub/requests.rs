@@ -8,12 +8,127 @@ use nabe_signing::{Signer, object, xmatrix};
 use nabe_types::{ServerName, UnixMillis};
 
 use crate::author::Stamp;
-use crate::case::{Checked, Stop, failed, skipped};
+use crate::case::{Case, Checked, Peers, Stop, Suite, failed, skipped};
 use crate::context::{Ctx, list, now, text};
 use crate::http_client::Reply;
 use crate::hub_room::HubRoom;
 use crate::peer::{Peer, UNSTABLE, send_uri};
 use crate::subject::{encode, unique};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-49",
+        title: "request authentication",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-checking-structure",
+            "LM-checking-verify",
+            "LM-request-auth-where",
+            "LM-request-auth-object",
+            "LM-request-auth-origin-matches",
+            "LM-request-auth-destination-matches",
+            "LM-request-auth-unexpired-key",
+            "LM-request-auth-one-header-per-key",
+            "LM-request-auth-validate-all",
+            "LM-request-auth-at-least-one",
+            "LM-request-auth-failure",
+            "LM-self-keys-requests-current-only",
+        ],
+        sent: "no header, wrong destination, unknown key, retired key, bad signature, one good and one bad header, another body, another target",
+        expected: "401 M_FORBIDDEN each",
+        peers: Peers::Fresh(2),
+        run: run!(authentication),
+    },
+    Case {
+        id: "lm-50",
+        title: "forms of the header",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-request-auth-object",
+            "LM-request-auth-header-format",
+            "LM-request-auth-escapes",
+            "LM-request-auth-unknown-parameters",
+        ],
+        sent: "sig and signature, mixed case, tokens, other orders, unknown parameters, escapes",
+        expected: "accepted each",
+        peers: Peers::Any(1),
+        run: run!(header_forms),
+    },
+    Case {
+        id: "lm-51",
+        title: "a request without a body",
+        suite: Suite::Hub,
+        requirements: &["LM-request-auth-empty-content"],
+        sent: "signed with `content: {}` and without `content`",
+        expected: "200; 401 M_FORBIDDEN",
+        peers: Peers::Any(1),
+        run: run!(empty_content),
+    },
+    Case {
+        id: "lm-52",
+        title: "bodies that do not fit",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-pdu-json",
+            "LM-requests-object-body",
+            "LM-requests-utf8",
+            "LM-errors-most-fitting",
+            "LM-errors-shape",
+            "LM-errors-not-json-400",
+            "LM-errors-bad-json-400",
+            "LM-malformed-not-json",
+            "LM-malformed-bad-json",
+            "LM-malformed-describe",
+        ],
+        sent: "no JSON, no object, missing and malformed keys",
+        expected: "400 M_NOT_JSON; 400 M_BAD_JSON",
+        peers: Peers::Any(1),
+        run: run!(bodies),
+    },
+    Case {
+        id: "lm-53",
+        title: "unknown endpoints and methods",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-requests-content-type-response",
+            "LM-requests-trailing-slash",
+            "LM-requests-all-endpoints",
+            "LM-errors-shape",
+            "LM-unknown-endpoint-not-found",
+            "LM-unknown-endpoint-wrong-method",
+            "LM-absent-endpoints",
+            "LM-send-unstable-path",
+        ],
+        sent: "trailing and doubled slashes, unknown paths, wrong methods",
+        expected: "404 and 405 M_UNRECOGNIZED as JSON",
+        peers: Peers::Any(1),
+        run: run!(unknown_endpoints),
+    },
+    Case {
+        id: "lm-80",
+        title: "rate limits",
+        suite: Suite::Hub,
+        requirements: &[
+            "LM-rate-limit-implemented",
+            "LM-rate-limit-answer",
+            "LM-rate-limit-retry-after",
+        ],
+        sent: "a flood of E13, transactions meanwhile",
+        expected: "429 M_LIMIT_EXCEEDED; 200",
+        peers: Peers::Fresh(1),
+        run: run!(rate_limit),
+    },
+    Case {
+        id: "lm-x13",
+        title: "the draft's paths for tests",
+        suite: Suite::Hub,
+        requirements: &["LM-send-unstable-path", "LM-versions-test-name"],
+        sent: "send_join, send, event, backfill, send_leave",
+        expected: "as on the stable paths",
+        peers: Peers::Any(1),
+        run: run!(unstable_paths),
+    },
+];
 
 /// A request that the first server may make, and ways to sign it.
 struct Signed<'a> {

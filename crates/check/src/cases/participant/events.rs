@@ -6,11 +6,204 @@ use nabe_signing::{base64u, object, sha256};
 
 use super::format::sent_by_local;
 use crate::author::{self, Stamp, lpdu_id_of, sign_event};
-use crate::case::{Checked, failed, skipped};
+use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
 use crate::context::{Ctx, list, member, text};
 use crate::participant_room::{ParticipantRoom, deliver};
 use crate::peer::{Answer, Endpoint, Gate, send_uri};
 use crate::subject::unique;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-14p",
+        title: "a message through the hub",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-roles-via-hub",
+            "LM-lpdu-echo",
+            "LM-membership-direct",
+            "LM-sending-one-endpoint",
+        ],
+        sent: "a message by a user of the subject, completed by our hub",
+        expected: "shown once, under the ID of the echo",
+        peers: Peers::Any(1),
+        run: run!(message),
+    },
+    Case {
+        id: "lm-17p",
+        title: "bad signatures of an event",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-model-signed-by-all",
+            "LM-receive-sender-signed",
+            "LM-receive-hub-signed",
+            "LM-receive-bad-signature",
+            "LM-rule-1-sender-signature",
+            "LM-rule-2-hub-signature",
+            "LM-checking-fetch-key",
+        ],
+        sent: "events without valid signature by the hub or by the sender's server",
+        expected: "dropped",
+        peers: Peers::Any(2),
+        run: run!(bad_signatures),
+    },
+    Case {
+        id: "lm-19",
+        title: "an event the hub altered",
+        suite: Suite::Participant,
+        requirements: &["LM-model-signed-by-all", "LM-receive-hash-mismatch"],
+        sent: "an event with other content than was hashed, and one that the hub hashed anew",
+        expected: "stored redacted",
+        peers: Peers::Any(2),
+        run: run!(altered_content),
+    },
+    Case {
+        id: "lm-20",
+        title: "no LPDU hash",
+        suite: Suite::Participant,
+        requirements: &["LM-pdu-lpdu-hash", "LM-receive-schema", "LM-receive-lpdu-hash-required"],
+        sent: "an event with hub_server and without LPDU hash",
+        expected: "dropped",
+        peers: Peers::Any(2),
+        run: run!(no_lpdu_hash),
+    },
+    Case {
+        id: "lm-21",
+        title: "a needless LPDU hash",
+        suite: Suite::Participant,
+        requirements: &["LM-pdu-lpdu-hash-only-then", "LM-receive-schema"],
+        sent: "an event without hub_server and with LPDU hash",
+        expected: "dropped",
+        peers: Peers::Any(1),
+        run: run!(needless_lpdu_hash),
+    },
+    Case {
+        id: "lm-22p",
+        title: "signatures of others",
+        suite: Suite::Participant,
+        requirements: &["LM-receive-other-signatures"],
+        sent: "an event with a bogus signature of an unrelated server",
+        expected: "accepted",
+        peers: Peers::Any(1),
+        run: run!(foreign_signature),
+    },
+    Case {
+        id: "lm-23",
+        title: "an LPDU to a participant",
+        suite: Suite::Participant,
+        requirements: &["LM-send-not-hub", "LM-send-failed-only-rejected"],
+        sent: "by its author and by the hub",
+        expected: "200, dropped",
+        peers: Peers::Any(2),
+        run: run!(lpdu_to_participant),
+    },
+    Case {
+        id: "lm-24",
+        title: "events from others than the hub",
+        suite: Suite::Participant,
+        requirements: &["LM-receive-participant-checks", "LM-roles-via-hub"],
+        sent: "the hub's next event and an own one, pushed by another participant",
+        expected: "dropped",
+        peers: Peers::Any(2),
+        run: run!(not_from_hub),
+    },
+    Case {
+        id: "lm-27",
+        title: "a room without power levels",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-power-creator-default",
+            "LM-levels-user",
+            "LM-rule-7-level",
+            "LM-rule-9-4-first-levels",
+            "LM-receive-participant-checks",
+        ],
+        sent: "topics by the creator and by another user",
+        expected: "shown; not shown",
+        peers: Peers::Any(2),
+        run: run!(no_power_levels),
+    },
+    Case {
+        id: "lm-30",
+        title: "a room without join rules",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-join-rules-join-rule",
+            "LM-rule-5-2-6-join-otherwise",
+            "LM-receive-participant-checks",
+        ],
+        sent: "a join after an invite, and one without",
+        expected: "joined; not shown",
+        peers: Peers::Any(2),
+        run: run!(no_join_rules),
+    },
+    Case {
+        id: "lm-46p",
+        title: "a repeated transaction",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-txn-process-once",
+            "LM-txn-same-response",
+            "LM-txn-only-idempotence",
+            "LM-send-after-processing",
+            "LM-send-retry",
+            "LM-send-no-repeat",
+        ],
+        sent: "the same twice",
+        expected: "the same answer, processed once",
+        peers: Peers::Any(1),
+        run: run!(repeated_transaction),
+    },
+    Case {
+        id: "lm-47p",
+        title: "one transaction at a time",
+        suite: Suite::Participant,
+        requirements: &["LM-send-one-at-a-time", "LM-send-bad-state"],
+        sent: "another transaction while one waits for keys",
+        expected: "400 M_BAD_STATE",
+        peers: Peers::Fresh(2),
+        run: run!(busy),
+    },
+    Case {
+        id: "lm-48p",
+        title: "the same event again",
+        suite: Suite::Participant,
+        requirements: &["LM-receive-unknown-only"],
+        sent: "one event in several transactions",
+        expected: "200; one event",
+        peers: Peers::Any(1),
+        run: run!(same_pdu_again),
+    },
+    Case {
+        id: "lm-x20",
+        title: "a gap",
+        suite: Suite::Participant,
+        requirements: &["LM-history-hub-first", "LM-backfill-order"],
+        sent: "the 31st of 31 events",
+        expected: "all are fetched, in order",
+        peers: Peers::Any(1),
+        run: run!(gap),
+    },
+    Case {
+        id: "lm-x21",
+        title: "a fork",
+        suite: Suite::Participant,
+        requirements: &["LM-state-order-not-time", "LM-receive-participant-checks"],
+        sent: "a second event after the same one",
+        expected: "not shown; what was shown stays",
+        peers: Peers::Any(1),
+        run: run!(fork),
+    },
+    Case {
+        id: "lm-x22",
+        title: "garbage from a hub",
+        suite: Suite::Participant,
+        requirements: &["LM-receive-schema", "LM-pdu-content-untrusted"],
+        sent: "null, numbers, events without a place, and one good event",
+        expected: "200; the good event is shown",
+        peers: Peers::Any(1),
+        run: run!(garbage_from_hub),
+    },
+];
 
 /// 14
 pub(crate) async fn message(ctx: &Ctx) -> Checked {
@@ -274,7 +467,8 @@ pub(crate) async fn same_pdu_again(ctx: &Ctx) -> Checked {
     once(&room, &pdu).await
 }
 
-async fn once(room: &ParticipantRoom<'_>, pdu: &Object) -> Checked {
+/// The event is in the room as the subject's user sees it, and only once.
+pub(super) async fn once(room: &ParticipantRoom<'_>, pdu: &Object) -> Checked {
     room.fence().await?;
     let timeline = room.timeline().await?;
     let id = event_id_of(pdu);

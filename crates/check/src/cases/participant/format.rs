@@ -7,12 +7,136 @@ use nabe_signing::{base64u, object};
 use nabe_types::limits::MAX_EVENT_BYTES;
 
 use crate::author::{self, sign_event};
-use crate::case::{Checked, failed};
+use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::{Ctx, list, member, text};
 use crate::hub_room::RULES;
 use crate::participant_room::ParticipantRoom;
 use crate::peer::{Endpoint, send_uri};
 use crate::subject::unique;
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-1p",
+        title: "event IDs",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-pdu-event-id",
+            "LM-content-hash-pdu",
+            "LM-content-hash-sha256",
+            "LM-reference-hash-algorithm",
+            "LM-base64-url-safe",
+        ],
+        sent: "events of our hub",
+        expected: "shown under the IDs we compute",
+        peers: Peers::Any(1),
+        run: run!(event_ids),
+    },
+    Case {
+        id: "lm-2p",
+        title: "the form of an LPDU",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-lpdu-own-hash",
+            "LM-lpdu-signed",
+            "LM-content-hash-lpdu",
+            "LM-content-hash-sha256",
+            "LM-lpdu-no-auth-events",
+            "LM-lpdu-no-prev-events",
+            "LM-lpdu-no-other-hashes",
+            "LM-pdu-hub-server-set",
+            "LM-signing-events-redact-first",
+        ],
+        sent: "a message by a user of the subject",
+        expected: "an LPDU with our hash, signed, for the hub",
+        peers: Peers::Any(1),
+        run: run!(lpdu_form),
+    },
+    Case {
+        id: "lm-4p",
+        title: "order of keys",
+        suite: Suite::Participant,
+        requirements: &["LM-canonical-rfc8785"],
+        sent: "content with the keys U+E000 and U+1F600, in the order of code points",
+        expected: "accepted unredacted under our ID",
+        peers: Peers::Any(1),
+        run: run!(key_order),
+    },
+    Case {
+        id: "lm-5p",
+        title: "form of numbers",
+        suite: Suite::Participant,
+        requirements: &["LM-canonical-rfc8785"],
+        sent: "content with 50.0, 1e2 and -0",
+        expected: "accepted unredacted under our ID",
+        peers: Peers::Any(1),
+        run: run!(numbers),
+    },
+    Case {
+        id: "lm-6p",
+        title: "redaction of a member event",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-redaction-top-level",
+            "LM-redaction-content",
+            "LM-reference-hash-algorithm",
+            "LM-receive-hash-mismatch",
+        ],
+        sent: "a join whose display name was changed after hashing",
+        expected: "`membership` alone, under the same ID",
+        peers: Peers::Any(1),
+        run: run!(redaction),
+    },
+    Case {
+        id: "lm-8p",
+        title: "size of an event",
+        suite: Suite::Participant,
+        requirements: &["LM-pdu-size"],
+        sent: "events of 65536 and 65537 bytes",
+        expected: "accepted; dropped",
+        peers: Peers::Any(1),
+        run: run!(event_size),
+    },
+    Case {
+        id: "lm-9p",
+        title: "length of `type` and `state_key`",
+        suite: Suite::Participant,
+        requirements: &["LM-pdu-type", "LM-pdu-state-key", "LM-receive-schema"],
+        sent: "255 and 256 characters of one and of two bytes",
+        expected: "accepted; dropped",
+        peers: Peers::Any(1),
+        run: run!(field_lengths),
+    },
+    Case {
+        id: "lm-10p",
+        title: "identifiers",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-names-no-ip-literal",
+            "LM-users-grammar",
+            "LM-users-no-upper-case",
+            "LM-pdu-sender",
+            "LM-pdu-hub-server-valid",
+        ],
+        sent: "senders @Creator:h, @:h and @creator:1.2.3.4; hub_server 1.2.3.4",
+        expected: "dropped each",
+        peers: Peers::Any(1),
+        run: run!(identifiers),
+    },
+    Case {
+        id: "lm-13p",
+        title: "room versions",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-versions-i1-supported",
+            "LM-versions-no-order",
+            "LM-invite-incompatible",
+        ],
+        sent: "invites to i.1, I.10, an unknown version, 11 and I.1",
+        expected: "400 M_INCOMPATIBLE_ROOM_VERSION; 200",
+        peers: Peers::Any(1),
+        run: run!(room_versions),
+    },
+];
 
 /// 1
 pub(crate) async fn event_ids(ctx: &Ctx) -> Checked {

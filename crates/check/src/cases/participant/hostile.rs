@@ -1,14 +1,67 @@
 //! Beyond the draft's cases: hubs that stall, flood and lie to a participant.
 
-use nabe_event::event_id_of;
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 
+use super::events::once;
 use crate::author;
-use crate::case::Checked;
+use crate::case::{Case, Checked, Peers, Suite};
 use crate::context::Ctx;
 use crate::participant_room::ParticipantRoom;
 use crate::peer::{Answer, Endpoint, Gate};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-x23",
+        title: "history that leads nowhere",
+        suite: Suite::Participant,
+        requirements: &["LM-backfill-checked"],
+        sent: "an event without a past, and unrelated events on E9",
+        expected: "not shown; other rooms go on",
+        peers: Peers::Any(1),
+        run: run!(lying_backfill),
+    },
+    Case {
+        id: "lm-x24",
+        title: "history without end",
+        suite: Suite::Participant,
+        requirements: &["LM-backfill-checked"],
+        sent: "an event with ever more before it",
+        expected: "given up; other rooms go on",
+        peers: Peers::Any(1),
+        run: run!(endless_backfill),
+    },
+    Case {
+        id: "lm-x25",
+        title: "a hub that does not take events",
+        suite: Suite::Participant,
+        requirements: &["LM-send-retry", "LM-send-no-blocking"],
+        sent: "a message while E5 does not answer",
+        expected: "accepted or queued; it comes back in the end",
+        peers: Peers::Any(1),
+        run: run!(stalled_hub),
+    },
+    Case {
+        id: "lm-x26",
+        title: "repetition",
+        suite: Suite::Participant,
+        requirements: &["LM-receive-unknown-only"],
+        sent: "1000 times the same event",
+        expected: "200; one event",
+        peers: Peers::Any(1),
+        run: run!(repeats),
+    },
+    Case {
+        id: "lm-x27",
+        title: "an event another server completed",
+        suite: Suite::Participant,
+        requirements: &["LM-receive-hub-signed", "LM-receive-participant-checks"],
+        sent: "handed on by the hub",
+        expected: "not shown",
+        peers: Peers::Any(2),
+        run: run!(usurper),
+    },
+];
 
 /// A hub whose history leads nowhere does not get its events in, and does no harm elsewhere.
 pub(crate) async fn lying_backfill(ctx: &Ctx) -> Checked {
@@ -110,14 +163,7 @@ pub(crate) async fn repeats(ctx: &Ctx) -> Checked {
             return crate::case::failed("200", reply.brief());
         }
     }
-    room.fence().await?;
-    let id = event_id_of(&pdu);
-    let timeline = room.timeline().await?;
-    let count = timeline
-        .iter()
-        .filter(|event| crate::context::text(event, "event_id") == id.as_str())
-        .count();
-    ctx.check("the event is shown once", count == 1, || format!("{count} times"))
+    once(&room, &pdu).await
 }
 
 /// Events of a room that the subject knows, completed by a server that is not its hub.

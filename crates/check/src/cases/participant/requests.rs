@@ -5,11 +5,84 @@ use nabe_signing::object;
 use nabe_signing::xmatrix::{self, Bodyless, XMatrix};
 
 use crate::author;
-use crate::case::{Checked, failed, skipped};
+use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
 use crate::context::{Ctx, now};
 use crate::participant_room::ParticipantRoom;
 use crate::peer::{Endpoint, Recorded};
 use crate::subject::{encode, unique};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "lm-49p",
+        title: "how the subject signs",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-request-auth-object",
+            "LM-request-auth-empty-content",
+            "LM-request-auth-header-format",
+            "LM-requests-content-type-request",
+            "LM-requests-utf8",
+        ],
+        sent: "a join, a message and a gap",
+        expected: "every request signed as the draft says, bodyless ones with `content: {}`",
+        peers: Peers::Any(1),
+        run: run!(own_requests),
+    },
+    Case {
+        id: "lm-60p",
+        title: "what only the hub answers",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-state-api-wrong-server",
+            "LM-make-leave-wrong-server",
+            "LM-make-join-wrong-server",
+            "LM-make-knock-wrong-server",
+            "LM-send-leave-errors",
+            "LM-send-join-errors",
+            "LM-send-knock-errors",
+            "LM-requests-all-endpoints",
+        ],
+        sent: "E7, E8, E11 to E16 for a room of another hub",
+        expected: "400 M_WRONG_SERVER each",
+        peers: Peers::Any(2),
+        run: run!(not_the_hub),
+    },
+    Case {
+        id: "lm-71",
+        title: "an explicit port",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-tls-certificate",
+            "LM-resolve-before-request",
+            "LM-resolve-certificate-name",
+            "LM-resolve-host-header",
+            "LM-resolve-explicit-port",
+        ],
+        sent: "a hub named host:port, and one whose certificate is for another name",
+        expected: "Host with the port, certificate for the host; the other is not talked to",
+        peers: Peers::OneWronglyNamed,
+        run: run!(explicit_port),
+    },
+    Case {
+        id: "lm-72",
+        title: "well-known files and SRV records",
+        suite: Suite::Participant,
+        requirements: &[
+            "LM-resolve-srv-fallback",
+            "LM-resolve-default-port",
+            "LM-well-known-redirects",
+            "LM-well-known-redirect-loops",
+            "LM-well-known-certificate",
+            "LM-well-known-required-field",
+            "LM-well-known-any-content-type",
+            "LM-well-known-never-fatal",
+        ],
+        sent: "–",
+        expected: "the steps of resolution",
+        peers: Peers::Any(0),
+        run: run!(well_known),
+    },
+];
 
 /// 49
 pub(crate) async fn own_requests(ctx: &Ctx) -> Checked {
