@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Authenticated;
+use super::event_type::EventType;
 use super::model::{RoomEvent, SentBody};
 use super::request::{Content, Target, Typed};
 use crate::error::ClientError;
@@ -18,7 +19,9 @@ use crate::reply::Reply;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewEventBody {
-    r#type: String,
+    /// A type of the protocol, or one of your own in reverse domain name notation; unknown ones with `m.` are refused.
+    #[schema(value_type = String)]
+    r#type: EventType,
     /// Present, even if empty, for state.
     state_key: Option<String>,
     /// Numbers must be integers within ±(2^53−1).
@@ -53,9 +56,9 @@ pub(crate) async fn send(
     Authenticated(caller): Authenticated,
     target: Target,
     Typed(body): Typed<NewEventBody>,
-) -> Result<Reply, ClientError> {
+) -> Result<SentBody, ClientError> {
     let event = NewEvent {
-        event_type: body.r#type,
+        event_type: body.r#type.into(),
         state_key: body.state_key,
         content: body.content.0,
     };
@@ -63,7 +66,7 @@ pub(crate) async fn send(
     let sent = service
         .send_event(&caller.user, &room, event, target.idempotency_key.as_deref())
         .await?;
-    Ok(SentBody::from(sent).into())
+    Ok(sent.into())
 }
 
 /// Pages through a room's history.

@@ -1,16 +1,17 @@
 //! Coming and going: join, leave, knock, invite, kick, ban, unban.
 
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts as _, Request, State};
 use axum::http::StatusCode;
 use nabe_service::Service;
 use nabe_service::client::{Sent, SentStatus};
-use nabe_types::{ServerName, UserId};
+use nabe_types::{RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Authenticated;
 use super::model::SentBody;
 use super::request::{Target, Typed};
+use crate::AppState;
 use crate::error::ClientError;
 use crate::reply::Reply;
 
@@ -60,6 +61,31 @@ pub(crate) struct OtherUser {
     reason: Option<String>,
 }
 
+/// A request of one user of a room about another.
+pub(crate) struct AboutOther {
+    caller: UserId,
+    room: RoomId,
+    other: UserId,
+    reason: Option<String>,
+}
+
+impl FromRequest<AppState> for AboutOther {
+    type Rejection = ClientError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ClientError> {
+        let (mut parts, body) = request.into_parts();
+        let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, state).await?;
+        let target = Target::from_request_parts(&mut parts, state).await?;
+        let Typed(OtherUser { user_id, reason }) = Typed::from_request(Request::from_parts(parts, body), state).await?;
+        Ok(Self {
+            caller: caller.user,
+            room: target.path.room()?,
+            other: user_id,
+            reason,
+        })
+    }
+}
+
 /// Joins a room, invited or not.
 #[utoipa::path(post, path = "/_nabe/v1/rooms/{room}/join", tag = "membership",
     params(("room" = String, Path, description = "The room's ID.")), request_body = JoinBody,
@@ -99,16 +125,15 @@ pub(crate) async fn leave(
     Authenticated(caller): Authenticated,
     target: Target,
     Typed(body): Typed<LeaveBody>,
-) -> Result<Reply, ClientError> {
+) -> Result<SentBody, ClientError> {
     let left = service
         .leave(&caller.user, &target.path.room()?, body.reason.as_deref())
         .await?;
-    let answer = match left.sent {
+    Ok(match left.sent {
         Some(sent) => sent.into(),
         None if left.hub_told => SentBody::taken_by_hub(),
         None => SentBody::untold(),
-    };
-    Ok(answer.into())
+    })
 }
 
 /// Asks to be let into a room.
@@ -123,11 +148,11 @@ pub(crate) async fn knock(
     Authenticated(caller): Authenticated,
     target: Target,
     Typed(body): Typed<KnockBody>,
-) -> Result<Reply, ClientError> {
+) -> Result<SentBody, ClientError> {
     let sent = service
         .knock(&caller.user, &target.path.room()?, &body.via, body.reason.as_deref())
         .await?;
-    Ok(sent.map_or(SentBody::taken_by_hub(), SentBody::from).into())
+    Ok(sent.map_or(SentBody::taken_by_hub(), SentBody::from))
 }
 
 /// Invites a user.
@@ -137,17 +162,17 @@ pub(crate) async fn knock(
         (status = 200, description = "Invited.", body = SentBody),
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
-pub(crate) async fn invite(
-    State(service): State<Service>,
-    Authenticated(caller): Authenticated,
-    target: Target,
-    Typed(other): Typed<OtherUser>,
-) -> Result<Reply, ClientError> {
-    let room = target.path.room()?;
-    let sent = service
-        .invite_user(&caller.user, &room, &other.user_id, other.reason.as_deref())
-        .await?;
-    Ok(SentBody::from(sent).into())
+pub(crate) async fn invite(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
+    let AboutOther {
+        caller,
+        room,
+        other,
+        reason,
+    } = about;
+    Ok(service
+        .invite_user(&caller, &room, &other, reason.as_deref())
+        .await?
+        .into())
 }
 
 /// Removes a user, takes back their invite or refuses their knock.
@@ -157,17 +182,14 @@ pub(crate) async fn invite(
         (status = 200, description = "Removed.", body = SentBody),
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
-pub(crate) async fn kick(
-    State(service): State<Service>,
-    Authenticated(caller): Authenticated,
-    target: Target,
-    Typed(other): Typed<OtherUser>,
-) -> Result<Reply, ClientError> {
-    let room = target.path.room()?;
-    let sent = service
-        .kick(&caller.user, &room, &other.user_id, other.reason.as_deref())
-        .await?;
-    Ok(SentBody::from(sent).into())
+pub(crate) async fn kick(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
+    let AboutOther {
+        caller,
+        room,
+        other,
+        reason,
+    } = about;
+    Ok(service.kick(&caller, &room, &other, reason.as_deref()).await?.into())
 }
 
 /// Bars a user, whether they are in the room or not.
@@ -177,17 +199,14 @@ pub(crate) async fn kick(
         (status = 200, description = "Barred.", body = SentBody),
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
-pub(crate) async fn ban(
-    State(service): State<Service>,
-    Authenticated(caller): Authenticated,
-    target: Target,
-    Typed(other): Typed<OtherUser>,
-) -> Result<Reply, ClientError> {
-    let room = target.path.room()?;
-    let sent = service
-        .ban(&caller.user, &room, &other.user_id, other.reason.as_deref())
-        .await?;
-    Ok(SentBody::from(sent).into())
+pub(crate) async fn ban(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
+    let AboutOther {
+        caller,
+        room,
+        other,
+        reason,
+    } = about;
+    Ok(service.ban(&caller, &room, &other, reason.as_deref()).await?.into())
 }
 
 /// Lifts a ban.
@@ -197,15 +216,12 @@ pub(crate) async fn ban(
         (status = 200, description = "Lifted.", body = SentBody),
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
-pub(crate) async fn unban(
-    State(service): State<Service>,
-    Authenticated(caller): Authenticated,
-    target: Target,
-    Typed(other): Typed<OtherUser>,
-) -> Result<Reply, ClientError> {
-    let room = target.path.room()?;
-    let sent = service
-        .unban(&caller.user, &room, &other.user_id, other.reason.as_deref())
-        .await?;
-    Ok(SentBody::from(sent).into())
+pub(crate) async fn unban(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
+    let AboutOther {
+        caller,
+        room,
+        other,
+        reason,
+    } = about;
+    Ok(service.unban(&caller, &room, &other, reason.as_deref()).await?.into())
 }

@@ -3,6 +3,7 @@
 
 mod account;
 mod caller;
+mod event_type;
 mod events;
 mod membership;
 mod model;

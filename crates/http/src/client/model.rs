@@ -1,6 +1,7 @@
 //! What several answers have in common.
 
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use nabe_service::client::{ClientEvent, Sent, SentStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -92,14 +93,13 @@ impl SentBody {
     }
 }
 
-impl From<SentBody> for Reply {
-    fn from(sent: SentBody) -> Self {
-        let status = if sent.status == ACCEPTED {
-            StatusCode::OK
-        } else {
-            StatusCode::ACCEPTED
+impl IntoResponse for SentBody {
+    fn into_response(self) -> Response {
+        let status = match self.status {
+            ACCEPTED => StatusCode::OK,
+            _ => StatusCode::ACCEPTED,
         };
-        Self::of(&sent).with_status(status)
+        Reply::of(&self).with_status(status).into_response()
     }
 }
 

@@ -5,7 +5,10 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, RefOr, Required, ResponseBuilder, path::Operation};
+use utoipa::openapi::{
+    Components, Content, ContentBuilder, OpenApi, PathItem, RefOr, Required, ResponseBuilder, Schema, path::Operation,
+    request_body::RequestBody,
+};
 
 use crate::error::{ErrorBody, ErrorInfo};
 
@@ -43,8 +46,10 @@ pub(super) fn frame() -> OpenApi {
     frame
 }
 
-/// Adds to every operation how it fails, and to those that want a caller the headers that name one.
+/// Adds to every operation how it fails, to those that want a caller the headers that name one, and says which bodies may be
+/// left out: those without a field that must be there.
 pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    let components = document.components.get_or_insert_default();
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         let schema = utoipa::openapi::Ref::from_schema_name("ErrorBody");
         let failure = ResponseBuilder::new()
@@ -56,6 +61,11 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             .responses
             .entry("default".into())
             .or_insert(RefOr::T(failure));
+        if let Some(RefOr::T(body)) = &mut operation.request_body
+            && !has_required_field(body, components)
+        {
+            body.required = Some(Required::False);
+        }
         // Only what needs no caller says anything about security of its own.
         if operation.security.is_none() {
             operation
@@ -65,6 +75,24 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
         }
     }
     document
+}
+
+/// Our bodies are JSON objects, each with a schema under its name.
+fn has_required_field(body: &RequestBody, components: &Components) -> bool {
+    body.content.values().any(|content| {
+        let RefOr::T(Content {
+            schema: Some(RefOr::Ref(schema)),
+            ..
+        }) = content
+        else {
+            return true;
+        };
+        let name = schema.ref_location.rsplit('/').next().unwrap_or_default();
+        match components.schemas.get(name) {
+            Some(RefOr::T(Schema::Object(object))) => !object.required.is_empty(),
+            _ => true,
+        }
+    })
 }
 
 fn caller_headers() -> [Parameter; 2] {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Authenticated;
+use super::event_type::EventType;
 use super::model::RoomEvent;
 use super::request::{Content, Target, Typed};
 use crate::error::ClientError;
@@ -46,7 +47,8 @@ pub(crate) struct NewRoomBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InitialState {
-    r#type: String,
+    #[schema(value_type = String)]
+    r#type: EventType,
     #[serde(default)]
     state_key: String,
     #[schema(value_type = Object)]
@@ -326,7 +328,7 @@ impl From<NewRoomBody> for NewRoom {
             version: body.room_version,
             encryption: body.encryption,
             initial_state: initial_state
-                .map(|state| (state.r#type, state.state_key, state.content.0))
+                .map(|state| (state.r#type.into(), state.state_key, state.content.0))
                 .collect(),
             invite: body.invite,
         }
