@@ -189,19 +189,35 @@ async fn event_out_of_a_gap_that_holds_up_a_full_room_stays() {
     let mut hub = Hub::public().await;
     let participant = hub.full_room(2, &bodies).await;
     let newest = hub.newest(5).await;
-    let by_dave = nabe_event::event_id_of(newest[0].as_object().unwrap());
-    for event in &newest[1..] {
-        let id = nabe_event::event_id_of(event.as_object().unwrap());
-        push(
-            &participant,
-            "h",
-            id.as_str().trim_start_matches('$'),
-            vec![event.clone()],
-        )
-        .await
-        .unwrap();
-        let parked = hub.world.store("p").parked_ids(&hub.room).await.unwrap();
-        assert_eq!(parked, [by_dave.clone(), id]);
+    let ids: Vec<EventId> = newest
+        .iter()
+        .map(|event| nabe_event::event_id_of(event.as_object().unwrap()))
+        .collect();
+    let [by_dave, one, two, three, four] = &ids[..] else {
+        panic!("{ids:?}")
+    };
+    let parked = || async { hub.world.store("p").parked_ids(&hub.room).await.unwrap() };
+    let backfill_fails = |fails: bool| {
+        hub.world.intercept(move |_, to, request| {
+            let is_pushed = *to == server("p") && request.stable.contains("/send/");
+            let is_asked = fails && request.stable.contains("/backfill/");
+            (is_pushed || is_asked).then(|| answer(503, object! { "errcode" => "M_UNKNOWN" }))
+        });
+    };
+    backfill_fails(true);
+    for event in &newest[1..3] {
+        let txn = if event == &newest[1] { "one" } else { "two" };
+        push(&participant, "h", txn, vec![event.clone()]).await.unwrap();
+    }
+    assert_eq!(parked().await, [one.clone(), two.clone()]);
+    // What comes before them turns out to be an event that lacks a key.
+    backfill_fails(false);
+    hub.world.clock.advance(std::time::Duration::from_secs(12));
+    participant.retry_due().await.unwrap();
+    assert_eq!(parked().await, [one.clone(), two.clone(), by_dave.clone()]);
+    for (txn, event, id) in [("three", &newest[3], three), ("four", &newest[4], four)] {
+        push(&participant, "h", txn, vec![event.clone()]).await.unwrap();
+        assert_eq!(parked().await, [one.clone(), by_dave.clone(), id.clone()]);
     }
     hub.mends().await;
     assert!(
