@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use nabe_check::{Authority, CheckerConfig, Filter, FixedPeer, PeerNames, Report, SubjectConfig, Suite, cases, suites};
 use nabe_types::ServerName;
 
-use crate::{InputAtFault, cli::Check};
+use crate::{InputAtFault, cli::Check, output::say};
 
 /// Prints the report; `true` when no case failed and at least one was run.
 pub(crate) async fn run(arguments: &Check) -> anyhow::Result<bool> {
@@ -23,9 +23,9 @@ pub(crate) async fn run(arguments: &Check) -> anyhow::Result<bool> {
     let checker = checker(arguments, dev_ca).context(InputAtFault)?;
     let report = nabe_check::run(suite, &Filter::parse(&arguments.only), &subject, &checker).await?;
     if arguments.json {
-        println!("{}", report.to_json());
+        say!("{}", report.to_json());
     } else {
-        println!("{report}");
+        say!("{report}");
     }
     Ok(holds(&report))
 }
@@ -39,11 +39,13 @@ fn list(only: Option<Suite>) {
         if only.is_some_and(|only| only != suite) {
             continue;
         }
-        println!("{}", suite.name());
+        say!("{}", suite.name());
         for case in cases(suite) {
-            println!(
+            say!(
                 "  {:9} {}\n            expected: {}",
-                case.id, case.title, case.expected
+                case.id,
+                case.title,
+                case.expected
             );
         }
     }

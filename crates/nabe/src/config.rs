@@ -13,7 +13,8 @@ use std::{
 };
 
 use ipnet::IpNet;
-use nabe_types::{RoomVersionId, ServerName, ServerPattern};
+use nabe_event::RoomVersionRules;
+use nabe_types::{RoomVersionId, ServerName, ServerPattern, limits::MAX_EVENT_BYTES};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -111,6 +112,8 @@ pub(crate) struct Client {
     pub(crate) default_room_version: Option<RoomVersionId>,
     /// Others may invite users of ours that nobody has seen yet.
     pub(crate) invites_for_unknown_users: bool,
+    /// How long a request waits for the hub to take an event before it is answered as queued, milliseconds.
+    pub(crate) echo_wait_ms: u64,
 }
 
 /// `[delivery]`
@@ -192,12 +195,19 @@ pub(crate) enum ConfigError {
     NotUtf8 { name: String },
     #[error("environment: {name}: `{table}` is an option, not a table")]
     NotATable { name: String, table: String },
-    #[error("{}: {option}: {rule}", path.display())]
-    Rule {
-        path: PathBuf,
-        option: &'static str,
-        rule: String,
-    },
+    #[error("{}: {broken}", path.display())]
+    Rule { path: PathBuf, broken: Broken },
+    #[error("environment: {}: {broken}", names.join(", "))]
+    EnvironmentRule { names: Vec<String>, broken: Broken },
+}
+
+/// Values that are well-formed and cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}: {rule}", options.join(", "))]
+pub(crate) struct Broken {
+    /// What the rule is about.
+    options: &'static [&'static str],
+    rule: String,
 }
 
 /// What the name of an option's variable begins with.
@@ -242,15 +252,24 @@ impl Config {
                         (None, Some(of_file)) => in_file(of_file),
                         // Two spellings of one name are at fault together.
                         (None, None) => ConfigError::Environment {
-                            name: variables.into_keys().collect::<Vec<_>>().join(", "),
+                            name: variables.keys().cloned().collect::<Vec<_>>().join(", "),
                             source: fault,
                         },
                     },
                 }
             })?
         };
+        if let Err(broken) = config.check() {
+            let names = variables_that_break(&file, &variables, &broken);
+            return Err(match names.is_empty() {
+                true => ConfigError::Rule {
+                    path: path.to_owned(),
+                    broken,
+                },
+                false => ConfigError::EnvironmentRule { names, broken },
+            });
+        }
         config.resolve_paths(path.parent().unwrap_or_else(|| Path::new(".")));
-        config.check(path)?;
         Ok(config)
     }
 
@@ -277,46 +296,118 @@ impl Config {
         self.storage.database = self.data_dir.join(&self.storage.database);
     }
 
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let broken = |option, rule: &str| {
-            Err(ConfigError::Rule {
-                path: path.to_owned(),
-                option,
-                rule: rule.into(),
-            })
-        };
-        match (
-            &self.listen.tls_certificate,
-            &self.listen.tls_key,
-            self.listen.plain_http,
-        ) {
-            (Some(_), Some(_), false) | (None, None, true) => {}
-            (Some(_), _, true) | (_, Some(_), true) => {
-                return broken("listen.plain_http", "does not go with tls_certificate and tls_key");
-            }
-            _ => {
-                return broken(
-                    "listen",
-                    "needs tls_certificate and tls_key, or plain_http = true behind a proxy",
-                );
-            }
-        }
-        if self.delivery.retry_base_ms == 0 || self.delivery.retry_base_ms > self.delivery.retry_max_ms {
-            return broken("delivery.retry_base_ms", "must be at least 1 and at most retry_max_ms");
-        }
-        if self.limits.requests_per_second.is_nan() || self.limits.requests_per_second <= 0.0 || self.limits.burst == 0
-        {
-            return broken("limits.requests_per_second", "and burst must be above zero");
-        }
-        if self.storage.readers == 0 {
-            return broken("storage.readers", "must be at least 1");
-        }
-        if let Err(error) = EnvFilter::try_new(&self.log.level) {
-            return broken("log.level", &format!("{:?}: {error}", self.log.level));
-        }
+    /// What the types alone do not say.
+    fn check(&self) -> Result<(), Broken> {
+        self.listen.check()?;
+        self.client.check()?;
+        self.delivery.check()?;
+        self.limits.check()?;
+        hold(self.storage.readers > 0, &["storage.readers"], "must be at least 1")?;
+        EnvFilter::try_new(&self.log.level).map_err(|error| Broken {
+            options: &["log.level"],
+            rule: format!("{:?}: {error}", self.log.level),
+        })?;
         Ok(())
     }
 }
+
+impl Listen {
+    fn check(&self) -> Result<(), Broken> {
+        let (certificate, key) = (self.tls_certificate.is_some(), self.tls_key.is_some());
+        hold(
+            !self.plain_http || !(certificate || key),
+            LISTEN_TLS,
+            "plain_http does not go with tls_certificate and tls_key",
+        )?;
+        hold(
+            self.plain_http || (certificate && key),
+            LISTEN_TLS,
+            "give tls_certificate and tls_key, or plain_http = true behind a proxy",
+        )
+    }
+}
+
+impl Client {
+    fn check(&self) -> Result<(), Broken> {
+        if let Some(version) = &self.default_room_version
+            && RoomVersionRules::for_id(version).is_none()
+        {
+            return Err(Broken {
+                options: &["client.default_room_version"],
+                rule: format!("{version} is no room version that is known here"),
+            });
+        }
+        hold(
+            self.echo_wait_ms <= 60_000,
+            &["client.echo_wait_ms"],
+            "must be at most 60000",
+        )
+    }
+}
+
+impl Delivery {
+    fn check(&self) -> Result<(), Broken> {
+        hold(
+            (1..=self.retry_max_ms).contains(&self.retry_base_ms),
+            &["delivery.retry_base_ms", "delivery.retry_max_ms"],
+            "retry_base_ms must be at least 1 and at most retry_max_ms",
+        )?;
+        hold(
+            self.retry_max_ms <= WEEK_MS,
+            &["delivery.retry_max_ms"],
+            "must be at most 604800000, a week",
+        )?;
+        hold(
+            (1..=3_600_000).contains(&self.request_timeout_ms),
+            &["delivery.request_timeout_ms"],
+            "must be 1 to 3600000",
+        )?;
+        hold(self.outbox_limit > 0, &["delivery.outbox_limit"], "must be at least 1")
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), Broken> {
+        hold(
+            self.requests_per_second.is_finite() && self.requests_per_second > 0.0,
+            &["limits.requests_per_second"],
+            "must be above zero",
+        )?;
+        hold(self.burst > 0, &["limits.burst"], "must be above zero")?;
+        hold(
+            (1..=MAX_CONNECTIONS).contains(&self.connections),
+            &["limits.connections"],
+            "must be 1 to 1000000",
+        )?;
+        hold(
+            self.connections_per_address > 0,
+            &["limits.connections_per_address"],
+            "must be at least 1",
+        )?;
+        hold(
+            (MAX_EVENT_BYTES..=MAX_BODY_OPTION).contains(&self.body_bytes),
+            &["limits.body_bytes"],
+            "must be 65536, the largest event, to 134217728",
+        )
+    }
+}
+
+fn hold(holds: bool, options: &'static [&'static str], rule: &str) -> Result<(), Broken> {
+    match holds {
+        true => Ok(()),
+        false => Err(Broken {
+            options,
+            rule: rule.into(),
+        }),
+    }
+}
+
+const LISTEN_TLS: &[&str] = &["listen.plain_http", "listen.tls_certificate", "listen.tls_key"];
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+/// More than any system has file descriptors for one process.
+const MAX_CONNECTIONS: usize = 1_000_000;
+/// Half of what all request bodies together may take.
+const MAX_BODY_OPTION: usize = 128 * 1024 * 1024;
 
 /// How the message about the only option that every file needs begins.
 const MISSING_NAME: &str = "missing field `server_name`";
@@ -345,8 +436,7 @@ fn variables(
 /// Writes the variables into the table.
 fn overlay(table: &mut toml::Table, variables: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for (name, value) in variables {
-        let option = name.strip_prefix(PREFIX).unwrap_or(name);
-        let path: Vec<String> = option.to_lowercase().split("__").map(str::to_owned).collect();
+        let path = option_path(name);
         let Some((last, tables)) = path.split_last() else {
             continue;
         };
@@ -384,6 +474,44 @@ fn variable_at_fault(
         fault_without != fault
     };
     variables.keys().find(is_at_fault).cloned()
+}
+
+/// The variables to blame for a broken rule: the one without which the file and the others would be fine or break another
+/// rule; if there is none, although the file alone is not to blame, those that set what the rule is about.
+fn variables_that_break(file: &toml::Table, variables: &BTreeMap<String, String>, broken: &Broken) -> Vec<String> {
+    let breaks_it = |variables: &BTreeMap<String, String>| {
+        let mut table = file.clone();
+        let config = overlay(&mut table, variables)
+            .is_ok()
+            .then(|| table.try_into::<Config>());
+        // What cannot be read at all for want of a variable says nothing about the rule.
+        !matches!(config, Some(Ok(config)) if config.check().as_ref() != Err(broken))
+    };
+    let decisive = variables.keys().find(|name| {
+        let mut others = variables.clone();
+        others.remove(*name);
+        !breaks_it(&others)
+    });
+    if let Some(name) = decisive {
+        return vec![name.clone()];
+    }
+    let sets_it = |name: &&String| {
+        let path = option_path(name).join(".");
+        broken
+            .options
+            .iter()
+            .any(|option| *option == path || option.starts_with(&format!("{path}.")))
+    };
+    match toml::Table::try_into::<Config>(file.clone()) {
+        Ok(config) if config.check().as_ref() == Err(broken) => Vec::new(),
+        _ => variables.keys().filter(sets_it).cloned().collect(),
+    }
+}
+
+/// `["listen", "address"]` for `NABE_LISTEN__ADDRESS`.
+fn option_path(variable: &str) -> Vec<String> {
+    let option = variable.strip_prefix(PREFIX).unwrap_or(variable);
+    option.to_lowercase().split("__").map(str::to_owned).collect()
 }
 
 /// A number, boolean, list or quoted string as in TOML; anything else is taken as the string it is.
@@ -437,6 +565,7 @@ impl Default for Client {
             provider_token_file: None,
             default_room_version: None,
             invites_for_unknown_users: true,
+            echo_wait_ms: 5_000,
         }
     }
 }
@@ -609,37 +738,97 @@ mod tests {
         }
     }
 
+    /// The options of the rule that is broken, by the file.
+    fn broken_by_file(text: &str, environment: &[(&str, &str)]) -> &'static [&'static str] {
+        match load(text, environment).unwrap_err() {
+            ConfigError::Rule { broken, .. } => broken.options,
+            other => panic!("not the file: {other}"),
+        }
+    }
+
+    /// The variables that break a rule together, and the sentence.
+    fn broken_by(text: &str, environment: &[(&str, &str)]) -> (Vec<String>, String) {
+        match load(text, environment).unwrap_err() {
+            ConfigError::EnvironmentRule { names, broken } => (names, broken.to_string()),
+            other => panic!("no variable is named: {other}"),
+        }
+    }
+
     #[test]
     fn a_log_level_that_is_no_filter_is_an_error() {
-        let error = load(MINIMAL, &[("NABE_LOG__LEVEL", "info,nabe=loud")]).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                ConfigError::Rule {
-                    option: "log.level",
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        assert!(error.to_string().contains("nabe=loud"), "{error}");
+        let (names, rule) = broken_by(MINIMAL, &[("NABE_LOG__LEVEL", "info,nabe=loud")]);
+        assert_eq!(names, ["NABE_LOG__LEVEL"]);
+        assert!(rule.contains("log.level") && rule.contains("nabe=loud"), "{rule}");
         assert!(load(MINIMAL, &[("NABE_LOG__LEVEL", "info,nabe_service=debug")]).is_ok());
     }
 
     #[test]
     fn tls_files_and_plain_http_exclude_each_other() {
         let text = "server_name = \"a.example\"\n[listen]\nplain_http = true\ntls_key = \"k\"\n";
-        assert!(matches!(
-            load(text, &[]),
-            Err(ConfigError::Rule {
-                option: "listen.plain_http",
-                ..
-            })
-        ));
-        assert!(matches!(
-            load("server_name = \"a.example\"", &[]),
-            Err(ConfigError::Rule { option: "listen", .. })
-        ));
+        assert_eq!(broken_by_file(text, &[]), LISTEN_TLS);
+        assert_eq!(broken_by_file("server_name = \"a.example\"", &[]), LISTEN_TLS);
+    }
+
+    #[test]
+    fn a_rule_that_a_variable_breaks_names_the_variable() {
+        let also = ("NABE_STORAGE__DATABASE", "x.sqlite");
+        let (names, rule) = broken_by(MINIMAL, &[also, ("NABE_STORAGE__READERS", "0")]);
+        assert_eq!(names, ["NABE_STORAGE__READERS"]);
+        assert!(rule.starts_with("storage.readers: "), "{rule}");
+        // The other half of the pair is in the file.
+        let text = format!("{MINIMAL}[delivery]\nretry_max_ms = 10\n");
+        let text = text.as_str();
+        let (names, _) = broken_by(text, &[("NABE_DELIVERY__RETRY_BASE_MS", "20")]);
+        assert_eq!(names, ["NABE_DELIVERY__RETRY_BASE_MS"]);
+        let sentence = load(text, &[("NABE_DELIVERY__RETRY_BASE_MS", "20")]).unwrap_err();
+        assert!(
+            sentence.to_string().contains("NABE_DELIVERY__RETRY_BASE_MS"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn a_rule_that_variables_break_together_names_them_all_and_no_other() {
+        let tls = [
+            ("NABE_LISTEN__TLS_CERTIFICATE", "c"),
+            ("NABE_LISTEN__TLS_KEY", "k"),
+            ("NABE_LOG__LEVEL", "warn"),
+        ];
+        let (names, _) = broken_by(MINIMAL, &tls);
+        assert_eq!(names, ["NABE_LISTEN__TLS_CERTIFICATE", "NABE_LISTEN__TLS_KEY"]);
+    }
+
+    #[test]
+    fn a_rule_that_the_file_breaks_is_not_blamed_on_variables() {
+        let text = format!("{MINIMAL}[storage]\nreaders = 0\n");
+        assert_eq!(
+            broken_by_file(&text, &[("NABE_LOG__LEVEL", "warn")]),
+            ["storage.readers"]
+        );
+        // Also when the file cannot stand alone.
+        let nameless = "[listen]\nplain_http = true\n[storage]\nreaders = 0\n";
+        let error = load(nameless, &[("NABE_SERVER_NAME", "a.example")]).unwrap_err();
+        assert!(matches!(error, ConfigError::Rule { .. }), "{error}");
+    }
+
+    #[test]
+    fn values_that_no_server_could_work_with_are_refused() {
+        for (name, value) in [
+            ("NABE_LIMITS__CONNECTIONS", "0"),
+            ("NABE_LIMITS__CONNECTIONS", "9223372036854775807"),
+            ("NABE_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
+            ("NABE_LIMITS__BODY_BYTES", "100"),
+            ("NABE_LIMITS__REQUESTS_PER_SECOND", "inf"),
+            ("NABE_LIMITS__REQUESTS_PER_SECOND", "0.0"),
+            ("NABE_LIMITS__BURST", "0"),
+            ("NABE_DELIVERY__REQUEST_TIMEOUT_MS", "0"),
+            ("NABE_DELIVERY__RETRY_MAX_MS", "9223372036854775807"),
+            ("NABE_DELIVERY__OUTBOX_LIMIT", "0"),
+            ("NABE_CLIENT__ECHO_WAIT_MS", "60001"),
+            ("NABE_CLIENT__DEFAULT_ROOM_VERSION", "I.99"),
+        ] {
+            assert_eq!(broken_by(MINIMAL, &[(name, value)]).0, [name], "{value}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nabe_signing::{
 };
 use nabe_types::{KeyId, RoomVersionId, ServerName};
 
-use crate::cli::Decode;
+use crate::{cli::Decode, output::say};
 
 /// Prints what the input is; `true` when it is well-formed and nothing in it was found false.
 pub(crate) fn run(arguments: &Decode) -> anyhow::Result<bool> {
@@ -23,9 +23,9 @@ pub(crate) fn run(arguments: &Decode) -> anyhow::Result<bool> {
     let rules = RoomVersionRules::for_id(&version).with_context(|| format!("unknown room version {version}"))?;
     let report = decode(&bytes, rules, &keys)?;
     if arguments.json {
-        println!("{}", report.to_json());
+        say!("{}", report.to_json());
     } else {
-        print!("{}", report.to_text());
+        say!("{}", report.to_text().trim_end());
     }
     Ok(report.holds())
 }

@@ -9,12 +9,12 @@ use anyhow::{Context as _, bail};
 use nabe_http::tls::{DevelopmentCa, IssuedCertificate};
 use nabe_types::{ServerName, UnixMillis};
 
-use crate::{cli::Init, entropy, keys};
+use crate::{cli::Init, entropy, keys, output::say};
 
 /// Writes the folder; never overwrites a configuration or a key that is there.
 pub(crate) fn run(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
     write(init, now)?;
-    println!("{}", Folder(init.dir.clone()).next_steps(init));
+    say!("{}", Folder(init.dir.clone()).next_steps(init));
     Ok(())
 }
 
@@ -157,6 +157,8 @@ provider_token_file = "provider.token"
 # default_room_version = "I.1"
 # Others may invite users of ours that nobody has seen yet; false if your users exist here before anybody writes to them.
 # invites_for_unknown_users = true
+# Milliseconds a request waits for the hub of a room to take an event before it is answered 202 "queued".
+# echo_wait_ms = 5000
 
 [delivery]
 # Milliseconds.

@@ -1,5 +1,7 @@
 //! `nabe`: the server and its tools. Each subcommand is a module; this file only tells them apart.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod bench;
 mod check;
 mod cli;
@@ -10,6 +12,7 @@ mod entropy;
 mod init;
 mod keys;
 mod naming;
+mod output;
 mod room;
 mod serve;
 mod server;
@@ -17,10 +20,7 @@ mod telemetry;
 mod user;
 mod vectors;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
@@ -32,6 +32,7 @@ use cli::{
     BenchCommand, Cli, Command, ConfigCommand, ConfigFile, KeysCommand, RoomCommand, UserCommand, VectorsCommand,
 };
 use config::Config;
+use output::{note, say};
 
 /// What a subcommand found, for the exit status.
 enum Ended {
@@ -42,11 +43,14 @@ enum Ended {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli.command) {
+    let ended = run(cli.command);
+    // What could not be printed was not done: a token that nobody has seen, a verdict that nobody knows.
+    let printed = output::finish().context("standard output");
+    match ended.and_then(|ended| printed.map(|()| ended)) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::DoesNotHold) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("nabe: {}", sentence(&error));
+            note!("nabe: {}", sentence(&error));
             ExitCode::from(if is_input_at_fault(&error) { 3 } else { 4 })
         }
     }
@@ -64,7 +68,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             let keys = keys::load(&config.signing).context(InputAtFault)?;
             server::check(&config).context(InputAtFault)?;
             advise_on(&config.server_name);
-            println!(
+            say!(
                 "{}: good; {} with {} signing key(s)",
                 file.config.display(),
                 config.server_name,
@@ -90,7 +94,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Vectors(VectorsCommand::Verify { files }) => {
             return holds(vectors::verify_files(&files).context(InputAtFault)?);
         }
-        Command::Completions { shell } => print_completions(shell)?,
+        Command::Completions { shell } => print_completions(shell),
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,
         Command::Demo(arguments) => return holds(runtime()?.block_on(demo::run(&arguments))?),
@@ -102,7 +106,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
 /// A name is chosen once and for all: both commands that come before the first start say what speaks against it.
 fn advise_on(server_name: &ServerName) {
     for advice in naming::advice(server_name) {
-        eprintln!("nabe: warning: {server_name}: {advice}");
+        note!("nabe: warning: {server_name}: {advice}");
     }
 }
 
@@ -111,15 +115,15 @@ fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
         KeysCommand::Rotate(file) => {
             let config = load(file)?;
             let id = runtime()?.block_on(rotate_keys(&config))?;
-            println!("new signing key {id}; the server signs with it from its next start");
+            say!("new signing key {id}; the server signs with it from its next start");
         }
         KeysCommand::Show(file) => {
             let keys = keys::load(&load(file)?.signing).context(InputAtFault)?;
             for key in &keys.active {
-                println!("active   {}  {}", key.key_id(), key.public().to_base64());
+                say!("active   {}  {}", key.key_id(), key.public().to_base64());
             }
             for key in &keys.retired {
-                println!(
+                say!(
                     "retired  {}  {}  expired_ts {}",
                     key.id,
                     key.public.to_base64(),
@@ -143,15 +147,10 @@ async fn rotate_keys(config: &Config) -> anyhow::Result<KeyId> {
     Ok(id)
 }
 
-fn print_completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+fn print_completions(shell: clap_complete::Shell) {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "nabe", &mut script);
-    let mut stdout = io::stdout();
-    match stdout.write_all(&script).and_then(|()| stdout.flush()) {
-        // Who reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("standard output"),
-    }
+    say!("{}", String::from_utf8_lossy(&script).trim_end());
 }
 
 /// The error with its causes, each said once: some messages already end with their cause's.
@@ -202,6 +201,8 @@ fn is_input_at_fault(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::io;
 
     #[derive(Debug, thiserror::Error)]
     #[error("reading the file: {0}")]

@@ -5,13 +5,13 @@ use nabe_core::{EntryBody, Role};
 use nabe_store::{Order, Store};
 use nabe_types::RoomId;
 
-use crate::{config::Config, server};
+use crate::{config::Config, output::say, server};
 
 /// Lists all rooms, one a line.
 pub(crate) async fn list(config: &Config) -> anyhow::Result<()> {
     let store = server::open_store(config).await?;
     for room in store.rooms().await? {
-        println!(
+        say!(
             "{}  {}  entries {}..={}",
             room.meta.room_id,
             role(&room.meta.role),
@@ -33,16 +33,16 @@ pub(crate) async fn show(config: &Config, room: &RoomId, events: u32) -> anyhow:
     for entry in &stored.tail {
         view.replay(entry);
     }
-    println!("room      {room}");
-    println!("version   {}", view.meta().version);
-    println!("role      {}", role(&view.meta().role));
-    println!(
+    say!("room      {room}");
+    say!("version   {}", view.meta().version);
+    say!("role      {}", role(&view.meta().role));
+    say!(
         "head      {} at {}",
         view.head().map_or("none", |head| head.as_str()),
         view.position()
     );
     for pdu in view.checkpoint().state {
-        println!(
+        say!(
             "state     {} {:?} {}",
             pdu.event_type(),
             pdu.state_key().unwrap_or_default(),
@@ -53,9 +53,11 @@ pub(crate) async fn show(config: &Config, room: &RoomId, events: u32) -> anyhow:
         let until = follower
             .until
             .map_or_else(|| "open".to_owned(), |until| until.to_string());
-        println!(
+        say!(
             "follower  {} owed {}..{until}, delivered up to {}",
-            follower.server, follower.from, follower.delivered
+            follower.server,
+            follower.from,
+            follower.delivered
         );
     }
     print_newest(&*store, room, events).await
@@ -69,14 +71,14 @@ async fn print_newest(store: &dyn Store, room: &RoomId, events: u32) -> anyhow::
     newest.reverse();
     for entry in newest {
         match &entry.body {
-            EntryBody::Event(pdu) => println!(
+            EntryBody::Event(pdu) => say!(
                 "event     {} {} {} {}",
                 entry.position,
                 pdu.event_id(),
                 pdu.sender(),
                 String::from_utf8_lossy(pdu.bytes())
             ),
-            EntryBody::Hole { event_id, reason } => println!("hole      {} {event_id} {reason}", entry.position),
+            EntryBody::Hole { event_id, reason } => say!("hole      {} {event_id} {reason}", entry.position),
         }
     }
     Ok(())

@@ -251,6 +251,7 @@ fn settings(config: &Config) -> Settings {
         compat: config.peer.iter().flat_map(compat).collect(),
         default_room_version: default_room_version(config).unwrap_or_else(|| defaults.default_room_version.clone()),
         invites_for_unknown_users: config.client.invites_for_unknown_users,
+        echo_wait: Duration::from_millis(config.client.echo_wait_ms),
         ..defaults
     }
 }

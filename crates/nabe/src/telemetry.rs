@@ -17,7 +17,9 @@ pub(crate) fn init(log: &Log) -> anyhow::Result<()> {
         .context(InputAtFault)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        // Where the log cannot be written, a complaint about that cannot either: it would end in a panic.
+        .log_internal_errors(false);
     let text = match log.format {
         LogFormat::Text => true,
         LogFormat::Json => false,

@@ -3,7 +3,13 @@
 use anyhow::Context as _;
 use nabe_types::DeviceId;
 
-use crate::{InputAtFault, cli::local_user, config::Config, server};
+use crate::{
+    InputAtFault,
+    cli::local_user,
+    config::Config,
+    output::{note, say},
+    server,
+};
 
 /// Prints the new token on standard output and nothing else, so that scripts can take it.
 pub(crate) async fn add(config: &Config, localpart: &str, device: Option<&str>) -> anyhow::Result<()> {
@@ -20,7 +26,7 @@ pub(crate) async fn add(config: &Config, localpart: &str, device: Option<&str>) 
     .await;
     service.shutdown().await;
     let token = token.with_context(|| format!("adding {user}"))?;
-    eprintln!("{user} can use the client API with this token (shown only now):");
-    println!("{}", token.secret());
+    note!("{user} can use the client API with this token (shown only now):");
+    say!("{}", token.secret());
     Ok(())
 }

@@ -11,6 +11,8 @@ use nabe_signing::{
 };
 use nabe_types::{KeyId, ServerName};
 
+use crate::output::say;
+
 /// One vector of a file and what was found out about it.
 pub(crate) struct Verdict {
     /// Such as `events/create`.
@@ -41,16 +43,16 @@ pub(crate) fn verify_files(files: &[impl AsRef<Path>]) -> anyhow::Result<bool> {
             match outcome {
                 Ok(()) => {
                     passed += 1;
-                    println!("ok   {}: {entry}", path.display());
+                    say!("ok   {}: {entry}", path.display());
                 }
                 Err(untrue) => {
                     failed += 1;
-                    println!("FAIL {}: {entry}: {untrue}", path.display());
+                    say!("FAIL {}: {entry}: {untrue}", path.display());
                 }
             }
         }
     }
-    println!("{passed} passed, {failed} failed");
+    say!("{passed} passed, {failed} failed");
     Ok(failed == 0 && passed > 0)
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use std::{fs, path::PathBuf};
 
-use common::{Folder, command, nabe, text};
+use common::{Folder, Serving, command, nabe, text};
 use serde_json::{Value, json};
 
 fn vector_files() -> Vec<PathBuf> {
@@ -374,20 +374,86 @@ fn completions_name_the_subcommands_for_each_shell() {
     }
 }
 
+/// A pipe that nobody reads, from the very beginning.
+fn unread() -> std::io::PipeWriter {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer
+}
+
 #[test]
-fn completions_end_well_when_nobody_reads_them_to_the_end() {
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let ended = command()
-        .args(["completions", "bash"])
-        .stdout(writer)
-        .stderr(std::process::Stdio::piped())
+fn a_subcommand_whose_output_nobody_reads_ends_as_it_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.json");
+    let time = room_vectors()["events"][0]["pdu"]["origin_server_ts"].to_string();
+    let vectors = fs::read_to_string(room_file()).unwrap();
+    fs::write(&damaged, vectors.replacen(&time, "1", 1)).unwrap();
+    let damaged = damaged.to_str().unwrap();
+    let (room, made) = (room_file(), folder.path().join("made"));
+    for (arguments, status) in [
+        (&["completions", "bash"][..], 0),
+        (&["vectors", "verify", room.to_str().unwrap()], 0),
+        (&["vectors", "verify", damaged], 1),
+        (&["check", "--list"], 0),
+        (&["init", made.to_str().unwrap(), "--server-name", "a.localhost"], 0),
+    ] {
+        let mut command = command();
+        let ended = command
+            .args(arguments)
+            .stdout(unread())
+            .stderr(std::process::Stdio::piped());
+        let ended = ended.spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(
+            ended.status.code(),
+            Some(status),
+            "{arguments:?}: {}",
+            text(&ended.stderr)
+        );
+        assert_eq!(text(&ended.stderr), "", "{arguments:?}");
+    }
+    let unheard = command()
+        .args(["config", "check", "-c", "/nowhere"])
+        .stderr(unread())
+        .status();
+    assert_eq!(unheard.unwrap().code(), Some(3));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_is_lost_ends_with_status_4() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = command();
+    let ended = command
+        .args(["check", "--list"])
+        .stdout(full)
+        .stderr(std::process::Stdio::piped());
+    let ended = ended.spawn().unwrap().wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(4));
+    assert!(
+        text(&ended.stderr).starts_with("nabe: standard output: "),
+        "{}",
+        text(&ended.stderr)
+    );
+}
+
+#[tokio::test]
+async fn a_server_whose_log_nobody_reads_goes_on() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let child = folder
+        .command(&["serve"], &[])
+        .env("NABE_LOG__LEVEL", "debug")
+        .stdout(std::process::Stdio::null())
+        .stderr(unread())
         .spawn()
-        .unwrap()
-        .wait_with_output()
         .unwrap();
-    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
-    assert_eq!(text(&ended.stderr), "");
+    let mut serving = Serving::of(child);
+    let client = folder.client();
+    client.wait_until_ready().await;
+    // Each of these is logged at this level.
+    for _ in 0..3 {
+        assert_eq!(client.get(None, "/_nabe/v1/whoami").await.unwrap().status, 401);
+    }
+    assert_eq!(serving.terminate().code(), Some(0));
 }
 
 #[test]

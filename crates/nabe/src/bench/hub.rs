@@ -29,6 +29,7 @@ use super::{load::Origin, process, sink};
 use crate::{
     cli::{BenchHub, Init},
     init,
+    output::say,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
     let stage = Stage::set(folder.path(), arguments).await?;
     let figures = stage.measure(arguments).await?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&figures)?);
+        say!("{}", serde_json::to_string(&figures)?);
     } else {
         print_text(&figures);
     }
@@ -395,29 +396,34 @@ fn now() -> Instant {
 }
 
 fn print_text(figures: &Figures) {
-    println!(
+    say!(
         "{} events in {} room(s), from {} origin(s), up to {} a transaction",
-        figures.events, figures.rooms, figures.origins, figures.batch
+        figures.events,
+        figures.rooms,
+        figures.origins,
+        figures.batch
     );
-    println!("  accepted per second       {:.0}", figures.accepted_per_s);
-    println!("  hub CPU time per event    {:.0} µs", figures.hub_cpu_us_per_event);
-    println!(
+    say!("  accepted per second       {:.0}", figures.accepted_per_s);
+    say!("  hub CPU time per event    {:.0} µs", figures.hub_cpu_us_per_event);
+    say!(
         "  transaction latency       p50 {:.1} ms, p99 {:.1} ms",
-        figures.p50_ms, figures.p99_ms
+        figures.p50_ms,
+        figures.p99_ms
     );
-    println!(
+    say!(
         "  delivered                 {} events, the last after {:.0} ms",
-        figures.delivered, figures.delivered_after_ms
+        figures.delivered,
+        figures.delivered_after_ms
     );
-    println!("  durable                   SQLite, WAL, synchronous=FULL");
+    say!("  durable                   SQLite, WAL, synchronous=FULL");
     if let Some(bytes) = figures.hub_resident_bytes {
-        println!(
+        say!(
             "  hub memory                {:.1} MiB",
             bytes as f64 / (1024.0 * 1024.0)
         );
     }
     if let Some(load) = figures.load_average {
-        println!("  load average              {load:.2}");
+        say!("  load average              {load:.2}");
     }
 }
 

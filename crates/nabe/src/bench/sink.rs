@@ -28,6 +28,8 @@ use nabe_types::{KeyId, ServerName};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::watch};
 
+use crate::output::say;
+
 /// What the sink is told, in `sink.toml`.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct SinkFile {
@@ -66,7 +68,7 @@ pub(crate) async fn run(dir: &Path) -> anyhow::Result<()> {
         .layer(DefaultBodyLimit::max(64 << 20))
         .with_state(state);
     let socket = TcpListener::bind("127.0.0.1:0").await?;
-    println!("{}", socket.local_addr()?);
+    say!("{}", socket.local_addr()?);
     let (_keep_running, shutdown) = watch::channel(false);
     let tls = tls::server_config(certificates, false)?;
     Ok(listener::serve(socket, Some(tls), app, ListenerLimits::default(), shutdown).await?)

@@ -11,6 +11,8 @@ use std::{
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
+use crate::output::{note, say};
+
 /// The steps so far.
 pub(super) struct Report {
     /// One document at the end instead of lines as things happen.
@@ -63,7 +65,7 @@ struct Document<'a> {
 impl Report {
     pub(super) fn new(json: bool, folder: &Path) -> Self {
         if !json {
-            println!("Three providers, one room. Everything is in {}.\n", folder.display());
+            say!("Three providers, one room. Everything is in {}.\n", folder.display());
         }
         Self {
             json,
@@ -117,7 +119,7 @@ impl Report {
     fn add(&mut self, step: StepResult) {
         if !self.json {
             let mark = if step.ok { '✓' } else { '✗' };
-            println!(" {mark} {:>5} ms  {:<15} {}", step.ms, step.name, step.detail);
+            say!(" {mark} {:>5} ms  {:<15} {}", step.ms, step.name, step.detail);
         }
         if step.ok {
             self.held.insert(step.name);
@@ -134,29 +136,37 @@ impl Report {
                 steps: &self.steps,
                 providers,
             };
-            println!(
+            say!(
                 "{}",
                 serde_json::to_string_pretty(&document).expect("names, numbers and paths are valid JSON")
             );
             return ok;
         }
-        println!(
+        say!(
             "\n {:<12} {:<12} {:<46} {:>6} {:>8} {:>4}",
-            "provider", "role", "room head", "events", "members", "lag"
+            "provider",
+            "role",
+            "room head",
+            "events",
+            "members",
+            "lag"
         );
         for row in providers {
             let head = row.room_head.as_deref().unwrap_or("none");
             let lag = row.lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
-            println!(
+            say!(
                 " {:<12} {:<12} {head:<46} {:>6} {:>8} {lag:>4}",
-                row.provider, row.role, row.events, row.members
+                row.provider,
+                row.role,
+                row.events,
+                row.members
             );
         }
         let failed = self.steps.iter().filter(|step| !step.ok).count();
         let (steps, seconds) = (self.steps.len(), self.begun.elapsed().as_secs_f64());
         match failed {
-            0 => println!("\nAll {steps} steps verified in {seconds:.1} s. {NEXT}"),
-            _ => println!("\n{failed} of {steps} steps NOT verified, in {seconds:.1} s."),
+            0 => say!("\nAll {steps} steps verified in {seconds:.1} s. {NEXT}"),
+            _ => say!("\n{failed} of {steps} steps NOT verified, in {seconds:.1} s."),
         }
         ok
     }
@@ -202,9 +212,9 @@ impl Report {
     /// Beside the document, never in it.
     fn say(&self, text: &str) {
         if self.json {
-            eprintln!("{text}");
+            note!("{text}");
         } else {
-            println!("{text}");
+            say!("{text}");
         }
     }
 }

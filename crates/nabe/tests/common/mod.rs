@@ -121,7 +121,7 @@ impl Folder {
             .stderr(log)
             .spawn()
             .unwrap();
-        Serving { child: Some(child) }
+        Serving::of(child)
     }
 
     pub(crate) fn log(&self) -> String {
@@ -152,6 +152,11 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// A `nabe serve` that was started otherwise.
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child: Some(child) }
+    }
+
     /// `kill -9`
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
