@@ -776,11 +776,11 @@ mod tests {
         assert_eq!(names, ["NABE_STORAGE__READERS"]);
         assert!(rule.starts_with("storage.readers: "), "{rule}");
         // The other half of the pair is in the file.
-        let text = format!("{MINIMAL}[delivery]\nretry_max_ms = 10\n");
+        let text = format!("{MINIMAL}[delivery]\nretry_max_ms = 2000\n");
         let text = text.as_str();
-        let (names, _) = broken_by(text, &[("NABE_DELIVERY__RETRY_BASE_MS", "20")]);
+        let (names, _) = broken_by(text, &[("NABE_DELIVERY__RETRY_BASE_MS", "5000")]);
         assert_eq!(names, ["NABE_DELIVERY__RETRY_BASE_MS"]);
-        let sentence = load(text, &[("NABE_DELIVERY__RETRY_BASE_MS", "20")]).unwrap_err();
+        let sentence = load(text, &[("NABE_DELIVERY__RETRY_BASE_MS", "5000")]).unwrap_err();
         assert!(
             sentence.to_string().contains("NABE_DELIVERY__RETRY_BASE_MS"),
             "{sentence}"

@@ -451,7 +451,7 @@ async fn a_server_whose_log_nobody_reads_goes_on() {
     client.wait_until_ready().await;
     // Each of these is logged at this level.
     for _ in 0..3 {
-        assert_eq!(client.get(None, "/_nabe/v1/whoami").await.unwrap().status, 401);
+        assert_eq!(client.get(None, "/_nabe/v1/whoami").await.unwrap().status, 400);
     }
     assert_eq!(serving.terminate().code(), Some(0));
 }
