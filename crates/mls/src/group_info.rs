@@ -28,6 +28,7 @@ pub(crate) struct GroupInfoBytes<'a> {
     pub(crate) suite: u16,
     pub(crate) group_id: &'a [u8],
     pub(crate) epoch: u64,
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) tree_hash: &'a [u8],
     pub(crate) has_ratchet_tree: bool,
     pub(crate) has_external_pub: bool,
@@ -48,7 +49,7 @@ impl<'a> GroupInfoBytes<'a> {
         let suite = reader.u16()?;
         let group_id = reader.opaque()?;
         let epoch = reader.u64()?;
-        let tree_hash = reader.opaque()?;
+        let _tree_hash = reader.opaque()?;
         let _confirmed_transcript_hash = reader.opaque()?;
         let _context_extensions = reader.opaque()?;
         let context = &bytes[..bytes.len() - reader.rest().len()];
@@ -80,7 +81,8 @@ impl<'a> GroupInfoBytes<'a> {
             suite,
             group_id,
             epoch,
-            tree_hash,
+            #[cfg(any(test, feature = "testing"))]
+            tree_hash: _tree_hash,
             has_ratchet_tree,
             has_external_pub,
             confirmation_tag,

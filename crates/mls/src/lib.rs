@@ -10,17 +10,23 @@
 mod codec;
 mod credential;
 mod device;
+mod group;
 mod group_info;
 mod key_package;
 mod provider;
+mod refusal;
+mod stored;
 mod suite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use credential::{BasicCredential, CredentialError};
 pub use device::{DeviceDraft, DeviceObject, DeviceObjectError, MAX_DEVICE_OBJECT_BYTES};
+pub use group::{HubGroup, MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES, StagedChange};
 pub use key_package::{
     KeyPackageError, KeyPackageInfo, LifetimeFault, MAX_KEY_PACKAGE_BYTES, MAX_LIFETIME, MIN_REMAINING_LIFETIME,
     check_key_package,
 };
+pub use refusal::GroupRefusal;
+pub use stored::RestoreError;
 pub use suite::{CredentialAlgorithm, Suite, SuiteSet};

@@ -1,10 +1,12 @@
 //! What a commit changes in the membership of a room's MLS group (LM #int-mls-add-remove), in the room's own terms: users
 //! and devices, not credentials and leaves.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{DeviceId, UserId};
 
 /// A member of a room's MLS group: one device at one leaf of the tree (LM #int-mls-credentials).
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct DeviceRef {
     /// The user the device belongs to.
     pub user: UserId,
@@ -24,7 +26,7 @@ impl DeviceRef {
 }
 
 /// What one accepted commit did to the group. Leaves are those before the commit for `removed`, after it for all others.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct MembershipDelta {
     /// The device that made the commit.
     pub committer: DeviceRef,
