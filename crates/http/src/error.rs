@@ -272,6 +272,7 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         | ServiceError::NotInRoom
         | ServiceError::RejectedByHub { .. } => (StatusCode::FORBIDDEN, "forbidden"),
         ServiceError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+        ServiceError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ServiceError::BadJson(_)
         | ServiceError::BadId(_)
         | ServiceError::InvalidParam(_)

@@ -226,7 +226,7 @@ impl Drop for AddressSlot<'_> {
 }
 
 /// What counts as one address: whoever has an IPv6 address mostly has 2^64 of them.
-fn owner(address: IpAddr) -> IpAddr {
+pub(crate) fn owner(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

@@ -18,6 +18,8 @@ use nabe_types::{RoomVersionId, ServerName, ServerPattern, limits::MAX_EVENT_BYT
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+use crate::notary::Notary;
+
 /// Everything `nabe serve` is told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     #[serde(default)]
     pub(crate) federation: Federation,
+    #[serde(default)]
+    pub(crate) notary: Notary,
     #[serde(default)]
     pub(crate) client: Client,
     #[serde(default)]

@@ -151,6 +151,26 @@ tls_key = "tls.key"
 # Servers asked for the keys of peers that do not answer.
 # notaries = []
 
+[notary]
+# Anybody may ask us about other servers' keys. Callers are told apart by address (IPv6: /64); behind a proxy all are one.
+# Servers one address may ask about each second, and at once; then the same over all addresses.
+# servers_per_second = 10.0
+# burst = 100
+# total_servers_per_second = 100.0
+# total_burst = 1000
+# How many servers we ask for their keys on behalf of one address, and of all. Beyond it we answer from what we know.
+# fetches_per_second = 1.0
+# fetch_burst = 50
+# total_fetches_per_second = 5.0
+# total_fetch_burst = 200
+# What one query may name, and how large its answer may be; more is refused with M_TOO_LARGE.
+# servers = 100
+# keys = 1000
+# answer_bytes = 786432
+# By how many bytes the stored keys of other servers may grow in a day, once for those whose events we verify and once for
+# all others. What is beyond stays in memory, within bounds, and is asked for again.
+# stored_bytes_per_day = 16777216
+
 [client]
 # The credential with which a provider's backend acts for its users.
 provider_token_file = "provider.token"

@@ -12,6 +12,7 @@ mod entropy;
 mod init;
 mod keys;
 mod naming;
+mod notary;
 mod output;
 mod room;
 mod serve;

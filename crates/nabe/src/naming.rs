@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     fn advice_on(name: &str) -> Vec<&'static str> {
-        super::advice(&ServerName::parse(name).unwrap())
+        advice(&ServerName::parse(name).unwrap())
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn settings(config: &Config) -> Settings {
             },
             room_memory_bytes: limits.room_cache_bytes,
             outbox_items: delivery.outbox_limit,
-            ..LimitSettings::default()
+            ..config.notary.limits(LimitSettings::default())
         },
         delivery: DeliverySettings {
             backoff_base: Duration::from_millis(delivery.retry_base_ms),

@@ -46,6 +46,9 @@ pub enum ServiceError {
     /// The body is JSON of the wrong shape.
     #[error("the request body does not have the expected form: {0}")]
     BadJson(&'static str),
+    /// More is asked for than one answer may hold.
+    #[error("too much for one request: {0}")]
+    TooLarge(&'static str),
     /// The body, or an identifier in it, is not well-formed.
     #[error("{0}")]
     BadId(#[from] InvalidId),
@@ -163,6 +166,7 @@ impl ServiceError {
             Self::OutboxFull { .. } => ErrorCode::LimitExceeded,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::BadJson(_) | Self::BadId(_) => ErrorCode::BadJson,
+            Self::TooLarge(_) => ErrorCode::TooLarge,
             Self::InvalidParam(_) => ErrorCode::InvalidParam,
             Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
             Self::TransactionInProgress => ErrorCode::BadState,

@@ -3,11 +3,13 @@
 //!
 //! Memory holds the keys of servers used lately, the store the last responses of each with distinct keys. For each server
 //! at most one request is in progress, and one that does not answer is left alone for a while, so that forged origins
-//! cost little. What the room's hub says of others' keys is no more than a help to verify what the same hub sent: it is
-//! never kept.
+//! cost little. Names cost nothing to invent, so what the store takes in is bounded in bytes over time. What the room's
+//! hub says of others' keys is no more than a help to verify what the same hub sent: it is never kept, and of a server that
+//! we know it counts only with that server's own word.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,13 +19,15 @@ use nabe_event::RawEvent;
 use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::{KeySet, OldKeyMap, ServerKeys, VerifyKey, own_key_response};
 use nabe_signing::{Signer, object, verify_object_with};
-use nabe_store::{StoredServerKeys, Write};
+use nabe_store::{StoredServerKeys, Write, rules};
 use nabe_types::limits::MAX_KEY_VALIDITY_MILLIS;
 use nabe_types::{KeyId, ServerName, UnixMillis};
 use tokio::sync::Semaphore;
 
 use crate::error::ServiceError;
 use crate::ports::PeerError;
+use crate::rate_limit::KeyLimiters;
+use crate::settings::LimitSettings;
 use crate::{Service, metric};
 
 /// Keys in memory and what is known about those who should serve them.
@@ -34,18 +38,26 @@ pub(crate) struct Keys {
     /// One pool for each purpose: who needs no authentication must not keep the others waiting.
     for_events: Semaphore,
     for_requests: Semaphore,
+    /// For requests of servers whose keys we had before: whoever forges new names must not keep them waiting.
+    for_acquaintances: Semaphore,
     as_notary: Semaphore,
+    pub(crate) limiters: KeyLimiters,
 }
 
 #[derive(Default)]
 struct Cache {
     servers: BTreeMap<ServerName, Cached>,
     uses: u64,
+    /// What the servers' keys take, in bytes, about.
+    bytes: usize,
 }
 
+/// What memory has of one server's keys.
 #[derive(Clone, Default)]
-struct Cached {
+pub(crate) struct Cached {
     keys: KeySet,
+    /// The last response, if the store had no room for it.
+    unsaved: Option<StoredServerKeys>,
     /// The store was asked.
     loaded: bool,
     /// When the server itself answered last, since we keep it in memory.
@@ -73,10 +85,18 @@ pub(crate) struct Need<'a> {
 
 /// What keys are needed for.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Purpose {
+pub(crate) enum Purpose {
     Event,
     Request,
     /// To tell others. Other notaries are not asked for that.
+    Notary,
+}
+
+/// Who says what a server's keys are.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Source {
+    Owner,
+    /// A notary that the operator configured.
     Notary,
 }
 
@@ -91,7 +111,8 @@ enum Owner {
 }
 
 impl Keys {
-    pub(crate) fn new(signer: &Signer, old: OldKeyMap, requests: usize) -> Self {
+    pub(crate) fn new(signer: &Signer, old: OldKeyMap, limits: &LimitSettings) -> Self {
+        let requests = limits.key_requests;
         let mut own = KeySet::new();
         own.insert_signer(signer);
         for (key_id, &(key, expired)) in &old {
@@ -108,19 +129,22 @@ impl Keys {
             cache: Mutex::default(),
             for_events: Semaphore::new(requests.max(1)),
             for_requests: Semaphore::new(requests.max(1)),
+            for_acquaintances: Semaphore::new(requests.max(1)),
             as_notary: Semaphore::new((requests / 4).max(1)),
+            limiters: KeyLimiters::new(limits.rate_limited_callers),
         }
     }
 
-    const fn pool(&self, purpose: Purpose) -> &Semaphore {
+    const fn pool(&self, purpose: Purpose, is_stranger: bool) -> &Semaphore {
         match purpose {
             Purpose::Event => &self.for_events,
-            Purpose::Request => &self.for_requests,
+            Purpose::Request if is_stranger => &self.for_requests,
+            Purpose::Request => &self.for_acquaintances,
             Purpose::Notary => &self.as_notary,
         }
     }
 
-    fn cached(&self, server: &ServerName) -> Cached {
+    pub(crate) fn cached(&self, server: &ServerName) -> Cached {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.uses += 1;
         let uses = cache.uses;
@@ -134,22 +158,65 @@ impl Keys {
 
     fn update(&self, server: &ServerName, change: impl FnOnce(&mut Cached)) {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = cache.servers.get_mut(server) {
-            change(cached);
+        let Some(cached) = cache.servers.get_mut(server) else {
+            return;
+        };
+        let before = cached.bytes();
+        change(cached);
+        let after = cached.bytes();
+        cache.bytes = (cache.bytes + after).saturating_sub(before);
+        while cache.bytes > CACHED_BYTES {
+            cache.forget_some();
         }
+    }
+
+    /// Remembers a response that was not stored.
+    #[cfg(test)]
+    pub(crate) fn keep_for_test(&self, server: &ServerName, response: Bytes, at: UnixMillis) {
+        let unsaved = StoredServerKeys {
+            server: server.clone(),
+            response,
+            fetched_at: at,
+            effective_valid_until: at,
+        };
+        self.update(server, |cached| cached.unsaved = Some(unsaved));
+    }
+
+    /// How many servers and bytes are remembered.
+    #[cfg(test)]
+    pub(crate) fn cached_size(&self) -> (usize, usize) {
+        let cache = self.cache.lock().unwrap();
+        let bytes: usize = cache.servers.values().map(Cached::bytes).sum();
+        assert_eq!(bytes, cache.bytes);
+        (cache.servers.len(), bytes)
+    }
+}
+
+impl Cached {
+    fn bytes(&self) -> usize {
+        let unsaved = self.unsaved.as_ref().map_or(0, |unsaved| unsaved.response.len());
+        self.keys.iter().count() * CACHED_KEY_BYTES + unsaved
     }
 }
 
 impl Cache {
     /// Forgets the servers unused for longest when there are too many.
     fn make_room(&mut self) {
-        if self.servers.len() < CACHED_SERVERS {
-            return;
+        if self.servers.len() >= CACHED_SERVERS {
+            self.forget_some();
         }
+    }
+
+    /// Forgets the tenth that is unused for longest, at least one server.
+    fn forget_some(&mut self) {
         let mut uses: Vec<u64> = self.servers.values().map(|cached| cached.last_use).collect();
         uses.sort_unstable();
-        let oldest_kept = uses[uses.len() / 10];
-        self.servers.retain(|_, cached| cached.last_use > oldest_kept);
+        let Some(&newest_forgotten) = uses.get(uses.len() / 10) else {
+            self.bytes = 0;
+            return;
+        };
+        self.servers.retain(|_, cached| cached.last_use > newest_forgotten);
+        self.bytes = self.servers.values().map(Cached::bytes).sum();
     }
 }
 
@@ -161,20 +228,21 @@ impl Service {
     }
 
     /// The body of `GET /_matrix/key/v2/query/{server}` (LM #int-api-notary-query): what we know of the server's keys,
-    /// each response valid until `minimum_valid_until` (default now) at least, with our signature beside its own.
+    /// each response valid until `minimum_valid_until` (default now) at least, with our signature beside its own. `caller`
+    /// is the address that counts for the limits, if it is known.
     ///
     /// # Errors
     ///
     /// [`ServiceError::LimitExceeded`] if we are asked too often.
     pub async fn notary_one(
         &self,
+        caller: Option<IpAddr>,
         server: &ServerName,
         minimum_valid_until: Option<UnixMillis>,
     ) -> Result<Object, ServiceError> {
-        self.limit_notary("notary", self.settings().limits.notary_queries)?;
         let minimum = minimum_valid_until.unwrap_or_else(|| self.now());
-        let responses = self.vouch_for(server, &BTreeMap::new(), minimum).await?;
-        Ok(object! { "server_keys" => responses })
+        let query = BTreeMap::from([(server.clone(), Wanted::any(minimum))]);
+        self.answer_as_notary(caller, &query).await
     }
 
     /// The body of `POST /_matrix/key/v2/query` (LM #int-api-notary-query-bulk): the same for many servers, or for some of
@@ -182,19 +250,41 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::BadJson`] if `server_keys` is not an object of objects, or names too many servers;
-    /// [`ServiceError::LimitExceeded`] if we are asked too often.
-    pub async fn notary_many(&self, body: &Object) -> Result<Object, ServiceError> {
-        self.limit_notary("notary", self.settings().limits.notary_queries)?;
-        let wanted = read_query(body, self.now())?;
-        if wanted.len() > self.settings().limits.notary_servers {
-            return Err(ServiceError::BadJson("`server_keys` names too many servers"));
+    /// [`ServiceError::BadJson`] if `server_keys` is not an object of objects; [`ServiceError::TooLarge`] if it names too
+    /// many servers or keys, or the answer would be too large; [`ServiceError::LimitExceeded`] if we are asked too often.
+    pub async fn notary_many(&self, caller: Option<IpAddr>, body: &Object) -> Result<Object, ServiceError> {
+        let query = read_query(body, self.now(), &self.settings().limits)?;
+        self.answer_as_notary(caller, &query).await
+    }
+
+    /// First asks all servers that have to be asked, at once; then puts the answer together, one server at a time,
+    /// so that no more than one answer is in memory.
+    async fn answer_as_notary(
+        &self,
+        caller: Option<IpAddr>,
+        query: &BTreeMap<ServerName, Wanted>,
+    ) -> Result<Object, ServiceError> {
+        self.limit_notary_query(caller, query.len())?;
+        let refreshed = query
+            .iter()
+            .map(|(server, wanted)| self.refresh(caller, server, wanted));
+        for outcome in join_all(refreshed).await {
+            outcome?;
         }
-        let now = self.now();
-        let answers = join_all(wanted.iter().map(|(server, keys)| self.vouch_for(server, keys, now))).await;
-        let mut responses = Vec::new();
-        for answer in answers {
-            responses.extend(answer?);
+        let mut room = self.settings().limits.notary_answer_bytes;
+        let mut responses: Vec<Json> = Vec::new();
+        for (server, wanted) in query {
+            for response in self.known_responses(server).await? {
+                let parsed = Json::parse(&response.response).ok().and_then(Json::into_object);
+                let Some(mut object) = parsed.filter(|object| wanted.fits(&response, object)) else {
+                    continue;
+                };
+                room = room
+                    .checked_sub(response.response.len())
+                    .ok_or(ServiceError::TooLarge("the answer; ask for fewer keys"))?;
+                self.signer().sign_object(&mut object);
+                responses.push(object.into());
+            }
         }
         Ok(object! { "server_keys" => responses })
     }
@@ -204,28 +294,37 @@ impl Service {
         own_key_response(self.signer(), &self.inner.keys.old, valid_until)
     }
 
-    /// The keys we know of `server`, each response signed by us, too. Without `wanted` all of them.
-    async fn vouch_for(
-        &self,
-        server: &ServerName,
-        wanted: &BTreeMap<KeyId, UnixMillis>,
-        minimum: UnixMillis,
-    ) -> Result<Vec<Json>, ServiceError> {
+    /// The responses we have of a server, last fetched first.
+    async fn known_responses(&self, server: &ServerName) -> Result<Vec<StoredServerKeys>, ServiceError> {
         if self.is_us(server) {
-            return Ok(vec![self.own_key_object().into()]);
+            let now = self.now();
+            return Ok(vec![StoredServerKeys {
+                server: server.clone(),
+                response: self.own_keys(),
+                fetched_at: now,
+                effective_valid_until: now.plus(self.settings().key_validity),
+            }]);
         }
         if self.check_policy(server).is_err() {
             return Ok(Vec::new());
         }
-        let lowest = wanted.values().copied().min().unwrap_or(minimum);
-        let mut stored = self.store().server_keys(server).await?;
+        let unsaved = self.inner.keys.cached(server).unsaved;
+        let stored = self.store().server_keys(server).await?;
+        Ok(unsaved.into_iter().chain(stored).collect())
+    }
+
+    /// Asks a server for its keys on behalf of who asks us as a notary, if that may help and is not too often.
+    async fn refresh(&self, caller: Option<IpAddr>, server: &ServerName, wanted: &Wanted) -> Result<(), ServiceError> {
+        if self.is_us(server) || self.check_policy(server).is_err() {
+            return Ok(());
+        }
         let now = self.now();
         let may_help = |newest: &StoredServerKeys| {
             now >= newest.fetched_at.plus(LEAST_BETWEEN_NOTARY_FETCHES)
-                && (is_stale(newest, now, lowest) || lacks_a_key(newest, wanted))
+                && (is_stale(newest, now, wanted.lowest()) || lacks_a_key(newest, &wanted.keys))
         };
-        let limit = self.settings().limits.notary_fetches;
-        if stored.first().is_none_or(may_help) && self.limit_notary("notary_fetch", limit).is_ok() {
+        let may_help = self.known_responses(server).await?.first().is_none_or(may_help);
+        if may_help && self.limit_notary_fetch(caller).is_ok() {
             self.cached_keys(server).await?;
             let need = Need {
                 server,
@@ -235,25 +334,8 @@ impl Service {
                 urgent: false,
             };
             self.ask_owner(&need, &|_| false).await?;
-            stored = self.store().server_keys(server).await?;
         }
-        let mut responses = Vec::new();
-        for response in stored {
-            let Some(mut object) = Json::parse(&response.response).ok().and_then(Json::into_object) else {
-                continue;
-            };
-            let is_wanted = match wanted.is_empty() {
-                true => response.effective_valid_until >= minimum,
-                false => wanted
-                    .iter()
-                    .any(|(key, &until)| response.effective_valid_until >= until && lists_key(&object, key)),
-            };
-            if is_wanted {
-                self.signer().sign_object(&mut object);
-                responses.push(object.into());
-            }
-        }
-        Ok(responses)
+        Ok(())
     }
 
     /// Keys to authenticate a request of `origin` now, signed with these keys.
@@ -308,17 +390,16 @@ impl Service {
                     .iter()
                     .all(|(keys, at)| keys.iter().any(|key| known.for_event(server, key, *at).is_some()))
             };
-            self.obtain(
-                Need {
-                    server,
-                    wanted,
-                    purpose: Purpose::Event,
-                    hub,
-                    urgent,
-                },
-                satisfied,
-            )
-            .await
+            let need = Need {
+                server,
+                wanted,
+                purpose: Purpose::Event,
+                hub,
+                urgent,
+            };
+            let keys = self.obtain(need, satisfied).await;
+            self.save_for_events(server).await?;
+            keys
         }))
         .await;
         let mut all = KeySet::new();
@@ -362,10 +443,14 @@ impl Service {
                 retry_after: BUSY_PAUSE,
             }),
             (Owner::Silent, Some(hub)) if hub != need.server => {
-                if let Some(_permit) = self.in_time(self.inner.keys.pool(need.purpose).acquire()).await {
-                    let now = self.now();
-                    for (vouched, _) in self.notary_answer(hub, &need, &keys).await? {
-                        keys.insert_server_keys(&vouched, now);
+                if let Some(_permit) = self.in_time(self.inner.keys.pool(need.purpose, false).acquire()).await {
+                    let (now, known) = (self.now(), keys.clone());
+                    for (vouched, _) in self.notary_answer(hub, &need, &known).await? {
+                        if known.is_empty() || has_signed(&known, &vouched) {
+                            keys.insert_server_keys(&vouched, now);
+                        } else {
+                            tracing::warn!(%hub, server = %need.server, "the hub names keys of a server that signed with none we know");
+                        }
                     }
                 }
                 Ok(keys)
@@ -406,7 +491,7 @@ impl Service {
         if now < left_alone_until && !need.urgent {
             return Ok(Owner::Silent);
         }
-        let pool = self.inner.keys.pool(need.purpose);
+        let pool = self.inner.keys.pool(need.purpose, known.keys.is_empty());
         let permit = match need.purpose {
             Purpose::Notary => pool.try_acquire().ok(),
             Purpose::Event | Purpose::Request => self.in_time(pool.acquire()).await.and_then(Result::ok),
@@ -424,7 +509,7 @@ impl Service {
     ) -> Result<Owner, ServiceError> {
         let now = self.now();
         let has_answered = match self.check_policy(need.server) {
-            Ok(()) => self.fetch_direct(need.server).await?,
+            Ok(()) => self.fetch_direct(need.server, need.purpose).await?,
             Err(_) => false,
         };
         let mut is_vouched = false;
@@ -433,7 +518,7 @@ impl Service {
             for notary in self.settings().notaries.iter().filter(|notary| *notary != need.server) {
                 let known = self.cached_keys(need.server).await?;
                 for (keys, response) in self.notary_answer(notary, need, &known).await? {
-                    self.learn(keys, response).await?;
+                    self.learn(keys, response, Source::Notary, need.purpose).await?;
                 }
                 is_vouched = is_enough(&self.cached_keys(need.server).await?);
                 if is_vouched {
@@ -460,7 +545,7 @@ impl Service {
     }
 
     /// Whether the server answered with usable keys.
-    async fn fetch_direct(&self, server: &ServerName) -> Result<bool, ServiceError> {
+    async fn fetch_direct(&self, server: &ServerName, purpose: Purpose) -> Result<bool, ServiceError> {
         let answer = self.within(self.peers().server_keys(server)).await;
         let outcome = match &answer {
             Ok(_) => "answered",
@@ -481,7 +566,7 @@ impl Service {
             .map(|raw| ServerKeys::parse(raw, server));
         match keys {
             Some(Ok(keys)) => {
-                self.learn(keys, body).await?;
+                self.learn(keys, body, Source::Owner, purpose).await?;
                 Ok(true)
             }
             Some(Err(error)) => {
@@ -512,7 +597,7 @@ impl Service {
         let mut notary_keys = self.cached_keys(notary).await?;
         let now = self.now();
         if !notary_keys.iter().any(|(_, _, key)| !key.old && key.valid_until >= now) {
-            self.fetch_direct(notary).await?;
+            self.fetch_direct(notary, need.purpose).await?;
             notary_keys = self.cached_keys(notary).await?;
         }
         let parsed = Json::parse(&body).ok().and_then(Json::into_object);
@@ -541,18 +626,79 @@ impl Service {
         Ok(usable)
     }
 
-    /// Keeps a response of the server itself or of a configured notary.
-    pub(crate) async fn learn(&self, keys: ServerKeys, response: Bytes) -> Result<(), ServiceError> {
+    /// Keeps a response of the server itself or of a configured notary: in the store, or in memory only if the store takes
+    /// in no more for now.
+    pub(crate) async fn learn(
+        &self,
+        keys: ServerKeys,
+        response: Bytes,
+        source: Source,
+        purpose: Purpose,
+    ) -> Result<(), ServiceError> {
         let fetched_at = self.now();
-        let write = Write::PutServerKeys {
+        let stored = StoredServerKeys {
             server: keys.server.clone(),
             response,
             fetched_at,
             effective_valid_until: keys.effective_valid_until(fetched_at),
         };
-        self.commit(write.into()).await?;
+        self.save(stored, source, purpose).await
+    }
+
+    /// What came for another purpose and was not stored gets the place that verifying an event gives it.
+    async fn save_for_events(&self, server: &ServerName) -> Result<(), ServiceError> {
+        match self.inner.keys.cached(server).unsaved {
+            Some(unsaved) => self.save(unsaved, Source::Owner, Purpose::Event).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn save(&self, new: StoredServerKeys, source: Source, purpose: Purpose) -> Result<(), ServiceError> {
+        let server = new.server.clone();
+        let stored = self.store().server_keys(&server).await?;
+        let key_set = rules::key_set(&new.response);
+        let same = stored.iter().find(|kept| rules::key_set(&kept.response) == key_set);
+        // A notary may still have what the owner said before it said the same to us.
+        let is_known = same.is_some_and(|kept| kept.effective_valid_until >= new.effective_valid_until);
+        if source == Source::Notary && is_known {
+            return Ok(());
+        }
+        let oldest = stored.last().filter(|_| stored.len() >= rules::KEY_SETS_KEPT);
+        let growth = match same.or(oldest) {
+            Some(replaced) => new.response.len().saturating_sub(replaced.response.len()),
+            None => new.response.len() + ROW_BYTES,
+        };
+        let unsaved = match self.may_grow(growth, purpose) {
+            true => {
+                let write = Write::PutServerKeys {
+                    server: new.server,
+                    response: new.response,
+                    fetched_at: new.fetched_at,
+                    effective_valid_until: new.effective_valid_until,
+                };
+                self.commit(write.into()).await?;
+                None
+            }
+            false => {
+                metrics::counter!(metric::KEYS_NOT_STORED).increment(1);
+                Some(new)
+            }
+        };
+        self.inner.keys.update(&server, |cached| cached.unsaved = unsaved);
         // Memory has what the store kept, so that it forgets, too.
-        self.load_keys(&keys.server).await
+        self.load_keys(&server).await
+    }
+
+    /// Whether the store may take in so many bytes more.
+    fn may_grow(&self, bytes: usize, purpose: Purpose) -> bool {
+        let account = match purpose {
+            Purpose::Event => "keys_for_events",
+            Purpose::Request | Purpose::Notary => "keys_of_strangers",
+        };
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let limit = self.settings().limits.key_storage;
+        let shared = &self.inner.keys.limiters.shared;
+        bytes == 0 || shared.take_many("", account, limit, bytes, self.now()).is_ok()
     }
 
     /// What is known without asking anybody: memory, else the store.
@@ -567,9 +713,11 @@ impl Service {
 
     async fn load_keys(&self, server: &ServerName) -> Result<(), ServiceError> {
         let mut keys = KeySet::new();
+        let unsaved = self.inner.keys.cached(server).unsaved;
+        let stored = self.store().server_keys(server).await?;
         for StoredServerKeys {
             response, fetched_at, ..
-        } in self.store().server_keys(server).await?
+        } in stored.into_iter().chain(unsaved)
         {
             let raw = Json::parse(&response).ok().and_then(Json::into_object);
             if let Some(Ok(response)) = raw.map(|raw| ServerKeys::parse(raw, server)) {
@@ -598,27 +746,75 @@ impl Service {
     }
 }
 
+/// What somebody who asks us as a notary wants of one server.
+struct Wanted {
+    /// Which keys, each valid until when at least; empty for all.
+    keys: BTreeMap<KeyId, UnixMillis>,
+    /// Until when the keys must be valid if none is named.
+    minimum: UnixMillis,
+}
+
+impl Wanted {
+    const fn any(minimum: UnixMillis) -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            minimum,
+        }
+    }
+
+    /// The least demand on the validity of a response.
+    fn lowest(&self) -> UnixMillis {
+        self.keys.values().copied().min().unwrap_or(self.minimum)
+    }
+
+    fn fits(&self, response: &StoredServerKeys, object: &Object) -> bool {
+        let valid_until = response.effective_valid_until;
+        match self.keys.is_empty() {
+            true => valid_until >= self.minimum,
+            false => self
+                .keys
+                .iter()
+                .any(|(key, &until)| valid_until >= until && lists_key(object, key)),
+        }
+    }
+}
+
 /// `server_keys` of a bulk query.
 fn read_query(
     body: &Object,
     now: UnixMillis,
-) -> Result<BTreeMap<ServerName, BTreeMap<KeyId, UnixMillis>>, ServiceError> {
+    limits: &LimitSettings,
+) -> Result<BTreeMap<ServerName, Wanted>, ServiceError> {
     let bad = || ServiceError::BadJson("`server_keys` must map servers to keys");
     let servers = body.get("server_keys").and_then(Json::as_object).ok_or_else(bad)?;
+    if servers.len() > limits.notary_servers {
+        return Err(ServiceError::TooLarge("`server_keys` names too many servers"));
+    }
+    let mut room = limits.notary_keys;
     let mut wanted = BTreeMap::new();
     for (server, keys) in servers {
-        let mut of_server = BTreeMap::new();
-        for (key, criteria) in keys.as_object().ok_or_else(bad)? {
+        let keys = keys.as_object().ok_or_else(bad)?;
+        let too_many = ServiceError::TooLarge("`server_keys` names too many keys");
+        room = room.checked_sub(keys.len()).ok_or(too_many)?;
+        let mut of_server = Wanted::any(now);
+        for (key, criteria) in keys {
             let criteria = criteria.as_object().ok_or_else(bad)?;
             let minimum = match criteria.get("minimum_valid_until_ts") {
                 Some(minimum) => minimum.as_i64().and_then(UnixMillis::from_i64).ok_or_else(bad)?,
                 None => now,
             };
-            of_server.insert(KeyId::parse(key)?, minimum);
+            of_server.keys.insert(KeyId::parse(key)?, minimum);
         }
         wanted.insert(ServerName::parse(server)?, of_server);
     }
     Ok(wanted)
+}
+
+/// Whether a key of the server that we know, and that was not retired as far as we know, signed the response.
+fn has_signed(known: &KeySet, response: &ServerKeys) -> bool {
+    let server = &response.server;
+    let current = |key: &KeyId| known.get(server, key).filter(|key| !key.old).map(|key| &key.key);
+    verify_object_with(&response.raw, server.as_str(), current).is_ok()
 }
 
 /// A notary asks again after half of a response's life, or when it is not good for what is asked and another might be.
@@ -653,5 +849,11 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
 /// Servers whose keys, or silence, are remembered at once.
 const CACHED_SERVERS: usize = 10_000;
+/// Bytes of memory for the keys of all servers. The servers unused for longest are forgotten first.
+const CACHED_BYTES: usize = 64 * 1024 * 1024;
+/// What a key takes in memory, about.
+const CACHED_KEY_BYTES: usize = 256;
+/// What a response takes in the store besides its own bytes, about.
+const ROW_BYTES: usize = 512;
 /// Most responses read from one notary's answer.
 const NOTARY_RESPONSES: usize = 32;

@@ -121,7 +121,7 @@ impl Service {
     pub fn start(deps: Deps) -> Self {
         metric::describe();
         let (commits, queue) = CommitQueue::new();
-        let keys = Keys::new(&deps.signer, deps.old_keys, deps.settings.limits.key_requests);
+        let keys = Keys::new(&deps.signer, deps.old_keys, &deps.settings.limits);
         let store = Arc::clone(&deps.store);
         let service = Self {
             inner: Arc::new(Inner {

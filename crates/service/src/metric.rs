@@ -33,6 +33,8 @@ pub(crate) const DELIVERY_WORKERS: &str = "nabe_delivery_workers";
 pub(crate) const EDUS_DROPPED: &str = "nabe_edus_dropped_total";
 /// Counter: requests for other servers' keys, label `outcome`.
 pub(crate) const KEY_REQUESTS: &str = "nabe_key_requests_total";
+/// Counter: key responses kept in memory only, because too many new ones came.
+pub(crate) const KEYS_NOT_STORED: &str = "nabe_keys_not_stored_total";
 /// Counter: requests to other servers of every kind, label `outcome`. Counted by whoever implements
 /// [`Peers`](crate::ports::Peers).
 pub const PEER_REQUESTS: &str = "nabe_peer_requests_total";
@@ -59,7 +61,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 17] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -72,6 +74,10 @@ const COUNTERS: [(&str, &str); 16] = [
     (EVENTS_REDACTED, "events with a wrong content hash, kept redacted"),
     (EVENTS_REFUSED, "events refused, by rule"),
     (KEY_REQUESTS, "requests for other servers' keys, by outcome"),
+    (
+        KEYS_NOT_STORED,
+        "key responses kept in memory only, because too many new ones came",
+    ),
     (PEER_REQUESTS, "requests to other servers of every kind, by outcome"),
     (POLICY_REFUSALS, "requests refused by the operator's lists"),
     (RATE_LIMITED, "requests refused by a rate limit, by endpoint"),

@@ -1,7 +1,10 @@
 //! Token buckets, one per caller and kind of endpoint (LM #int-transport, rate limiting). `/send` has none: the draft
-//! does not mark it, and it is bounded by allowing one transaction at a time.
+//! does not mark it, and it is bounded by allowing one transaction at a time. Those who ask us as a notary prove no name
+//! (LM #int-api-notary-query), so they are told apart by their addresses, in a limiter of their own: nobody
+//! without a name shall make us forget those who have one.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +43,18 @@ impl RateLimiter {
         limit: RateLimit,
         now: UnixMillis,
     ) -> Result<(), Duration> {
+        self.take_many(caller, endpoint, limit, 1, now)
+    }
+
+    /// Takes so many tokens, or none and says when there will be enough. Nothing costs more than the whole burst.
+    pub(crate) fn take_many(
+        &self,
+        caller: &str,
+        endpoint: &'static str,
+        limit: RateLimit,
+        tokens: u32,
+        now: UnixMillis,
+    ) -> Result<(), Duration> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (caller.to_owned(), endpoint);
         if !buckets.contains_key(&key) && buckets.len() >= self.capacity {
@@ -50,11 +65,12 @@ impl RateLimiter {
         let passed = now.saturating_since(bucket.at).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed * limit.per_second).min(burst);
         bucket.at = bucket.at.max(now);
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
+        let cost = f64::from(tokens).min(burst);
+        if bucket.tokens >= cost {
+            bucket.tokens -= cost;
             return Ok(());
         }
-        let missing = (1.0 - bucket.tokens) / limit.per_second.max(LEAST_RATE);
+        let missing = (cost - bucket.tokens) / limit.per_second.max(LEAST_RATE);
         Err(Duration::from_secs_f64(missing))
     }
 
@@ -88,21 +104,73 @@ impl Service {
         self.limit(user.as_str(), "client", self.settings().limits.client)
     }
 
-    /// Counts against one of the notary's limits, which all callers share.
-    pub(crate) fn limit_notary(&self, what: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
-        self.limit("", what, limit)
+    /// Counts a question to the notary about so many servers, against the caller's rate and the one that all share.
+    pub(crate) fn limit_notary_query(&self, caller: Option<IpAddr>, servers: usize) -> Result<(), ServiceError> {
+        let limits = &self.settings().limits;
+        let servers = u32::try_from(servers).unwrap_or(u32::MAX).max(1);
+        let (each, total) = (limits.notary_queries, limits.notary_queries_total);
+        self.limit_notary(caller, "notary", each, total, servers)
+    }
+
+    /// Counts a fetch of keys that a question to the notary wants. Whoever is over the limit is answered from what we know.
+    pub(crate) fn limit_notary_fetch(&self, caller: Option<IpAddr>) -> Result<(), ServiceError> {
+        let limits = &self.settings().limits;
+        let (each, total) = (limits.notary_fetches, limits.notary_fetches_total);
+        self.limit_notary(caller, "notary_fetch", each, total, 1)
+    }
+
+    /// Where we cannot tell where a question comes from, only the rate that all share counts.
+    fn limit_notary(
+        &self,
+        caller: Option<IpAddr>,
+        endpoint: &'static str,
+        each: RateLimit,
+        total: RateLimit,
+        tokens: u32,
+    ) -> Result<(), ServiceError> {
+        let (limiters, now) = (&self.inner.keys.limiters, self.now());
+        let by_caller = caller.map_or(Ok(()), |caller| {
+            let caller = caller.to_string();
+            limiters.callers.take_many(&caller, endpoint, each, tokens, now)
+        });
+        by_caller
+            .and_then(|()| limiters.shared.take_many("", endpoint, total, tokens, now))
+            .map_err(|retry_after| exceeded(endpoint, retry_after))
     }
 
     fn limit(&self, caller: &str, endpoint: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
         self.inner
             .limiter
             .take(caller, endpoint, limit, self.now())
-            .map_err(|retry_after| {
-                metrics::counter!(metric::RATE_LIMITED, "endpoint" => endpoint).increment(1);
-                ServiceError::LimitExceeded { retry_after }
-            })
+            .map_err(|retry_after| exceeded(endpoint, retry_after))
     }
 }
+
+fn exceeded(endpoint: &'static str, retry_after: Duration) -> ServiceError {
+    metrics::counter!(metric::RATE_LIMITED, "endpoint" => endpoint).increment(1);
+    ServiceError::LimitExceeded { retry_after }
+}
+
+/// The limiters of everything about keys.
+pub(crate) struct KeyLimiters {
+    /// Who asks us as a notary, by address.
+    callers: RateLimiter,
+    /// What all callers share. The names in it are ours and few, so that none is ever forgotten.
+    pub(crate) shared: RateLimiter,
+}
+
+impl KeyLimiters {
+    /// Remembers at most so many addresses.
+    pub(crate) fn new(callers: usize) -> Self {
+        Self {
+            callers: RateLimiter::new(callers),
+            shared: RateLimiter::new(SHARED_LIMITS),
+        }
+    }
+}
+
+/// More than there are.
+const SHARED_LIMITS: usize = 64;
 
 /// Calls per second below which a limit counts as this, so that the time to wait stays finite: one per day.
 const LEAST_RATE: f64 = 1.0 / 86_400.0;
@@ -128,6 +196,21 @@ mod tests {
         limiter.take("b", "x", LIMIT, now).unwrap();
         assert_eq!(limiter.take("a", "x", LIMIT, UnixMillis(1_500)), Ok(()));
         assert!(limiter.take("a", "x", LIMIT, UnixMillis(1_500)).is_err());
+    }
+
+    #[test]
+    fn several_tokens_are_taken_together_or_not_at_all() {
+        let limiter = RateLimiter::new(10);
+        let now = UnixMillis(1_000);
+        limiter.take_many("a", "x", LIMIT, 2, now).unwrap();
+        assert_eq!(
+            limiter.take_many("a", "x", LIMIT, 2, now),
+            Err(Duration::from_millis(500))
+        );
+        limiter.take("a", "x", LIMIT, now).unwrap();
+        // More than the burst costs the burst: it would never be had otherwise.
+        assert_eq!(limiter.take_many("a", "x", LIMIT, 100, UnixMillis(2_500)), Ok(()));
+        assert!(limiter.take("a", "x", LIMIT, UnixMillis(2_500)).is_err());
     }
 
     #[test]

@@ -50,6 +50,10 @@ pub struct LimitSettings {
     pub backfill_events: u32,
     /// Most servers one notary query may name.
     pub notary_servers: usize,
+    /// Most key IDs one notary query may name, over all its servers.
+    pub notary_keys: usize,
+    /// Most bytes of key responses in one answer of the notary, our signatures not counted.
+    pub notary_answer_bytes: usize,
     /// Most events fetched to close one gap in a participant's log.
     pub gap_events: usize,
     /// Most events of one room that wait for a key or for our join. Beyond it only the newest is kept, and what it skips is fetched
@@ -58,11 +62,18 @@ pub struct LimitSettings {
     /// Servers asked for their keys at once to verify events. As many more may be asked to authenticate requests, and a
     /// quarter of it for who asks us as a notary.
     pub key_requests: usize,
-    /// Rate of the notary's endpoints, which need no authentication, over all callers.
+    /// Rate of the notary's endpoints, which need no authentication: servers asked about, per address that asks.
     pub notary_queries: RateLimit,
-    /// How often a notary query may make us ask another server, over all callers. Beyond it the notary answers from what
-    /// it knows.
+    /// The same over all callers.
+    pub notary_queries_total: RateLimit,
+    /// How often the notary queries of one address may make us ask other servers. Beyond it the notary answers from what it
+    /// knows.
     pub notary_fetches: RateLimit,
+    /// The same over all callers.
+    pub notary_fetches_total: RateLimit,
+    /// Bytes by which the stored keys of other servers may grow, once for those whose events we verify and once for all others.
+    /// What is beyond stays in memory for as long as there is room.
+    pub key_storage: RateLimit,
 }
 
 /// A token bucket: `burst` calls at once, refilled at `per_second`.
@@ -148,16 +159,30 @@ impl Default for LimitSettings {
             outbox_items: 100_000,
             backfill_events: 100,
             notary_servers: 100,
+            notary_keys: 1_000,
+            notary_answer_bytes: 768 * 1024,
             gap_events: 2_000,
             parked_events: 1_000,
             key_requests: 64,
             notary_queries: RateLimit {
-                per_second: 50.0,
-                burst: 500.0,
+                per_second: 10.0,
+                burst: 100.0,
+            },
+            notary_queries_total: RateLimit {
+                per_second: 100.0,
+                burst: 1_000.0,
             },
             notary_fetches: RateLimit {
+                per_second: 1.0,
+                burst: 50.0,
+            },
+            notary_fetches_total: RateLimit {
                 per_second: 5.0,
                 burst: 200.0,
+            },
+            key_storage: RateLimit {
+                per_second: 16.0 * 1024.0 * 1024.0 / 86_400.0,
+                burst: 16.0 * 1024.0 * 1024.0,
             },
         }
     }

@@ -1,6 +1,7 @@
 //! The federation endpoints through the router.
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::Request;
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
 use nabe_event::{EventBuilder, RoomVersionRules};
@@ -481,6 +482,44 @@ async fn notary_vouches_for_one_server() {
             .await
             .expect_errcode(400, "M_INVALID_PARAM");
     }
+}
+
+#[tokio::test]
+async fn notary_tells_callers_apart_by_their_addresses() {
+    let world = World::with(|settings| {
+        settings.limits.notary_queries = RateLimit {
+            per_second: 0.001,
+            burst: 1.0,
+        };
+    });
+    let ask = async |address: &str, method: &str, target: &str, body: &'static str| {
+        let mut request = Request::builder().method(method).uri(target);
+        request.extensions_mut().unwrap().insert(ConnectInfo(
+            format!("{address}:1234").parse::<std::net::SocketAddr>().unwrap(),
+        ));
+        world.ask(request.body(Body::from(body)).unwrap()).await
+    };
+    let (one, many) = ("/_matrix/key/v2/query/dead.example", "/_matrix/key/v2/query");
+    let body = r#"{"server_keys":{}}"#;
+    ask("192.0.2.1", "GET", one, "").await.expect(200);
+    let refused = ask("192.0.2.1", "POST", many, body).await;
+    refused.expect_errcode(429, "M_LIMIT_EXCEEDED");
+    ask("192.0.2.2", "POST", many, body).await.expect(200);
+    // Whoever has an IPv6 address has a network of them.
+    ask("[2001:db8::1]", "GET", one, "").await.expect(200);
+    ask("[2001:db8::2]", "GET", one, "")
+        .await
+        .expect_errcode(429, "M_LIMIT_EXCEEDED");
+    ask("[2001:db8:0:1::1]", "GET", one, "").await.expect(200);
+}
+
+#[tokio::test]
+async fn notary_refuses_a_query_for_too_much() {
+    let world = World::new();
+    let servers: Vec<String> = (0..101).map(|number| format!("\"s{number}.example\":{{}}")).collect();
+    let body = format!("{{\"server_keys\":{{{}}}}}", servers.join(","));
+    let answer = world.unsigned("POST", "/_matrix/key/v2/query", &body).await;
+    answer.expect_errcode(413, "M_TOO_LARGE");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nabe_core::{EntryBody, HoleReason};
 use nabe_event::{EventBuilder, RawEvent, RoomVersionRules};
 use nabe_signing::json::{Json, Object};
-use nabe_signing::keys::{OldKeyMap, own_key_response};
+use nabe_signing::keys::{KeySet, OldKeyMap, own_key_response};
 use nabe_signing::xmatrix::{Request, sign_request};
 use nabe_signing::{Signer, SigningKey, object, sha256, verify_object};
 use nabe_store::{Between, MemoryStore, Order, Store};
@@ -18,6 +18,7 @@ use nabe_types::{KeyId, ServerName, UnixMillis};
 use super::{Hub, json, list, nothing_failed, text, txn_id};
 use crate::client::testing::{eventually, server, signer, user};
 use crate::incoming::CheckedVerdict;
+use crate::keys::{Purpose, Source};
 use crate::ports::{ManualClock, PeerError, PeerRequest, PeerResponse, Peers, SystemEntropy};
 use crate::{Deps, Service, ServiceError, Settings};
 
@@ -115,10 +116,15 @@ impl Subject {
         notaries.insert(notary.server().clone(), answer.to_canonical().into());
     }
 
+    /// The keys known for an event that the hub t sent.
+    async fn keys_by_hub(&self, event: &RawEvent) -> KeySet {
+        let (hub, events) = (server("t"), std::slice::from_ref(event));
+        self.service.event_keys(events, Some(&hub), true).await.unwrap()
+    }
+
     /// Whether the hub t helps to verify p's event, and the key known for it then.
     async fn key_by_hub(&self, event: &RawEvent) -> Option<nabe_signing::PublicKey> {
-        let (hub, events) = (server("t"), std::slice::from_ref(event));
-        let keys = self.service.event_keys(events, Some(&hub), true).await.unwrap();
+        let keys = self.keys_by_hub(event).await;
         let key = KeyId::ed25519("1").unwrap();
         keys.for_event(&server("p"), &key, event.origin_server_ts()).copied()
     }
@@ -131,6 +137,10 @@ impl Subject {
             .iter()
             .filter(|asked| **asked == server(name))
             .count()
+    }
+
+    fn asked_in_all(&self) -> usize {
+        self.peers.asked.lock().unwrap().len()
     }
 
     async fn authenticate(&self, signer: &Signer, uri: &str) -> Result<ServerName, ServiceError> {
@@ -297,10 +307,14 @@ async fn notary_vouches_when_the_owner_is_down() {
 
 /// An event signed by p's key 1.
 fn event_of_p() -> RawEvent {
+    event_signed_by(&signer("p"))
+}
+
+fn event_signed_by(signer: &Signer) -> RawEvent {
     let room = nabe_types::RoomId::parse("!room:t.example").unwrap();
     let content = object! { "body" => "hi" };
     let event = EventBuilder::new(room, "m.room.message", user("bob", "p"), START, content)
-        .build_lpdu(&signer("p"), &server("t"), &RoomVersionRules::I1)
+        .build_lpdu(signer, &server("t"), &RoomVersionRules::I1)
         .unwrap();
     RawEvent::parse(event.bytes(), &RoomVersionRules::I1).unwrap()
 }
@@ -331,6 +345,119 @@ async fn what_a_hub_says_of_keys_is_not_kept() {
     assert_eq!(subject.key_by_hub(&event).await, Some(only_key(&signer("p"))));
     subject.authenticate(&signer("p"), "/x").await.unwrap();
     assert!(subject.authenticate(&impostor(), "/x").await.is_err());
+}
+
+/// Signs as p with its key 1 and the new key 2.
+fn rotating() -> Signer {
+    let key = |version: u8| SigningKey::from_seed(KeyId::ed25519(&version.to_string()).unwrap(), [version; 32]);
+    let old = only_signing_key("p");
+    Signer::new(server("p"), vec![old, key(2)]).unwrap()
+}
+
+/// The key that [`signer`] gives this server.
+fn only_signing_key(name: &str) -> SigningKey {
+    signer(name).keys()[0].clone()
+}
+
+/// An event signed by p's key 2 alone.
+fn event_by_new_key() -> RawEvent {
+    let new = rotating().keys()[1].clone();
+    event_signed_by(&Signer::new(server("p"), vec![new]).unwrap())
+}
+
+/// p was up and told us its key 1; now it does not answer.
+async fn subject_that_knew_p() -> Subject {
+    let subject = Subject::new(|_| {});
+    subject.serves(&signer("p"), START.plus(hours(12)));
+    subject.authenticate(&signer("p"), "/x").await.unwrap();
+    subject.peers.responses.lock().unwrap().clear();
+    subject.serves(&signer("t"), START.plus(hours(24)));
+    subject.clock.advance(hours(1));
+    subject
+}
+
+#[tokio::test]
+async fn hub_speaks_for_no_server_that_is_known() {
+    let subject = subject_that_knew_p().await;
+    let event = event_by_new_key();
+    // The hub makes up a key of p's: under an ID that p never used, signed with nothing of p's.
+    subject.vouches(
+        &signer("t"),
+        &Signer::new(server("p"), vec![rotating().keys()[1].clone()]).unwrap(),
+    );
+    let keys = subject.keys_by_hub(&event).await;
+    assert_eq!(*subject.peers.notaries_asked.lock().unwrap(), 1);
+    assert_eq!(keys.get(&server("p"), &KeyId::ed25519("2").unwrap()), None);
+    let checked = subject
+        .service
+        .verify_events(vec![event], Some(&server("t")), true)
+        .await
+        .unwrap();
+    assert!(matches!(checked[0].verdict, CheckedVerdict::LacksKeys { .. }));
+}
+
+#[tokio::test]
+async fn hub_passes_on_what_a_known_server_signed() {
+    let subject = subject_that_knew_p().await;
+    let event = event_by_new_key();
+    subject.vouches(&signer("t"), &rotating());
+    let checked = subject
+        .service
+        .verify_events(vec![event], Some(&server("t")), true)
+        .await
+        .unwrap();
+    assert!(matches!(checked[0].verdict, CheckedVerdict::Lpdu(_)));
+    assert_eq!(
+        subject.service.store().server_keys(&server("p")).await.unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn retired_key_introduces_no_other() {
+    let subject = Subject::new(|_| {});
+    let retired = OldKeyMap::from([(KeyId::ed25519("1").unwrap(), (only_key(&signer("p")), START))]);
+    let third = SigningKey::from_seed(KeyId::ed25519("3").unwrap(), [3; 32]);
+    let p = Signer::new(server("p"), vec![third]).unwrap();
+    let response = own_key_response(&p, &retired, START.plus(hours(12)));
+    let responses = &subject.peers.responses;
+    responses
+        .lock()
+        .unwrap()
+        .insert(server("p"), response.to_canonical().into());
+    subject.authenticate(&p, "/x").await.unwrap();
+    responses.lock().unwrap().clear();
+    subject.serves(&signer("t"), START.plus(hours(24)));
+    subject.clock.advance(hours(1));
+    // Whoever has key 1, which p retired, and the hub's help.
+    subject.vouches(&signer("t"), &rotating());
+    let keys = subject.keys_by_hub(&event_by_new_key()).await;
+    assert_eq!(*subject.peers.notaries_asked.lock().unwrap(), 1);
+    assert_eq!(keys.get(&server("p"), &KeyId::ed25519("2").unwrap()), None);
+}
+
+#[tokio::test]
+async fn older_answer_of_a_notary_does_not_shorten_what_the_owner_said() {
+    let subject = Subject::new(|settings| settings.notaries.push(server("d")));
+    subject.serves(&signer("p"), START.plus(hours(24 * 7)));
+    subject.authenticate(&signer("p"), "/x").await.unwrap();
+    subject.peers.responses.lock().unwrap().clear();
+    subject.clock.advance(hours(1));
+    let d = signer("d");
+    subject.serves(&d, START.plus(hours(24)));
+    let mut older = own_key_response(&signer("p"), &OldKeyMap::new(), START.plus(hours(2)));
+    d.sign_object(&mut older);
+    let answer = object! { "server_keys" => vec![Json::from(older)] };
+    let notaries = &subject.peers.notaries;
+    notaries
+        .lock()
+        .unwrap()
+        .insert(server("d"), answer.to_canonical().into());
+    // An unknown key makes us ask.
+    assert!(subject.authenticate(&rotating(), "/x").await.is_err());
+    assert_eq!(*subject.peers.notaries_asked.lock().unwrap(), 1);
+    subject.clock.advance(hours(3));
+    subject.authenticate(&signer("p"), "/x").await.unwrap();
 }
 
 #[tokio::test]
@@ -418,7 +545,7 @@ async fn memory_forgets_the_key_sets_that_the_store_forgets() {
             &Signer::new(server("p"), vec![key]).unwrap(),
             START.plus(hours(24 * 30)),
         );
-        assert_eq!(subject.service.notary_one(&BOBS, None).await.unwrap().len(), 1);
+        assert_eq!(subject.service.notary_one(None, &BOBS, None).await.unwrap().len(), 1);
         subject.clock.advance(hours(24 * 4));
     }
     let known = subject.service.cached_keys(&server("p")).await.unwrap();
@@ -430,12 +557,12 @@ async fn memory_forgets_the_key_sets_that_the_store_forgets() {
 async fn notary_asks_an_owner_rarely_whatever_is_demanded() {
     let subject = Subject::new(|_| {});
     subject.serves(&signer("p"), START.plus(hours(1)));
-    subject.service.notary_one(&BOBS, None).await.unwrap();
+    subject.service.notary_one(None, &BOBS, None).await.unwrap();
     for _ in 0..20 {
         subject.clock.advance(Duration::from_secs(2));
         subject
             .service
-            .notary_one(&BOBS, Some(START.plus(hours(48))))
+            .notary_one(None, &BOBS, Some(START.plus(hours(48))))
             .await
             .unwrap();
     }
@@ -443,11 +570,11 @@ async fn notary_asks_an_owner_rarely_whatever_is_demanded() {
     subject.clock.advance(Duration::from_secs(60));
     // No response counts for longer than a week.
     let beyond = subject.service.now().plus(hours(24 * 7 + 1));
-    subject.service.notary_one(&BOBS, Some(beyond)).await.unwrap();
+    subject.service.notary_one(None, &BOBS, Some(beyond)).await.unwrap();
     assert_eq!(subject.asked("p"), 1);
     subject
         .service
-        .notary_one(&BOBS, Some(START.plus(hours(48))))
+        .notary_one(None, &BOBS, Some(START.plus(hours(48))))
         .await
         .unwrap();
     assert_eq!(subject.asked("p"), 2);
@@ -458,12 +585,12 @@ async fn queries_to_the_notary_do_not_keep_requests_waiting() {
     let subject = Subject::new(|settings| settings.limits.key_requests = 4);
     let service = subject.service.clone();
     subject.peers.hanging.lock().unwrap().push(server("t"));
-    let hanging = tokio::spawn(async move { service.notary_one(&server("t"), None).await });
+    let hanging = tokio::spawn(async move { service.notary_one(None, &server("t"), None).await });
     eventually("t is being asked", || async { subject.asked("t") == 1 }).await;
     // The one place is taken, so the notary answers from what it knows, which is nothing.
     let p = signer("p");
     subject.serves(&p, START.plus(hours(12)));
-    let found = subject.service.notary_one(&BOBS, None).await.unwrap();
+    let found = subject.service.notary_one(None, &BOBS, None).await.unwrap();
     assert!(list(&found, "server_keys").is_empty());
     assert_eq!(subject.asked("p"), 0);
     subject.authenticate(&p, "/x").await.unwrap();
@@ -503,19 +630,268 @@ async fn request_is_put_off_while_too_many_origins_are_being_asked() {
 }
 
 #[tokio::test]
+async fn strangers_do_not_keep_those_waiting_whose_keys_we_had() {
+    let subject = Subject::new(|settings| settings.limits.key_requests = 1);
+    let p = signer("p");
+    subject.serves(&p, START.plus(hours(12)));
+    subject.authenticate(&p, "/x").await.unwrap();
+    subject.clock.advance(hours(13));
+    subject.serves(&p, START.plus(hours(25)));
+    let t = signer("t");
+    subject.peers.hanging.lock().unwrap().push(server("t"));
+    let waiting = async {
+        eventually("t is being asked", || async { subject.asked("t") == 1 }).await;
+        subject.authenticate(&p, "/x").await
+    };
+    let known = tokio::select! {
+        biased;
+        _ = subject.authenticate(&t, "/x") => panic!("t answered"),
+        known = waiting => known,
+    };
+    assert_eq!(known.unwrap(), server("p"));
+}
+
+/// A server with a name of its own and a key.
+fn invented(number: usize) -> Signer {
+    let name = ServerName::parse(&format!("s{number}.example")).unwrap();
+    Signer::new(name, vec![only_signing_key("p")]).unwrap()
+}
+
+impl Subject {
+    /// Of how many invented servers the store has keys.
+    async fn stored(&self, invented_servers: usize) -> usize {
+        let mut stored = 0;
+        for number in 0..invented_servers {
+            let keys = self
+                .service
+                .store()
+                .server_keys(invented(number).server())
+                .await
+                .unwrap();
+            stored += keys.len();
+        }
+        stored
+    }
+}
+
+#[tokio::test]
+async fn invented_names_do_not_fill_the_store() {
+    const INVENTED: usize = 20;
+    let subject = Subject::new(|settings| {
+        settings.limits.key_storage = crate::RateLimit {
+            per_second: 0.1,
+            burst: 5_000.0,
+        };
+    });
+    for number in 0..INVENTED {
+        let stranger = invented(number);
+        subject.serves(&stranger, START.plus(hours(12)));
+        subject.authenticate(&stranger, "/x").await.unwrap();
+    }
+    let stored = subject.stored(INVENTED).await;
+    // A response has about 300 bytes, its place 500 more.
+    assert!((3..=7).contains(&stored), "{stored}");
+    // The others work as well, from memory, for requests and for who asks us as a notary.
+    subject.peers.responses.lock().unwrap().clear();
+    let last = invented(INVENTED - 1);
+    subject.authenticate(&last, "/x").await.unwrap();
+    let found = subject.service.notary_one(None, last.server(), None).await.unwrap();
+    assert_eq!(list(&found, "server_keys").len(), 1);
+    // An event to verify is another account.
+    let room = nabe_types::RoomId::parse("!room:t.example").unwrap();
+    let sender = nabe_types::UserId::parse(&format!("@bob:{}", last.server())).unwrap();
+    let event = EventBuilder::new(room, "m.room.message", sender, START, Object::new())
+        .build_lpdu(&last, &server("t"), &RoomVersionRules::I1)
+        .unwrap();
+    let event = RawEvent::parse(event.bytes(), &RoomVersionRules::I1).unwrap();
+    subject.service.verify_single(event).await.unwrap();
+    assert_eq!(subject.stored(INVENTED).await, stored + 1);
+    // And with time there is room again.
+    subject.clock.advance(hours(3));
+    let next = invented(INVENTED);
+    subject.serves(&next, START.plus(hours(12)));
+    subject.authenticate(&next, "/x").await.unwrap();
+    assert_eq!(
+        subject.service.store().server_keys(next.server()).await.unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn keys_said_again_take_no_room() {
+    let subject = Subject::new(|settings| {
+        settings.limits.key_storage = crate::RateLimit {
+            per_second: 0.0,
+            burst: 2_000.0,
+        };
+    });
+    let p = signer("p");
+    for day in 0..20 {
+        subject.serves(&p, START.plus(hours(24 * day + 12)));
+        subject.authenticate(&p, "/x").await.unwrap();
+        let stored = subject.service.store().server_keys(&server("p")).await.unwrap();
+        assert_eq!(stored[0].fetched_at, subject.service.now(), "day {day}");
+        subject.clock.advance(hours(24));
+    }
+}
+
+#[tokio::test]
+async fn memory_for_keys_is_bounded_in_bytes() {
+    let subject = Subject::new(|_| {});
+    let keys = &subject.service.inner.keys;
+    let response = Bytes::from(vec![b' '; 64 * 1024]);
+    for number in 0..1_500 {
+        let name = ServerName::parse(&format!("s{number}.example")).unwrap();
+        keys.cached(&name);
+        keys.keep_for_test(&name, response.clone(), START);
+    }
+    let (servers, bytes) = keys.cached_size();
+    assert!(bytes <= 64 * 1024 * 1024, "{bytes}");
+    assert!(servers > 500, "{servers}");
+}
+
+#[tokio::test]
+async fn notary_keeps_an_answer_for_half_of_its_lifetime() {
+    let subject = Subject::new(|_| {});
+    subject.serves(&signer("p"), START.plus(hours(12)));
+    let ask = || subject.service.notary_one(None, &BOBS, None);
+    ask().await.unwrap();
+    subject.clock.advance(hours(6) - Duration::from_millis(1));
+    assert_eq!(list(&ask().await.unwrap(), "server_keys").len(), 1);
+    assert_eq!(subject.asked("p"), 1);
+    subject.clock.advance(Duration::from_millis(1));
+    ask().await.unwrap();
+    assert_eq!(subject.asked("p"), 2);
+}
+
+#[tokio::test]
+async fn one_address_does_not_use_up_the_notary_for_others() {
+    let limit = |burst| crate::RateLimit { per_second: 1.0, burst };
+    let subject = Subject::new(|settings| {
+        settings.limits.notary_queries = limit(2.0);
+        settings.limits.notary_queries_total = limit(5.0);
+    });
+    let ask = |last: u8| {
+        let caller = std::net::IpAddr::from([192, 0, 2, last]);
+        subject.service.notary_one(Some(caller), &BOBS, None)
+    };
+    ask(1).await.unwrap();
+    ask(1).await.unwrap();
+    for _ in 0..10 {
+        assert!(matches!(ask(1).await, Err(ServiceError::LimitExceeded { .. })));
+    }
+    ask(2).await.unwrap();
+    ask(2).await.unwrap();
+    ask(3).await.unwrap();
+    // All together have had enough.
+    assert!(matches!(ask(4).await, Err(ServiceError::LimitExceeded { .. })));
+}
+
+#[tokio::test]
+async fn one_address_does_not_use_up_the_fetches_for_others() {
+    let limit = |burst| crate::RateLimit { per_second: 1.0, burst };
+    let subject = Subject::new(|settings| {
+        settings.limits.notary_fetches = limit(2.0);
+        settings.limits.notary_fetches_total = limit(3.0);
+    });
+    for number in 0..10 {
+        let caller = std::net::IpAddr::from([192, 0, 2, 1]);
+        let unknown = invented(number);
+        let found = subject.service.notary_one(Some(caller), unknown.server(), None).await;
+        assert!(list(&found.unwrap(), "server_keys").is_empty());
+    }
+    assert_eq!(subject.peers.asked.lock().unwrap().len(), 2);
+    subject.serves(&signer("p"), START.plus(hours(12)));
+    let other = std::net::IpAddr::from([192, 0, 2, 2]);
+    let found = subject.service.notary_one(Some(other), &BOBS, None).await.unwrap();
+    assert_eq!(list(&found, "server_keys").len(), 1);
+}
+
+#[tokio::test]
+async fn bulk_query_counts_each_server() {
+    let subject = Subject::new(|settings| {
+        settings.limits.notary_queries_total = crate::RateLimit {
+            per_second: 1.0,
+            burst: 4.0,
+        };
+    });
+    let three: Object = (0..3)
+        .map(|number| (invented(number).server().to_string(), Json::from(Object::new())))
+        .collect();
+    let body = object! { "server_keys" => three };
+    subject.service.notary_many(None, &body).await.unwrap();
+    let refused = subject.service.notary_many(None, &body).await;
+    assert!(
+        matches!(refused, Err(ServiceError::LimitExceeded { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn bulk_query_for_too_much_is_refused() {
+    let subject = Subject::new(|settings| {
+        settings.limits.notary_servers = 2;
+        settings.limits.notary_keys = 3;
+        settings.limits.notary_answer_bytes = 500;
+    });
+    for number in 0..2 {
+        subject.serves(&invented(number), START.plus(hours(12)));
+    }
+    let keys = |count: usize| -> Object {
+        (0..count)
+            .map(|key| (format!("ed25519:{key}"), Json::from(Object::new())))
+            .collect()
+    };
+    let ask = |servers: Object| {
+        let body = object! { "server_keys" => servers };
+        let service = subject.service.clone();
+        async move { service.notary_many(None, &body).await }
+    };
+    ask(object! { "s0.example" => keys(3) }).await.unwrap();
+    assert_eq!(subject.asked_in_all(), 1);
+    for servers in [
+        object! { "s0.example" => keys(2), "s1.example" => keys(2) },
+        object! { "a.example" => keys(0), "b.example" => keys(0), "c.example" => keys(0) },
+    ] {
+        let refused = ask(servers).await.unwrap_err();
+        assert!(matches!(refused, ServiceError::TooLarge(_)), "{refused}");
+    }
+    // Whoever asks for too much has made us ask nobody.
+    assert_eq!(subject.asked_in_all(), 1);
+    let one = ask(object! { "s0.example" => keys(0) }).await.unwrap();
+    assert_eq!(list(&one, "server_keys").len(), 1);
+    let refused = ask(object! { "s0.example" => keys(0), "s1.example" => keys(0) }).await;
+    assert!(matches!(refused, Err(ServiceError::TooLarge(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn notary_measures_its_own_keys_like_those_of_others() {
+    let subject = Subject::new(|_| {});
+    let us = server("h");
+    let own = |minimum| subject.service.notary_one(None, &us, minimum);
+    assert_eq!(list(&own(None).await.unwrap(), "server_keys").len(), 1);
+    let beyond = START.plus(hours(13));
+    assert!(list(&own(Some(beyond)).await.unwrap(), "server_keys").is_empty());
+    let unknown_key = object! { "h.example" => object! { "ed25519:nosuch" => Object::new() } };
+    let body = object! { "server_keys" => unknown_key };
+    let found = subject.service.notary_many(None, &body).await.unwrap();
+    assert!(list(&found, "server_keys").is_empty());
+}
+
+#[tokio::test]
 async fn notary_is_not_asked_without_end() {
     let one = crate::RateLimit {
         per_second: 1.0,
         burst: 2.0,
     };
-    let subject = Subject::new(|settings| settings.limits.notary_queries = one);
-    subject.service.notary_one(&BOBS, None).await.unwrap();
+    let subject = Subject::new(|settings| settings.limits.notary_queries_total = one);
+    subject.service.notary_one(None, &BOBS, None).await.unwrap();
     subject
         .service
-        .notary_many(&object! { "server_keys" => Object::new() })
+        .notary_many(None, &object! { "server_keys" => Object::new() })
         .await
         .unwrap();
-    let refused = subject.service.notary_one(&BOBS, None).await.unwrap_err();
+    let refused = subject.service.notary_one(None, &BOBS, None).await.unwrap_err();
     assert!(matches!(refused, ServiceError::LimitExceeded { .. }), "{refused}");
 }
 
@@ -523,7 +899,7 @@ async fn notary_is_not_asked_without_end() {
 async fn notary_signs_what_it_knows_and_omits_what_is_too_old() {
     let subject = Subject::new(|_| {});
     let (p, notary) = (signer("p"), signer("h").public_keys());
-    let answer = |minimum| subject.service.notary_one(&BOBS, minimum);
+    let answer = |minimum| subject.service.notary_one(None, &BOBS, minimum);
     assert!(list(&answer(None).await.unwrap(), "server_keys").is_empty());
     subject.serves(&p, START.plus(hours(24 * 30)));
     subject.clock.advance(hours(1));
@@ -550,7 +926,7 @@ async fn bulk_query_answers_for_each_server_and_key() {
     let ask = |servers: Object| {
         let body = object! { "server_keys" => servers };
         let service = subject.service.clone();
-        async move { service.notary_many(&body).await }
+        async move { service.notary_many(None, &body).await }
     };
     assert!(list(&ask(Object::new()).await.unwrap(), "server_keys").is_empty());
     let both = ask(object! { "p.example" => Object::new(), "h.example" => Object::new() })
@@ -718,7 +1094,7 @@ impl Service {
         let bytes = response.to_canonical().into();
         self.cached_keys(signer.server()).await.unwrap();
         let keys = nabe_signing::ServerKeys::parse(response, signer.server()).unwrap();
-        self.learn(keys, bytes).await.unwrap();
+        self.learn(keys, bytes, Source::Owner, Purpose::Event).await.unwrap();
     }
 }
 
