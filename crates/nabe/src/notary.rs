@@ -114,7 +114,12 @@ mod tests {
         };
         assert_eq!(limits.notary_queries, expected);
         assert!((limits.key_storage.per_second - 1.0).abs() < 1e-9);
-        for wrong in ["servers_per_second = 0.0", "fetches_per_second = nan", "burst = 0", "rate = 1"] {
+        for wrong in [
+            "servers_per_second = 0.0",
+            "fetches_per_second = nan",
+            "burst = 0",
+            "rate = 1",
+        ] {
             toml::from_str::<Notary>(wrong).unwrap_err();
         }
     }
