@@ -34,6 +34,8 @@ pub(crate) struct GroupInfoBytes<'a> {
     pub(crate) has_external_pub: bool,
     pub(crate) confirmation_tag: &'a [u8],
     pub(crate) signer: u32,
+    #[cfg(any(test, feature = "testing"))]
+    extensions: &'a [u8],
     signed: &'a [u8],
     signature: &'a [u8],
 }
@@ -53,7 +55,8 @@ impl<'a> GroupInfoBytes<'a> {
         let _confirmed_transcript_hash = reader.opaque()?;
         let _context_extensions = reader.opaque()?;
         let context = &bytes[..bytes.len() - reader.rest().len()];
-        let mut extensions = Reader::new(reader.opaque()?);
+        let encoded_extensions = reader.opaque()?;
+        let mut extensions = Reader::new(encoded_extensions);
         let (mut has_ratchet_tree, mut has_external_pub) = (false, false);
         while !extensions.is_empty() {
             let kind = extensions.u16()?;
@@ -87,9 +90,18 @@ impl<'a> GroupInfoBytes<'a> {
             has_external_pub,
             confirmation_tag,
             signer,
+            #[cfg(any(test, feature = "testing"))]
+            extensions: encoded_extensions,
             signed,
             signature,
         })
+    }
+
+    /// Type and content of each extension.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
+        let mut reader = Reader::new(self.extensions);
+        std::iter::from_fn(move || Some((reader.u16().ok()?, reader.opaque().ok()?)))
     }
 
     /// Whether `key`, of a leaf, made the signature.
@@ -105,4 +117,4 @@ impl<'a> GroupInfoBytes<'a> {
 const WRAPPED: [u8; 4] = [0, 1, 0, 4];
 const MLS_1_0: u16 = 1;
 const RATCHET_TREE: u16 = 2;
-const EXTERNAL_PUB: u16 = 4;
+pub(crate) const EXTERNAL_PUB: u16 = 4;

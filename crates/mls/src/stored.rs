@@ -57,8 +57,7 @@ pub enum RestoreError {
 
 impl<'a> Stored<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, RestoreError> {
-        let tag: (Tag<'_>, &[u8]) = postcard::take_from_bytes(bytes).map_err(|_| RestoreError::OtherVersion)?;
-        let (tag, body) = tag;
+        let (tag, body): (Tag<'_>, _) = postcard::take_from_bytes(bytes).map_err(|_| RestoreError::OtherVersion)?;
         if tag.format != FORMAT || tag.openmls != OPENMLS {
             return Err(RestoreError::OtherVersion);
         }
@@ -139,7 +138,7 @@ fn tagged(kind: u8, body: &[u8]) -> Bytes {
         openmls: OPENMLS,
         kind,
     };
-    encode(&(tag, body)).into()
+    [&encode(&tag), body].concat().into()
 }
 
 fn encode_group(group: &HubGroup, begins: Option<&[u8]>) -> Bytes {

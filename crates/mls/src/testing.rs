@@ -27,7 +27,7 @@ use tls_codec::{Deserialize as _, Serialize as _};
 use crate::codec::write_opaque;
 use crate::credential::BasicCredential;
 use crate::device::{DeviceDraft, DeviceObject};
-use crate::group_info::GroupInfoBytes;
+use crate::group_info::{EXTERNAL_PUB, GroupInfoBytes};
 use crate::suite::Suite;
 
 /// A device: its credential, signature key, and the private halves of the key packages it made.
@@ -35,6 +35,7 @@ use crate::suite::Suite;
 pub struct TestDevice {
     shared: Arc<Shared>,
     leaf_credential: Credential,
+    extensions: Vec<ExtensionType>,
 }
 
 struct Shared {
@@ -62,6 +63,7 @@ impl TestDevice {
         };
         Self {
             leaf_credential: credential.to_mls(),
+            extensions: vec![ExtensionType::LastResort],
             shared: Arc::new(Shared {
                 provider: OpenMlsRustCrypto::default(),
                 signer,
@@ -75,9 +77,17 @@ impl TestDevice {
     #[must_use]
     pub fn with_leaf_credential(&self, credential: Credential) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
             leaf_credential: credential,
+            ..self.clone()
         }
+    }
+
+    /// The same device, whose leaves say that it supports an extension.
+    #[must_use]
+    pub fn with_extension(&self, extension: ExtensionType) -> Self {
+        let mut device = self.clone();
+        device.extensions.push(extension);
+        device
     }
 
     /// Who it is.
@@ -244,7 +254,7 @@ impl TestDevice {
 
     fn capabilities(&self) -> Capabilities {
         let suites = self.shared.provider.crypto().supported_ciphersuites();
-        Capabilities::new(None, Some(&suites), Some(&[ExtensionType::LastResort]), None, None)
+        Capabilities::new(None, Some(&suites), Some(&self.extensions), None, None)
     }
 
     fn credential_with_key(&self) -> CredentialWithKey {
@@ -457,6 +467,34 @@ impl TestMember {
         let mut content = Vec::new();
         write_opaque(&mut content, plaintext);
         self.forge(CONTENT_APPLICATION, &content)
+    }
+
+    /// The public state of the epoch it is in, with or without what makes it useful.
+    #[must_use]
+    pub fn export_group_state(&self, with_tree: bool, with_external_pub: bool) -> Vec<u8> {
+        let shared = &self.device.shared;
+        let bytes = self
+            .group
+            .export_group_info(shared.provider.crypto(), &shared.signer, with_tree)
+            .expect("a GroupInfo is made")
+            .to_bytes()
+            .expect("a GroupInfo encodes");
+        if with_external_pub {
+            return bytes;
+        }
+        let info = GroupInfoBytes::parse(&bytes).expect("OpenMLS makes sound ones");
+        let mut extensions = Vec::new();
+        for (kind, data) in info.extensions().filter(|(kind, _)| *kind != EXTERNAL_PUB) {
+            extensions.extend_from_slice(&kind.to_be_bytes());
+            write_opaque(&mut extensions, data);
+        }
+        let mut signed = info.context.to_vec();
+        write_opaque(&mut signed, &extensions);
+        write_opaque(&mut signed, info.confirmation_tag);
+        signed.extend_from_slice(&info.signer.to_be_bytes());
+        let signature = self.sign_with_label("GroupInfoTBS", &signed);
+        write_opaque(&mut signed, &signature);
+        signed
     }
 
     fn forge(&self, content_type: u8, body: &[u8]) -> Vec<u8> {
