@@ -10,4 +10,29 @@
 //!
 //! No runtime is needed: the futures wait for the transport only.
 
+mod client;
+mod device;
+mod error;
+mod mls;
+mod notice;
+mod provider;
+mod receive;
+mod send;
+mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod transport;
+mod undecryptable;
+mod work;
+
+pub use client::{Client, Clock, GroupInfo, Settings, room_algorithm};
+pub use error::{ClientError, StoreError};
+pub use notice::{DeviceName, Notice};
+#[cfg(any(test, feature = "testing"))]
+pub use store::Fuse;
+pub use store::{ClientStore, GroupStatus, Intent, ItemBody, Room, TimelineItem};
+pub use transport::{Transport, TransportError};
+pub use undecryptable::Undecryptable;
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nabe_signing::Object;
+use nabe_signing::{Json, Object, object};
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
 /// One device's line to its server.
@@ -266,6 +266,40 @@ pub struct RoomEvent {
     pub origin_server_ts: UnixMillis,
     /// Its content.
     pub content: Object,
+}
+
+impl RoomEvent {
+    /// The event as the client API shows it.
+    #[must_use]
+    pub fn to_object(&self) -> Object {
+        let mut object = object! {
+            "event_id" => self.event_id.as_str(),
+            "position" => self.position.as_i64(),
+            "type" => self.event_type.as_str(),
+            "sender" => self.sender.as_str(),
+            "origin_server_ts" => self.origin_server_ts.as_i64(),
+            "content" => Json::Object(self.content.clone()),
+        };
+        if let Some(state_key) = &self.state_key {
+            object.insert("state_key", state_key.as_str());
+        }
+        object
+    }
+
+    /// Reads an event as the client API shows it; `None` if it is not one with a position.
+    #[must_use]
+    pub fn from_object(object: &Object) -> Option<Self> {
+        let text = |name| object.get(name).and_then(Json::as_str);
+        Some(Self {
+            event_id: EventId::parse(text("event_id")?).ok()?,
+            position: LogPosition(object.get("position")?.as_i64()?),
+            event_type: text("type")?.to_owned(),
+            state_key: text("state_key").map(str::to_owned),
+            sender: UserId::parse(text("sender")?).ok()?,
+            origin_server_ts: UnixMillis::from_i64(object.get("origin_server_ts")?.as_i64()?)?,
+            content: object.get("content")?.as_object()?.clone(),
+        })
+    }
 }
 
 /// Which way to page.

@@ -1,0 +1,190 @@
+//! The device itself: its signature keys, the object that publishes them, and its key packages (LM #int-mls-credentials,
+//! #int-mls-key-packages).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use nabe_mls::{BasicCredential, CredentialAlgorithm, DeviceDraft, DeviceObject, Suite};
+use nabe_types::{DeviceId, UnixMillis, UserId};
+use openmls::prelude::{Capabilities, CredentialWithKey, KeyPackage, KeyPackageRef};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_sqlite_storage::Codec as _;
+use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::signatures::Signer as _;
+use openmls_traits::storage::StorageProvider as _;
+use rusqlite::Connection;
+use tls_codec::{Deserialize as _, Serialize as _};
+
+use crate::error::{ClientError, Doing as _, NoKeyFor, StoreError};
+use crate::provider::{Cbor, Provider, crypto};
+use crate::store::{DEVICE, OwnKeyPackage, SIGNATURE_KEY, SUITES, USER, meta, set_meta};
+
+/// Who this device is, and the keys it signs with.
+pub(crate) struct Device {
+    pub(crate) user: UserId,
+    pub(crate) id: DeviceId,
+    pub(crate) suites: Vec<Suite>,
+    signers: BTreeMap<CredentialAlgorithm, SignatureKeyPair>,
+}
+
+impl Device {
+    /// A new device with new keys.
+    pub(crate) fn generate(user: UserId, id: DeviceId, suites: &[Suite]) -> Result<Self, ClientError> {
+        let algorithms: BTreeSet<_> = suites.iter().map(|suite| suite.credential_algorithm()).collect();
+        let signers = algorithms
+            .into_iter()
+            .map(|algorithm| {
+                let pair = SignatureKeyPair::new(algorithm.scheme()).doing("making a signature key")?;
+                Ok((algorithm, pair))
+            })
+            .collect::<Result<_, ClientError>>()?;
+        Ok(Self {
+            user,
+            id,
+            suites: suites.to_vec(),
+            signers,
+        })
+    }
+
+    pub(crate) fn save(&self, connection: &Connection) -> Result<(), ClientError> {
+        set_meta(connection, USER, self.user.as_str().as_bytes())?;
+        set_meta(connection, DEVICE, self.id.as_str().as_bytes())?;
+        let suites: Vec<&str> = self.suites.iter().map(|suite| suite.name()).collect();
+        set_meta(connection, SUITES, suites.join(",").as_bytes())?;
+        for (algorithm, pair) in &self.signers {
+            let bytes = Cbor::to_vec(pair).doing("storing a signature key")?;
+            set_meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"), &bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn load(connection: &Connection) -> Result<Self, ClientError> {
+        let bad = || StoreError::Inconsistent {
+            table: "meta",
+            column: "value",
+        };
+        let text = |name| -> Result<String, StoreError> {
+            let bytes = meta(connection, name)?.ok_or(StoreError::Empty)?;
+            String::from_utf8(bytes).map_err(|_| bad())
+        };
+        let suites = text(SUITES)?
+            .split(',')
+            .map(|name| Suite::from_name(name).ok_or_else(bad))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut signers = BTreeMap::new();
+        for suite in &suites {
+            let algorithm = suite.credential_algorithm();
+            let bytes = meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"))?.ok_or_else(bad)?;
+            signers.insert(algorithm, Cbor::from_slice(&bytes).doing("reading a signature key")?);
+        }
+        Ok(Self {
+            user: UserId::parse(&text(USER)?).map_err(|_| bad())?,
+            id: DeviceId::parse(&text(DEVICE)?).map_err(|_| bad())?,
+            suites,
+            signers,
+        })
+    }
+
+    /// The object to publish.
+    pub(crate) fn object(&self) -> Result<DeviceObject, ClientError> {
+        let keys = self.signers.iter().map(|(algorithm, pair)| (*algorithm, pair.public()));
+        let draft = DeviceDraft::new(&self.user, &self.id, &self.suites, keys)?;
+        let signed = draft.sign(|algorithm, message| {
+            let pair = self.signers.get(&algorithm).ok_or(CannotSign)?;
+            pair.sign(message).map_err(|_| CannotSign)
+        });
+        Ok(signed.doing("signing the device object")??)
+    }
+
+    /// What signs in groups of this suite.
+    pub(crate) fn signer(&self, suite: Suite) -> Result<&SignatureKeyPair, ClientError> {
+        self.signers
+            .get(&suite.credential_algorithm())
+            .filter(|_| self.suites.contains(&suite))
+            .ok_or(NoKeyFor(suite))
+            .doing("signing")
+    }
+
+    /// The credential for leaves of this suite.
+    pub(crate) fn credential_with_key(&self, suite: Suite) -> Result<CredentialWithKey, ClientError> {
+        let signature_key = self.signer(suite)?.public();
+        let credential = BasicCredential {
+            user_id: self.user.clone(),
+            device_id: self.id.clone(),
+            signature_key: signature_key.to_vec(),
+        };
+        Ok(CredentialWithKey {
+            credential: credential.to_mls(),
+            signature_key: signature_key.into(),
+        })
+    }
+
+    /// Makes key packages and notes them as not uploaded. They are valid for as long as OpenMLS makes them, twelve weeks.
+    pub(crate) fn make_key_packages(
+        &self,
+        connection: &Connection,
+        suite: Suite,
+        count: usize,
+        last_resort: bool,
+    ) -> Result<(), ClientError> {
+        let provider = Provider::new(connection);
+        for _ in 0..count {
+            let mut builder = KeyPackage::builder().leaf_node_capabilities(capabilities());
+            if last_resort {
+                builder = builder.mark_as_last_resort();
+            }
+            let bundle = builder
+                .build(
+                    suite.ciphersuite(),
+                    &provider,
+                    self.signer(suite)?,
+                    self.credential_with_key(suite)?,
+                )
+                .doing("making a key package")?;
+            let package = bundle.key_package();
+            let row = OwnKeyPackage {
+                reference: package
+                    .hash_ref(provider.crypto())
+                    .doing("hashing a key package")?
+                    .tls_serialize_detached()
+                    .doing("encoding a key package's reference")?,
+                suite,
+                body: package.tls_serialize_detached().doing("encoding a key package")?,
+                last_resort,
+                expires: UnixMillis(package.life_time().not_after().saturating_mul(1000)),
+                uploaded: false,
+            };
+            row.insert(connection)?;
+        }
+        Ok(())
+    }
+}
+
+/// A key does not sign, which none of those we make does.
+#[derive(Debug, thiserror::Error)]
+#[error("the key does not sign")]
+struct CannotSign;
+
+/// Drops the private halves of key packages that expired a while ago: a Welcome for them may still be on its way for
+/// [`EXPIRED_KEPT`].
+pub(crate) fn drop_expired(connection: &Connection, now: UnixMillis) -> Result<(), ClientError> {
+    let provider = Provider::new(connection);
+    for package in OwnKeyPackage::all(connection)? {
+        if package.expires.plus(EXPIRED_KEPT) < now {
+            let reference = KeyPackageRef::tls_deserialize_exact(&package.reference).doing("reading a reference")?;
+            provider
+                .storage()
+                .delete_key_package(&reference)
+                .doing("dropping a key package")?;
+            package.delete(connection)?;
+        }
+    }
+    Ok(())
+}
+
+/// What our leaves say they can do: all that OpenMLS can.
+pub(crate) fn capabilities() -> Capabilities {
+    Capabilities::for_provider(crypto())
+}
+
+const EXPIRED_KEPT: Duration = Duration::from_hours(48);
