@@ -227,6 +227,14 @@ impl HubGroup {
         &self.state.group
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn copy_public_group(&self) -> PublicGroup {
+        match Stored::parse(&self.checkpoint()) {
+            Ok(Stored::Group(stored)) => stored.load().expect("a checkpoint loads"),
+            _ => panic!("a checkpoint is a group"),
+        }
+    }
+
     fn from_stored(stored: crate::stored::StoredGroup<'_>) -> Result<Self, RestoreError> {
         let group = stored.load()?;
         let room = std::str::from_utf8(group.group_id().as_slice()).map_err(|_| RestoreError::Malformed)?;

@@ -19,6 +19,7 @@ mod stored;
 mod suite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vectors;
 
 pub use credential::{BasicCredential, CredentialError};
 pub use device::{DeviceDraft, DeviceObject, DeviceObjectError, MAX_DEVICE_OBJECT_BYTES};

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use nabe_types::MembershipDelta;
-use openmls::group::{ProposalQueue, PublicGroup, StagedCommit};
+use openmls::group::{GroupContext, InterimTranscriptHash, ProposalQueue, PublicGroup, StagedCommit};
+use openmls::messages::ConfirmationTag;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use serde::{Deserialize, Serialize};
 use tls_codec::Serialize as _;
@@ -99,7 +100,7 @@ impl StoredGroup<'_> {
             interim_transcript_hash: self.interim_transcript_hash,
             confirmation_tag: self.confirmation_tag,
         };
-        let context: openmls::group::GroupContext = decode(self.context)?;
+        let context: GroupContext = decode(self.context)?;
         PublicGroup::load(&storage, context.group_id())
             .ok()
             .flatten()
@@ -147,7 +148,10 @@ fn encode_group(group: &HubGroup, begins: Option<&[u8]>) -> Bytes {
         begins,
         tree: &encode(group.treesync()),
         context: &encode(group.group_context()),
-        interim_transcript_hash: &encode(&interim_transcript_hash(group)),
+        interim_transcript_hash: &encode(&interim_transcript_hash(
+            group.group_context(),
+            group.confirmation_tag(),
+        )),
         confirmation_tag: &encode(group.confirmation_tag()),
     };
     tagged(KIND_GROUP, &encode(&stored))
@@ -155,23 +159,20 @@ fn encode_group(group: &HubGroup, begins: Option<&[u8]>) -> Bytes {
 
 /// The hash that the next commit's transcript continues (RFC 9420, 8.2). OpenMLS keeps it and shows it to no one, but it
 /// follows from what it shows.
-fn interim_transcript_hash(group: &PublicGroup) -> openmls::group::InterimTranscriptHash {
-    let mut input = group.group_context().confirmed_transcript_hash().to_vec();
-    group
-        .confirmation_tag()
-        .tls_serialize(&mut input)
-        .expect("a tag that was decoded encodes");
+pub(crate) fn interim_transcript_hash(context: &GroupContext, tag: &ConfirmationTag) -> InterimTranscriptHash {
+    let mut input = context.confirmed_transcript_hash().to_vec();
+    tag.tls_serialize(&mut input).expect("a tag that was decoded encodes");
     let hash = crypto()
-        .hash(group.ciphersuite().hash_algorithm(), &input)
+        .hash(context.ciphersuite().hash_algorithm(), &input)
         .expect("the suite's hash is supported, as the suite is");
-    openmls::group::InterimTranscriptHash(hash)
+    InterimTranscriptHash(hash)
 }
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("memory takes every value, and no value here has a length that is unknown")
 }
 
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RestoreError> {
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RestoreError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         _ => Err(RestoreError::Malformed),

@@ -10,7 +10,8 @@ use nabe_types::{DeviceId, RoomId, UnixMillis, UserId};
 use openmls::credentials::{Credential, CredentialWithKey};
 use openmls::group::{
     CommitMessageBundle, GroupContext, GroupId, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig,
-    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, StagedWelcome, WireFormatPolicy,
+    PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, PublicGroup, StagedWelcome,
+    WireFormatPolicy,
 };
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::{
@@ -27,7 +28,9 @@ use tls_codec::{Deserialize as _, Serialize as _};
 use crate::codec::write_opaque;
 use crate::credential::BasicCredential;
 use crate::device::{DeviceDraft, DeviceObject};
+use crate::group::HubGroup;
 use crate::group_info::{EXTERNAL_PUB, GroupInfoBytes};
+use crate::provider::{NoStorage, crypto};
 use crate::suite::Suite;
 
 /// A device: its credential, signature key, and the private halves of the key packages it made.
@@ -262,6 +265,32 @@ impl TestDevice {
             credential: self.leaf_credential.clone(),
             signature_key: self.signature_key().into(),
         }
+    }
+}
+
+/// OpenMLS's public group by itself: what following commits costs without any check or storing of ours.
+pub struct BareGroup {
+    group: PublicGroup,
+}
+
+impl BareGroup {
+    /// A copy of what a hub has.
+    #[must_use]
+    pub fn of(hub: &HubGroup) -> Self {
+        Self {
+            group: hub.copy_public_group(),
+        }
+    }
+
+    /// Decodes, processes and merges a commit.
+    pub fn take(&mut self, message: &[u8]) {
+        let message = MlsMessageIn::tls_deserialize_exact(message).expect("a message decodes");
+        let message = message.try_into_protocol_message().expect("a message of a group");
+        let processed = self.group.process_message(crypto(), message).expect("a sound commit");
+        let ProcessedMessageContent::StagedCommitMessage(staged) = processed.into_content() else {
+            panic!("a commit is expected");
+        };
+        self.group.merge_commit(&NoStorage, *staged).expect("nothing is stored");
     }
 }
 

