@@ -10,6 +10,8 @@
 mod codec;
 mod credential;
 mod device;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod group;
 mod group_info;
 mod key_package;
