@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
-    InboxItem, KnownLpdu, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary,
-    Store, StoreError, StoredReply, StoredRoom, StoredServerKeys,
+    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
+    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt,
+    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
+    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
@@ -260,5 +261,48 @@ impl Store for Disk {
 
     async fn pending_in(&self, room: &RoomId) -> Result<Vec<PendingRoom>, StoreError> {
         call!(self.pending_in(room))
+    }
+
+    async fn users_sharing_rooms_with(&self, user: &UserId, server: &ServerName) -> Result<Vec<UserId>, StoreError> {
+        call!(self.users_sharing_rooms_with(user, server))
+    }
+
+    async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Option<StoredDevice>, StoreError> {
+        call!(self.device(user, device))
+    }
+
+    async fn published_devices(&self, user: &UserId) -> Result<Vec<StoredDevice>, StoreError> {
+        call!(self.published_devices(user))
+    }
+
+    async fn remote_devices(&self, user: &UserId) -> Result<Vec<RemoteDevice>, StoreError> {
+        call!(self.remote_devices(user))
+    }
+
+    async fn add_key_packages(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        packages: &[KeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError> {
+        call!(self.add_key_packages(user, device, packages, now))
+    }
+
+    async fn claim_key_packages(
+        &self,
+        claims: &[KeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedKeyPackage>>, StoreError> {
+        call!(self.claim_key_packages(claims, usable_at))
+    }
+
+    async fn key_packages_left(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<KeyPackageCount>, StoreError> {
+        call!(self.key_packages_left(user, device, usable_at))
     }
 }

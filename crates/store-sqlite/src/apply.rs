@@ -8,7 +8,10 @@ use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::failure::Failure;
 use crate::rooms::Append;
-use crate::{accounts, checkpoints, destinations, frozen, inbox, outbox, parked, pending, replies, rooms, server_keys};
+use crate::{
+    accounts, checkpoints, destinations, devices, frozen, inbox, key_packages, outbox, parked, pending, replies, rooms,
+    server_keys,
+};
 
 pub(crate) async fn commit(
     writer: &mut SqliteConnection,
@@ -194,13 +197,33 @@ async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> 
         } => accounts::put(db, user, *created_at, token_hash.as_ref(), device.as_ref()).await,
         Write::RevokeToken { token_hash } => accounts::revoke(db, token_hash).await,
         Write::PutDevice { user, device, now } => accounts::put(db, user, *now, None, Some(device)).await,
+        Write::PutDeviceObject {
+            user,
+            device,
+            object,
+            forget_key_packages,
+            now,
+        } => devices::put_object(db, user, device, object, *forget_key_packages, *now).await,
+        Write::RemoveDevice { user, device } => devices::remove(db, user, device).await,
+        Write::PutRemoteDevice { device } => devices::put_remote(db, device).await,
+        Write::RemoveRemoteDevice { user, device } => devices::remove_remote(db, user, device).await,
+        Write::ExpireRemoteDevices { before } => devices::expire_remote(db, *before).await,
+        Write::ExpireKeyPackages { now } => key_packages::expire(db, *now).await,
         Write::Inbox {
             user,
             device,
             kind,
             body,
             now,
-        } => inbox::add(db, user, device.as_ref(), *kind, body, *now).await,
+        } => inbox::add(db, user, device.as_ref(), *kind, None, body, *now).await,
+        Write::Notice {
+            user,
+            device,
+            kind,
+            subject,
+            body,
+            now,
+        } => inbox::add(db, user, device.as_ref(), *kind, Some(subject), body, *now).await,
         Write::TrimInbox { user, up_to } => inbox::trim(db, user, *up_to).await,
         Write::PutPending { pending } => pending::put(db, pending).await,
         Write::RemovePending { user, room } => pending::remove(db, user, room).await,

@@ -56,9 +56,21 @@ pub(crate) async fn add(
     user: &UserId,
     device: Option<&DeviceId>,
     kind: InboxKind,
+    subject: Option<&String>,
     body: &[u8],
     now: UnixMillis,
 ) -> Result<(), Failure> {
+    if let Some(subject) = subject {
+        sqlx::query(
+            "-- add: replaced
+             DELETE FROM inbox WHERE user_id = ? AND kind = ? AND subject = ?",
+        )
+        .bind(user.as_str())
+        .bind(kind.as_str())
+        .bind(subject)
+        .execute(&mut *db)
+        .await?;
+    }
     let seq: i64 = sqlx::query_scalar(
         "-- add: number
          INSERT INTO inbox_heads (user_id, seq) VALUES (?, 1)
@@ -69,12 +81,13 @@ pub(crate) async fn add(
     .await?;
     sqlx::query(
         "-- add: item
-         INSERT INTO inbox (user_id, seq, device_id, kind, body, received_at) VALUES (?, ?, ?, ?, ?, ?)",
+         INSERT INTO inbox (user_id, seq, device_id, kind, subject, body, received_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(user.as_str())
     .bind(seq)
     .bind(device.map(DeviceId::as_str))
     .bind(kind.as_str())
+    .bind(subject)
     .bind(body)
     .bind(millis(now))
     .execute(&mut *db)

@@ -7,12 +7,14 @@ mod accounts;
 mod apply;
 mod checkpoints;
 mod destinations;
+mod devices;
 mod entries;
 mod failure;
 mod fields;
 mod followers;
 mod frozen;
 mod inbox;
+mod key_packages;
 mod memberships;
 mod open;
 mod outbox;
@@ -32,9 +34,10 @@ use async_trait::async_trait;
 use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
-    InboxItem, KnownLpdu, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary,
-    Store, StoreError, StoredReply, StoredRoom, StoredServerKeys,
+    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
+    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt,
+    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
+    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -189,6 +192,10 @@ impl Store for SqliteStore {
         read!(self, memberships::servers_sharing_rooms_with, user)
     }
 
+    async fn users_sharing_rooms_with(&self, user: &UserId, server: &ServerName) -> Result<Vec<UserId>, StoreError> {
+        read!(self, memberships::users_sharing_rooms_with, user, server)
+    }
+
     async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError> {
         read!(self, followers::followers, room)
     }
@@ -256,6 +263,49 @@ impl Store for SqliteStore {
 
     async fn devices(&self, user: &UserId) -> Result<Vec<DeviceId>, StoreError> {
         read!(self, accounts::devices, user)
+    }
+
+    async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Option<StoredDevice>, StoreError> {
+        read!(self, devices::device, user, device)
+    }
+
+    async fn published_devices(&self, user: &UserId) -> Result<Vec<StoredDevice>, StoreError> {
+        read!(self, devices::with_object, user)
+    }
+
+    async fn remote_devices(&self, user: &UserId) -> Result<Vec<RemoteDevice>, StoreError> {
+        read!(self, devices::remote, user)
+    }
+
+    async fn add_key_packages(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        packages: &[KeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or(Failure::Closed)?;
+        Ok(key_packages::add(writer, user, device, packages, now).await?)
+    }
+
+    async fn claim_key_packages(
+        &self,
+        claims: &[KeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedKeyPackage>>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or(Failure::Closed)?;
+        Ok(key_packages::claim(writer, claims, usable_at).await?)
+    }
+
+    async fn key_packages_left(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<KeyPackageCount>, StoreError> {
+        read!(self, key_packages::left, user, device, usable_at)
     }
 
     async fn inbox(

@@ -82,6 +82,34 @@ pub(crate) async fn servers_sharing_rooms_with(
         .collect()
 }
 
+pub(crate) async fn users_sharing_rooms_with(
+    db: &mut SqliteConnection,
+    user: &UserId,
+    server: &ServerName,
+) -> Result<Vec<UserId>, Failure> {
+    let found = sqlx::query(
+        "-- users_sharing_rooms_with
+         WITH shared AS (
+             SELECT room_no FROM (
+                 SELECT room_no, membership, MAX(position) FROM memberships WHERE user_id = ? GROUP BY room_no
+             ) WHERE membership = 'join'
+         )
+         SELECT DISTINCT 0 AS row_key, user_id FROM (
+             SELECT user_id, membership, MAX(position) FROM memberships
+             WHERE room_no IN (SELECT room_no FROM shared) AND substr(user_id, instr(user_id, ':') + 1) = ?
+             GROUP BY room_no, user_id
+         ) WHERE membership = 'join' ORDER BY user_id",
+    )
+    .bind(user.as_str())
+    .bind(server.as_str())
+    .fetch_all(db)
+    .await?;
+    found
+        .iter()
+        .map(|row| Fields::new("memberships", row).text("user_id"))
+        .collect()
+}
+
 /// What entries, each with its room's number, say about memberships.
 pub(crate) async fn learn<'a>(
     db: &mut SqliteConnection,

@@ -108,7 +108,10 @@ async fn migrate(writer: &mut SqliteConnection) -> Result<(), Failure> {
 }
 
 /// The step to schema version 1, to 2, and so on. A published one never changes.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_encryption.sql"),
+];
 
 /// Only a checkpoint of the write-ahead log or an operator's own tool can make us wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

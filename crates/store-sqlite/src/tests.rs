@@ -103,11 +103,39 @@ async fn newer_schema_is_refused_in_clear_words() {
     drop(store);
     tamper(folder.path(), "PRAGMA user_version = 99").await;
     let error = open_in(folder.path()).await.unwrap_err();
-    assert_eq!(error, StoreError::SchemaTooNew { found: 99, known: 1 });
+    assert_eq!(error, StoreError::SchemaTooNew { found: 99, known: 2 });
     assert_eq!(
         error.to_string(),
-        "database has schema version 99, this program knows up to 1: use a newer program or restore a backup"
+        "database has schema version 99, this program knows up to 2: use a newer program or restore a backup"
     );
+}
+
+#[tokio::test]
+async fn database_of_version_one_is_upgraded() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(folder.path().join("nabe.db"))
+        .create_if_missing(true);
+    let mut db = SqliteConnection::connect_with(&options).await.unwrap();
+    let as_it_was = concat!(
+        include_str!("../migrations/0001_initial.sql"),
+        "PRAGMA user_version = 1;
+         INSERT INTO accounts VALUES ('@alice:hub.example', 5);
+         INSERT INTO devices VALUES ('@alice:hub.example', 'PHONE', 5);
+         INSERT INTO inbox_heads VALUES ('@alice:hub.example', 1);
+         INSERT INTO inbox VALUES ('@alice:hub.example', 1, NULL, 'device_list', x'7b7d', 5);"
+    );
+    sqlx::raw_sql(as_it_was).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let store = open_in(folder.path()).await.unwrap();
+    let alice = user("@alice:hub.example");
+    let phone = store
+        .device(&alice, &store.devices(&alice).await.unwrap()[0])
+        .await
+        .unwrap();
+    assert_eq!(phone.unwrap().object, None);
+    let inbox = store.inbox(&alice, None, 0, 9).await.unwrap();
+    assert_eq!(inbox[0].kind, nabe_store::InboxKind::DeviceList);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod delivery;
+pub mod encryption;
 pub mod fixture;
 pub mod log;
 pub mod memberships;
@@ -46,6 +47,18 @@ macro_rules! contract_tests {
             delivery::thawed_request_leaves_everything_owed,
             delivery::request_with_an_unknown_room_is_refused,
             delivery::server_that_returns_has_two_intervals,
+            encryption::device_object_is_kept_and_replaced,
+            encryption::expired_key_packages_are_dropped,
+            encryption::key_package_is_claimed_once,
+            encryption::key_packages_are_bounded_and_not_taken_twice,
+            encryption::last_resort_comes_last_and_stays,
+            encryption::new_key_forgets_key_packages,
+            encryption::notice_replaces_the_one_before,
+            encryption::remote_devices_are_bounded,
+            encryption::remote_devices_come_and_go,
+            encryption::removed_device_leaves_nothing,
+            encryption::spent_key_packages_are_bounded,
+            encryption::thousand_parallel_claims_share_no_package,
             log::append_grows_the_log,
             log::append_in_fifties_keeps_every_entry,
             log::append_with_a_gap_conflicts,
@@ -83,6 +96,7 @@ macro_rules! contract_tests {
             memberships::rebase_forgets_who_is_gone,
             memberships::rooms_of_a_user,
             memberships::servers_sharing_rooms,
+            memberships::users_sharing_rooms,
             parked::due_events_come_longest_due_first,
             parked::parking_again_keeps_the_place,
             parked::parking_again_does_not_start_anew,

@@ -1,6 +1,6 @@
 //! Why a store did not do as asked.
 
-use nabe_types::{RoomId, ServerName};
+use nabe_types::{RoomId, ServerName, UserId};
 
 /// The one error of every [`Store`](crate::Store) method.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -29,6 +29,12 @@ pub enum StoreError {
     NotInFlight {
         /// To whom the request goes.
         destination: ServerName,
+    },
+    /// No more devices are kept of this user of another server, or of that server's users in all.
+    #[error("too many devices of {user} or their server's users")]
+    TooManyDevices {
+        /// Whose device it was.
+        user: UserId,
     },
     /// Another process has the database open.
     #[error("database {path} is in use by another process")]
@@ -70,7 +76,11 @@ impl StoreError {
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
-            Self::Conflict { .. } | Self::UnknownRoom { .. } | Self::Full { .. } | Self::NotInFlight { .. }
+            Self::Conflict { .. }
+                | Self::UnknownRoom { .. }
+                | Self::Full { .. }
+                | Self::NotInFlight { .. }
+                | Self::TooManyDevices { .. }
         )
     }
 }

@@ -16,9 +16,10 @@ mod write;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use model::{
-    Account, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey, InboxItem, InboxKind,
-    KnownLpdu, MembershipAt, OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RoomMembership,
-    RoomSummary, StoredReply, StoredRoom, StoredServerKeys,
+    Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
+    InboxItem, InboxKind, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt,
+    OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RemoteDevice, RoomMembership,
+    RoomSummary, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 pub use store::{Between, Order, Store};
 pub use write::{Batch, Write};

@@ -1,6 +1,7 @@
 //! The store in memory: for tests, the simulation and servers that may forget. Nothing outlives the process.
 
 mod apply;
+mod encryption;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -16,8 +17,9 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use crate::error::StoreError;
 use crate::model::{
-    Account, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey, InboxItem, KnownLpdu,
-    MembershipAt, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom,
+    Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
+    InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt, OutboundRequest,
+    ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, StoredDevice, StoredReply, StoredRoom,
     StoredServerKeys,
 };
 use crate::rules;
@@ -224,6 +226,19 @@ impl Store for MemoryStore {
         Ok(servers.into_iter().collect())
     }
 
+    async fn users_sharing_rooms_with(&self, user: &UserId, server: &ServerName) -> Result<Vec<UserId>, StoreError> {
+        let rooms = self.rooms_of(user).await?;
+        let tables = self.tables();
+        let mut users = BTreeSet::new();
+        for shared in rooms.into_iter().filter(|shared| shared.membership == Membership::Join) {
+            let joined = tables
+                .current_members(&shared.room)
+                .filter(|(user, membership)| *membership == Membership::Join && user.server_name() == server);
+            users.extend(joined.map(|(user, _)| user));
+        }
+        Ok(users.into_iter().collect())
+    }
+
     async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError> {
         let tables = self.tables();
         Ok(tables.followers_of(room).cloned().collect())
@@ -341,6 +356,62 @@ impl Store for MemoryStore {
             .filter(|(owner, _)| owner == user)
             .map(|(_, device)| device.clone())
             .collect())
+    }
+
+    async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Option<StoredDevice>, StoreError> {
+        let tables = self.tables();
+        let key = (user.clone(), device.clone());
+        Ok(tables.devices.contains_key(&key).then(|| StoredDevice {
+            device: device.clone(),
+            object: tables.encryption.objects.get(&key).cloned(),
+        }))
+    }
+
+    async fn published_devices(&self, user: &UserId) -> Result<Vec<StoredDevice>, StoreError> {
+        let tables = self.tables();
+        let of_user = tables.encryption.objects.iter().filter(|((owner, _), _)| owner == user);
+        let device = |((_, device), object): (&(UserId, DeviceId), &Bytes)| StoredDevice {
+            device: device.clone(),
+            object: Some(object.clone()),
+        };
+        Ok(of_user.map(device).collect())
+    }
+
+    async fn remote_devices(&self, user: &UserId) -> Result<Vec<RemoteDevice>, StoreError> {
+        let tables = self.tables();
+        let all = tables.encryption.remote_devices.values();
+        Ok(all.filter(|device| device.user == *user).cloned().collect())
+    }
+
+    async fn add_key_packages(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        packages: &[KeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError> {
+        Ok(self.tables().add_key_packages(user, device, packages, now))
+    }
+
+    async fn claim_key_packages(
+        &self,
+        claims: &[KeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedKeyPackage>>, StoreError> {
+        let mut tables = self.tables();
+        let claimed = claims
+            .iter()
+            .map(|claim| tables.encryption.claim_key_package(claim, usable_at));
+        Ok(claimed.collect())
+    }
+
+    async fn key_packages_left(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<KeyPackageCount>, StoreError> {
+        Ok(self.tables().encryption.key_packages_left(user, device, usable_at))
     }
 
     async fn inbox(

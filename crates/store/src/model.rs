@@ -7,6 +7,12 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, RoomVersionId, ServerNa
 
 use crate::store::Between;
 
+mod encryption;
+
+pub use encryption::{
+    ClaimedKeyPackage, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, RemoteDevice, StoredDevice,
+};
+
 /// A room as it is loaded: the newest checkpoint and every entry after it.
 #[derive(Clone, Debug)]
 pub struct StoredRoom {
@@ -247,8 +253,10 @@ pub enum InboxKind {
     PendingEnded,
     /// A to-device message.
     ToDevice,
-    /// Another user's devices changed.
+    /// A user's devices changed.
     DeviceList,
+    /// A device has few key packages left.
+    KeyPackagesLow,
     /// The hub refused an event the user sent.
     EventRejected,
 }
@@ -327,7 +335,8 @@ stored_words! {
         Knock "knock",
         PendingEnded "pending_ended",
         ToDevice "to_device",
-        DeviceList "device_list",
+        DeviceList "device_list_changed",
+        KeyPackagesLow "key_packages_low",
         EventRejected "event_rejected",
     }
     PendingMembership { Invite "invite", Knock "knock" }

@@ -14,6 +14,19 @@ pub const MAX_INBOX_ITEMS: i64 = 10_000;
 /// Invites and knocks a user has at once; the oldest beyond are dropped.
 pub const MAX_PENDING_ROOMS: usize = 1000;
 
+/// Key packages a device has at once, of all suites and without last-resort ones.
+pub const MAX_KEY_PACKAGES: usize = 200;
+
+/// Key packages of a device that are remembered as handed out, until they expire. Those handed out longest ago are forgotten
+/// beyond it; only the device itself could make use of that, by offering them again.
+pub const MAX_SPENT_KEY_PACKAGES: usize = 5000;
+
+/// Devices kept of one user of another server.
+pub const MAX_REMOTE_DEVICES: usize = 1000;
+
+/// Bytes that the device objects of one other server's users take in all.
+pub const MAX_REMOTE_DEVICE_BYTES: usize = 32 * 1024 * 1024;
+
 /// Whether the entries' positions are `first` and its successors, one by one.
 #[must_use]
 pub fn are_consecutive(first: LogPosition, entries: &[Entry]) -> bool {

@@ -7,8 +7,9 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use crate::error::StoreError;
 use crate::model::{
-    Account, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey, InboxItem, KnownLpdu,
-    MembershipAt, OutboundRequest, ParkedEvent, PendingRoom, RoomMembership, RoomSummary, StoredReply, StoredRoom,
+    Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
+    InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt, OutboundRequest,
+    ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, StoredDevice, StoredReply, StoredRoom,
     StoredServerKeys,
 };
 use crate::write::Batch;
@@ -79,6 +80,9 @@ pub trait Store: Send + Sync + 'static {
     /// The servers with a joined user in a room the user is joined to, the user's own included, ordered.
     async fn servers_sharing_rooms_with(&self, user: &UserId) -> Result<Vec<ServerName>, StoreError>;
 
+    /// The users of `server` who are joined to a room that the user is joined to, ordered; the user is among them.
+    async fn users_sharing_rooms_with(&self, user: &UserId, server: &ServerName) -> Result<Vec<UserId>, StoreError>;
+
     /// A room's follower intervals, past and present, ordered by server and start.
     async fn followers(&self, room: &RoomId) -> Result<Vec<Follower>, StoreError>;
 
@@ -127,6 +131,41 @@ pub trait Store: Send + Sync + 'static {
 
     /// A local user's devices, ordered.
     async fn devices(&self, user: &UserId) -> Result<Vec<DeviceId>, StoreError>;
+
+    /// A local user's device.
+    async fn device(&self, user: &UserId, device: &DeviceId) -> Result<Option<StoredDevice>, StoreError>;
+
+    /// A local user's devices that have published a device object, ordered.
+    async fn published_devices(&self, user: &UserId) -> Result<Vec<StoredDevice>, StoreError>;
+
+    /// The devices we know of another server's user, ordered.
+    async fn remote_devices(&self, user: &UserId) -> Result<Vec<RemoteDevice>, StoreError>;
+
+    /// Keeps key packages of a device and says of each, in order, what became of it. Durable on return, as a commit is.
+    async fn add_key_packages(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        packages: &[KeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError>;
+
+    /// Takes a key package for each claim, in order; `None` where there is none. Of those that do not expire by `usable_at`
+    /// the one that expires first is taken and never given out or kept again; only when none is left, the last-resort one is
+    /// given out, and stays. Durable on return. Dropped before it is done, packages may be gone without having been given out.
+    async fn claim_key_packages(
+        &self,
+        claims: &[KeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedKeyPackage>>, StoreError>;
+
+    /// What a device has left that does not expire by `usable_at`, by suite.
+    async fn key_packages_left(
+        &self,
+        user: &UserId,
+        device: &DeviceId,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<KeyPackageCount>, StoreError>;
 
     /// Inbox items after a sequence number, ascending: those for every device, and those for `device` if given.
     async fn inbox(

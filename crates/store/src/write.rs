@@ -5,7 +5,9 @@ use nabe_core::{Checkpoint, Entry, FollowerChange, RoomMeta};
 use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
-use crate::model::{DirectItem, IdempotencyKey, InboxKind, OutboundRequest, ParkedEvent, PendingRoom, StoredReply};
+use crate::model::{
+    DirectItem, IdempotencyKey, InboxKind, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, StoredReply,
+};
 
 /// Writes that belong together: applied in order, each seeing the ones before; if one is refused, none happened.
 #[derive(Clone, Debug, Default)]
@@ -208,6 +210,50 @@ pub enum Write {
         /// When.
         now: UnixMillis,
     },
+    /// Keeps a local device's object in place of the one before; adds the device unless there, and its account unless there.
+    PutDeviceObject {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+        /// The object's JSON, byte for byte.
+        object: Bytes,
+        /// Whether the device's key packages are worth nothing from now on: it has another key.
+        forget_key_packages: bool,
+        /// When.
+        now: UnixMillis,
+    },
+    /// Removes a local device, if there: its object and key packages, the tokens bound to it, and what is in the inbox for it.
+    RemoveDevice {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+    },
+    /// Keeps what another server says about a device, in place of what it said before. `TooManyDevices` beyond
+    /// [`MAX_REMOTE_DEVICES`](crate::rules::MAX_REMOTE_DEVICES) or
+    /// [`MAX_REMOTE_DEVICE_BYTES`](crate::rules::MAX_REMOTE_DEVICE_BYTES).
+    PutRemoteDevice {
+        /// The device.
+        device: RemoteDevice,
+    },
+    /// Forgets a device of another server's user, if there.
+    RemoveRemoteDevice {
+        /// Whose.
+        user: UserId,
+        /// Which.
+        device: DeviceId,
+    },
+    /// Forgets the devices of other servers' users that we were told of before a moment.
+    ExpireRemoteDevices {
+        /// The moment.
+        before: UnixMillis,
+    },
+    /// Drops key packages that have expired, and what is remembered of spent ones.
+    ExpireKeyPackages {
+        /// The moment.
+        now: UnixMillis,
+    },
     /// Puts an item in a user's inbox, with the next sequence number `n`. Items up to
     /// `n -` [`MAX_INBOX_ITEMS`](crate::rules::MAX_INBOX_ITEMS) are dropped.
     Inbox {
@@ -217,6 +263,21 @@ pub enum Write {
         device: Option<DeviceId>,
         /// What it is about.
         kind: InboxKind,
+        /// Its JSON.
+        body: Bytes,
+        /// When it came.
+        now: UnixMillis,
+    },
+    /// As `Inbox`, and drops the user's earlier item of this kind about the same subject: only the newest says anything.
+    Notice {
+        /// Whose.
+        user: UserId,
+        /// For this device alone; `None` for all of them.
+        device: Option<DeviceId>,
+        /// What kind it is.
+        kind: InboxKind,
+        /// What it is about.
+        subject: String,
         /// Its JSON.
         body: Bytes,
         /// When it came.

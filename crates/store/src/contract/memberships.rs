@@ -191,3 +191,32 @@ pub async fn servers_sharing_rooms(store: &dyn Store) {
             .is_empty()
     );
 }
+
+/// Users of one server that are joined to a room of the user's, each once; those who left or were only invited are not.
+pub async fn users_sharing_rooms(store: &dyn Store) {
+    let (mut one, mut two) = (RoomLog::hub("a"), RoomLog::hub("b"));
+    let entries = vec![
+        one.creation(),
+        one.member("@bob:b.example", "join"),
+        one.member("@cora:c.example", "join"),
+        one.member("@carol:c.example", "join"),
+        one.member("@cain:c.example", "invite"),
+        one.member("@dave:d.example", "join"),
+    ];
+    commit(store, [one.create(), one.append(entries, at(5))]).await.unwrap();
+    let entries = vec![
+        two.creation(),
+        two.member("@bob:b.example", "join"),
+        two.member("@cora:c.example", "join"),
+        two.member("@carol:c.example", "join"),
+        two.member("@cain:c.example", "join"),
+        two.member("@cain:c.example", "leave"),
+    ];
+    commit(store, [two.create(), two.append(entries, at(5))]).await.unwrap();
+    let sharing = async |of: &str, name: &str| store.users_sharing_rooms_with(&user(of), &server(name)).await.unwrap();
+    let expected = [user("@carol:c.example"), user("@cora:c.example")];
+    assert_eq!(sharing("@bob:b.example", "c.example").await, expected);
+    assert_eq!(sharing("@bob:b.example", "b.example").await, [user("@bob:b.example")]);
+    assert!(sharing("@bob:b.example", "e.example").await.is_empty());
+    assert!(sharing("@cain:c.example", "c.example").await.is_empty());
+}

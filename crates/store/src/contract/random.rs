@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use nabe_core::{Entry, FollowerChange, HoleReason};
-use nabe_types::{EventId, ServerName};
+use nabe_types::{EventId, ServerName, UserId};
 
 use super::fixture::{RoomLog, at, checkpoint, device, edu, pos, server, user};
 use crate::{
     Batch, Between, DeliveryRange, DirectItem, IdempotencyKey, InboxKind, Order, OutboundRequest, ParkReason,
-    ParkedEvent, PendingMembership, PendingRoom, Store, StoredReply, Write,
+    ParkedEvent, PendingMembership, PendingRoom, RemoteDevice, Store, StoredReply, Write,
 };
 
 const SERVERS: [&str; 2] = ["b.example", "c.example"];
@@ -299,7 +299,8 @@ impl<'a> Writer<'a> {
         let which = device(self.pick(&["PHONE", "LAPTOP"]));
         let which = (self.below(2) == 0).then_some(which);
         let room = self.rooms[1].id().clone();
-        match self.below(6) {
+        match self.below(9) {
+            6..=8 => self.encryption(who),
             0 => Write::PutAccount {
                 user: who,
                 created_at: at(self.now),
@@ -332,6 +333,43 @@ impl<'a> Writer<'a> {
                     event: None,
                     at: at(self.now),
                 },
+            },
+        }
+    }
+
+    fn encryption(&mut self, who: UserId) -> Write {
+        let which = device(self.pick(&["PHONE", "LAPTOP"]));
+        let object = Bytes::from(self.now.to_string());
+        match self.below(6) {
+            0 | 1 => Write::PutDeviceObject {
+                user: who,
+                device: which,
+                object,
+                forget_key_packages: self.below(2) == 0,
+                now: at(self.now),
+            },
+            2 => Write::RemoveDevice {
+                user: who,
+                device: which,
+            },
+            3 => Write::PutRemoteDevice {
+                device: RemoteDevice {
+                    user: who,
+                    device: which,
+                    object,
+                    updated_at: at(self.now),
+                },
+            },
+            4 => Write::ExpireRemoteDevices {
+                before: at(self.now - 20),
+            },
+            _ => Write::Notice {
+                user: who,
+                device: Some(which),
+                kind: InboxKind::DeviceList,
+                subject: self.below(2).to_string(),
+                body: object,
+                now: at(self.now),
             },
         }
     }
@@ -396,6 +434,14 @@ impl<'a> Writer<'a> {
                 store.devices(&who).await
             ));
             seen.push(format!("{who} {:?}", store.pending(&who).await));
+            seen.push(format!(
+                "{who} {:?} {:?} {:?}",
+                store.device(&who, &phone).await,
+                store.published_devices(&who).await,
+                store.remote_devices(&who).await
+            ));
+            let local = store.users_sharing_rooms_with(&who, &server("c.example")).await;
+            seen.push(format!("{who} {local:?}"));
         }
         for number in 0..4 {
             seen.push(format!("{:?}", store.reply(&reply_key(number)).await));

@@ -120,6 +120,20 @@ impl Journal<'_> {
                 self.put_account(&user, now);
                 self.put_device(&user, device, now);
             }
+            Write::PutDeviceObject {
+                user,
+                device,
+                object,
+                forget_key_packages,
+                now,
+            } => self.put_device_object(user, device, object, forget_key_packages, now),
+            Write::RemoveDevice { user, device } => self.remove_device(user, device),
+            Write::PutRemoteDevice { device } => self.put_remote_device(device)?,
+            Write::RemoveRemoteDevice { user, device } => {
+                self.set(|tables| &mut tables.encryption.remote_devices, (user, device), None);
+            }
+            Write::ExpireRemoteDevices { before } => self.expire_remote_devices(before),
+            Write::ExpireKeyPackages { now } => self.expire_key_packages(now),
             Write::Inbox {
                 user,
                 device,
@@ -127,8 +141,7 @@ impl Journal<'_> {
                 body,
                 now,
             } => {
-                let seq = self.tables.inbox_heads.get(&user).copied().unwrap_or(0) + 1;
-                self.set(|tables| &mut tables.inbox_heads, user.clone(), Some(seq));
+                let seq = self.next_in_inbox(&user);
                 let item = InboxItem {
                     seq,
                     device,
@@ -139,6 +152,25 @@ impl Journal<'_> {
                 self.set(|tables| &mut tables.inbox, (user.clone(), seq), Some(item));
                 self.trim_inbox(user, seq - rules::MAX_INBOX_ITEMS);
             }
+            Write::Notice {
+                user,
+                device,
+                kind,
+                subject,
+                body,
+                now,
+            } => {
+                let seq = self.next_in_inbox(&user);
+                let item = InboxItem {
+                    seq,
+                    device,
+                    kind,
+                    body,
+                    at: now,
+                };
+                self.notice(item, user.clone(), subject);
+                self.trim_inbox(user, seq - rules::MAX_INBOX_ITEMS);
+            }
             Write::TrimInbox { user, up_to } => self.trim_inbox(user, up_to),
             Write::PutPending { pending } => self.put_pending(pending),
             Write::RemovePending { user, room } => self.set(|tables| &mut tables.pending, (user, room), None),
@@ -146,7 +178,14 @@ impl Journal<'_> {
         Ok(())
     }
 
+    fn next_in_inbox(&mut self, user: &UserId) -> i64 {
+        let seq = self.tables.inbox_heads.get(user).copied().unwrap_or(0) + 1;
+        self.set(|tables| &mut tables.inbox_heads, user.clone(), Some(seq));
+        seq
+    }
+
     fn trim_inbox(&mut self, user: UserId, up_to: i64) {
+        self.forget_notices(&user, up_to);
         let old = self.tables.inbox.range((user.clone(), i64::MIN)..);
         let old = old.take_while(|((owner, seq), _)| *owner == user && *seq <= up_to);
         for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
@@ -619,13 +658,13 @@ impl Journal<'_> {
         }
     }
 
-    fn put_account(&mut self, user: &UserId, created_at: UnixMillis) {
+    pub(super) fn put_account(&mut self, user: &UserId, created_at: UnixMillis) {
         if !self.tables.accounts.contains_key(user) {
             self.set(|tables| &mut tables.accounts, user.clone(), Some(created_at));
         }
     }
 
-    fn put_device(&mut self, user: &UserId, device: DeviceId, now: UnixMillis) {
+    pub(super) fn put_device(&mut self, user: &UserId, device: DeviceId, now: UnixMillis) {
         if !self.tables.devices.contains_key(&(user.clone(), device.clone())) {
             self.set(|tables| &mut tables.devices, (user.clone(), device), Some(now));
         }

@@ -7,6 +7,7 @@ use nabe_core::{Checkpoint, Entry, RoomMeta};
 use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
+use super::encryption::Encryption;
 use crate::error::StoreError;
 use crate::model::{
     DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
@@ -42,6 +43,7 @@ pub(super) struct Tables {
     pub(super) inbox: BTreeMap<(UserId, i64), InboxItem>,
     pub(super) inbox_heads: BTreeMap<UserId, i64>,
     pub(super) pending: BTreeMap<(UserId, RoomId), PendingRoom>,
+    pub(super) encryption: Encryption,
 }
 
 #[derive(Clone, Debug)]
