@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use nabe_mls::{BasicCredential, CredentialAlgorithm, DeviceDraft, DeviceObject, Suite};
 use nabe_types::{DeviceId, UnixMillis, UserId};
-use openmls::prelude::{Capabilities, CredentialWithKey, KeyPackage, KeyPackageRef};
+use openmls::prelude::{Capabilities, CredentialWithKey, ExtensionType, KeyPackage, KeyPackageRef};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_sqlite_storage::Codec as _;
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::signatures::Signer as _;
 use openmls_traits::storage::StorageProvider as _;
 use rusqlite::Connection;
@@ -182,9 +183,11 @@ pub(crate) fn drop_expired(connection: &Connection, now: UnixMillis) -> Result<(
     Ok(())
 }
 
-/// What our leaves say they can do: all that OpenMLS can.
+/// What our leaves say they can do: all suites of OpenMLS, and the extension that marks a last resort, without which no last
+/// resort is valid.
 pub(crate) fn capabilities() -> Capabilities {
-    Capabilities::for_provider(crypto())
+    let suites = crypto().supported_ciphersuites();
+    Capabilities::new(None, Some(&suites), Some(&[ExtensionType::LastResort]), None, None)
 }
 
 const EXPIRED_KEPT: Duration = Duration::from_hours(48);

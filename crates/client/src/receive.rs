@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nabe_mls::Suite;
 use nabe_signing::{Json, Object, base64u, object, sha256};
-use nabe_types::{DeviceRef, EventId, RoomId, UnixMillis, UserId};
+use nabe_types::{DeviceRef, EventId, LogPosition, RoomId, UnixMillis, UserId};
 use openmls::framing::errors::{MessageDecryptionError, SecretTreeError};
 use openmls::group::{MlsGroup, ProcessMessageError, StagedCommit, ValidationError};
 use openmls::prelude::{ProcessedMessageContent, Sender};
@@ -281,7 +281,7 @@ impl<'a> Receiver<'a> {
         self.epoch_began(room, event, &group, by, &before)?;
         if joined {
             self.look_after(room, event.position.as_i64());
-            self.release(room)?;
+            self.release(room, event.position)?;
         }
         Ok(())
     }
@@ -496,6 +496,8 @@ impl<'a> Receiver<'a> {
         let processed = match group.process_message(&self.provider, message) {
             Ok(processed) => processed,
             Err(ProcessMessageError::StorageError(error)) => return Err(crate::StoreError::from(error).into()),
+            // OpenMLS has the same error for keys of a past epoch and for used ones.
+            Err(_) if ours - epoch > mls::MAX_PAST_EPOCHS as u64 => return Ok(Err(Undecryptable::EpochGone { epoch })),
             Err(error) => return Ok(Err(reason(&error, epoch))),
         };
         let Some(by) = mls::who(processed.credential()) else {
@@ -623,13 +625,14 @@ impl<'a> Receiver<'a> {
             let delay = delay(self.device, &room.room_id, event.position.as_i64(), self.settings.tend_spread);
             StoredIntent::insert(self.connection, &room.room_id, &Intent::Update, self.now.plus(delay))?;
         }
-        self.release(room)
+        self.release(room, event.position)
     }
 
-    /// What was held of the room while this device was not in its group.
-    fn release(&mut self, room: &mut Room) -> Result<(), ClientError> {
+    /// What was held of the room while this device was not in its group, which it has joined by the commit at `joined`.
+    fn release(&mut self, room: &mut Room, joined: LogPosition) -> Result<(), ClientError> {
         for event in release(self.connection, &room.room_id)? {
             match event.event_type.as_str() {
+                "m.mls.commit" if event.position <= joined => {}
                 "m.mls.commit" => self.commit(room, &event)?,
                 _ => self.message(room, &event)?,
             }

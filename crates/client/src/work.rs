@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// The first due intention of each room that has no commit on its way.
-    fn due_intents(&self) -> Result<Vec<StoredIntent>, ClientError> {
+    pub(crate) fn due_intents(&self) -> Result<Vec<StoredIntent>, ClientError> {
         let connection = self.store.read();
         let busy: BTreeSet<RoomId> = PendingCommit::all(connection)?
             .into_iter()

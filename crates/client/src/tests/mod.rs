@@ -53,7 +53,8 @@ pub(super) fn client(hub: &FakeHub, user: &str, device: &str) -> Client {
 pub(super) fn room(creator: &mut Client, others: &mut [&mut Client]) -> RoomId {
     let room = now(creator.create_room(NewRoom::default(), Suite::default())).unwrap();
     for other in others.iter_mut() {
-        if other.user() != creator.user() {
+        let members = now(creator.members(&room)).unwrap();
+        if !members.iter().any(|member| member.user_id == *other.user()) {
             now(creator.invite(&room, &other.user().clone())).unwrap();
         }
         now(other.join(&room, &[])).unwrap();
