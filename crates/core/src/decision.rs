@@ -6,7 +6,7 @@ use nabe_signing::json::Object;
 use nabe_signing::keys::KeySet;
 use nabe_types::{EventId, LogPosition, ServerName, UnixMillis, UserId};
 
-use crate::{Entry, FollowerChange, HoleReason};
+use crate::{CommitRefusal, Entry, FollowerChange, GroupChange, HoleReason};
 
 /// Something that may change a room.
 #[derive(Clone, Debug)]
@@ -117,6 +117,10 @@ pub struct Outcome {
     pub append: Vec<Entry>,
     /// Changes to what other servers are owed, in order.
     pub followers: Vec<FollowerChange>,
+    /// What the event does to the room's MLS group, if it is a commit.
+    pub group: Option<GroupChange>,
+    /// To a participant: why the event is appended as soft-failed.
+    pub soft_failure: Option<CommitRefusal>,
     /// What to tell whoever sent the input.
     pub reply: Reply,
 }

@@ -26,8 +26,10 @@ pub use decision::{Ctx, Decision, EventDraft, Input, Outcome, Question, Reply, V
 pub use entry::{Checkpoint, Entry, EntryBody, FollowerChange, HoleReason, UnknownHoleReason};
 pub use meta::{Role, RoomMeta};
 pub use ordering::after_their_auth_events;
-pub use refusal::{BadInviteAnswer, BadSnapshot, Refusal};
-pub use room::{RoomSpec, RoomView, bootstrap_participant, create_room, rejoin_participant};
+pub use refusal::{BadInviteAnswer, BadSnapshot, CommitRefusal, Refusal};
+pub use room::{
+    Encryption, GroupChange, RoomSpec, RoomView, StoredGroup, bootstrap_participant, create_room, rejoin_participant,
+};
 pub use state::State;
 
 #[cfg(test)]

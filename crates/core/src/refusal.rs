@@ -1,7 +1,8 @@
 //! Every way the core says no, each with its cause.
 
-use nabe_auth::lm::AuthRejection;
+use nabe_auth::lm::{AuthRejection, GroupRejection};
 use nabe_event::{BuildError, Dropped};
+use nabe_mls::GroupRefusal;
 use nabe_types::{EventId, RoomId, RoomVersionId, ServerName, UserId};
 
 use crate::Via;
@@ -63,6 +64,9 @@ pub enum Refusal {
     /// An authorization rule forbids it (LM #int-auth-rules).
     #[error("{0}")]
     Rejected(#[from] AuthRejection),
+    /// The commit cannot change the room's MLS group (LM #int-mls-add-remove).
+    #[error("{0}")]
+    Commit(#[from] CommitRefusal),
     /// The event is malformed or too large (LM #int-receiving-events).
     #[error("{0}")]
     Dropped(#[from] Dropped),
@@ -87,12 +91,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The number of the authorization rule broken, such as `5.2.3`; `None` when it is not about those.
+    /// The number of the authorization rule broken, such as `5.2.3`, or `mls` and its kin for a commit; `None` when it is about
+    /// neither.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
         match self {
             Self::Rejected(rejection) => Some(rejection.rule()),
             Self::WrongHub { .. } => Some("2a"),
+            Self::Commit(refusal) => Some(refusal.rule()),
             _ => None,
         }
     }
@@ -105,6 +111,54 @@ impl Refusal {
             self,
             Self::NotHub { .. } | Self::NotFromHub { .. } | Self::NotParticipating | Self::Dropped(_)
         )
+    }
+}
+
+/// Why an `m.mls.commit` does not change the room's group (LM #int-ev-mls-commit, LM #int-mls-add-remove).
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum CommitRefusal {
+    /// It has a state key.
+    #[error("m.mls.commit is not a state event")]
+    StateEvent,
+    /// A field of its content is not there, or not a string.
+    #[error("`{field}` of m.mls.commit must be a string")]
+    NoString {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field of its content is not unpadded base64.
+    #[error("`{field}` of m.mls.commit is not base64")]
+    NotBase64 {
+        /// The field.
+        field: &'static str,
+    },
+    /// It is not sound MLS, or not for this group at this epoch.
+    #[error("{0}")]
+    Group(#[from] GroupRefusal),
+    /// It adds or removes devices that must not be added or removed.
+    #[error("{0}")]
+    Membership(#[from] GroupRejection),
+}
+
+impl CommitRefusal {
+    /// What it is called in logs and metrics, beside the numbers of LM #int-auth-rules.
+    #[must_use]
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::StateEvent | Self::NoString { .. } | Self::NotBase64 { .. } => "mls-content",
+            Self::Group(GroupRefusal::WrongEpoch { .. }) => "mls-epoch",
+            Self::Group(_) => "mls",
+            Self::Membership(rejection) => rejection.rule(),
+        }
+    }
+
+    /// The group's epoch, if the commit was made for another: whoever lost a race is to follow the winner and try again.
+    #[must_use]
+    pub const fn current_epoch(&self) -> Option<u64> {
+        match self {
+            Self::Group(GroupRefusal::WrongEpoch { current, .. }) => Some(*current),
+            _ => None,
+        }
     }
 }
 

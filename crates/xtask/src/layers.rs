@@ -18,7 +18,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-event", &["nabe-types", "nabe-signing"]),
     ("nabe-mls", &["nabe-types", "nabe-signing"]),
     ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event"]),
-    ("nabe-core", &["nabe-types", "nabe-signing", "nabe-event", "nabe-auth"]),
+    (
+        "nabe-core",
+        &["nabe-types", "nabe-signing", "nabe-event", "nabe-mls", "nabe-auth"],
+    ),
     // From `auth` the stores take the vocabulary that `core` speaks, such as `Membership`.
     (
         "nabe-store",
@@ -41,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "nabe-types",
             "nabe-signing",
             "nabe-event",
+            "nabe-mls",
             "nabe-auth",
             "nabe-core",
             "nabe-store",
@@ -55,7 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["nabe-types", "nabe-signing", "nabe-event", "nabe-service"],
     ),
     // The conformance checks judge any server by its wire alone, so they know none of ours.
-    ("nabe-check", &["nabe-types", "nabe-signing", "nabe-event"]),
+    ("nabe-check", &["nabe-types", "nabe-signing", "nabe-event", "nabe-mls"]),
     ("nabe", PRODUCT),
     ("nabe-benches", PRODUCT_AND_BINARY),
     ("nabe-tests", PRODUCT_AND_BINARY),
@@ -92,7 +96,14 @@ const PRODUCT_AND_BINARY: &[&str] = &[
 ];
 
 /// The crates that decide and never act, and what must not appear anywhere below them.
-const PURE: &[&str] = &["nabe-types", "nabe-signing", "nabe-content", "nabe-event", "nabe-auth", "nabe-core"];
+const PURE: &[&str] = &[
+    "nabe-types",
+    "nabe-signing",
+    "nabe-content",
+    "nabe-event",
+    "nabe-auth",
+    "nabe-core",
+];
 const FORBIDDEN_BELOW_PURE: &[&str] = &["tokio", "hyper", "sqlx", "axum", "reqwest"];
 
 /// Checks the edges inside the workspace, then what the pure crates pull in.

@@ -82,6 +82,8 @@ pub fn create_room(spec: RoomSpec, ctx: &Ctx<'_>) -> Result<(RoomView, Outcome),
         Outcome {
             append,
             followers: Vec::new(),
+            group: None,
+            soft_failure: None,
             reply,
         },
     ))

@@ -3,23 +3,26 @@
 mod bootstrap;
 mod create;
 mod followers;
+mod group;
 mod receive_hub;
 mod receive_participant;
 mod template;
 
 use nabe_auth::lm::{Membership, RoomState};
 use nabe_event::{Event, RoomVersionRules};
+use nabe_mls::HubGroup;
 use nabe_types::{EventId, LogPosition, ServerName, UserId};
 
 use crate::{Checkpoint, Ctx, Decision, Entry, Input, Outcome, Refusal, Role, RoomMeta, State};
 
 pub use bootstrap::{bootstrap_participant, rejoin_participant};
 pub use create::{RoomSpec, create_room};
+pub use group::{Encryption, GroupChange, StoredGroup};
 
 /// A room at one position of its log.
 ///
 /// `decide` never changes the view. Once an [`Outcome`] is stored, `apply` takes it in; after a failed or doubtful store the view
-/// is dropped and rebuilt with [`RoomView::restore`] and [`RoomView::replay`], which is the same fold.
+/// is dropped and rebuilt with [`RoomView::restore`], [`RoomView::replay`] and [`RoomView::with_group`], which are the same folds.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RoomView {
     meta: RoomMeta,
@@ -27,6 +30,8 @@ pub struct RoomView {
     position: LogPosition,
     head: Option<EventId>,
     state: State,
+    /// A fold of its own, over the log's commits.
+    group: Option<HubGroup>,
 }
 
 impl RoomView {
@@ -45,6 +50,7 @@ impl RoomView {
             position,
             head,
             state: State::from_events(state),
+            group: None,
         })
     }
 
@@ -72,9 +78,13 @@ impl RoomView {
     /// Takes in what was stored.
     pub fn apply(&mut self, outcome: &Outcome) {
         outcome.append.iter().for_each(|entry| self.replay(entry));
+        if let Some(change) = &outcome.group {
+            self.apply_group(change);
+        }
     }
 
-    /// Takes in one entry of the log. Entries at or below the view's position are passed over.
+    /// Takes in one entry of the log. Entries at or below the view's position are passed over. The group stays as it is: what commits
+    /// do to it is stored apart, see [`RoomView::with_group`].
     pub fn replay(&mut self, entry: &Entry) {
         if entry.position <= self.position {
             return;
@@ -162,8 +172,9 @@ impl RoomView {
 
     /// How much memory the view takes, roughly, in bytes.
     #[must_use]
-    pub const fn size_bytes(&self) -> usize {
-        size_of::<Self>() + self.state.size_bytes()
+    pub fn size_bytes(&self) -> usize {
+        let group = self.group.as_ref().map_or(0, HubGroup::memory_estimate);
+        size_of::<Self>() + self.state.size_bytes() + group
     }
 
     fn next_position(&self) -> LogPosition {

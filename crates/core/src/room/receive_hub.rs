@@ -7,8 +7,8 @@ use nabe_signing::json::Object;
 use nabe_signing::keys::KeySet;
 use nabe_types::{EventId, KeyId, ServerName, UserId};
 
-use super::RoomView;
 use super::followers::{follower_change, member_target};
+use super::{GroupChange, RoomView};
 use crate::state::JOIN;
 use crate::{BadInviteAnswer, Ctx, Decision, Entry, EntryBody, EventDraft, Outcome, Question, Refusal, Reply, Via};
 
@@ -34,19 +34,21 @@ impl RoomView {
         check_made_for(event, ctx.server)?;
         self.check_endpoint(event, via)?;
         authorize(event, &self.state, self.rules, &Rule4Input::NotChecked, ctx.server)?;
+        let group = self.stage_as_hub(event, ctx)?;
         let completion = Completion {
             auth_events: select_auth_events(event, &self.state),
             prev_events: self.head.iter().cloned().collect(),
         };
         let pdu = lpdu.clone().complete(completion, ctx.signer)?;
-        Ok(self.place(pdu, Some(lpdu.lpdu_id().clone()), ctx))
+        Ok(self.place(pdu, Some(lpdu.lpdu_id().clone()), group, ctx))
     }
 
     /// An event of one of our own users.
     pub(super) fn decide_draft(&self, draft: &EventDraft, ctx: &Ctx<'_>) -> Result<Decision, Refusal> {
         self.check_hub()?;
         let pdu = self.author(draft, ctx)?;
-        Ok(self.place(pdu, None, ctx))
+        let group = self.stage_as_hub(&pdu, ctx)?;
+        Ok(self.place(pdu, None, group, ctx))
     }
 
     /// LM #int-api-invite: the invited user's server has answered. Its signature is checked and taken over; nothing else of what it
@@ -105,6 +107,8 @@ impl RoomView {
             followers: follower_change(&self.state, &pdu, position, ctx.server)
                 .into_iter()
                 .collect(),
+            group: None,
+            soft_failure: None,
             reply: Reply::Appended {
                 event_id: pdu.event_id().clone(),
                 position,
@@ -120,13 +124,16 @@ impl RoomView {
     }
 
     /// Appends, or asks the server of an invited user first unless it takes part already (LM #int-transport-invites).
-    fn place(&self, pdu: Pdu, lpdu_id: Option<EventId>, ctx: &Ctx<'_>) -> Decision {
+    fn place(&self, pdu: Pdu, lpdu_id: Option<EventId>, group: Option<GroupChange>, ctx: &Ctx<'_>) -> Decision {
         let outsider = invited_user(&pdu)
             .map(|user| user.server_name().clone())
             .filter(|server| server != ctx.server && !self.is_participating(server));
         match outsider {
             Some(target) => Decision::Ask(Question::InviteSignature { pdu, lpdu_id, target }),
-            None => Decision::Done(self.appended(pdu, lpdu_id, ctx)),
+            None => Decision::Done(Outcome {
+                group,
+                ..self.appended(pdu, lpdu_id, ctx)
+            }),
         }
     }
 

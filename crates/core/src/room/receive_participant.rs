@@ -102,6 +102,8 @@ impl RoomView {
         Decision::Done(Outcome {
             append: Vec::new(),
             followers: Vec::new(),
+            group: None,
+            soft_failure: None,
             reply: Reply::AlreadyKnown {
                 event_id: event_id.clone(),
                 position: self.position,
@@ -109,10 +111,17 @@ impl RoomView {
         })
     }
 
+    /// An event the rules allow. A commit that would change the group as it must not is kept, without effect
+    /// (LM #int-mls-add-remove).
     pub(super) fn received(&self, pdu: Pdu, ctx: &Ctx<'_>) -> Outcome {
         let position = self.next_position();
+        let (group, soft_failure) = match self.stage_as_participant(&pdu, ctx) {
+            Ok(group) => (group, None),
+            Err(refusal) => (None, Some(refusal)),
+        };
         Outcome {
             followers: Vec::new(),
+            group,
             reply: Reply::Appended {
                 event_id: pdu.event_id().clone(),
                 position,
@@ -121,9 +130,10 @@ impl RoomView {
                 position,
                 lpdu_id: pdu.lpdu_id(),
                 body: EntryBody::Event(pdu),
-                soft_failed: false,
+                soft_failed: soft_failure.is_some(),
                 received_at: ctx.now,
             }],
+            soft_failure,
         }
     }
 
@@ -131,6 +141,8 @@ impl RoomView {
         let position = self.next_position();
         Outcome {
             followers: Vec::new(),
+            group: None,
+            soft_failure: None,
             reply: Reply::Recorded {
                 event_id: event_id.clone(),
                 position,

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod followers;
+mod group;
 mod hub;
 mod invite;
 mod ordering;
