@@ -67,6 +67,11 @@ impl FederationError {
     pub(crate) fn too_slow() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unknown, TOO_SLOW)
     }
+
+    /// There is no room for the answer, [`HttpLimits::answer_budget`](crate::HttpLimits::answer_budget).
+    pub(crate) fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unknown, BUSY)
+    }
 }
 
 impl From<BodyError> for FederationError {
@@ -207,6 +212,11 @@ impl ClientError {
     pub(crate) fn too_slow() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", TOO_SLOW)
     }
+
+    /// As for peers, [`FederationError::busy`].
+    pub(crate) fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", BUSY)
+    }
 }
 
 impl From<BodyError> for ClientError {
@@ -330,6 +340,7 @@ fn log(error: &ServiceError, status: StatusCode) {
 }
 
 const TOO_SLOW: &str = "the answer took too long";
+const BUSY: &str = "too many answers are waiting to be read";
 /// Characters of another server's sentence that are passed on.
 const MAX_THEIR_WORDS: usize = 500;
 

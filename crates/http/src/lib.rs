@@ -6,8 +6,9 @@
 //! | [`federation_router`] | LM #int-transport, one file per endpoint in `federation/` |
 //! | [`client_router`] | `/_nabe/v1`, one file per group in `client/`, and the OpenAPI document generated from them; health |
 //! | [`operations_router`] | metrics and health, for a port of the operator's own |
-//! | [`listener`], [`tls`] | sockets, certificates, limits on connections |
+//! | [`listener`], [`tls`] | sockets, certificates, limits on connections and on peers that do not read |
 
+mod answer;
 mod body;
 mod client;
 mod error;
@@ -18,11 +19,13 @@ mod operations;
 mod params;
 mod reply;
 mod shell;
+mod stall;
 mod state;
 pub mod tls;
 
 use axum::Router;
 
+pub use answer::AnswerBudget;
 pub use body::BodyBudget;
 pub use client::openapi;
 pub use state::{AppState, HttpLimits, MetricsText};
@@ -43,7 +46,9 @@ pub fn client_router(state: AppState) -> Router {
 }
 
 /// `/metrics` and health, for a port that only the operator reaches.
-pub fn operations_router(state: AppState) -> Router {
+pub fn operations_router(mut state: AppState) -> Router {
+    // Whatever happens on the public port, the operator is told.
+    state.limits.answer_budget = HttpLimits::default().answer_budget;
     shell::finish(operations::routes(), state)
 }
 

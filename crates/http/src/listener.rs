@@ -1,7 +1,8 @@
 //! The accept loop: TCP, TLS, HTTP/1.1 and HTTP/2, with every limit a hostile peer can push against.
 //!
 //! What is bounded here: connections in all and per address, the time of a handshake and of the header block, the size of
-//! headers, and HTTP/2 streams. Bodies and the time to answer are bounded by the routes ([`HttpLimits`](crate::HttpLimits)).
+//! headers, HTTP/2 streams, and how long a peer may take to read its answers. Bodies, the time to answer and what unread
+//! answers take are bounded by the routes ([`HttpLimits`](crate::HttpLimits)).
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use std::{
 
 use axum::{Router, extract::ConnectInfo};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
     service::TowerToHyperService,
 };
@@ -30,6 +31,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tracing::debug;
+
+use crate::stall::{Pace, Paced, Stalling, Streams};
 
 /// Limits of one listener; see each field for the unit.
 #[derive(Clone, Debug)]
@@ -47,6 +50,11 @@ pub struct ListenerLimits {
     pub streams: u32,
     /// Bytes of a header block.
     pub header_bytes: u32,
+    /// How long a peer may take nothing of what is sent to it before it loses the connection, or the HTTP/2 stream if only
+    /// that is held up.
+    pub stall: Duration,
+    /// Bytes each second at which a peer must take an answer of known length, beyond [`Self::stall`]. Event streams have none.
+    pub answer_bytes_per_second: u32,
     /// How long open requests may go on after shutdown was asked for.
     pub drain: Duration,
 }
@@ -61,6 +69,8 @@ impl Default for ListenerLimits {
             streams: 128,
             // A stream token of a user in thousands of rooms comes back in a header.
             header_bytes: 128 * 1024,
+            stall: Duration::from_secs(30),
+            answer_bytes_per_second: 8 * 1024,
             drain: Duration::from_secs(10),
         }
     }
@@ -79,14 +89,7 @@ pub async fn serve(
     limits: ListenerLimits,
     mut shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let shared = Arc::new(Shared {
-        tls: tls.map(TlsAcceptor::from),
-        app,
-        total: Arc::new(Semaphore::new(limits.connections)),
-        per_address: Mutex::default(),
-        shutdown: shutdown.clone(),
-        limits,
-    });
+    let shared = Arc::new(Shared::new(tls, app, limits, shutdown.clone()));
     let mut connections = JoinSet::new();
     loop {
         let permit = tokio::select! {
@@ -115,6 +118,17 @@ pub async fn serve(
     Ok(())
 }
 
+/// Serves one connection over any transport, until it ends.
+#[cfg(test)]
+pub(crate) async fn serve_one<S>(stream: S, tls: Option<Arc<ServerConfig>>, app: Router, limits: ListenerLimits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (_stop, shutdown) = watch::channel(false);
+    let address = (Ipv6Addr::LOCALHOST, 1).into();
+    Shared::new(tls, app, limits, shutdown).transport(stream, address).await;
+}
+
 struct Shared {
     tls: Option<TlsAcceptor>,
     app: Router,
@@ -125,13 +139,37 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(
+        tls: Option<Arc<ServerConfig>>,
+        app: Router,
+        limits: ListenerLimits,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            tls: tls.map(TlsAcceptor::from),
+            app,
+            total: Arc::new(Semaphore::new(limits.connections)),
+            per_address: Mutex::default(),
+            shutdown,
+            limits,
+        }
+    }
+
     async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, _permit: OwnedSemaphorePermit) {
-        let Some(_slot) = AddressSlot::take(&self, address.ip()) else {
+        // Small signed requests and answers go back and forth: never wait to fill a segment.
+        let _ = stream.set_nodelay(true);
+        self.transport(stream, address).await;
+    }
+
+    async fn transport<S>(&self, stream: S, address: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(_slot) = AddressSlot::take(self, address.ip()) else {
             debug!(%address, "too many connections from one address");
             return;
         };
-        // Small signed requests and answers go back and forth: never wait to fill a segment.
-        let _ = stream.set_nodelay(true);
+        let stream = Stalling::new(stream, self.limits.stall);
         let Some(acceptor) = &self.tls else {
             return self.http(stream, address).await;
         };
@@ -146,7 +184,7 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(Streams);
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -161,15 +199,21 @@ impl Shared {
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(self.limits.header_bytes)
+            .max_send_buf_size(STREAM_SEND_BUFFER)
             .keep_alive_interval(self.limits.header)
             .keep_alive_timeout(self.limits.header);
+        let pace = Pace {
+            stall: self.limits.stall,
+            bytes_per_second: self.limits.answer_bytes_per_second,
+        };
         let service = self
             .app
             .clone()
             .map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(address));
                 request.map(axum::body::Body::new)
-            });
+            })
+            .map_response(move |answer: axum::response::Response| answer.map(|body| Paced::new(body, pace)));
         let stream = TokioIo::new(Prompt::new(stream, self.limits.header));
         let connection = builder.serve_connection(stream, TowerToHyperService::new(service));
         tokio::pin!(connection);
@@ -327,8 +371,10 @@ fn is_transient(error: &io::Error) -> bool {
     ) || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
+/// Bytes of one HTTP/2 stream that wait for the connection to take them, although the peer made room for them.
+const STREAM_SEND_BUFFER: usize = 64 * 1024;
 /// How a client announces HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

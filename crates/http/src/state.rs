@@ -8,7 +8,7 @@ use axum::extract::FromRef;
 use nabe_service::Service;
 use nabe_types::ServerName;
 
-use crate::BodyBudget;
+use crate::{AnswerBudget, BodyBudget};
 
 /// Renders the metrics in the Prometheus text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
@@ -37,6 +37,8 @@ pub struct HttpLimits {
     pub small_body_bytes: usize,
     /// What all request bodies together may take while they are read and worked on; over it a request is answered 503.
     pub body_budget: BodyBudget,
+    /// What all answers together may take until they are sent; over it a request is answered 503.
+    pub answer_budget: AnswerBudget,
     /// Time for a request body to arrive.
     pub body_time: Duration,
     /// Time for a request to be answered, its body included. An event stream counts as answered once it begins.
@@ -51,6 +53,7 @@ impl Default for HttpLimits {
             body_bytes: nabe_types::limits::MAX_BODY_BYTES,
             small_body_bytes: 256 * 1024,
             body_budget: BodyBudget::new(256 * 1024 * 1024),
+            answer_budget: AnswerBudget::new(256 * 1024 * 1024, 64 * 1024 * 1024),
             body_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(120),
             heartbeat: Duration::from_secs(15),

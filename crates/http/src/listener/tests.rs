@@ -6,6 +6,7 @@ use axum::http::{Request, Version};
 use axum::routing::get;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
@@ -106,12 +107,12 @@ async fn closed(mut stream: TcpStream) -> Vec<u8> {
     }
 }
 
-struct Tls {
-    server: Arc<ServerConfig>,
+pub(crate) struct Tls {
+    pub(crate) server: Arc<ServerConfig>,
     roots: Arc<rustls::RootCertStore>,
 }
 
-fn tls() -> Tls {
+pub(crate) fn tls() -> Tls {
     let folder = tempfile::tempdir().unwrap();
     let ca = DevelopmentCa::generate().unwrap();
     let issued = ca.issue(&["h.localhost".into()]).unwrap();
@@ -135,6 +136,15 @@ impl Tls {
         version: &'static rustls::SupportedProtocolVersion,
         alpn: &[u8],
     ) -> io::Result<TlsStream<TcpStream>> {
+        self.over(server.connect().await, version, alpn).await
+    }
+
+    pub(crate) async fn over<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        transport: S,
+        version: &'static rustls::SupportedProtocolVersion,
+        alpn: &[u8],
+    ) -> io::Result<TlsStream<S>> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
             .unwrap()
@@ -142,9 +152,7 @@ impl Tls {
             .with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
         let name = "h.localhost".try_into().unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, server.connect().await)
-            .await
+        TlsConnector::from(Arc::new(config)).connect(name, transport).await
     }
 }
 
