@@ -90,6 +90,9 @@ pub(crate) struct Init {
 #[derive(Debug, Args)]
 pub(crate) struct ConfigFile {
     /// The configuration file
+    ///
+    /// Each of its options can be given as an environment variable, too: `NABE_LISTEN__ADDRESS` for `address` in `[listen]`.
+    /// An empty variable takes the option out of the file.
     #[arg(long, short, env = "NABE_CONFIG", default_value = "nabe.toml")]
     pub(crate) config: PathBuf,
 }

@@ -1,8 +1,9 @@
 //! The configuration file: strict TOML, each option also an environment variable.
 //!
 //! `NABE_LISTEN__ADDRESS=0.0.0.0:8448` overrides `address` in `[listen]`: the table and the option in capitals with two
-//! underscores between them, a top-level option without (`NABE_SERVER_NAME`). Unknown options are errors that name the line
-//! or the variable. Relative paths start at the folder of the file.
+//! underscores between them, a top-level option without (`NABE_SERVER_NAME`). A variable that is empty takes the option out of
+//! the file; `""` is the empty string. Unknown options are errors that name the line or the variable. Relative paths start at
+//! the folder of the file.
 
 use std::{
     collections::BTreeMap,
@@ -148,6 +149,8 @@ pub(crate) struct Limits {
     pub(crate) connections_per_address: usize,
     /// Bytes of a request body.
     pub(crate) body_bytes: usize,
+    /// How long a peer may take nothing of its answer before it is cut off, milliseconds.
+    pub(crate) stall_ms: u64,
 }
 
 /// `[log]`
@@ -195,6 +198,8 @@ pub(crate) enum ConfigError {
     File { path: PathBuf, source: toml::de::Error },
     #[error("environment: {name}: {source}")]
     Environment { name: String, source: toml::de::Error },
+    #[error("environment: {name}: there is no such option")]
+    Unknown { name: String },
     #[error("environment: {name}: not UTF-8")]
     NotUtf8 { name: String },
     #[error("environment: {name}: `{table}` is an option, not a table")]
@@ -242,6 +247,13 @@ impl Config {
         // The file alone comes first: only text has lines to name. What the environment alone sets may be absent from it.
         let file: toml::Table = toml::from_str(&text).map_err(in_file)?;
         let variables = variables(environment)?;
+        // What takes out an option that does not exist would go unnoticed.
+        if let Some((name, _)) = variables
+            .iter()
+            .find(|(name, value)| value.is_empty() && !is_option(name))
+        {
+            return Err(ConfigError::Unknown { name: name.clone() });
+        }
         let mut config: Self = if variables.is_empty() {
             toml::from_str(&text).map_err(in_file)?
         } else {
@@ -392,6 +404,11 @@ impl Limits {
             (MAX_EVENT_BYTES..=MAX_BODY_OPTION).contains(&self.body_bytes),
             &["limits.body_bytes"],
             "must be 65536, the largest event, to 134217728",
+        )?;
+        hold(
+            (1_000..=3_600_000).contains(&self.stall_ms),
+            &["limits.stall_ms"],
+            "must be 1000 to 3600000",
         )
     }
 }
@@ -415,6 +432,8 @@ const MAX_BODY_OPTION: usize = 128 * 1024 * 1024;
 
 /// How the message about the only option that every file needs begins.
 const MISSING_NAME: &str = "missing field `server_name`";
+/// How the message about an option that does not exist begins.
+const UNKNOWN_NAME: &str = "unknown field";
 
 /// The variables that are options, sorted: that of a table comes before those of the options in it. Others may hold anything.
 fn variables(
@@ -437,7 +456,15 @@ fn variables(
     Ok(variables)
 }
 
-/// Writes the variables into the table.
+/// Whether any configuration could have what this variable is named for.
+fn is_option(variable: &str) -> bool {
+    let mut table = toml::Table::new();
+    let alone = BTreeMap::from([(variable.to_owned(), "0".to_owned())]);
+    let fault = overlay(&mut table, &alone).map(|()| table.try_into::<Config>());
+    !matches!(fault, Ok(Err(fault)) if fault.message().starts_with(UNKNOWN_NAME))
+}
+
+/// Writes the variables into the table; what an empty one is for is taken out.
 fn overlay(table: &mut toml::Table, variables: &BTreeMap<String, String>) -> Result<(), ConfigError> {
     for (name, value) in variables {
         let path = option_path(name);
@@ -455,7 +482,10 @@ fn overlay(table: &mut toml::Table, variables: &BTreeMap<String, String>) -> Res
                     table: name_of_table.clone(),
                 })?;
         }
-        inner.insert(last.clone(), parse_value(value));
+        match value.is_empty() {
+            true => inner.remove(last),
+            false => inner.insert(last.clone(), parse_value(value)),
+        };
     }
     Ok(())
 }
@@ -594,6 +624,7 @@ impl Default for Limits {
             connections: 4096,
             connections_per_address: 256,
             body_bytes: 8 * 1024 * 1024,
+            stall_ms: 30_000,
         }
     }
 }
@@ -822,6 +853,7 @@ mod tests {
             ("NABE_LIMITS__CONNECTIONS", "9223372036854775807"),
             ("NABE_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
             ("NABE_LIMITS__BODY_BYTES", "100"),
+            ("NABE_LIMITS__STALL_MS", "999"),
             ("NABE_LIMITS__REQUESTS_PER_SECOND", "inf"),
             ("NABE_LIMITS__REQUESTS_PER_SECOND", "0.0"),
             ("NABE_LIMITS__BURST", "0"),
@@ -833,6 +865,48 @@ mod tests {
         ] {
             assert_eq!(broken_by(MINIMAL, &[(name, value)]).0, [name], "{value}");
         }
+    }
+
+    #[test]
+    fn an_empty_variable_takes_the_option_out_of_the_file() {
+        // The file of `nabe init`, behind a proxy.
+        let text =
+            "server_name = \"a.example\"\n[listen]\ntls_certificate = \"c\"\ntls_key = \"k\"\n[storage]\nreaders = 9\n";
+        let proxied = [
+            ("NABE_LISTEN__PLAIN_HTTP", "true"),
+            ("NABE_LISTEN__TLS_CERTIFICATE", ""),
+            ("NABE_LISTEN__TLS_KEY", ""),
+            ("NABE_STORAGE", ""),
+            // Nothing to take out.
+            ("NABE_NOTARY__BURST", ""),
+            ("NABE_PEER", ""),
+        ];
+        let config = load(text, &proxied).unwrap();
+        assert!(config.listen.plain_http && config.listen.tls_certificate.is_none() && config.listen.tls_key.is_none());
+        assert_eq!(config.storage.readers, Storage::default().readers);
+        assert!(load(text, &proxied[..2]).is_err());
+    }
+
+    #[test]
+    fn quotes_make_the_empty_string() {
+        let folder = load(MINIMAL, &[("NABE_STORAGE__DATABASE", "\"\"")]).unwrap();
+        assert!(folder.storage.database.ends_with("data"), "{folder:?}");
+    }
+
+    #[test]
+    fn an_empty_variable_that_is_no_option_is_an_error_naming_it() {
+        for name in ["NABE_LISTEN__TLS_KEI", "NABE_LISTN__TLS_KEY", "NABE_PLAIN_HTTP"] {
+            let error = load(MINIMAL, &[(name, ""), ("NABE_LOG__LEVEL", "warn")]).unwrap_err();
+            assert!(
+                matches!(&error, ConfigError::Unknown { name: named } if named == name),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_taken_out_of_the_file_is_missed_and_the_variable_named() {
+        assert_eq!(at_fault(MINIMAL, &[("NABE_SERVER_NAME", "")]), "NABE_SERVER_NAME");
     }
 
     #[test]

@@ -104,7 +104,8 @@ pub(crate) fn config_text(server_name: &ServerName, dev_tls: bool) -> String {
     };
     format!(
         r#"# Nabe. Every option can also be given as an environment variable: NABE_LISTEN__ADDRESS=0.0.0.0:8448 for `address` in
-# [listen], NABE_SERVER_NAME for a top-level option. Options that are commented out show their default.
+# [listen], NABE_SERVER_NAME for a top-level option; an empty one takes the option out of this file. Options that are
+# commented out show their default.
 # Relative paths start at the folder of this file.
 
 # The name other servers know this one by. It is part of every user and room ID and can never change.
@@ -195,6 +196,8 @@ provider_token_file = "provider.token"
 # connections = 4096
 # connections_per_address = 256
 # body_bytes = 8388608
+# Milliseconds for which a peer may take nothing of its answer; then it is cut off.
+# stall_ms = 30000
 
 [log]
 # "auto" = text on a terminal, JSON otherwise; "text"; "json"

@@ -93,6 +93,7 @@ impl Server {
         let limits = ListenerLimits {
             connections: config.limits.connections,
             connections_per_address: config.limits.connections_per_address,
+            stall: Duration::from_millis(config.limits.stall_ms),
             ..ListenerLimits::default()
         };
         let app = nabe_http::app(state.clone());
