@@ -13,9 +13,9 @@ use crate::credential::{BasicCredential, CredentialError};
 use crate::provider::crypto;
 use crate::suite::Suite;
 
-/// Largest key package in bytes. Classical ones are around 300 bytes; the largest post-quantum one has 10 KB of keys and
+/// Largest key package in bytes. Classical ones are around 300 bytes; the largest post-quantum one has 18 KB of keys and
 /// signatures.
-pub const MAX_KEY_PACKAGE_BYTES: usize = 16 * 1024;
+pub const MAX_KEY_PACKAGE_BYTES: usize = 24 * 1024;
 
 /// Longest a key package may be valid in all. RFC 9420, 7.2 has applications define one.
 pub const MAX_LIFETIME: Duration = Duration::from_hours(90 * 24);
