@@ -115,6 +115,10 @@ impl Store for Disk {
         call!(self.load(room))
     }
 
+    async fn newest_commit(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        call!(self.newest_commit(room))
+    }
+
     async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
         call!(self.head(room))
     }

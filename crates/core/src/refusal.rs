@@ -103,6 +103,15 @@ impl Refusal {
         }
     }
 
+    /// The group's epoch, if a commit was made for another ([`CommitRefusal::current_epoch`]).
+    #[must_use]
+    pub const fn current_epoch(&self) -> Option<u64> {
+        match self {
+            Self::Commit(refusal) => refusal.current_epoch(),
+            _ => None,
+        }
+    }
+
     /// Whether `/send` passes over such an event in silence. Anything else is reported in `failed_pdus`
     /// (LM #int-api-send-txn; LM #int-receiving-events, steps 1 and 2).
     #[must_use]

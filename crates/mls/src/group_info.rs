@@ -10,6 +10,12 @@ use crate::codec::{Malformed, Reader, labeled};
 use crate::provider::crypto;
 use crate::suite::Suite;
 
+/// The epoch of a public group state; `None` if it is none.
+#[must_use]
+pub fn epoch_of_group_state(group_state: &[u8]) -> Option<u64> {
+    Some(GroupInfoBytes::parse(group_state).ok()?.epoch)
+}
+
 /// ```text
 /// struct {
 ///     GroupContext group_context;

@@ -26,6 +26,7 @@ pub mod vectors;
 pub use credential::{BasicCredential, CredentialError};
 pub use device::{DeviceDraft, DeviceObject, DeviceObjectError, MAX_DEVICE_OBJECT_BYTES};
 pub use group::{HubGroup, MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES, StagedChange};
+pub use group_info::epoch_of_group_state;
 pub use key_package::{
     KeyPackageError, KeyPackageInfo, LifetimeFault, MAX_KEY_PACKAGE_BYTES, MAX_LIFETIME, MIN_REMAINING_LIFETIME,
     check_key_package,

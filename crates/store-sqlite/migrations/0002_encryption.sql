@@ -68,3 +68,17 @@ CREATE INDEX spent_key_packages_by_age ON spent_key_packages (not_after);
 ALTER TABLE inbox ADD COLUMN subject TEXT;      -- the newest notice about a subject replaces those before
 CREATE UNIQUE INDEX inbox_by_subject ON inbox (user_id, kind, subject) WHERE subject IS NOT NULL;
 UPDATE inbox SET kind = 'device_list_changed' WHERE kind = 'device_list';
+
+-- The public side of a room's MLS group: the whole as some commit left it, and what later commits changed.
+CREATE TABLE groups (
+    room_no INTEGER NOT NULL UNIQUE REFERENCES rooms,
+    newest_position INTEGER NOT NULL,   -- of the newest commit
+    checkpoint BLOB                     -- NULL: the changes go back to the group's first
+) STRICT;
+
+CREATE TABLE group_changes (
+    room_no INTEGER NOT NULL REFERENCES rooms,
+    position INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (room_no, position)
+) STRICT;

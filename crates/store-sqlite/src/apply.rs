@@ -9,8 +9,8 @@ use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use crate::failure::Failure;
 use crate::rooms::Append;
 use crate::{
-    accounts, checkpoints, destinations, devices, frozen, inbox, key_packages, outbox, parked, pending, replies, rooms,
-    server_keys,
+    accounts, checkpoints, destinations, devices, frozen, groups, inbox, key_packages, outbox, parked, pending,
+    replies, rooms, server_keys,
 };
 
 pub(crate) async fn commit(
@@ -47,7 +47,7 @@ impl Unit {
 
 /// The inner result is a refusal; anything worse fails the commit.
 async fn run(db: &mut SqliteConnection, batch: &Batch, unit: Unit) -> Result<Result<(), StoreError>, Failure> {
-    let groups = groups(&batch.0);
+    let groups = together(&batch.0);
     if groups.len() < batch.0.len() {
         let mut unit = unit.begin(db).await?;
         if apply_groups(&mut unit, &groups).await? {
@@ -72,7 +72,7 @@ async fn run(db: &mut SqliteConnection, batch: &Batch, unit: Unit) -> Result<Res
 }
 
 /// The writes in their order: appends to different rooms that stand next to each other together, everything else alone.
-fn groups(writes: &[Write]) -> Vec<&[Write]> {
+fn together(writes: &[Write]) -> Vec<&[Write]> {
     let mut groups = Vec::new();
     let mut rest = writes;
     while !rest.is_empty() {
@@ -159,6 +159,12 @@ async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> 
             entries,
         } => rooms::prepend(db, room, *expected_first, entries).await,
         Write::PutCheckpoint { room, checkpoint } => checkpoints::put(db, room, checkpoint).await,
+        Write::PutGroupChange { room, change } => groups::put_change(db, room, change).await,
+        Write::PutGroup {
+            room,
+            position,
+            checkpoint,
+        } => groups::put(db, room, *position, checkpoint).await,
         Write::Prune { room, below } => rooms::prune(db, room, *below).await,
         Write::PutReply { key, reply, now } => replies::put(db, key, reply, *now).await,
         Write::ExpireReplies { before } => replies::expire(db, *before).await,

@@ -13,6 +13,7 @@ mod failure;
 mod fields;
 mod followers;
 mod frozen;
+mod groups;
 mod inbox;
 mod key_packages;
 mod memberships;
@@ -134,6 +135,10 @@ impl Store for SqliteStore {
 
     async fn load(&self, room: &RoomId) -> Result<Option<StoredRoom>, StoreError> {
         snapshot!(self, rooms::load, room)
+    }
+
+    async fn newest_commit(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        read!(self, groups::newest, room)
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {

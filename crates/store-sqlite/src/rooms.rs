@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::failure::Failure;
 use crate::fields::{Fields, array, millis, quoted};
-use crate::{checkpoints, entries, followers, memberships};
+use crate::{checkpoints, entries, followers, groups, memberships};
 
 /// A room's number and the ends of its log.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,12 @@ pub(crate) async fn load(db: &mut SqliteConnection, room: &RoomId) -> Result<Opt
         .as_ref()
         .map_or(Between::ALL.after, |checkpoint| checkpoint.position);
     let tail = entries::entries(db, room, Between::after(after), usize::MAX, Order::Ascending).await?;
-    Ok(Some(StoredRoom { meta, checkpoint, tail }))
+    Ok(Some(StoredRoom {
+        meta,
+        checkpoint,
+        tail,
+        group: groups::load(db, room_no).await?,
+    }))
 }
 
 pub(crate) async fn state_before(
@@ -258,6 +263,7 @@ pub(crate) async fn rebase(
     let room_no = move_head(db, room, expected, head).await?;
     entries::add_outliers(db, room_no, outliers).await?;
     memberships::forget(db, room_no, head).await?;
+    groups::forget(db, room_no).await?;
     keep_snapshot(db, room_no, checkpoint).await
 }
 

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod delivery;
 pub mod encryption;
 pub mod fixture;
+pub mod groups;
 pub mod log;
 pub mod memberships;
 pub mod parked;
@@ -59,6 +60,11 @@ macro_rules! contract_tests {
             encryption::removed_device_leaves_nothing,
             encryption::spent_key_packages_are_bounded,
             encryption::thousand_parallel_claims_share_no_package,
+            groups::change_out_of_order_conflicts,
+            groups::changes_are_kept_in_order,
+            groups::checkpoint_of_an_older_epoch_conflicts,
+            groups::checkpoint_replaces_the_changes,
+            groups::rebase_forgets_the_group,
             log::append_grows_the_log,
             log::append_in_fifties_keeps_every_entry,
             log::append_with_a_gap_conflicts,

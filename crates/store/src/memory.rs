@@ -82,7 +82,12 @@ impl Store for MemoryStore {
             meta: row.meta.clone(),
             checkpoint,
             tail,
+            group: tables.groups.get(room).cloned().unwrap_or_default(),
         }))
+    }
+
+    async fn newest_commit(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
+        Ok(self.tables().groups.get(room).and_then(|group| group.newest))
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {

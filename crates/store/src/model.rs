@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nabe_auth::lm::Membership;
-use nabe_core::{Checkpoint, Entry, RoomMeta};
+use nabe_core::{Checkpoint, Entry, RoomMeta, StoredGroup};
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, RoomVersionId, ServerName, UnixMillis, UserId};
 
 use crate::store::Between;
@@ -22,6 +22,8 @@ pub struct StoredRoom {
     pub checkpoint: Option<Checkpoint>,
     /// The entries after the checkpoint, ascending and without a gap.
     pub tail: Vec<Entry>,
+    /// The room's MLS group; empty where there is none.
+    pub group: StoredGroup,
 }
 
 /// A room in a listing.

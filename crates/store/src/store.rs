@@ -68,6 +68,9 @@ pub trait Store: Send + Sync + 'static {
     /// no such room, below the log, after the head's successor, or in backfilled history whose beginning is missing.
     async fn state_before(&self, room: &RoomId, position: LogPosition) -> Result<Option<Vec<Pdu>>, StoreError>;
 
+    /// The position of the newest commit kept by [`Write::PutGroupChange`](crate::Write::PutGroupChange).
+    async fn newest_commit(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError>;
+
     /// Every room, ordered by ID.
     async fn rooms(&self) -> Result<Vec<RoomSummary>, StoreError>;
 

@@ -1,7 +1,7 @@
 //! Writes as data. A [`Batch`] happens wholly or not at all.
 
 use bytes::Bytes;
-use nabe_core::{Checkpoint, Entry, FollowerChange, RoomMeta};
+use nabe_core::{Checkpoint, Entry, FollowerChange, GroupChange, RoomMeta};
 use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
@@ -61,7 +61,8 @@ pub enum Write {
         now: UnixMillis,
     },
     /// A participant that had left is back: the log goes on after a gap. The checkpoint's position is
-    /// `expected + 1`, which stays without an entry; its state replaces the state. `Conflict` as in `Append`.
+    /// `expected + 1`, which stays without an entry; its state replaces the state, and what is kept of the group is
+    /// dropped. `Conflict` as in `Append`.
     Rebase {
         /// The room.
         room: RoomId,
@@ -90,6 +91,24 @@ pub enum Write {
         room: RoomId,
         /// The fold.
         checkpoint: Checkpoint,
+    },
+    /// Keeps what a commit of the log did to the room's MLS group. `Conflict` unless it comes after the newest one kept and its
+    /// position is in the log.
+    PutGroupChange {
+        /// The room.
+        room: RoomId,
+        /// The change.
+        change: GroupChange,
+    },
+    /// Keeps the room's whole group as the newest commit left it, in place of the changes so far. `Conflict` if `position` is not
+    /// that of the newest change.
+    PutGroup {
+        /// The room.
+        room: RoomId,
+        /// The newest commit's position.
+        position: LogPosition,
+        /// The whole group.
+        checkpoint: Bytes,
     },
     /// Drops the entries below a position; state events among them stay as outliers. `Conflict` unless there is a
     /// checkpoint at or after it and every interval has been delivered past it.

@@ -1,7 +1,8 @@
 //! One function per write.
 
+use bytes::Bytes;
 use nabe_auth::lm::Membership;
-use nabe_core::{Checkpoint, Entry, EntryBody, FollowerChange, RoomMeta};
+use nabe_core::{Checkpoint, Entry, EntryBody, FollowerChange, GroupChange, RoomMeta, StoredGroup};
 use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
@@ -43,6 +44,12 @@ impl Journal<'_> {
                 entries,
             } => self.prepend(&room, expected_first, entries)?,
             Write::PutCheckpoint { room, checkpoint } => self.put_checkpoint(&room, checkpoint)?,
+            Write::PutGroupChange { room, change } => self.put_group_change(&room, change)?,
+            Write::PutGroup {
+                room,
+                position,
+                checkpoint,
+            } => self.put_group(&room, position, checkpoint)?,
             Write::Prune { room, below } => self.prune(&room, below)?,
             Write::PutReply { key, reply, now } => {
                 if !self.tables.replies.contains_key(&key) {
@@ -272,6 +279,7 @@ impl Journal<'_> {
             return Err(StoreError::Conflict { room: room.clone() });
         }
         self.set(|tables| &mut tables.rooms, room.clone(), Some(RoomRow { head, ..row }));
+        self.set(|tables| &mut tables.groups, room.clone(), None);
         self.add_outliers(room, outliers);
         let members: Vec<_> = self.tables.current_members(room).collect();
         self.keep_snapshot(room, checkpoint);
@@ -281,6 +289,33 @@ impl Journal<'_> {
                 self.set(|tables| &mut tables.memberships, key, Some(Membership::Leave));
             }
         }
+        Ok(())
+    }
+
+    fn put_group_change(&mut self, room: &RoomId, change: GroupChange) -> Result<(), StoreError> {
+        let head = self.room(room)?.head;
+        let mut group = self.tables.groups.get(room).cloned().unwrap_or_default();
+        if change.position > head || group.newest >= Some(change.position) {
+            return Err(StoreError::Conflict { room: room.clone() });
+        }
+        group.newest = Some(change.position);
+        group.changes.push(change);
+        self.set(|tables| &mut tables.groups, room.clone(), Some(group));
+        Ok(())
+    }
+
+    fn put_group(&mut self, room: &RoomId, position: LogPosition, checkpoint: Bytes) -> Result<(), StoreError> {
+        self.room(room)?;
+        let newest = self.tables.groups.get(room).and_then(|group| group.newest);
+        if newest != Some(position) {
+            return Err(StoreError::Conflict { room: room.clone() });
+        }
+        let group = StoredGroup {
+            checkpoint: Some(checkpoint),
+            changes: Vec::new(),
+            newest,
+        };
+        self.set(|tables| &mut tables.groups, room.clone(), Some(group));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nabe_auth::lm::Membership;
-use nabe_core::{Checkpoint, Entry, RoomMeta};
+use nabe_core::{Checkpoint, Entry, RoomMeta, StoredGroup};
 use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
@@ -26,6 +26,7 @@ pub(super) struct Tables {
     pub(super) lpdus: BTreeMap<(RoomId, EventId), LogPosition>,
     pub(super) outliers: BTreeMap<(RoomId, EventId), Pdu>,
     pub(super) checkpoints: BTreeMap<(RoomId, LogPosition), Checkpoint>,
+    pub(super) groups: BTreeMap<RoomId, StoredGroup>,
     pub(super) memberships: BTreeMap<(RoomId, UserId, LogPosition), Membership>,
     /// By server and start.
     pub(super) followers: BTreeMap<RoomId, Vec<Follower>>,
