@@ -393,7 +393,7 @@ impl Client {
             if row.algorithm.is_none() {
                 row.algorithm = Some(summary.encryption.clone().unwrap_or_default());
             }
-            Ok::<_, StoreError>(row.save(connection)?)
+            row.save(connection)
         })?;
         Ok(summary)
     }

@@ -193,7 +193,10 @@ pub(crate) fn read_message(content: &Object, field: &str) -> Option<ProtocolMess
 }
 
 pub(crate) fn read_welcome(bytes: &[u8]) -> Option<Welcome> {
-    match MlsMessageIn::tls_deserialize_exact(bytes).ok().map(MlsMessageIn::extract) {
+    match MlsMessageIn::tls_deserialize_exact(bytes)
+        .ok()
+        .map(MlsMessageIn::extract)
+    {
         Some(MlsMessageBodyIn::Welcome(welcome)) => Some(welcome),
         Some(_) => None,
         None => Welcome::tls_deserialize_exact(bytes).ok(),
@@ -202,7 +205,10 @@ pub(crate) fn read_welcome(bytes: &[u8]) -> Option<Welcome> {
 
 /// Reads `public_group_state`, bare or as an `MLSMessage`.
 pub(crate) fn read_group_info(bytes: &[u8]) -> Option<VerifiableGroupInfo> {
-    match MlsMessageIn::tls_deserialize_exact(bytes).ok().map(MlsMessageIn::extract) {
+    match MlsMessageIn::tls_deserialize_exact(bytes)
+        .ok()
+        .map(MlsMessageIn::extract)
+    {
         Some(MlsMessageBodyIn::GroupInfo(group_info)) => Some(group_info),
         Some(_) => None,
         None => VerifiableGroupInfo::tls_deserialize_exact(bytes).ok(),

@@ -68,7 +68,7 @@ impl<'a> Receiver<'a> {
                 sender,
                 message_type,
                 message,
-            } => self.to_device(sender, message_type, message),
+            } => self.message_to_device(sender, message_type, message),
             StreamBody::EventRejected { lpdu_id, error, .. } => self.rejected(lpdu_id, error),
             StreamBody::DeviceListChanged(user) => self.devices_changed(user),
             StreamBody::KeyPackagesLow { device, .. } => {
@@ -103,7 +103,11 @@ impl<'a> Receiver<'a> {
 
     /// Devices come and go with their users.
     fn membership(&mut self, room: &mut Room, event: &RoomEvent, user: &str) -> Result<(), ClientError> {
-        let membership = event.content.get("membership").and_then(Json::as_str).unwrap_or_default();
+        let membership = event
+            .content
+            .get("membership")
+            .and_then(Json::as_str)
+            .unwrap_or_default();
         let Ok(user) = UserId::parse(user) else { return Ok(()) };
         self.tell(&Notice::Membership {
             room: room.room_id.clone(),
@@ -191,7 +195,11 @@ impl<'a> Receiver<'a> {
         let by = mls::who(processed.credential());
         let external = matches!(processed.sender(), Sender::NewMemberCommit);
         let (ProcessedMessageContent::StagedCommitMessage(staged), Some(by)) = (processed.into_content(), by) else {
-            return self.stuck(room, event, "a commit in the room's log is not one this device can follow".to_owned());
+            return self.stuck(
+                room,
+                event,
+                "a commit in the room's log is not one this device can follow".to_owned(),
+            );
         };
         if by.user_id != event.sender {
             let reason = format!("a commit by a device of {} was sent by {}", by.user_id, event.sender);
@@ -220,7 +228,9 @@ impl<'a> Receiver<'a> {
 
     fn merge(&self, group: &mut MlsGroup, staged: StagedCommit) -> Result<(), ClientError> {
         attempt(self.connection, || {
-            group.merge_staged_commit(&self.provider, staged).doing("merging a commit")
+            group
+                .merge_staged_commit(&self.provider, staged)
+                .doing("merging a commit")
         })
     }
 
@@ -237,7 +247,9 @@ impl<'a> Receiver<'a> {
             // The group is in the new epoch already.
             before.retain(|member| member.user != self.device.user || member.device != self.device.id);
         }
-        group.merge_pending_commit(&self.provider).doing("merging the own commit")?;
+        group
+            .merge_pending_commit(&self.provider)
+            .doing("merging the own commit")?;
         let epoch = group.epoch().as_u64();
         if let Some(welcome) = &pending.welcome {
             let content = object! {
@@ -476,7 +488,10 @@ impl<'a> Receiver<'a> {
         if room.algorithm.as_deref().is_some_and(|rooms| rooms != algorithm) {
             return Ok(Err(Undecryptable::OtherAlgorithm));
         }
-        if matches!(room.group, GroupStatus::None | GroupStatus::Removed | GroupStatus::Joining) {
+        if matches!(
+            room.group,
+            GroupStatus::None | GroupStatus::Removed | GroupStatus::Joining
+        ) {
             return Ok(Err(Undecryptable::NotInGroup));
         }
         let mut group = self.load(room)?;
@@ -514,7 +529,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// LM #int-mls-add-remove: Welcomes come by to-device messages.
-    fn to_device(&mut self, sender: &UserId, message_type: &str, message: &Object) -> Result<(), ClientError> {
+    fn message_to_device(&mut self, sender: &UserId, message_type: &str, message: &Object) -> Result<(), ClientError> {
         let text = |field| message.get(field).and_then(Json::as_str);
         let Some(algorithm) = text("algorithm").filter(|_| message_type == "m.room.encrypted") else {
             return Ok(());
@@ -622,7 +637,12 @@ impl<'a> Receiver<'a> {
         })?;
         if self.settings.update_after_join {
             // A leaf that was added has no keys above it: until it updates, everybody's commits are long.
-            let delay = delay(self.device, &room.room_id, event.position.as_i64(), self.settings.tend_spread);
+            let delay = delay(
+                self.device,
+                &room.room_id,
+                event.position.as_i64(),
+                self.settings.tend_spread,
+            );
             StoredIntent::insert(self.connection, &room.room_id, &Intent::Update, self.now.plus(delay))?;
         }
         self.release(room, event.position)
@@ -658,7 +678,6 @@ impl<'a> Receiver<'a> {
             device: self.device.id.clone(),
         }
     }
-
 }
 
 /// Why a Welcome leads nowhere.
@@ -727,7 +746,9 @@ fn is_same_commit(ours: &Object, theirs: &Object) -> bool {
 
 fn reason<E: std::fmt::Display>(error: &ProcessMessageError<E>, epoch: u64) -> Undecryptable {
     let ProcessMessageError::ValidationError(invalid) = error else {
-        return Undecryptable::Other { what: error.to_string() };
+        return Undecryptable::Other {
+            what: error.to_string(),
+        };
     };
     match invalid {
         ValidationError::WrongGroupId => Undecryptable::OtherGroup,
@@ -743,6 +764,8 @@ fn reason<E: std::fmt::Display>(error: &ProcessMessageError<E>, epoch: u64) -> U
             _ => Undecryptable::Corrupt,
         },
         ValidationError::UnableToDecrypt(MessageDecryptionError::GenerationOutOfBound) => Undecryptable::SkippedTooMany,
-        other => Undecryptable::Other { what: other.to_string() },
+        other => Undecryptable::Other {
+            what: other.to_string(),
+        },
     }
 }

@@ -72,7 +72,8 @@ impl Client {
         scan: &(dyn Scan + Sync),
     ) -> Result<i64, ClientError> {
         let block = self.upload(file, scan).await?;
-        self.send(room, &Message::Post(Post::new(Body::File(File::new(block))))).await
+        self.send(room, &Message::Post(Post::new(Body::File(File::new(block)))))
+            .await
     }
 
     /// Fetches and opens a file that came in a message.

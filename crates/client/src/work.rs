@@ -97,8 +97,9 @@ impl Client {
             // Nobody has decided anything: it stays as it is.
             Err(error @ ClientError::Transport(_)) if is_temporary(&error) => {
                 let later = self.now().plus(RETRY);
-                self.store
-                    .transaction(|connection| Ok::<_, ClientError>(StoredIntent::postpone(connection, intent.id, later)?))
+                self.store.transaction(|connection| {
+                    Ok::<_, ClientError>(StoredIntent::postpone(connection, intent.id, later)?)
+                })
             }
             Err(error @ ClientError::Store(_)) => Err(error),
             Err(error) => self.in_transaction(|receiver, _| receiver.give_up(intent, error)),
@@ -171,7 +172,16 @@ impl Client {
             let add = plan.add.into_iter().map(|(.., package)| package).collect();
             let made = mls::commit(&provider, receiver.device(), &mut group, add, plan.remove)?;
             let previous = commit_of_epoch(connection, &intent.room_id, epoch)?;
-            keep(connection, intent, epoch, false, key, &made, previous.as_ref(), recipients)
+            keep(
+                connection,
+                intent,
+                epoch,
+                false,
+                key,
+                &made,
+                previous.as_ref(),
+                recipients,
+            )
         })
     }
 
@@ -256,7 +266,10 @@ impl Client {
             Intent::RemoveDevices { devices } => {
                 let leaves = devices.iter().filter_map(|(user, device)| facts.leaf(user, device));
                 Ok(Plan {
-                    remove: leaves.filter(|leaf| *leaf != facts.own).map(LeafNodeIndex::new).collect(),
+                    remove: leaves
+                        .filter(|leaf| *leaf != facts.own)
+                        .map(LeafNodeIndex::new)
+                        .collect(),
                     ..Plan::default()
                 })
             }
@@ -316,7 +329,9 @@ impl Client {
             };
             for object in objects {
                 // LM #int-mls-credentials: invalid devices must not be members.
-                let Ok(object) = DeviceObject::parse(object) else { continue };
+                let Ok(object) = DeviceObject::parse(object) else {
+                    continue;
+                };
                 let device = object.device_id();
                 let is_wanted = object.user_id() == user
                     && object.supports(facts.suite)
@@ -365,7 +380,11 @@ impl Client {
 
     async fn try_flush(&mut self) -> Result<(), ClientError> {
         for (n, key, message) in queued_to_device(self.store.read())? {
-            match self.transport.send_to_device(std::slice::from_ref(&message), &key).await {
+            match self
+                .transport
+                .send_to_device(std::slice::from_ref(&message), &key)
+                .await
+            {
                 // Another attempt at the same was taken, or it will never be.
                 Ok(()) | Err(TransportError::Refused(_)) => {
                     self.store
@@ -629,12 +648,7 @@ impl Facts {
 }
 
 /// A claimed key package, if it is this device's and by the key in its device object.
-fn read_key_package(
-    bytes: &[u8],
-    suite: Suite,
-    object: &DeviceObject,
-    now: UnixMillis,
-) -> Result<KeyPackage, String> {
+fn read_key_package(bytes: &[u8], suite: Suite, object: &DeviceObject, now: UnixMillis) -> Result<KeyPackage, String> {
     let key = object
         .signature_key(suite.credential_algorithm())
         .ok_or("its device has no key for this suite")?;

@@ -42,7 +42,10 @@ impl GroupStatus {
     }
 
     fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == word).map(|&(status, _)| status)
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == word)
+            .map(|&(status, _)| status)
     }
 }
 
@@ -223,7 +226,10 @@ impl StoredIntent {
     }
 
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
-        let bad = |column| StoreError::Inconsistent { table: "intents", column };
+        let bad = |column| StoreError::Inconsistent {
+            table: "intents",
+            column,
+        };
         let room: String = row.get("room_id")?;
         let body: String = row.get("body")?;
         Ok(Self {
@@ -305,7 +311,10 @@ impl PendingCommit {
     }
 
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
-        let bad = |column| StoreError::Inconsistent { table: "commits", column };
+        let bad = |column| StoreError::Inconsistent {
+            table: "commits",
+            column,
+        };
         let room: String = row.get("room_id")?;
         let content: Vec<u8> = row.get("content")?;
         let recipients: String = row.get("recipients")?;
@@ -319,7 +328,11 @@ impl PendingCommit {
             content: Object::parse(&content).map_err(|_| bad("content"))?,
             welcome: row.get("welcome")?,
             recipients: serde_json::from_str(&recipients).map_err(|_| bad("recipients"))?,
-            state: if state == "sent" { CommitState::Sent } else { CommitState::Ready },
+            state: if state == "sent" {
+                CommitState::Sent
+            } else {
+                CommitState::Ready
+            },
             lpdu_id: row.get("lpdu_id")?,
         })
     }
@@ -365,7 +378,12 @@ pub(crate) fn note_unaddable(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO unaddable VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![room_id.as_str(), user.as_str(), device.as_str(), until.as_i64()])?;
+        .execute(params![
+            room_id.as_str(),
+            user.as_str(),
+            device.as_str(),
+            until.as_i64()
+        ])?;
     Ok(())
 }
 
@@ -379,7 +397,9 @@ pub(crate) fn is_unaddable(
 ) -> Result<bool, StoreError> {
     let until: Option<i64> = connection
         .prepare_cached("SELECT until FROM unaddable WHERE room_id = ?1 AND user_id = ?2 AND device_id = ?3")?
-        .query_row(params![room_id.as_str(), user.as_str(), device.as_str()], |row| row.get(0))
+        .query_row(params![room_id.as_str(), user.as_str(), device.as_str()], |row| {
+            row.get(0)
+        })
         .optional()?;
     Ok(until.is_some_and(|until| until > now.as_i64()))
 }

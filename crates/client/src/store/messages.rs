@@ -229,14 +229,20 @@ impl Outgoing {
     }
 
     pub(crate) fn delete(&self, connection: &Connection) -> Result<(), StoreError> {
-        for sql in ["DELETE FROM outbox WHERE n = ?1", "DELETE FROM own_ciphertexts WHERE n = ?1"] {
+        for sql in [
+            "DELETE FROM outbox WHERE n = ?1",
+            "DELETE FROM own_ciphertexts WHERE n = ?1",
+        ] {
             connection.prepare_cached(sql)?.execute([self.n])?;
         }
         Ok(())
     }
 
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
-        let bad = |column| StoreError::Inconsistent { table: "outbox", column };
+        let bad = |column| StoreError::Inconsistent {
+            table: "outbox",
+            column,
+        };
         let room: String = row.get("room_id")?;
         let state: String = row.get("state")?;
         let content: Option<Vec<u8>> = row.get("content")?;
@@ -308,7 +314,9 @@ pub(crate) fn release(connection: &Connection, room_id: &RoomId) -> Result<Vec<R
 }
 
 fn parse_held(event: &[u8]) -> Result<RoomEvent, StoreError> {
-    let parsed = Object::parse(event).ok().and_then(|object| RoomEvent::from_object(&object));
+    let parsed = Object::parse(event)
+        .ok()
+        .and_then(|object| RoomEvent::from_object(&object));
     parsed.ok_or(StoreError::Inconsistent {
         table: "held",
         column: "event",
@@ -355,7 +363,8 @@ impl WaitingWelcome {
     }
 
     pub(crate) fn for_commit(connection: &Connection, event_id: &EventId) -> Result<Vec<Self>, StoreError> {
-        let mut statement = connection.prepare_cached("SELECT * FROM welcomes WHERE commit_event_id = ?1 ORDER BY n")?;
+        let mut statement =
+            connection.prepare_cached("SELECT * FROM welcomes WHERE commit_event_id = ?1 ORDER BY n")?;
         let rows = statement.query_map([event_id.as_str()], |row| Ok(Self::from_row(row)))?;
         rows.map(|row| row?).collect()
     }

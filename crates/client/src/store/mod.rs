@@ -15,14 +15,15 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use crate::error::StoreError;
 use crate::provider::Cbor;
 
-pub use groups::{GroupStatus, Intent, Room};
 pub(crate) use groups::{
-    CommitState, PendingCommit, StoredIntent, commit_of_epoch, forget_unaddable, is_unaddable, note_epoch, note_unaddable,
+    CommitState, PendingCommit, StoredIntent, commit_of_epoch, forget_unaddable, is_unaddable, note_epoch,
+    note_unaddable,
 };
+pub use groups::{GroupStatus, Intent, Room};
 pub use messages::{ItemBody, TimelineItem};
 pub(crate) use messages::{
-    Outgoing, OutgoingState, OwnKeyPackage, WaitingWelcome, held_event, hold, queue_to_device, queued_to_device, release,
-    sent_to_device, tell, told, untold,
+    Outgoing, OutgoingState, OwnKeyPackage, WaitingWelcome, held_event, hold, queue_to_device, queued_to_device,
+    release, sent_to_device, tell, told, untold,
 };
 
 /// An open client database.
@@ -135,7 +136,10 @@ impl ClientStore {
 /// What a dead store answers.
 #[cfg(any(test, feature = "testing"))]
 fn killed() -> StoreError {
-    StoreError::Io(std::io::Error::new(std::io::ErrorKind::BrokenPipe, "killed by the test"))
+    StoreError::Io(std::io::Error::new(
+        std::io::ErrorKind::BrokenPipe,
+        "killed by the test",
+    ))
 }
 
 /// Runs `work` so that a failure undoes it alone and not the transaction around it.

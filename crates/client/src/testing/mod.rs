@@ -170,7 +170,11 @@ impl FakeHub {
     #[must_use]
     pub fn log(&self, room: &RoomId) -> Vec<RoomEvent> {
         let state = self.lock();
-        let entries = state.rooms.get(room).map(|room| room.entries.clone()).unwrap_or_default();
+        let entries = state
+            .rooms
+            .get(room)
+            .map(|room| room.entries.clone())
+            .unwrap_or_default();
         entries.into_iter().map(|at| state.log[at].1.clone()).collect()
     }
 
@@ -224,10 +228,7 @@ impl FakeTransport {
     }
 
     /// Acts on a request, or not, as faults have it.
-    fn request<T>(
-        &self,
-        act: impl FnOnce(&mut State) -> Result<T, Refusal>,
-    ) -> Result<T, TransportError> {
+    fn request<T>(&self, act: impl FnOnce(&mut State) -> Result<T, Refusal>) -> Result<T, TransportError> {
         let fault = {
             let mut faults = self.faults.lock().expect("a short lock");
             (!faults.is_empty()).then(|| faults.remove(0))
@@ -257,7 +258,9 @@ impl Error for Lost {}
 
 impl State {
     fn room(&mut self, room: &RoomId) -> Result<&mut FakeRoom, Refusal> {
-        self.rooms.get_mut(room).ok_or_else(|| refusal(404, "not_found", "there is no such room"))
+        self.rooms
+            .get_mut(room)
+            .ok_or_else(|| refusal(404, "not_found", "there is no such room"))
     }
 
     fn inbox(&mut self, user: &UserId, device: Option<DeviceId>, body: StreamBody) {
@@ -409,8 +412,8 @@ impl Transport for FakeTransport {
 
     async fn put_device(&self, device: &DeviceId, object: &Object) -> Result<(), TransportError> {
         self.request(|state| {
-            let parsed = DeviceObject::parse(object.clone())
-                .map_err(|error| refusal(400, "bad_request", &error.to_string()))?;
+            let parsed =
+                DeviceObject::parse(object.clone()).map_err(|error| refusal(400, "bad_request", &error.to_string()))?;
             assert_eq!((parsed.user_id(), parsed.device_id()), (&self.user, device));
             let key = (self.user.clone(), device.clone());
             state.devices.insert(key, Some(object.clone()));
@@ -551,7 +554,8 @@ impl Transport for FakeTransport {
         self.request(|state| {
             let of_user = |membership: &str| -> Vec<RoomId> {
                 let rooms = state.rooms.iter();
-                let theirs = rooms.filter(|(_, room)| room.members.get(&self.user).is_some_and(|its| its == membership));
+                let theirs =
+                    rooms.filter(|(_, room)| room.members.get(&self.user).is_some_and(|its| its == membership));
                 theirs.map(|(id, _)| id.clone()).collect()
             };
             let (joined, invited) = (of_user("join"), of_user("invite"));
@@ -758,7 +762,10 @@ impl Transport for FakeTransport {
             log_at += 1;
             let room_of = &state.rooms[room];
             // Their own membership is the last thing that somebody who leaves gets to see.
-            let concerns = room_of.members.get(&self.user).is_some_and(|membership| membership == "join")
+            let concerns = room_of
+                .members
+                .get(&self.user)
+                .is_some_and(|membership| membership == "join")
                 || event.state_key.as_deref() == Some(self.user.as_str());
             if concerns {
                 items.push(StreamItem {

@@ -80,8 +80,15 @@ fn a_device_without_key_packages_cannot_be_added_and_the_user_hears_why() {
     now(bob.join(&room, &[])).unwrap();
     hub.drop_key_packages(BOB, "B");
     let error = now(alice.add_users(&room, &[user(BOB)])).unwrap_err();
-    assert!(matches!(&error, ClientError::NobodyAdded(why) if why.contains("no key package is left")), "{error}");
-    assert!(notices(&mut alice).iter().any(|notice| matches!(notice, Notice::CannotAdd { .. })));
+    assert!(
+        matches!(&error, ClientError::NobodyAdded(why) if why.contains("no key package is left")),
+        "{error}"
+    );
+    assert!(
+        notices(&mut alice)
+            .iter()
+            .any(|notice| matches!(notice, Notice::CannotAdd { .. }))
+    );
 }
 
 #[test]
@@ -110,7 +117,10 @@ fn a_restarted_client_goes_on_where_it_was() {
     sync(&mut bob);
     agree(&hub, &room, &[&alice, &bob]);
     for client in [&alice, &bob] {
-        assert_eq!(read(client, &room), ["while you are there", "while you are away", "back"]);
+        assert_eq!(
+            read(client, &room),
+            ["while you are there", "while you are away", "back"]
+        );
     }
 }
 

@@ -21,7 +21,10 @@ fn the_creator_founds_the_group_with_the_rooms_first_commit() {
     let commit = log.last().unwrap();
     assert_eq!(commit.event_type, "m.mls.commit");
     assert!(commit.content.get("prev_commit_event_id").is_none());
-    assert_eq!(alice.room(&room).unwrap().algorithm, Some(Suite::default().room_algorithm()));
+    assert_eq!(
+        alice.room(&room).unwrap().algorithm,
+        Some(Suite::default().room_algorithm())
+    );
 }
 
 #[test]
@@ -38,7 +41,11 @@ fn whoever_is_welcomed_reads_and_writes() {
     for client in [&alice, &bob] {
         assert_eq!(read(client, &room), ["hello", "hello yourself"]);
     }
-    let commits: Vec<_> = hub.log(&room).into_iter().filter(|event| event.event_type == "m.mls.commit").collect();
+    let commits: Vec<_> = hub
+        .log(&room)
+        .into_iter()
+        .filter(|event| event.event_type == "m.mls.commit")
+        .collect();
     let previous = commits[1].content.get("prev_commit_event_id").and_then(Json::as_str);
     assert_eq!(previous, Some(commits[0].event_id.as_str()));
 }
@@ -77,7 +84,11 @@ fn a_single_device_is_added_and_removed() {
     say(&mut alice, &room, "really");
     sync(&mut tablet);
     assert!(reasons(&tablet, &room).contains(&Undecryptable::NotInGroup));
-    assert!(notices(&mut tablet).iter().any(|notice| matches!(notice, Notice::Removed { by, .. } if by.user == user(BOB))));
+    assert!(
+        notices(&mut tablet)
+            .iter()
+            .any(|notice| matches!(notice, Notice::Removed { by, .. } if by.user == user(BOB)))
+    );
 }
 
 #[test]
@@ -91,7 +102,9 @@ fn a_welcome_may_come_after_its_commit_and_what_followed_is_read() {
     // The commit is accepted, its echo comes, and then the line is dead for the Welcome.
     let line = hub.transport(ALICE, "A");
     let mut alice = Client::open(line.clone(), alice.into_store(), obedient(), hub.clock()).unwrap();
-    alice.enqueue(&room, &Intent::AddUsers { users: vec![user(BOB)] }).unwrap();
+    alice
+        .enqueue(&room, &Intent::AddUsers { users: vec![user(BOB)] })
+        .unwrap();
     now(alice.work()).unwrap();
     now(alice.receive(Duration::ZERO)).unwrap();
     line.fail(&[Fault::RequestLost]);
@@ -154,7 +167,11 @@ fn an_external_join_that_loses_its_race_is_made_again() {
     sync(&mut bob);
     sync(&mut alice);
     agree(&hub, &room, &[&alice, &bob]);
-    assert!(notices(&mut bob).iter().any(|notice| matches!(notice, Notice::LostRace { .. })));
+    assert!(
+        notices(&mut bob)
+            .iter()
+            .any(|notice| matches!(notice, Notice::LostRace { .. }))
+    );
 }
 
 #[test]
@@ -167,7 +184,11 @@ fn one_who_is_not_joined_gets_no_leaf() {
     agree(&hub, &room, &[&alice]);
     assert_eq!(alice.group(&room).unwrap().unwrap().members.len(), 1);
     now(alice.update(&room)).unwrap();
-    assert_eq!(alice.group(&room).unwrap().unwrap().epoch, 2, "the refused commit is not in the way");
+    assert_eq!(
+        alice.group(&room).unwrap().unwrap().epoch,
+        2,
+        "the refused commit is not in the way"
+    );
 }
 
 #[test]
@@ -255,8 +276,16 @@ fn a_commit_that_loses_its_race_is_made_again() {
     sync(&mut alice);
     agree(&hub, &room, &[&alice, &bob]);
     assert_eq!(hub.commits(&room), 4);
-    assert!(notices(&mut bob).iter().any(|notice| matches!(notice, Notice::LostRace { epoch: 2, .. })));
-    assert!(!notices(&mut alice).iter().any(|notice| matches!(notice, Notice::LostRace { .. })));
+    assert!(
+        notices(&mut bob)
+            .iter()
+            .any(|notice| matches!(notice, Notice::LostRace { epoch: 2, .. }))
+    );
+    assert!(
+        !notices(&mut alice)
+            .iter()
+            .any(|notice| matches!(notice, Notice::LostRace { .. }))
+    );
 }
 
 #[test]
@@ -293,7 +322,11 @@ fn a_client_gives_up_after_too_many_lost_races() {
         now(alice.update(&room)).unwrap();
         now(bob.receive(Duration::ZERO)).unwrap();
     }
-    assert!(notices(&mut bob).iter().any(|notice| matches!(notice, Notice::GaveUp { .. })));
+    assert!(
+        notices(&mut bob)
+            .iter()
+            .any(|notice| matches!(notice, Notice::GaveUp { .. }))
+    );
     assert_eq!(bob.due_intents().unwrap(), []);
     sync(&mut bob);
     agree(&hub, &room, &[&alice, &bob]);
@@ -304,14 +337,23 @@ fn a_commit_that_cannot_be_followed_stops_the_group_until_an_external_join() {
     let hub = hub();
     let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
     let room = room(&mut alice, &mut [&mut bob]);
-    hub.smuggle(&room, ALICE, "m.mls.commit", object! { "message" => "AAAA", "public_group_state" => "AAAA" });
+    hub.smuggle(
+        &room,
+        ALICE,
+        "m.mls.commit",
+        object! { "message" => "AAAA", "public_group_state" => "AAAA" },
+    );
     sync(&mut bob);
     let known = bob.room(&room).unwrap();
     assert_eq!(known.group, GroupStatus::Stuck);
     assert_eq!(known.reason.as_deref(), Some("a commit in the room's log is malformed"));
     now(bob.join_externally(&room)).unwrap();
     agree(&hub, &room, &[&bob]);
-    assert_eq!(bob.group(&room).unwrap().unwrap().members.len(), 2, "it took the place of its earlier leaf");
+    assert_eq!(
+        bob.group(&room).unwrap().unwrap().members.len(),
+        2,
+        "it took the place of its earlier leaf"
+    );
     say(&mut bob, &room, "back again");
 }
 
@@ -324,12 +366,20 @@ fn a_welcome_into_another_group_than_the_rooms_is_refused() {
     now(bob.join(&room, &[])).unwrap();
     sync(&mut bob);
     // The same message under the ID of the group's first commit, in which Bob was not added.
-    let first = hub.log(&room).into_iter().find(|event| event.event_type == "m.mls.commit").unwrap();
-    alice.enqueue(&room, &Intent::AddUsers { users: vec![user(BOB)] }).unwrap();
+    let first = hub
+        .log(&room)
+        .into_iter()
+        .find(|event| event.event_type == "m.mls.commit")
+        .unwrap();
+    alice
+        .enqueue(&room, &Intent::AddUsers { users: vec![user(BOB)] })
+        .unwrap();
     for intent in alice.due_intents().unwrap() {
         now(alice.make_commit(&intent)).unwrap();
     }
-    let pending = crate::store::PendingCommit::load(alice.store.read(), &room).unwrap().unwrap();
+    let pending = crate::store::PendingCommit::load(alice.store.read(), &room)
+        .unwrap()
+        .unwrap();
     let welcome = |commit: &str, ciphertext: String| StreamBody::ToDevice {
         sender: user(ALICE),
         message_type: "m.room.encrypted".to_owned(),

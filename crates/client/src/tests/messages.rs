@@ -82,7 +82,10 @@ fn messages_of_recent_epochs_are_read_and_of_older_ones_not() {
     let hub = hub();
     let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
     let room = room(&mut alice, &mut [&mut bob]);
-    let (recent, old) = (encrypted(&hub, &mut alice, &room, "recent"), encrypted(&hub, &mut alice, &room, "old"));
+    let (recent, old) = (
+        encrypted(&hub, &mut alice, &room, "recent"),
+        encrypted(&hub, &mut alice, &room, "old"),
+    );
     for _ in 0..8 {
         now(bob.update(&room)).unwrap();
     }
@@ -92,7 +95,10 @@ fn messages_of_recent_epochs_are_read_and_of_older_ones_not() {
     sync(&mut bob);
     assert_eq!(
         read(&bob, &room),
-        ["recent".to_owned(), format!("! {}", Undecryptable::EpochGone { epoch: 2 })]
+        [
+            "recent".to_owned(),
+            format!("! {}", Undecryptable::EpochGone { epoch: 2 })
+        ]
     );
 }
 
@@ -101,7 +107,9 @@ fn messages_out_of_order_are_read() {
     let hub = hub();
     let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
     let room = room(&mut alice, &mut [&mut bob]);
-    let contents: Vec<_> = (0..20).map(|n| encrypted(&hub, &mut alice, &room, &n.to_string())).collect();
+    let contents: Vec<_> = (0..20)
+        .map(|n| encrypted(&hub, &mut alice, &room, &n.to_string()))
+        .collect();
     for content in contents.into_iter().rev() {
         hub.smuggle(&room, ALICE, "m.room.encrypted", content);
     }
@@ -121,16 +129,32 @@ fn what_cannot_be_read_says_why() {
         change(&mut content);
         content
     };
-    let commit = hub.log(&room).into_iter().rfind(|event| event.event_type == "m.mls.commit").unwrap();
+    let commit = hub
+        .log(&room)
+        .into_iter()
+        .rfind(|event| event.event_type == "m.mls.commit")
+        .unwrap();
     let other_room_message = {
         let other = super::room(&mut alice, &mut [&mut bob]);
         encrypted(&hub, &mut alice, &other, "elsewhere")
     };
     let cases: Vec<(&str, Object, Undecryptable)> = vec![
         (ALICE, object! {}, Undecryptable::Malformed),
-        (ALICE, with(&|content| drop(content.remove("commit_event_id"))), Undecryptable::Malformed),
-        (ALICE, with(&|content| drop(content.insert("ciphertext", "*"))), Undecryptable::Malformed),
-        (ALICE, with(&|content| drop(content.insert("ciphertext", "AAAA"))), Undecryptable::Malformed),
+        (
+            ALICE,
+            with(&|content| drop(content.remove("commit_event_id"))),
+            Undecryptable::Malformed,
+        ),
+        (
+            ALICE,
+            with(&|content| drop(content.insert("ciphertext", "*"))),
+            Undecryptable::Malformed,
+        ),
+        (
+            ALICE,
+            with(&|content| drop(content.insert("ciphertext", "AAAA"))),
+            Undecryptable::Malformed,
+        ),
         (
             ALICE,
             with(&|content| drop(content.insert("algorithm", Suite::P256_AES128.room_algorithm()))),
@@ -173,7 +197,10 @@ fn a_repeated_message_is_read_once() {
     hub.smuggle(&room, ALICE, "m.room.encrypted", content.clone());
     hub.smuggle(&room, ALICE, "m.room.encrypted", content);
     sync(&mut bob);
-    assert_eq!(read(&bob, &room), ["once".to_owned(), format!("! {}", Undecryptable::Replayed)]);
+    assert_eq!(
+        read(&bob, &room),
+        ["once".to_owned(), format!("! {}", Undecryptable::Replayed)]
+    );
 }
 
 #[test]
@@ -201,7 +228,9 @@ fn a_file_is_sealed_sent_and_opened() {
     let Ok(Message::Post(post)) = Message::parse_payload(&payload) else {
         panic!("a post was sent")
     };
-    let Body::File(file) = post.body else { panic!("a file was sent") };
+    let Body::File(file) = post.body else {
+        panic!("a file was sent")
+    };
     let FileSource::Encrypted(sealed) = file.block.source else {
         panic!("it was sealed")
     };

@@ -75,8 +75,15 @@ fn race(members: usize, epochs: u64, seed: u64) {
     }
     let everybody: Vec<&Client> = clients.iter().collect();
     agree(&hub, &room, &everybody);
-    let commits = hub.log(&room).into_iter().filter(|event| event.event_type == "m.mls.commit");
-    assert_eq!(commits.count() as u64, hub.group(&room).unwrap().epoch(), "one commit for each epoch");
+    let commits = hub
+        .log(&room)
+        .into_iter()
+        .filter(|event| event.event_type == "m.mls.commit");
+    assert_eq!(
+        commits.count() as u64,
+        hub.group(&room).unwrap().epoch(),
+        "one commit for each epoch"
+    );
     for client in everybody {
         let items = client.timeline(&room, 100_000).unwrap();
         let unread = items.iter().filter(|item| !matches!(item.body, ItemBody::Message(_)));
