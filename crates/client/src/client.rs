@@ -9,7 +9,7 @@ use nabe_types::{DeviceId, DeviceRef, RoomId, ServerName, UnixMillis, UserId};
 use rusqlite::Connection;
 
 use crate::device::Device;
-use crate::error::{ClientError, StoreError};
+use crate::error::ClientError;
 use crate::mls;
 use crate::notice::Notice;
 use crate::provider::Provider;
@@ -132,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Empty`] if nobody has logged in.
+    /// [`crate::StoreError::Empty`] if nobody has logged in.
     pub fn open(
         transport: Arc<dyn Transport>,
         store: ClientStore,

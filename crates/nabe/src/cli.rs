@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use nabe_check::Suite;
 use nabe_types::{RoomId, ServerName, UserId};
 
+use crate::client::ClientArgs;
+
 /// A server and toolkit with which messaging providers talk to each other, and prove that they can.
 ///
 /// Start with `nabe demo`: it runs three providers on this machine, lets them talk over real TLS, and verifies what each of
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     /// Work with test vectors
     #[command(subcommand)]
     Vectors(VectorsCommand),
+    /// Take part in encrypted rooms: one device of one user, end to end
+    Client(ClientArgs),
     /// Run conformance checks against a server, Nabe or not
     Check(Check),
     /// Measure

@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod cli;
+mod client;
 mod config;
 mod decode;
 mod demo;
@@ -95,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Vectors(VectorsCommand::Verify { files }) => {
             return holds(vectors::verify_files(&files).context(InputAtFault)?);
         }
+        Command::Client(arguments) => runtime()?.block_on(client::run(arguments))?,
         Command::Completions { shell } => print_completions(shell),
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,

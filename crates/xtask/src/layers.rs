@@ -18,6 +18,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-event", &["nabe-types", "nabe-signing"]),
     ("nabe-mls", &["nabe-types", "nabe-signing"]),
     ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event"]),
+    // A device talks to a server by its wire alone, as a vendor's would.
+    (
+        "nabe-client",
+        &["nabe-types", "nabe-signing", "nabe-content", "nabe-mls"],
+    ),
     (
         "nabe-core",
         &["nabe-types", "nabe-signing", "nabe-event", "nabe-mls", "nabe-auth"],
@@ -78,6 +83,9 @@ const PRODUCT: &[&str] = &[
     "nabe-federation",
     "nabe-http",
     "nabe-check",
+    "nabe-content",
+    "nabe-mls",
+    "nabe-client",
 ];
 
 const PRODUCT_AND_BINARY: &[&str] = &[
@@ -93,6 +101,9 @@ const PRODUCT_AND_BINARY: &[&str] = &[
     "nabe-federation",
     "nabe-http",
     "nabe-check",
+    "nabe-content",
+    "nabe-mls",
+    "nabe-client",
 ];
 
 /// The crates that decide and never act, and what must not appear anywhere below them.
