@@ -280,11 +280,13 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         | ServiceError::ForeignUser { .. }
         | ServiceError::InviteRefused
         | ServiceError::NotInRoom
+        | ServiceError::OtherDevice
         | ServiceError::RejectedByHub { .. } => (StatusCode::FORBIDDEN, "forbidden"),
         ServiceError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
         ServiceError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ServiceError::BadJson(_)
         | ServiceError::BadId(_)
+        | ServiceError::BadDevice(_)
         | ServiceError::InvalidParam(_)
         | ServiceError::IncompatibleRoomVersion { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         ServiceError::TransactionInProgress | ServiceError::KeyReused | ServiceError::WrongServer { .. } => {

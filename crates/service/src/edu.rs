@@ -38,7 +38,9 @@ impl Service {
                 .filter(|edu| edu.sender.server_name() == origin)
             {
                 Some(edu) if edu.kind == "m.direct_to_device" => self.direct_to_device(&edu).await?,
-                Some(edu) if edu.kind == "m.device_list_update" => self.device_list_update(&edu).await?,
+                Some(edu) if edu.kind == "m.device_list_update" => {
+                    self.receive_device_update(origin, &edu.sender, edu.content).await?
+                }
                 _ => Vec::new(),
             };
             if items.is_empty() {
@@ -76,45 +78,6 @@ impl Service {
             now: self.now(),
         };
         Ok(vec![(target, write)])
-    }
-
-    /// LM #int-transport-devices: noted for every local user who shares a room with the sender.
-    async fn device_list_update(&self, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
-        let mut body = object! { "user_id" => edu.sender.as_str() };
-        for key in ["changed", "removed"] {
-            if let Some(list) = edu.content.get(key).filter(|list| list.as_array().is_some()) {
-                body.insert(key, list.clone());
-            }
-        }
-        let body = bytes::Bytes::from(body.to_canonical());
-        let mut watchers = BTreeSet::new();
-        for room in self.store().rooms_of(&edu.sender).await? {
-            if room.membership != nabe_auth::lm::Membership::Join {
-                continue;
-            }
-            let local = self
-                .read_room(&room.room, |view| {
-                    let joined = view.members().filter(|(user, membership)| {
-                        self.is_us(user.server_name()) && *membership == nabe_auth::lm::Membership::Join
-                    });
-                    joined.map(|(user, _)| user).collect::<Vec<_>>()
-                })
-                .await?;
-            watchers.extend(local);
-        }
-        let now = self.now();
-        let items = watchers.into_iter().map(|user| {
-            let kind = InboxKind::DeviceList;
-            let write = Write::Inbox {
-                user: user.clone(),
-                device: None,
-                kind,
-                body: body.clone(),
-                now,
-            };
-            (user, write)
-        });
-        Ok(items.collect())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nabe_core::Refusal;
 use nabe_event::Dropped;
+use nabe_mls::DeviceObjectError;
 use nabe_store::StoreError;
 use nabe_types::{ErrorCode, InvalidId, RoomVersionId, ServerName};
 
@@ -121,6 +122,12 @@ pub enum ServiceError {
     /// A client's access token is not known.
     #[error("unknown access token")]
     UnknownToken,
+    /// A device object that a client publishes breaks a rule (LM #int-mls-credentials).
+    #[error("{0}")]
+    BadDevice(#[from] DeviceObjectError),
+    /// A client that is one device acts for another device of its user.
+    #[error("the access token is for another device")]
+    OtherDevice,
     /// A client acts in a room its user is not in.
     #[error("the user is not in the room")]
     NotInRoom,
@@ -159,13 +166,14 @@ impl ServiceError {
             | Self::InviteRefused
             | Self::UnknownToken
             | Self::NotInRoom
+            | Self::OtherDevice
             | Self::RejectedByHub { .. } => ErrorCode::Forbidden,
             Self::Refused(refusal) => code_of_refusal(refusal),
             Self::Dropped(dropped) => code_of_dropped(dropped),
             Self::KeyReused => ErrorCode::BadState,
             Self::OutboxFull { .. } => ErrorCode::LimitExceeded,
             Self::NotFound(_) => ErrorCode::NotFound,
-            Self::BadJson(_) | Self::BadId(_) => ErrorCode::BadJson,
+            Self::BadJson(_) | Self::BadId(_) | Self::BadDevice(_) => ErrorCode::BadJson,
             Self::TooLarge(_) => ErrorCode::TooLarge,
             Self::InvalidParam(_) => ErrorCode::InvalidParam,
             Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
@@ -186,6 +194,11 @@ impl ServiceError {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Store(error) if matches!(**error, StoreError::Conflict { .. }))
+    }
+
+    /// Whether the store keeps no more devices of another server's user.
+    pub(crate) fn is_too_many_devices(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, StoreError::TooManyDevices { .. }))
     }
 
     /// Whether trying the same again later may succeed without anybody doing anything differently.

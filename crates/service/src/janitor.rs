@@ -1,4 +1,5 @@
-//! What has to be tidied up now and then: replies nobody will ask for again, rooms nobody uses.
+//! What has to be tidied up now and then: replies nobody will ask for again, rooms nobody uses, key packages nobody may
+//! use.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ impl Service {
             self.evict_rooms().await;
             if rounds.is_multiple_of(EXPIRE_EVERY_ROUNDS) {
                 self.expire_replies().await;
+                self.expire_devices().await;
             }
             rounds = rounds.wrapping_add(1);
         }
@@ -33,5 +35,5 @@ impl Service {
 }
 
 const EVICT_EVERY: Duration = Duration::from_secs(10);
-/// Replies are expired about every ten minutes.
+/// Replies and devices are expired about every ten minutes.
 const EXPIRE_EVERY_ROUNDS: u32 = 60;

@@ -3,7 +3,7 @@
 //!
 //! | Who calls | Where |
 //! |---|---|
-//! | another server | [`Service::authenticate`], then one method per endpoint: `send_txn`, `event`, `state`, `backfill`, `invite`, `membership`, `keys` |
+//! | another server | [`Service::authenticate`], then one method per endpoint: `send_txn`, `event`, `state`, `backfill`, `invite`, `membership`, `keys`, `devices`, `key_packages` |
 //! | a local user | `client` |
 //! | nobody: workers | `deliver` (one per destination), `parked`, `janitor`, `commit_queue` |
 //!
@@ -16,6 +16,7 @@ mod backfill;
 pub mod client;
 mod commit_queue;
 mod deliver;
+mod devices;
 mod edu;
 mod error;
 mod event;
@@ -27,6 +28,7 @@ mod incoming;
 mod invite;
 mod janitor;
 mod join;
+mod key_packages;
 mod keys;
 mod membership;
 pub mod metric;
@@ -54,11 +56,13 @@ use tokio::task::JoinSet;
 pub use authenticate::AuthenticationError;
 pub use error::{Missing, ServiceError};
 pub use hooks::Appended;
+pub use key_packages::{KeyPackageRefused, KeyPackagesLeft, NewKeyPackage};
 pub use membership::MembershipKind;
 pub use settings::{Compat, DeliverySettings, LimitSettings, RateLimit, Settings};
 
 use client::ClientState;
 use commit_queue::CommitQueue;
+use devices::DeviceState;
 use gaps::Gaps;
 use hooks::Hooks;
 use idempotency::InFlight;
@@ -102,6 +106,7 @@ struct Inner {
     commits: CommitQueue,
     rooms: Rooms,
     keys: Keys,
+    devices: DeviceState,
     in_flight: InFlight,
     limiter: RateLimiter,
     joins: Joins,
@@ -133,6 +138,7 @@ impl Service {
                 commits,
                 rooms: Rooms::default(),
                 keys,
+                devices: DeviceState::new(deps.settings.limits.rate_limited_callers),
                 in_flight: InFlight::default(),
                 limiter: RateLimiter::new(deps.settings.limits.rate_limited_callers),
                 joins: Joins::default(),

@@ -29,6 +29,8 @@ pub(crate) const DELIVERY_PDUS: &str = "nabe_delivery_pdus_total";
 pub(crate) const DELIVERY_REQUESTS: &str = "nabe_delivery_requests_total";
 /// Gauge: destinations being delivered to.
 pub(crate) const DELIVERY_WORKERS: &str = "nabe_delivery_workers";
+/// Counter: devices of other servers' users not taken in.
+pub(crate) const DEVICES_REFUSED: &str = "nabe_devices_refused_total";
 /// Counter: EDUs ignored or dropped.
 pub(crate) const EDUS_DROPPED: &str = "nabe_edus_dropped_total";
 /// Counter: requests for other servers' keys, label `outcome`.
@@ -61,12 +63,16 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 17] = [
+const COUNTERS: [(&str, &str); 18] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
     (DELIVERY_PDUS, "events that other servers have confirmed"),
     (DELIVERY_REQUESTS, "transactions sent to other servers, by result"),
+    (
+        DEVICES_REFUSED,
+        "devices of other servers' users that were invalid or too many",
+    ),
     (EDUS_DROPPED, "EDUs ignored or dropped"),
     (EVENTS_APPENDED, "events appended, by our role in the room"),
     (EVENTS_DROPPED, "events dropped before any room saw them"),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nabe_types::{ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, ServerName, UnixMillis, UserId};
 
 use crate::error::ServiceError;
 use crate::settings::RateLimit;
@@ -102,6 +102,29 @@ impl Service {
     /// Counts a call by a local user.
     pub fn limit_user(&self, user: &UserId) -> Result<(), ServiceError> {
         self.limit(user.as_str(), "client", self.settings().limits.client)
+    }
+
+    /// Counts a claim of a device's key package, and says whether the claimant has had enough of them for now, or all have.
+    pub(crate) fn is_claiming_too_much(&self, claimant: &str, user: &UserId, device: &DeviceId) -> bool {
+        let (claims, limits, now) = (&self.inner.devices.claims, &self.settings().limits, self.now());
+        let of_claimant = format!("{claimant} {user} {device}");
+        let counted = claims
+            .take(&of_claimant, "claim_by_claimant", limits.claims, now)
+            .and_then(|()| claims.take(&format!("{user} {device}"), "claim_of_device", limits.claims_total, now));
+        if counted.is_err() {
+            metrics::counter!(metric::RATE_LIMITED, "endpoint" => "claim_of_device").increment(1);
+        }
+        counted.is_err()
+    }
+
+    /// Counts what a device update of another server costs.
+    pub(crate) fn limit_device_updates(&self, origin: &ServerName, cost: usize) -> Result<(), ServiceError> {
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let (limit, now) = (self.settings().limits.device_updates, self.now());
+        self.inner
+            .limiter
+            .take_many(origin.as_str(), "device_update", limit, cost, now)
+            .map_err(|retry_after| exceeded("device_update", retry_after))
     }
 
     /// Counts a question to the notary about so many servers, against the caller's rate and the one that all share.

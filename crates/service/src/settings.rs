@@ -71,6 +71,13 @@ pub struct LimitSettings {
     pub notary_fetches: RateLimit,
     /// The same over all callers.
     pub notary_fetches_total: RateLimit,
+    /// How often one server or local user gets key packages of one device. Beyond it they get the last-resort one.
+    pub claims: RateLimit,
+    /// The same over all who claim key packages of one device.
+    pub claims_total: RateLimit,
+    /// What the device updates of one other server may cost us: one for each device, and one for each local user to be told.
+    /// Beyond it they are passed over.
+    pub device_updates: RateLimit,
     /// Bytes by which the stored keys of other servers may grow, once for those whose events we verify and once for all others.
     /// What is beyond stays in memory for as long as there is room.
     pub key_storage: RateLimit,
@@ -179,6 +186,18 @@ impl Default for LimitSettings {
             notary_fetches_total: RateLimit {
                 per_second: 5.0,
                 burst: 200.0,
+            },
+            claims: RateLimit {
+                per_second: 1.0 / 60.0,
+                burst: 10.0,
+            },
+            claims_total: RateLimit {
+                per_second: 0.1,
+                burst: 100.0,
+            },
+            device_updates: RateLimit {
+                per_second: 200.0,
+                burst: 20_000.0,
             },
             key_storage: RateLimit {
                 per_second: 16.0 * 1024.0 * 1024.0 / 86_400.0,

@@ -104,13 +104,14 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::NotFound`] for a user of another server.
+    /// [`ServiceError::NotFound`] for a user of another server, [`ServiceError::TooLarge`] for more devices than a user can have.
     pub async fn register_device(&self, user: &UserId, device: Option<DeviceId>) -> Result<DeviceId, ServiceError> {
         self.check_local(user)?;
         let device = match device {
             Some(device) => device,
             None => self.new_device_id()?,
         };
+        self.check_device_count(user, &device).await?;
         let write = Write::PutDevice {
             user: user.clone(),
             device: device.clone(),

@@ -7,6 +7,7 @@
 mod accounts;
 mod create_room;
 mod delivery_status;
+mod devices;
 mod membership;
 mod read;
 mod readers;
@@ -27,6 +28,7 @@ use tokio::sync::OwnedMutexGuard;
 pub use accounts::{AccessToken, Caller};
 pub use create_room::{CreatedRoom, NewRoom};
 pub use delivery_status::FollowerStatus;
+pub use devices::ClaimedKeys;
 pub use membership::Left;
 pub use read::{Direction, HistoryPage, Invitation, Member, RoomOverview};
 pub use send_event::{NewEvent, Sent, SentStatus};

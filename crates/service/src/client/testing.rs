@@ -13,7 +13,7 @@ use bytes::Bytes;
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{Signer, SigningKey, object, sha256};
 use nabe_store::{Between, MemoryStore, Order, Store};
-use nabe_types::{EventId, KeyId, RoomId, RoomVersionId, ServerName, TransactionId, UnixMillis, UserId};
+use nabe_types::{DeviceId, EventId, KeyId, RoomId, RoomVersionId, ServerName, TransactionId, UnixMillis, UserId};
 
 use crate::client::{NewEvent, NewRoom};
 use crate::ports::{Clock, Entropy, ManualClock, Method, PeerError, PeerRequest, PeerResponse, Peers};
@@ -440,6 +440,14 @@ async fn serve(service: &Service, origin: &ServerName, request: &PeerRequest) ->
                 .send_membership(origin.clone(), kind_of(send), txn(id), object(), hash)
                 .await?;
             Ok(reply.body)
+        }
+        (Method::Get, ["user", "devices", user]) => service.device_infos(origin, &UserId::parse(user)?).await,
+        (Method::Get, ["user", user, "device", device]) => {
+            let device = DeviceId::parse(device)?;
+            service.device_info(origin, &UserId::parse(user)?, &device).await
+        }
+        (Method::Post, ["user", "keys", "claim"]) => {
+            Ok(service.claim_keys(origin, &object()).await?.to_canonical().into())
         }
         (Method::Post, ["invite", id]) => Ok(service.invite(origin.clone(), txn(id), object(), hash).await?.body),
         (method, path) => panic!("nobody serves {method} {path:?}"),

@@ -1,6 +1,7 @@
 //! The federation use cases on one hub `h`, driven by hand-made requests of `p` and `t`. Case numbers are those of the
 //! conformance suite, where the same rules are checked over the wire.
 
+mod devices;
 mod gaps;
 mod history;
 mod invite;
