@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use nabe_core::Refusal;
+use nabe_core::{CommitRefusal, Refusal};
 use nabe_event::Dropped;
-use nabe_mls::DeviceObjectError;
+use nabe_mls::{DeviceObjectError, GroupRefusal};
 use nabe_store::StoreError;
 use nabe_types::{ErrorCode, InvalidId, RoomVersionId, ServerName};
 
@@ -153,6 +153,8 @@ pub enum Missing {
     User,
     /// A device of a user.
     Device,
+    /// A commit of the room's MLS group.
+    Commit,
 }
 
 impl ServiceError {
@@ -247,6 +249,7 @@ impl std::fmt::Display for Missing {
             Self::Event => "event",
             Self::User => "user",
             Self::Device => "device",
+            Self::Commit => "commit",
         })
     }
 }
@@ -256,6 +259,10 @@ fn code_of_refusal(refusal: &Refusal) -> ErrorCode {
         Refusal::UnfitForEndpoint { .. } | Refusal::Unbuildable(_) => ErrorCode::BadJson,
         Refusal::IncompatibleRoomVersion { .. } => ErrorCode::IncompatibleRoomVersion,
         Refusal::NotHub { .. } => ErrorCode::WrongServer,
+        Refusal::Commit(CommitRefusal::Group(GroupRefusal::WrongEpoch { .. })) => ErrorCode::BadState,
+        Refusal::Commit(
+            CommitRefusal::StateEvent | CommitRefusal::NoString { .. } | CommitRefusal::NotBase64 { .. },
+        ) => ErrorCode::BadJson,
         _ => ErrorCode::Forbidden,
     }
 }

@@ -15,6 +15,8 @@ pub(crate) const EVENTS_APPENDED: &str = "nabe_events_appended_total";
 pub(crate) const EVENTS_DROPPED: &str = "nabe_events_dropped_total";
 /// Counter: events refused by the rules, label `rule`.
 pub(crate) const EVENTS_REFUSED: &str = "nabe_events_refused_total";
+/// Counter: events of a hub kept without effect, label `rule`.
+pub(crate) const EVENTS_SOFT_FAILED: &str = "nabe_events_soft_failed_total";
 /// Counter: events whose content hash was wrong and that were kept redacted.
 pub(crate) const EVENTS_REDACTED: &str = "nabe_events_redacted_total";
 /// Counter: events put aside because a key or a join is outstanding.
@@ -63,7 +65,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 19] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -78,6 +80,10 @@ const COUNTERS: [(&str, &str); 18] = [
     (EVENTS_DROPPED, "events dropped before any room saw them"),
     (EVENTS_PARKED, "events put aside because a key or a join is outstanding"),
     (EVENTS_REDACTED, "events with a wrong content hash, kept redacted"),
+    (
+        EVENTS_SOFT_FAILED,
+        "events of a hub that were kept without effect, by rule",
+    ),
     (EVENTS_REFUSED, "events refused, by rule"),
     (KEY_REQUESTS, "requests for other servers' keys, by outcome"),
     (

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use nabe_core::{Ctx, Decision, Entry, FollowerChange, Input, Outcome, Refusal, RoomMeta, RoomView};
-use nabe_store::{Batch, Write};
-use nabe_types::{LogPosition, RoomId, ServerName, UserId};
+use bytes::Bytes;
+use nabe_core::{Ctx, Decision, Entry, FollowerChange, GroupChange, Input, Outcome, Refusal, RoomMeta, RoomView};
+use nabe_store::{Batch, Between, Order, StoreError, Write};
+use nabe_types::{EventId, LogPosition, RoomId, ServerName, UserId};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Missing, ServiceError};
@@ -35,6 +36,10 @@ pub(crate) struct Loaded {
     view: RoomView,
     /// Entries up to here need not be replayed on the next load.
     checkpointed: LogPosition,
+    /// Bytes of the group's changes since its last checkpoint.
+    group_changes: usize,
+    /// Bytes of that checkpoint.
+    group_checkpoint: usize,
 }
 
 /// A room under its lock, being decided on. What is decided is applied to the view at once and committed later; if the
@@ -53,6 +58,7 @@ pub(crate) struct OpenRoom {
 pub(crate) struct Staged {
     entries: Vec<Entry>,
     followers: Vec<FollowerChange>,
+    group: Vec<GroupChange>,
     /// Inbox items and the like that belong to the entries.
     consequences: Vec<Write>,
     /// Servers that are owed something new.
@@ -136,6 +142,11 @@ impl OpenRoom {
             | FollowerChange::Once { server, .. }) = change;
             self.staged.destinations.insert(server.clone());
         }
+        if let Some(reason) = &outcome.soft_failure {
+            let event_id = outcome.append.first().map(Entry::event_id).map(EventId::as_str);
+            metrics::counter!(metric::EVENTS_SOFT_FAILED, "rule" => reason.rule()).increment(1);
+            tracing::warn!(room = %self.view().meta().room_id, event_id, rule = reason.rule(), %reason, "the hub sent a commit it should have refused");
+        }
         for entry in &outcome.append {
             let view = &self.loaded.as_ref().expect("taken out only by `keep` and `drop`").view;
             service.consequences_of(view, entry, &mut self.staged);
@@ -147,6 +158,7 @@ impl OpenRoom {
             .apply(outcome);
         self.staged.entries.extend(outcome.append.iter().cloned());
         self.staged.followers.extend(outcome.followers.iter().cloned());
+        self.staged.group.extend(outcome.group.clone());
     }
 
     /// The writes that make what is staged durable, a checkpoint among them now and then.
@@ -164,6 +176,24 @@ impl OpenRoom {
             followers: std::mem::take(&mut self.staged.followers),
             now: service.now(),
         }];
+        let newest_commit = self.staged.group.last().map(|change| change.position);
+        for change in self.staged.group.drain(..) {
+            loaded.group_changes += change.bytes.len();
+            let room = room.clone();
+            writes.push(Write::PutGroupChange { room, change });
+        }
+        // As much is written again as the commits themselves took, so a commit costs the same however large the group is.
+        if let (Some(position), Some(group)) = (newest_commit, loaded.view.group())
+            && loaded.group_changes >= loaded.group_checkpoint.max(GROUP_CHECKPOINT_EVERY)
+        {
+            let checkpoint = group.checkpoint();
+            (loaded.group_changes, loaded.group_checkpoint) = (0, checkpoint.len());
+            writes.push(Write::PutGroup {
+                room: room.clone(),
+                position,
+                checkpoint,
+            });
+        }
         writes.append(&mut self.staged.consequences);
         if loaded.view.position().as_i64() - loaded.checkpointed.as_i64() >= CHECKPOINT_EVERY {
             loaded.checkpointed = loaded.view.position();
@@ -355,7 +385,50 @@ impl Service {
         for entry in &stored.tail {
             view.replay(entry);
         }
-        Ok(Some(Loaded { view, checkpointed }))
+        let group = &stored.group;
+        let (group_changes, group_checkpoint) = (
+            group.changes.iter().map(|change| change.bytes.len()).sum(),
+            group.checkpoint.as_ref().map_or(0, Bytes::len),
+        );
+        let view = match view.clone().with_group(group) {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::warn!(%room, %error, "a stored group cannot be read; it is begun again from its newest commit");
+                self.begin_group_again(view, group.newest).await?
+            }
+        };
+        Ok(Some(Loaded {
+            view,
+            checkpointed,
+            group_changes,
+            group_checkpoint,
+        }))
+    }
+
+    /// After an upgrade of OpenMLS, whose types stored groups hold: the newest commit brings the whole group along.
+    async fn begin_group_again(
+        &self,
+        mut view: RoomView,
+        newest: Option<LogPosition>,
+    ) -> Result<RoomView, ServiceError> {
+        let room = &view.meta().room_id;
+        let Some(position) = newest else { return Ok(view) };
+        let between = Between {
+            after: position.previous(),
+            through: position,
+        };
+        let entries = self.store().entries(room, between, 1, Order::Ascending).await?;
+        let commit = entries.first().and_then(Entry::pdu).ok_or_else(|| group_lost(room))?;
+        let ctx = Ctx {
+            now: self.now(),
+            server: self.server_name(),
+            signer: self.signer(),
+        };
+        view.follow_from(commit, &ctx).map_err(|error| {
+            tracing::error!(room = %view.meta().room_id, %error, "the newest commit does not begin the group");
+            group_lost(&view.meta().room_id)
+        })?;
+        Ok(view)
     }
 
     /// Puts a room that was just created or joined into memory is not needed: the next user loads it. What may be there
@@ -425,6 +498,17 @@ impl Service {
 
 /// How often a decision is made again because the room moved.
 pub(crate) const ATTEMPTS: usize = 8;
+
+fn group_lost(room: &RoomId) -> ServiceError {
+    ServiceError::from(StoreError::Inconsistent {
+        table: "group_changes",
+        column: "body",
+        row: room.to_string(),
+    })
+}
+
+/// Bytes of group changes after which the whole group is written, at least; more if the group is larger than that.
+const GROUP_CHECKPOINT_EVERY: usize = 64 * 1024;
 
 /// Entries after which a checkpoint is written along with an append: what a load replays at most.
 const CHECKPOINT_EVERY: i64 = 500;

@@ -124,7 +124,7 @@ impl RoomView {
     }
 
     /// As participant: the hub's checks once more, to notice a hub that does not make them (LM #int-receiving-events). We follow from
-    /// the first commit we see, and anew from one that shows that we missed some.
+    /// the first commit we see that OpenMLS can begin with, and anew from one that shows that we missed some.
     pub(super) fn stage_as_participant(
         &self,
         event: &Event,
@@ -139,10 +139,14 @@ impl RoomView {
             .as_ref()
             .map(|group| group.stage(&content.message, &content.public_group_state, ctx.now));
         let (change, is_anew) = match staged {
-            None => (self.begin(suite, &content, ctx)?, true),
-            Some(Err(GroupRefusal::WrongEpoch { epoch, current })) if epoch > current => {
-                (self.begin(suite, &content, ctx)?, true)
+            Some(Err(GroupRefusal::WrongEpoch { epoch, current })) if epoch <= current => {
+                return Err(GroupRefusal::WrongEpoch { epoch, current }.into());
             }
+            None | Some(Err(GroupRefusal::WrongEpoch { .. })) => match self.begin(suite, &content, ctx) {
+                // A leaf that has outlived its key package is sound where it is; only OpenMLS cannot begin with it.
+                Err(CommitRefusal::Group(GroupRefusal::LeafLifetime(_))) => return Ok(None),
+                begun => (begun?, true),
+            },
             Some(staged) => (staged?, false),
         };
         let mut delta = change.delta.clone();

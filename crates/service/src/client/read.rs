@@ -235,7 +235,7 @@ impl Service {
     }
 
     /// Entries before a position, ascending, the hub being asked for what we do not hold.
-    async fn older_entries(
+    pub(super) async fn older_entries(
         &self,
         room: &RoomId,
         from: Option<LogPosition>,
