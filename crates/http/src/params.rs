@@ -8,7 +8,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use nabe_service::{Missing, ServiceError};
-use nabe_types::{EventId, RoomId, ServerName, TransactionId, UserId};
+use nabe_types::{DeviceId, EventId, RoomId, ServerName, TransactionId, UserId};
 use percent_encoding::percent_decode;
 
 /// The decoded path parameters of a request.
@@ -51,6 +51,11 @@ impl PathParams {
     /// `{user}`
     pub(crate) fn user(&self) -> Result<UserId, ServiceError> {
         UserId::parse(self.text("user")?).map_err(|_| ServiceError::InvalidParam("userId"))
+    }
+
+    /// `{device}`. A device ID that breaks the grammar is a device nobody has.
+    pub(crate) fn device(&self) -> Result<DeviceId, ServiceError> {
+        DeviceId::parse(self.text("device")?).map_err(|_| ServiceError::NotFound(Missing::Device))
     }
 
     /// `{server}`

@@ -95,6 +95,7 @@ impl Peers for FakePeers {
 /// The server under test.
 pub(crate) struct World {
     pub(crate) state: AppState,
+    pub(crate) clock: ManualClock,
     txn: AtomicU32,
 }
 
@@ -118,7 +119,7 @@ impl World {
         let service = Service::start(Deps {
             store: Arc::new(MemoryStore::new()),
             peers: Arc::new(FakePeers { clock: clock.clone() }),
-            clock: Arc::new(clock),
+            clock: Arc::new(clock.clone()),
             entropy: Arc::new(SystemEntropy),
             signer: Arc::new(signer("h")),
             old_keys: BTreeMap::new(),
@@ -133,6 +134,7 @@ impl World {
         };
         Self {
             state,
+            clock,
             txn: AtomicU32::new(0),
         }
     }

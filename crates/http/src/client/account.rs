@@ -6,7 +6,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Authenticated;
-use super::request::Target;
 use crate::error::ClientError;
 use crate::reply::Reply;
 
@@ -38,19 +37,6 @@ pub(crate) async fn whoami(State(service): State<Service>, Authenticated(caller)
         device_id: caller.device.map(|device| device.to_string()),
         server_name: service.server_name().to_string(),
     })
-}
-
-/// Adds a device. One that exists stays as it is.
-#[utoipa::path(put, path = "/_nabe/v1/devices/{device_id}", tag = "account",
-    params(("device_id" = String, Path, description = "The device's ID.")),
-    responses((status = 200, description = "The device exists.", body = Empty)))]
-pub(crate) async fn put_device(
-    State(service): State<Service>,
-    Authenticated(caller): Authenticated,
-    target: Target,
-) -> Result<Reply, ClientError> {
-    service.register_device(&caller.user, Some(target.device()?)).await?;
-    Ok(Reply::of(&Empty {}))
 }
 
 /// The caller's devices.

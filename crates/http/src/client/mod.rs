@@ -3,8 +3,10 @@
 
 mod account;
 mod caller;
+mod devices;
 mod event_type;
 mod events;
+mod keys;
 mod membership;
 mod model;
 mod openapi;
@@ -40,8 +42,11 @@ pub(crate) fn routes() -> Router<AppState> {
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(account::whoami))
-        .routes(routes!(account::put_device))
         .routes(routes!(account::devices))
+        .routes(routes!(devices::put, devices::remove))
+        .routes(routes!(devices::of_user))
+        .routes(routes!(keys::upload, keys::left))
+        .routes(routes!(keys::claim))
         .routes(routes!(rooms::create, rooms::list))
         .routes(routes!(rooms::overview))
         .routes(routes!(rooms::state))

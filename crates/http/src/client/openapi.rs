@@ -25,6 +25,7 @@ use crate::error::{ErrorBody, ErrorInfo};
     components(schemas(ErrorBody, ErrorInfo)),
     tags(
         (name = "account", description = "Who the caller is, and their devices"),
+        (name = "devices", description = "What end-to-end encryption needs: device objects and key packages"),
         (name = "rooms", description = "Rooms and their state"),
         (name = "membership", description = "Coming and going"),
         (name = "events", description = "Sending and reading"),

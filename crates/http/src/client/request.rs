@@ -3,7 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use nabe_signing::Object;
-use nabe_types::DeviceId;
+use nabe_types::{DeviceId, UserId};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -42,6 +42,12 @@ impl FromRequestParts<AppState> for Target {
 }
 
 impl Target {
+    /// `{user_id}`
+    pub(crate) fn user(&self) -> Result<UserId, ClientError> {
+        UserId::parse(self.path.text("user_id")?)
+            .map_err(|error| ClientError::bad_request(format!("`user_id`: {error}")))
+    }
+
     /// `{device_id}`
     pub(crate) fn device(&self) -> Result<DeviceId, ClientError> {
         DeviceId::parse(self.path.text("device_id")?)

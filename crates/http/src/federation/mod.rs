@@ -1,9 +1,9 @@
 //! What other servers call (LM #int-transport), one file per endpoint. Everything but keys and the well-known document is
 //! signed: see `request`.
-//!
-//! The device endpoints (LM #int-transport-mls) are not built: they answer as any unknown path does.
 
 mod backfill;
+mod claim;
+mod device;
 mod event;
 mod invite;
 mod keys;
@@ -33,7 +33,15 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/_matrix/federation/v1/state_ids/{room}", get(state::state_ids))
         .route("/_matrix/federation/v1/make_leave/{room}/{user}", get(make::leave))
         .route("/_matrix/federation/v1/make_join/{room}/{user}", get(make::join))
-        .route("/_matrix/federation/v1/make_knock/{room}/{user}", get(make::knock));
+        .route("/_matrix/federation/v1/make_knock/{room}/{user}", get(make::knock))
+        .route("/_matrix/federation/v1/user/{user}/device/{device}", get(device::one))
+        .route("/_matrix/federation/v1/user/devices/{user}", get(device::all))
+        .route("/_matrix/federation/v1/user/keys/claim", post(claim::claim))
+        // The draft's note has PUT here, a slip most likely: both do.
+        .route(
+            &format!("{UNSTABLE}/user/{{user}}/device/{{device}}"),
+            get(device::one).put(device::one),
+        );
     let aliased: [(&str, &str, MethodRouter<AppState>); 7] = [
         ("v2", "/send/{txn}", put(send::send)),
         ("v2", "/event/{event}", get(event::event)),
@@ -50,5 +58,7 @@ pub(crate) fn routes() -> Router<AppState> {
     })
 }
 
+#[cfg(test)]
+mod device_tests;
 #[cfg(test)]
 mod tests;

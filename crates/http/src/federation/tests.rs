@@ -37,19 +37,17 @@ async fn unknown_paths_and_methods_are_unrecognized() {
         "/_matrix/federation/v1/send/x",
         "/_matrix/federation/v1/version",
         "/_matrix/key/v2/server/",
-        "/_matrix/federation/v1/user/@a:h.example/device/D",
+        "/_matrix/federation/v1/user/@a:h.example/devices",
     ] {
         world
             .unsigned("PUT", target, "{}")
             .await
             .expect_errcode(404, "M_UNRECOGNIZED");
     }
-    world
-        .unsigned("POST", "/_matrix/federation/v1/user/keys/claim", "{}")
-        .await
-        .expect_errcode(404, "M_UNRECOGNIZED");
     for (method, target) in [
         ("GET", "/_matrix/federation/v2/send/x"),
+        ("PUT", "/_matrix/federation/v1/user/@a:h.example/device/D"),
+        ("GET", "/_matrix/federation/v1/user/keys/claim"),
         ("POST", "/_matrix/federation/v2/send/x"),
         ("PUT", "/_matrix/federation/v3/invite/x"),
         ("DELETE", "/_matrix/key/v2/server"),
@@ -72,6 +70,9 @@ async fn every_endpoint_is_there_under_its_stable_and_unstable_path_and_wants_a_
         ("GET", "/_matrix/federation/v1/make_leave/!r:h.example/@b:p.example"),
         ("GET", "/_matrix/federation/v1/make_join/!r:h.example/@b:p.example"),
         ("GET", "/_matrix/federation/v1/make_knock/!r:h.example/@b:p.example"),
+        ("GET", "/_matrix/federation/v1/user/@a:h.example/device/D"),
+        ("GET", "/_matrix/federation/v1/user/devices/@a:h.example"),
+        ("POST", "/_matrix/federation/v1/user/keys/claim"),
     ];
     let aliased = [
         ("PUT", "v2", "/send/t"),
@@ -87,6 +88,7 @@ async fn every_endpoint_is_there_under_its_stable_and_unstable_path_and_wants_a_
         all.push((method, format!("/_matrix/federation/{version}{path}")));
         all.push((method, format!("{UNSTABLE}{path}")));
     }
+    all.push(("GET", format!("{UNSTABLE}/user/@a:h.example/device/D")));
     for (method, target) in all {
         world
             .unsigned(method, &target, "{}")
