@@ -1,7 +1,7 @@
 //! All cases. Each stands, with what it is about, above the function that runs it, in the file of its chapter. The text of each is
 //! in the words of the draft's endpoints, E1 to E18 in its order: E2 own keys, E3 and E4 notary, E5 send, E6 event, E7 state,
 //! E8 state_ids, E9 backfill, E10 invite, E11 make_leave, E12 send_leave, E13 make_join, E14 send_join, E15 make_knock,
-//! E16 send_knock. Devices, key packages and MLS (73 to 78) come with the encryption.
+//! E16 send_knock, E17 device, E18 claim of key packages.
 
 use crate::case::Case;
 

@@ -135,6 +135,11 @@ impl Ctx {
         Ok(reply.object())
     }
 
+    /// What the event stream tells a device from the beginning, until this text comes.
+    pub(crate) async fn stream_until(&self, user: &UserId, device: &str, text: &str) -> Checked<String> {
+        self.subject.stream_until(user, device, text).await
+    }
+
     /// The keys the subject publishes, checked as the draft demands.
     pub(crate) async fn subject_keys(&self) -> Checked<ServerKeys> {
         let reply = self.subject.request("GET", "/_matrix/key/v2/server", &[], None).await?;

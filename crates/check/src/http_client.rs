@@ -122,6 +122,33 @@ impl HttpClient {
             .map_err(|_| HttpError::Timeout)?
     }
 
+    /// Reads an answer that does not end, over a connection of its own, until `is_enough` says so of all that has come.
+    pub(crate) async fn read_until(
+        &self,
+        mut request: Request<Bytes>,
+        is_enough: impl Fn(&str) -> bool,
+    ) -> Result<String, HttpError> {
+        let reading = async {
+            let stream = self.connect(&[b"http/1.1"]).await?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            let host = self.endpoint.authority.parse().map_err(|_| HttpError::Url)?;
+            request.headers_mut().insert(header::HOST, host);
+            let mut body = sender.send_request(request.map(Full::new)).await?.into_body();
+            let mut text = String::new();
+            while !is_enough(&text) && text.len() < MAX_ANSWER_BYTES {
+                let Some(frame) = body.frame().await else { break };
+                if let Ok(data) = frame?.into_data() {
+                    text.push_str(&String::from_utf8_lossy(&data));
+                }
+            }
+            Ok(text)
+        };
+        timeout(REQUEST_TIMEOUT, reading)
+            .await
+            .map_err(|_| HttpError::Timeout)?
+    }
+
     /// A TLS connection that offers these protocols, and nothing sent on it.
     pub(crate) async fn connect(&self, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, HttpError> {
         let Endpoint {

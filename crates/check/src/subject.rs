@@ -56,6 +56,20 @@ impl Subject {
         self.request(method, &format!("/_nabe/v1{path}"), &headers, body).await
     }
 
+    /// What the event stream tells one of its users' devices from the beginning, until this text comes.
+    pub(crate) async fn stream_until(&self, user: &UserId, device: &str, text: &str) -> Checked<String> {
+        let request = Request::builder()
+            .uri(format!("/_nabe/v1/stream?since=start&device={device}"))
+            .header("authorization", format!("Bearer {}", self.provider_token))
+            .header("nabe-user", user.as_str())
+            .body(Bytes::new());
+        let read = async { self.http.read_until(request?, |heard| heard.contains(text)).await };
+        read.await.map_err(|error| Stop::Failed {
+            expected: format!("{text} on the stream of {user}"),
+            got: error.to_string(),
+        })
+    }
+
     /// A request signed by `signer`'s server, with `content: {}` if there is no body.
     pub(crate) async fn signed(&self, signer: &Signer, method: &str, uri: &str, body: Option<&Json>) -> Checked<Reply> {
         let bytes = body.map(|body| Bytes::from(body.to_canonical()));

@@ -2,6 +2,7 @@
 
 use crate::case::Case;
 
+pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod format;
 pub(crate) mod history;
@@ -20,5 +21,6 @@ pub(super) const CHAPTERS: &[&[Case]] = &[
     keys::CASES,
     history::CASES,
     membership::CASES,
+    devices::CASES,
     hostile::CASES,
 ];
