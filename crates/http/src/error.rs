@@ -153,6 +153,7 @@ pub(crate) struct ClientError {
     code: &'static str,
     message: String,
     rule: Option<String>,
+    current_epoch: Option<u64>,
     retry_after: Option<Duration>,
 }
 
@@ -172,6 +173,9 @@ pub(crate) struct ErrorInfo {
     /// The number of the authorization rule that forbids it, as in the draft.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
+    /// For a commit that was made for another epoch: the group's epoch now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_epoch: Option<u64>,
 }
 
 impl ClientError {
@@ -181,6 +185,7 @@ impl ClientError {
             code,
             message: message.into(),
             rule: None,
+            current_epoch: None,
             retry_after: None,
         }
     }
@@ -244,6 +249,10 @@ impl From<ServiceError> for ClientError {
             code,
             message: client_message(&error),
             rule,
+            current_epoch: match &error {
+                ServiceError::Refused(refusal) => refusal.current_epoch(),
+                _ => None,
+            },
             retry_after,
         }
     }
@@ -255,6 +264,7 @@ impl IntoResponse for ClientError {
             code: self.code,
             message: self.message,
             rule: self.rule,
+            current_epoch: self.current_epoch,
         };
         let mut response = Reply::of(&ErrorBody { error: info })
             .with_status(self.status)
@@ -274,6 +284,7 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::Refused(_) | ServiceError::Dropped(_) => match error.code() {
             ErrorCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             ErrorCode::BadJson | ErrorCode::IncompatibleRoomVersion => (StatusCode::BAD_REQUEST, "bad_request"),
+            ErrorCode::BadState => (StatusCode::CONFLICT, "conflict"),
             _ => (StatusCode::FORBIDDEN, "forbidden"),
         },
         ServiceError::PolicyRefused { .. }

@@ -5,6 +5,7 @@ use crate::case::Case;
 pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod format;
+pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod hostile;
 pub(crate) mod keys;
@@ -22,5 +23,6 @@ pub(super) const CHAPTERS: &[&[Case]] = &[
     history::CASES,
     membership::CASES,
     devices::CASES,
+    group::CASES,
     hostile::CASES,
 ];

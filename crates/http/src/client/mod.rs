@@ -6,6 +6,7 @@ mod caller;
 mod devices;
 mod event_type;
 mod events;
+mod group;
 mod keys;
 mod membership;
 mod model;
@@ -54,6 +55,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(rooms::state_event))
         .routes(routes!(rooms::members))
         .routes(routes!(rooms::delivery))
+        .routes(routes!(group::newest))
         .routes(routes!(membership::join))
         .routes(routes!(membership::leave))
         .routes(routes!(membership::knock))
