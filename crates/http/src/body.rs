@@ -134,3 +134,20 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Json, BodyError> {
 }
 
 const KIB: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_comes_in_pieces_takes_what_it_is_long_and_no_more() {
+        let budget = BodyBudget::new(3 * KIB);
+        let mut share = BodyShare::default();
+        for len in [1, KIB, KIB + 1, 2 * KIB, 3 * KIB] {
+            assert_eq!(share.grow(len, &budget), Ok(()), "{len}");
+        }
+        assert_eq!(share.grow(3 * KIB + 1, &budget), Err(BodyError::Busy));
+        drop(share);
+        assert_eq!(BodyShare::default().grow(3 * KIB, &budget), Ok(()));
+    }
+}

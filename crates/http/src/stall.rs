@@ -191,8 +191,7 @@ impl Paced {
             false => self.rest.len().min(PIECE),
         };
         if let Some(overdue) = &self.overdue {
-            let stalled = Instant::now() + self.pace.stall;
-            *overdue.at() = Some(self.end.map_or(stalled, |end| end.min(stalled)));
+            *overdue.at() = Some(Instant::now() + self.pace.stall);
         }
         Frame::data(self.rest.split_to(len))
     }

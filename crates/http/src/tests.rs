@@ -142,6 +142,33 @@ async fn a_body_nobody_cares_for_costs_the_connection_only_if_it_is_long_or_slow
     }
 }
 
+/// A body of 64 KiB and one byte that never comes.
+struct Announced;
+
+impl axum::body::HttpBody for Announced {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(64 * 1024 + 1)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_announced_as_too_long_is_not_waited_for() {
+    let began = Instant::now();
+    let answer = answer_to_ignored(Body::new(Announced)).await;
+    assert_eq!(answer.headers[CONNECTION], "close");
+    assert_eq!(began.elapsed(), std::time::Duration::ZERO);
+}
+
 #[tokio::test]
 async fn a_body_that_waits_to_be_asked_for_is_not_asked_for_if_nobody_cares() {
     let body = Body::from_stream(futures_util::stream::poll_fn(

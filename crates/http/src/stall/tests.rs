@@ -48,7 +48,7 @@ struct Server {
 }
 
 impl Server {
-    /// `/answer` is so long; `/events` sends 20 KiB every 15 seconds, for ever; `/silence` sends nothing, for ever; `/slow`
+    /// `/answer` is so long; `/events` sends 20 KiB every 15 seconds, for ever; `/silence` sends one byte and no more; `/slow`
     /// takes twice as long as peers may; `/` has nothing to say.
     fn start(transport: DuplexStream, answer: usize) -> Self {
         Self::start_over(transport, None, answer)
@@ -80,7 +80,10 @@ impl Server {
             )
             .route(
                 "/silence",
-                get(async || Body::from_stream(stream::pending::<Result<Vec<u8>, Infallible>>())),
+                get(async || {
+                    let byte = stream::iter([Ok::<_, Infallible>(vec![b'x'])]);
+                    Body::from_stream(byte.chain(stream::pending()))
+                }),
             )
             .route(
                 "/slow",
@@ -309,14 +312,14 @@ async fn streams_of_events_live_as_long_as_they_are_read() {
     let (ours, theirs) = duplex(MIB);
     let server = Server::start(ours, 0);
     let mut client = Client::start(theirs, 65_535).await;
-    let silence = client.ask("/silence").await;
+    let mut silence = client.ask("/silence").await.into_body();
+    assert!(silence.frame().await.unwrap().is_ok());
     let events = client.ask("/events").await.into_body().into_data_stream();
     let mut received = 0;
     let mut events = events.map(|event| event.unwrap().len());
     while received < 20 * 1024 * 200 {
         received += events.next().await.unwrap();
     }
-    let mut silence = silence.into_body();
     assert!(timeout(STALL, silence.frame()).await.is_err());
     assert!(!server.connection.is_finished());
     drop(events);

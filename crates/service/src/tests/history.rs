@@ -171,6 +171,22 @@ async fn backfill_is_oldest_first_and_ends_with_the_event_asked_for() {
 }
 
 #[tokio::test]
+async fn event_of_another_room_leads_into_no_history() {
+    let hub = Hub::public().await;
+    hub.joins(&user("bob", "p")).await;
+    hub.says("here").await;
+    let alice = user("alice", "h");
+    let other = public_room();
+    let other = hub.service.create_room(&alice, other, None).await.unwrap().room_id;
+    let p = hub.world.service("p");
+    p.join(&user("bob", "p"), &other, &[server("h")]).await.unwrap();
+    let elsewhere = hub.world.log("h", &other).await.pop().unwrap();
+    let refused = hub.service.backfill(&server("p"), &hub.room, &elsewhere, 10).await;
+    assert_eq!(refused.unwrap_err().code(), ErrorCode::NotFound);
+    assert!(hub.service.backfill(&server("p"), &other, &elsewhere, 10).await.is_ok());
+}
+
+#[tokio::test]
 async fn history_before_the_join_is_redacted_under_joined_visibility() {
     let room = NewRoom {
         history_visibility: Some("joined".to_owned()),

@@ -202,6 +202,38 @@ async fn invite_is_taken_from_the_hub_only() {
     assert_eq!(refused.code(), ErrorCode::Forbidden);
 }
 
+#[tokio::test]
+async fn genuine_invite_that_another_server_hands_on_is_not_taken_either() {
+    let hub = Hub::with_bob().await;
+    let (bob, carol) = (user("bob", "p"), user("carol", "t"));
+    hub.invites("p", &hub.member(&bob, &carol, "invite"), "I.1")
+        .await
+        .unwrap();
+    // Nothing that carol's server knows speaks against it.
+    let forget = nabe_store::Write::RemovePending {
+        user: carol,
+        room: hub.room.clone(),
+    };
+    hub.world.service("t").commit(forget.into()).await.unwrap();
+    let body = object! { "event" => Json::from(hub.last().await), "room_version" => "I.1" };
+    let t = hub.world.service("t");
+    let refused = t.invite(server("p"), txn_id("handed-on"), body, [0; 32]).await;
+    assert!(matches!(refused, Err(ServiceError::ForeignUser { .. })), "{refused:?}");
+    assert_eq!(hub.pending_of_carol(&hub.room).await, None);
+}
+
+#[tokio::test]
+async fn hub_passes_on_no_invite_to_an_excluded_server() {
+    let mut hub = Hub::with_bob().await;
+    hub.service = hub.world.start_with("h", |settings| {
+        settings.policy.deny = vec!["t.example".parse().unwrap()];
+    });
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    let refused = hub.invites("p", &lpdu, "I.1").await.unwrap_err();
+    assert!(matches!(refused, ServiceError::PolicyRefused { .. }), "{refused}");
+    assert!(hub.world.made("/invite/").is_empty());
+}
+
 impl Hub {
     /// An invite of `@carol:t.example` to this room, made up by `name`, which says that it is the hub.
     async fn invite_made_up_by(&self, name: &str, room: &RoomId, stripped: Vec<Json>) -> Result<Object, ServiceError> {
