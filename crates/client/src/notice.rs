@@ -23,6 +23,12 @@ pub enum Notice {
         room: RoomId,
         /// The epoch that began.
         epoch: u64,
+        /// On this all members agree who are in this epoch, in hexadecimal.
+        #[serde(default)]
+        epoch_authenticator: String,
+        /// Hash of the ratchet tree, in hexadecimal.
+        #[serde(default)]
+        tree_hash: String,
         /// The commit's event.
         commit: EventId,
         /// Who committed.

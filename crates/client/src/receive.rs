@@ -313,6 +313,8 @@ impl<'a> Receiver<'a> {
         self.tell(&Notice::Epoch {
             room: room.room_id.clone(),
             epoch,
+            epoch_authenticator: hex(group.epoch_authenticator().as_slice()),
+            tree_hash: hex(group.public_group().group_context().tree_hash()),
             commit: event.event_id.clone(),
             by,
             added: after.difference(&before).cloned().collect(),
@@ -574,7 +576,13 @@ impl<'a> Receiver<'a> {
             welcome.delete(self.connection)?;
             let joined = attempt(self.connection, || self.join(room, event, &welcome));
             match joined {
-                Ok(epoch) => return self.joined(room, event, epoch),
+                Ok(epoch) => {
+                    // Another device of the user joined the room, so its beginning was never on this one's stream.
+                    if room.algorithm.is_none() {
+                        room.algorithm = Suite::from_welcome_algorithm(&welcome.algorithm).map(Suite::room_algorithm);
+                    }
+                    return self.joined(room, event, epoch);
+                }
                 Err(JoinError::Store(error)) => return Err(error.into()),
                 Err(error) => self.tell(&Notice::WelcomeUnusable {
                     sender: welcome.sender.clone(),
@@ -737,6 +745,10 @@ fn name(member: &DeviceRef) -> DeviceName {
         user: member.user.clone(),
         device: member.device.clone(),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The message alone says which commit it is.
