@@ -202,6 +202,13 @@ impl FakeHub {
         self.lock().inbox(&user, None, body);
     }
 
+    /// Everything that ever came into a user's inbox, with the device it was for.
+    #[must_use]
+    pub fn inbox(&self, user: &str) -> Vec<(Option<DeviceId>, StreamBody)> {
+        let user = UserId::parse(user).expect("a test's user ID");
+        self.lock().inboxes.get(&user).cloned().unwrap_or_default()
+    }
+
     /// How many ordinary key packages a device has left, of all suites.
     #[must_use]
     pub fn key_packages_left(&self, user: &str, device: &str) -> usize {

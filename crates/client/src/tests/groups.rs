@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nabe_mls::Suite;
-use nabe_signing::{Json, object};
+use nabe_signing::{Json, base64u, object};
 
 use super::*;
 use crate::testing::Fault;
@@ -48,6 +48,36 @@ fn whoever_is_welcomed_reads_and_writes() {
         .collect();
     let previous = commits[1].content.get("prev_commit_event_id").and_then(Json::as_str);
     assert_eq!(previous, Some(commits[0].event_id.as_str()));
+}
+
+#[test]
+fn a_welcome_goes_to_the_device_with_its_three_fields() {
+    let hub = hub();
+    let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
+    let room = room(&mut alice, &mut [&mut bob]);
+    let commit = hub
+        .log(&room)
+        .into_iter()
+        .rfind(|event| event.event_type == "m.mls.commit");
+    let welcomes: Vec<_> = hub
+        .inbox(BOB)
+        .into_iter()
+        .filter_map(|(device, body)| match body {
+            StreamBody::ToDevice {
+                message_type, message, ..
+            } => Some((device, message_type, message)),
+            _ => None,
+        })
+        .collect();
+    let [(device, message_type, message)] = &*welcomes else {
+        panic!("one Welcome for one device: {welcomes:?}");
+    };
+    assert_eq!(device.as_ref().unwrap().as_str(), "B");
+    assert_eq!(message_type, "m.room.encrypted");
+    let field = |name: &str| message.get(name).and_then(Json::as_str).unwrap();
+    assert_eq!(field("algorithm"), Suite::default().welcome_algorithm());
+    assert_eq!(field("commit_event_id"), commit.unwrap().event_id.as_str());
+    assert!(base64u::decode(field("ciphertext")).is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use nabe_content::attachment::{self, AcceptAll};
 use nabe_content::{Body, FileSource, Message};
-use nabe_signing::{Json, Object, object};
+use nabe_signing::{Json, Object, base64u, object};
 
 use super::*;
 use crate::testing::Fault;
@@ -189,6 +189,24 @@ fn what_cannot_be_read_says_why() {
 }
 
 #[test]
+fn an_encrypted_event_names_the_algorithm_and_the_commit_of_its_epoch() {
+    let hub = hub();
+    let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
+    let room = room(&mut alice, &mut [&mut bob]);
+    say(&mut alice, &room, "hello");
+    let log = hub.log(&room);
+    let commit = log.iter().rfind(|event| event.event_type == "m.mls.commit").unwrap();
+    let message = log
+        .iter()
+        .rfind(|event| event.event_type == "m.room.encrypted")
+        .unwrap();
+    let field = |name: &str| message.content.get(name).and_then(Json::as_str).unwrap();
+    assert_eq!(field("algorithm"), Suite::default().room_algorithm());
+    assert_eq!(field("commit_event_id"), commit.event_id.as_str());
+    assert!(base64u::decode(field("ciphertext")).is_ok());
+}
+
+#[test]
 fn a_repeated_message_is_read_once() {
     let hub = hub();
     let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
@@ -279,13 +297,13 @@ fn encrypted(hub: &FakeHub, client: &mut Client, room: &RoomId, body: &str) -> O
 }
 
 fn ciphertext(content: &Object) -> Vec<u8> {
-    nabe_signing::base64u::decode(content.get("ciphertext").and_then(Json::as_str).unwrap()).unwrap()
+    base64u::decode(content.get("ciphertext").and_then(Json::as_str).unwrap()).unwrap()
 }
 
 fn flip_last(content: &mut Object) {
     let mut bytes = ciphertext(content);
     *bytes.last_mut().unwrap() ^= 1;
-    content.insert("ciphertext", nabe_signing::base64u::encode(&bytes));
+    content.insert("ciphertext", base64u::encode(&bytes));
 }
 
 /// `struct { ProtocolVersion; WireFormat; opaque group_id<V>; uint64 epoch; … }`
@@ -293,7 +311,7 @@ fn set_epoch(content: &mut Object, epoch: u64) {
     let mut bytes = ciphertext(content);
     let at = 5 + usize::from(bytes[4]);
     bytes[at..at + 8].copy_from_slice(&epoch.to_be_bytes());
-    content.insert("ciphertext", nabe_signing::base64u::encode(&bytes));
+    content.insert("ciphertext", base64u::encode(&bytes));
 }
 
 #[test]
