@@ -100,6 +100,8 @@ impl Service {
         if packages.len() > MAX_KEY_PACKAGES {
             return Err(ServiceError::TooLarge("`key_packages`"));
         }
+        let limit = self.settings().limits.client;
+        self.limit_many(user.as_str(), "key_packages", limit, packages.len())?;
         let suite = Suite::from_key_package_algorithm(algorithm).ok_or(ServiceError::InvalidParam("algorithm"))?;
         let published = self.published_device(user, device).await?;
         let published = published.ok_or(ServiceError::NotFound(Missing::Device))?;
@@ -165,9 +167,10 @@ impl Service {
     /// [`ServiceError::BadJson`], [`ServiceError::TooLarge`], [`ServiceError::LimitExceeded`].
     pub async fn claim_keys(&self, origin: &ServerName, body: &Object) -> Result<Object, ServiceError> {
         self.check_policy(origin)?;
-        self.limit_peer(origin, "claim")?;
-        let asked = read_claims(body)?;
-        let handed_out = self.hand_out(origin.as_str(), asked).await?;
+        let asked = read_claims(body);
+        let devices = asked.as_ref().map_or(0, count);
+        self.limit_many(origin.as_str(), "claim", self.settings().limits.federation, devices)?;
+        let handed_out = self.hand_out(origin.as_str(), asked?).await?;
         Ok(object! { "one_time_keys" => one_time_keys(handed_out) })
     }
 
@@ -318,6 +321,11 @@ pub(crate) fn read_claims(body: &Object) -> Result<Asked, ServiceError> {
         }
     }
     Ok(asked)
+}
+
+/// How many devices are asked for.
+pub(crate) fn count(asked: &Asked) -> usize {
+    asked.values().map(BTreeMap::len).sum()
 }
 
 /// `{user: {device: {algorithm: key}}}`

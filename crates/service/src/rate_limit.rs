@@ -117,6 +117,21 @@ impl Service {
         counted.is_err()
     }
 
+    /// Counts a request about many devices or key packages: once, and once more for each ten of them.
+    pub(crate) fn limit_many(
+        &self,
+        caller: &str,
+        endpoint: &'static str,
+        limit: RateLimit,
+        things: usize,
+    ) -> Result<(), ServiceError> {
+        let cost = u32::try_from(1 + things / 10).unwrap_or(u32::MAX);
+        self.inner
+            .limiter
+            .take_many(caller, endpoint, limit, cost, self.now())
+            .map_err(|retry_after| exceeded(endpoint, retry_after))
+    }
+
     /// Counts what a device update of another server costs.
     pub(crate) fn limit_device_updates(&self, origin: &ServerName, cost: usize) -> Result<(), ServiceError> {
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);

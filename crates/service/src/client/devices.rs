@@ -12,7 +12,7 @@ use nabe_types::{DeviceId, ServerName, UserId};
 use super::{Caller, full_outbox};
 use crate::devices::device_list_edu;
 use crate::error::Missing;
-use crate::key_packages::{Asked, HandedOut, one_time_keys, read_claims};
+use crate::key_packages::{Asked, HandedOut, count, one_time_keys, read_claims};
 use crate::ports::{Method, PeerRequest};
 use crate::wire::{federation_request, read_answer};
 use crate::{Service, ServiceError, metric};
@@ -101,10 +101,12 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::BadJson`], [`ServiceError::TooLarge`].
+    /// [`ServiceError::BadJson`], [`ServiceError::TooLarge`], [`ServiceError::LimitExceeded`].
     pub async fn claim_for(&self, user: &UserId, body: &Object) -> Result<ClaimedKeys, ServiceError> {
         let mut by_server: BTreeMap<ServerName, Asked> = BTreeMap::new();
-        for (owner, devices) in read_claims(body)? {
+        let asked = read_claims(body)?;
+        self.limit_many(user.as_str(), "claim", self.settings().limits.client, count(&asked))?;
+        for (owner, devices) in asked {
             let of_server = by_server.entry(owner.server_name().clone()).or_default();
             of_server.insert(owner, devices);
         }

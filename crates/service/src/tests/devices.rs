@@ -194,6 +194,40 @@ async fn asking_for_devices_is_rate_limited() {
 }
 
 #[tokio::test]
+async fn claim_of_many_devices_costs_more_than_one() {
+    let mut world = world(&[]);
+    let h = world.start_with("h", |settings| {
+        settings.limits.federation = RateLimit {
+            per_second: 0.1,
+            burst: 30.0,
+        };
+        settings.limits.client = settings.limits.federation;
+    });
+    let mut devices = Object::new();
+    for n in 0..200 {
+        devices.insert(format!("D{n}"), algorithm());
+    }
+    let many = object! { "one_time_keys" => object! { "@alice:h.example" => devices } };
+    let limited = |error: ServiceError| matches!(error, ServiceError::LimitExceeded { .. });
+    let p = server("p");
+    h.claim_keys(&p, &many).await.unwrap();
+    assert!(limited(h.claim_keys(&p, &many).await.unwrap_err()));
+    h.claim_keys(&p, &claim_of("@alice:h.example", "D1")).await.unwrap();
+    let alice = user("alice", "h");
+    h.claim_for(&alice, &many).await.unwrap();
+    assert!(limited(h.claim_for(&alice, &many).await.unwrap_err()));
+    // As do uploads, each with signatures to check.
+    publish(&h, &device(&alice, "PHONE")).await;
+    let packages = || vec![new(b"nonsense", false); 200];
+    let upload = async || {
+        h.upload_key_packages(&caller(&alice), &id("PHONE"), &algorithm(), packages())
+            .await
+    };
+    upload().await.unwrap();
+    assert!(limited(upload().await.unwrap_err()));
+}
+
+#[tokio::test]
 async fn invalid_device_object_is_refused_on_upload() {
     let world = world(&["h"]);
     let (h, alice) = (world.service("h"), user("alice", "h"));

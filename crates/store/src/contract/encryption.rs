@@ -387,7 +387,10 @@ pub async fn remote_devices_come_and_go(store: &dyn Store) {
         device: device("LAPTOP"),
     };
     commit(store, [put_remote(&newer), gone.clone(), gone]).await.unwrap();
-    assert_eq!(store.remote_devices(&user(bob)).await.unwrap(), [newer.clone()]);
+    assert_eq!(
+        store.remote_devices(&user(bob)).await.unwrap(),
+        std::slice::from_ref(&newer)
+    );
     commit(store, [Write::ExpireRemoteDevices { before: at(9) }])
         .await
         .unwrap();
