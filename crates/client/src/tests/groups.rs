@@ -419,7 +419,7 @@ fn a_welcome_into_another_group_than_the_rooms_is_refused() {
             "commit_event_id" => commit,
         },
     };
-    let bytes = nabe_signing::base64u::encode(&pending.welcome.unwrap());
+    let bytes = base64u::encode(&pending.welcome.unwrap());
     hub.deliver(BOB, welcome(first.event_id.as_str(), bytes));
     hub.deliver(BOB, welcome(first.event_id.as_str(), "AAAA".to_owned()));
     sync(&mut bob);
