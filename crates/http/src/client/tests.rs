@@ -721,6 +721,7 @@ const ROUTES: &[&str] = &[
     "get /_nabe/v1/rooms/{room}/delivery",
     "get /_nabe/v1/rooms/{room}/events",
     "post /_nabe/v1/rooms/{room}/events",
+    "get /_nabe/v1/rooms/{room}/group",
     "post /_nabe/v1/rooms/{room}/invite",
     "post /_nabe/v1/rooms/{room}/join",
     "post /_nabe/v1/rooms/{room}/kick",
