@@ -322,6 +322,18 @@ fn a_damaged_vector_fails_alone_and_ends_with_status_1() {
 }
 
 #[test]
+fn traces_of_unknown_suites_are_passed_over_and_broken_ones_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("passive-client.json");
+    fs::write(&file, r#"[{"cipher_suite": 999}, {"cipher_suite": 1}]"#).unwrap();
+    let verified = nabe(["vectors".into(), "verify".into(), file]);
+    let stdout = text(&verified.stdout);
+    assert_eq!(verified.status.code(), Some(1), "{stdout}");
+    let starts: Vec<_> = stdout.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(starts, ["skip", "FAIL", "0"], "{stdout}");
+}
+
+#[test]
 fn a_file_without_vectors_ends_with_status_3() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("none.json");
