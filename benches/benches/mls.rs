@@ -56,7 +56,7 @@ fn full(members: usize) -> Case {
 fn begin() -> (TestMember, HubGroup) {
     let mut alice = device(0).create_group(ROOM);
     let first = alice.update();
-    let room = RoomId::parse(ROOM).unwrap();
+    let room = RoomId::parse(ROOM).expect("made by an honest member");
     let (hub, _) = HubGroup::bootstrap(
         &room,
         Suite::default(),
@@ -64,7 +64,7 @@ fn begin() -> (TestMember, HubGroup) {
         &first.group_state,
         wall_clock(),
     )
-    .unwrap();
+    .expect("made by an honest member");
     alice.merge();
     (alice, hub)
 }
@@ -74,8 +74,10 @@ fn device(number: usize) -> TestDevice {
 }
 
 fn take(hub: &mut HubGroup, commit: &TestCommit) {
-    let change = hub.stage(&commit.message, &commit.group_state, wall_clock()).unwrap();
-    hub.merge(&change).unwrap();
+    let change = hub
+        .stage(&commit.message, &commit.group_state, wall_clock())
+        .expect("made by an honest member");
+    hub.merge(&change).expect("made by an honest member");
 }
 
 fn case(name: String, mut alice: TestMember, hub: HubGroup) -> Case {
@@ -83,11 +85,13 @@ fn case(name: String, mut alice: TestMember, hub: HubGroup) -> Case {
     alice.clear();
     let add = alice.add(&[TestDevice::new("@new:b.test", "D").key_package()]);
     alice.clear();
-    let remove = alice.remove(&[u32::try_from(hub.members().len() / 2).unwrap()]);
+    let remove = alice.remove(&[u32::try_from(hub.members().len() / 2).expect("made by an honest member")]);
     alice.clear();
     let commits = vec![("update", update), ("add", add), ("remove", remove)];
     for (kind, commit) in &commits {
-        let change = hub.stage(&commit.message, &commit.group_state, wall_clock()).unwrap();
+        let change = hub
+            .stage(&commit.message, &commit.group_state, wall_clock())
+            .expect("made by an honest member");
         println!(
             "{name} {kind}: commit {} B, group state {} B, stored change {} B, checkpoint {} B",
             commit.message.len(),
@@ -120,17 +124,19 @@ fn mls(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new("hub", &name), |bencher| {
                 let now = wall_clock();
                 bencher.iter_batched_ref(
-                    || HubGroup::restore(&checkpoint).unwrap(),
+                    || HubGroup::restore(&checkpoint).expect("made by an honest member"),
                     |hub| {
-                        let change = hub.stage(&commit.message, &commit.group_state, now).unwrap();
-                        hub.merge(&change).unwrap();
+                        let change = hub
+                            .stage(&commit.message, &commit.group_state, now)
+                            .expect("made by an honest member");
+                        hub.merge(&change).expect("made by an honest member");
                     },
                     BatchSize::LargeInput,
                 );
             });
         }
         group.bench_function(BenchmarkId::new("restore", &case.name), |bencher| {
-            bencher.iter_with_large_drop(|| HubGroup::restore(&checkpoint).unwrap());
+            bencher.iter_with_large_drop(|| HubGroup::restore(&checkpoint).expect("made by an honest member"));
         });
     }
     group.finish();
