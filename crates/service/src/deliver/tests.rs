@@ -393,6 +393,94 @@ async fn edus_and_events_share_a_transaction_within_their_limits() {
     assert_eq!(numbers, (0..130).collect::<Vec<_>>());
 }
 
+async fn enqueue(world: &World, destination: &str, items: impl IntoIterator<Item = DirectItem>) {
+    let writes = items.into_iter().map(|item| Write::Enqueue {
+        destination: server(destination),
+        item,
+        limit: 1000,
+        now: world.clock_now(),
+    });
+    world.service("a").commit(writes.collect()).await.unwrap();
+}
+
+fn edu(size: usize) -> DirectItem {
+    DirectItem::Edu(object! { "type" => "x".repeat(size) }.to_canonical().into())
+}
+
+fn lpdu(n: u8) -> DirectItem {
+    DirectItem::Lpdu {
+        room: RoomId::parse("!elsewhere:b.example").unwrap(),
+        lpdu_id: EventId::from_hash([n; 32]),
+        bytes: object! { "n" => i64::from(n) }.to_canonical().into(),
+        sender: user("alice", "a"),
+    }
+}
+
+/// What the next request to this server would be.
+async fn next_request(world: &World, destination: &str, caps: Caps) -> Prepared {
+    let (destination, now) = (server(destination), world.clock_now());
+    let prepared = body::collect(world.store("a"), &destination, caps, "next".to_owned(), now).await;
+    prepared.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_comes_out_otherwise_than_on_record_is_not_repeated() {
+    let world = World::new(&["a"]);
+    world.set_down("b", true);
+    let room = followed_room(&world).await;
+    say(&world, &room, 2).await;
+    enqueue(&world, "b", [edu(1), edu(2)]).await;
+    let prepared = next_request(&world, "b", Caps::FULL).await;
+    let rebuild = |request| async { body::rebuild(world.store("a"), request).await.unwrap() };
+    let again = rebuild(prepared.request.clone()).await.unwrap();
+    assert_eq!(again.body, prepared.body);
+    let mut lacks_edu = prepared.request.clone();
+    lacks_edu.direct.pop().unwrap();
+    assert!(rebuild(lacks_edu).await.is_none());
+    let mut lacks_event = prepared.request;
+    let range = lacks_event.ranges.last_mut().unwrap();
+    range.through = range.through.previous();
+    assert!(rebuild(lacks_event).await.is_none());
+}
+
+#[tokio::test]
+async fn own_events_leave_the_log_half_of_a_request() {
+    let world = World::new(&["a"]);
+    world.set_down("b", true);
+    world.set_down("c", true);
+    let room = followed_room(&world).await;
+    say(&world, &room, 60).await;
+    for destination in ["b", "c"] {
+        enqueue(&world, destination, (0..60).map(lpdu)).await;
+    }
+    for (pdus, lpdus) in [(50, 25), (5, 3), (1, 1)] {
+        let caps = Caps { pdus, ..Caps::FULL };
+        let shared = next_request(&world, "b", caps).await;
+        assert_eq!((shared.pdus, shared.lpdus.len()), (pdus, lpdus));
+        assert_eq!(shared.request.ranges.is_empty(), pdus == lpdus);
+        // Where there is no log, nothing is kept free for it.
+        let alone = next_request(&world, "c", caps).await;
+        assert_eq!((alone.pdus, alone.lpdus.len()), (pdus, pdus));
+    }
+}
+
+#[tokio::test]
+async fn a_request_stays_below_three_mebibytes_unless_one_item_alone_is_larger() {
+    let world = World::new(&["a"]);
+    world.set_down("b", true);
+    world.set_down("c", true);
+    let _room = followed_room(&world).await;
+    let limit = 3 * 1024 * 1024;
+    enqueue(&world, "b", (0..100).map(|_| edu(65_000))).await;
+    let prepared = next_request(&world, "b", Caps::FULL).await;
+    assert!((limit - 65_100..=limit).contains(&prepared.body.len()));
+    assert_eq!(prepared.edus, prepared.request.direct.len());
+    assert!(prepared.request.ranges.is_empty(), "the log waits, too");
+    enqueue(&world, "c", [edu(limit), edu(1)]).await;
+    let prepared = next_request(&world, "c", Caps::FULL).await;
+    assert_eq!((prepared.edus, prepared.pdus), (1, 0));
+}
+
 #[test]
 fn pauses_double_up_to_the_cap_and_jitter_only_shortens_them() {
     let settings = DeliverySettings::default();

@@ -5,11 +5,12 @@ use nabe_core::EntryBody;
 use nabe_event::{Completion, EventBuilder, RoomVersionRules};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{Signer, SigningKey, object, sha256};
-use nabe_store::{Between, Order, Store};
+use nabe_store::{Between, Order, ParkReason, Store, Write};
 use nabe_types::{EventId, KeyId, UnixMillis, UserId};
 
 use super::{Hub, failure, json, nothing_failed, txn_id};
 use crate::client::testing::{answer, eventually, let_run, server, signer, user};
+use crate::incoming::parked_event;
 use crate::{Service, ServiceError};
 
 /// `/send` of these events by `h` to another server.
@@ -515,4 +516,123 @@ async fn state_that_cannot_be_verified_now_is_asked_for_again() {
         hub.bodies_at_p().await.last().unwrap().as_deref() == Some("seen")
     })
     .await;
+}
+
+#[tokio::test]
+async fn hub_that_forked_the_room_is_not_followed() {
+    let hub = Hub::public().await;
+    let (participant, bob) = (hub.world.service("p"), user("bob", "p"));
+    participant.join(&bob, &hub.room, &[server("h")]).await.unwrap();
+    hub.send("p", "seen", vec![json(&hub.message(&bob, "seen"))])
+        .await
+        .unwrap();
+    hub.world.settle(&hub.room, &["h", "p"]).await;
+    let before = hub.world.log("p", &hub.room).await;
+    let log = hub.log().await;
+    let head = log.last().unwrap().pdu().unwrap();
+    // It has the place of our head.
+    let completion = Completion {
+        auth_events: head.auth_events().to_vec(),
+        prev_events: head.prev_events().to_vec(),
+    };
+    let other = hub
+        .message(&bob, "not seen")
+        .complete(completion, &signer("h"))
+        .unwrap();
+    let page = object! { "pdus" => vec![Json::from(other.object().clone())] };
+    hub.world
+        .intercept(move |_, _, request| request.stable.contains("/backfill/").then(|| answer(200, page.clone())));
+    let refused = participant.close_gap(&hub.room, other.event_id().clone()).await;
+    let what = "it has forked the room";
+    let expected = ServiceError::BadAnswer {
+        server: server("h"),
+        what,
+    };
+    assert_eq!(refused.unwrap_err().to_string(), expected.to_string());
+    // Neither more of that history is wanted, nor its state.
+    assert_eq!(hub.world.made("/backfill/").len(), 1);
+    assert!(hub.world.made("/state/").is_empty());
+    assert_eq!(hub.world.log("p", &hub.room).await, before);
+}
+
+#[tokio::test]
+async fn gap_is_closed_up_to_a_width_and_passed_over_beyond_it() {
+    let mut hub = Hub::public().await;
+    hub.world.start_with("p", |settings| {
+        settings.limits.gap_events = 3;
+        settings.limits.backfill_events = 2;
+    });
+    let (participant, bob) = hub.participant_left_behind().await;
+    hub.world.intercept(|_, to, request| {
+        let is_pushed = *to == server("p") && request.stable.contains("/send/");
+        is_pushed.then(|| answer(503, object! { "errcode" => "M_UNKNOWN" }))
+    });
+    hub.world.set_down("p", false);
+    let says = |numbers: std::ops::RangeInclusive<u8>| async {
+        for n in numbers {
+            let lpdu = hub.message(&bob, &n.to_string());
+            hub.send("p", &n.to_string(), vec![json(&lpdu)]).await.unwrap();
+        }
+        let txn = format!("pushed-{}", hub.len().await);
+        let reply = push(&participant, "h", &txn, hub.newest(1).await).await;
+        assert_eq!(reply.unwrap(), nothing_failed());
+        (hub.world.made("/backfill/").len(), hub.world.made("/state/").len())
+    };
+    let expected = |numbers: &[u8]| -> Vec<_> { numbers.iter().map(|n| Some(n.to_string())).collect() };
+    assert_eq!(says(1..=4).await, (2, 0));
+    assert!(hub.bodies_at_p().await.ends_with(&expected(&[1, 2, 3, 4])));
+    assert_eq!(says(5..=12).await, (4, 1), "two pages, then it is too much");
+    let bodies = hub.bodies_at_p().await;
+    assert!(bodies.ends_with(&expected(&[4, 12])), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn events_out_of_gaps_park_up_to_twice_the_limit() {
+    let mut hub = Hub::public().await;
+    let participant = hub.world.start_with("p", |settings| settings.limits.parked_events = 2);
+    let id = |n: u8| EventId::from_hash([n; 32]);
+    let park = |n: u8| {
+        let (bytes, reason) = ("{}".into(), ParkReason::KeysUnavailable);
+        let parked = parked_event(
+            hub.room.clone(),
+            id(n),
+            &server("h"),
+            bytes,
+            reason,
+            hub.world.clock_now(),
+        );
+        participant.park_out_of_gap(parked)
+    };
+    for n in 0..6 {
+        park(n).await.unwrap();
+    }
+    let kept = [id(0), id(1), id(2), id(3)];
+    let store = hub.world.store("p");
+    assert_eq!(store.parked_ids(&hub.room).await.unwrap(), kept);
+    assert_eq!(participant.inner.gaps.held_up_by(&hub.room), Some(id(3)));
+    // One that waits already takes no more room.
+    park(1).await.unwrap();
+    assert_eq!(store.parked_ids(&hub.room).await.unwrap().len(), 4);
+    assert_eq!(participant.inner.gaps.held_up_by(&hub.room), Some(id(1)));
+}
+
+#[tokio::test]
+async fn hub_forgets_what_is_parked_in_its_own_room() {
+    let hub = Hub::public().await;
+    let bob = user("bob", "p");
+    hub.joins(&bob).await;
+    let before = hub.len().await;
+    // One that would verify, and one whose key cannot be had.
+    let lpdus = [hub.message(&bob, "late"), hub.message(&user("dave", "d"), "unverified")];
+    let writes = lpdus.iter().map(|lpdu| {
+        let bytes = bytes::Bytes::copy_from_slice(lpdu.bytes());
+        let (id, reason) = (lpdu.lpdu_id().clone(), ParkReason::JoinPending);
+        let (from, now) = (server("p"), hub.world.clock_now());
+        let parked = parked_event(hub.room.clone(), id, &from, bytes, reason, now);
+        Write::Park { parked }
+    });
+    hub.service.commit(writes.collect()).await.unwrap();
+    hub.service.drain_parked(&hub.room).await.unwrap();
+    assert_eq!(hub.world.store("h").parked(&hub.room).await.unwrap(), []);
+    assert_eq!(hub.len().await, before);
 }

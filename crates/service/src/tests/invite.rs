@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 
-use nabe_event::{EventBuilder, RoomVersionRules, VerifiedLpdu};
+use nabe_event::{Completion, EventBuilder, Pdu, RoomVersionRules, VerifiedLpdu};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{object, sha256};
 use nabe_store::{InboxKind, PendingMembership, PendingRoom, Store};
 use nabe_types::{ErrorCode, EventId, RoomId, RoomVersionId};
 
-use super::{Hub, failure, json, text, txn_id};
+use super::{Hub, failure, json, nothing_failed, text, txn_id};
 use crate::ServiceError;
 use crate::client::testing::{answer, eventually, let_run, message, server, signer, user};
 
@@ -427,5 +427,82 @@ async fn user_invited_again_after_an_answer_is_told_again() {
             .unwrap();
         assert_eq!(hub.invites_in_carols_inbox().await, told);
         hub.world.service("t").leave(&carol, &hub.room, None).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn another_inviter_is_told_of_though_the_first_invite_is_open() {
+    let hub = Hub::with_bob().await;
+    let (bob, carol) = (user("bob", "p"), user("carol", "t"));
+    for _ in 0..2 {
+        let lpdu = hub.member(&bob, &carol, "invite");
+        hub.invites("p", &lpdu, "I.1").await.unwrap();
+        assert_eq!(hub.invites_in_carols_inbox().await, 1);
+    }
+    let alice = user("alice", "h");
+    hub.service.invite_user(&alice, &hub.room, &carol, None).await.unwrap();
+    assert_eq!(hub.invites_in_carols_inbox().await, 2);
+}
+
+impl Hub {
+    /// `@carol:t.example` is taken out of the room, by a user of `name`; still to be completed and signed.
+    fn removal_of_carol(&self, name: &str) -> EventBuilder {
+        let (at, content) = (self.world.clock_now(), object! { "membership" => "leave" });
+        EventBuilder::new(self.room.clone(), "m.room.member", user("mallory", name), at, content)
+            .state_key(user("carol", "t").as_str())
+    }
+
+    /// The same by the server `name`, which says that it is the hub.
+    fn removal_made_up_by(&self, name: &str) -> Pdu {
+        let before = vec![EventId::from_hash([1; 32])];
+        self.removal_of_carol(name)
+            .build_pdu(&signer(name), before.clone(), before, &RoomVersionRules::I1)
+            .unwrap()
+    }
+
+    /// Whether carol's server takes this event from `origin`.
+    async fn is_taken_at_t(&self, origin: &str, event: &Pdu) -> bool {
+        let body = Json::from(object! { "pdus" => vec![Json::from(event.object().clone())] });
+        let hash = sha256(&body.to_canonical());
+        let txn = txn_id(&nabe_signing::base64u::encode_url(&hash));
+        let t = self.world.service("t");
+        let reply = t.send_txn(server(origin), txn, body, hash).await.unwrap();
+        Object::parse(&reply.body).unwrap() == nothing_failed()
+    }
+}
+
+#[tokio::test]
+async fn another_server_cannot_end_a_pending_invite() {
+    let hub = Hub::with_bob().await;
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    hub.invites("p", &lpdu, "I.1").await.unwrap();
+    let before = hub.pending_of_carol(&hub.room).await;
+    assert!(before.is_some());
+    assert!(!hub.is_taken_at_t("p", &hub.removal_made_up_by("p")).await);
+    assert_eq!(hub.pending_of_carol(&hub.room).await, before);
+    assert!(hub.is_taken_at_t("h", &hub.removal_made_up_by("h")).await);
+    assert_eq!(hub.pending_of_carol(&hub.room).await, None);
+}
+
+#[tokio::test]
+async fn pending_invite_is_not_ended_by_what_its_hub_hands_on_of_another() {
+    let hub = Hub::with_bob().await;
+    let lpdu = hub.member(&user("bob", "p"), &user("carol", "t"), "invite");
+    hub.invites("p", &lpdu, "I.1").await.unwrap();
+    let before = hub.pending_of_carol(&hub.room).await;
+    assert!(before.is_some());
+    let completion = Completion {
+        auth_events: vec![EventId::from_hash([1; 32])],
+        prev_events: vec![EventId::from_hash([1; 32])],
+    };
+    let completed_by_p = hub
+        .removal_of_carol("h")
+        .build_lpdu(&signer("h"), &server("p"), &RoomVersionRules::I1)
+        .unwrap()
+        .complete(completion, &signer("p"))
+        .unwrap();
+    for event in [hub.removal_made_up_by("p"), completed_by_p] {
+        assert!(!hub.is_taken_at_t("h", &event).await);
+        assert_eq!(hub.pending_of_carol(&hub.room).await, before);
     }
 }
