@@ -25,8 +25,8 @@ pub struct NewestCommit {
 
 impl Service {
     /// The newest commit in the room's log. Shown to every joined user, whatever the history's visibility
-    /// (LM #int-mls-add-remove). A server that joined after it asks the hub for older events, as many as
-    /// [`MAX_PAGES`] pages.
+    /// (LM #int-mls-add-remove). A server that joined after it asks the hub for older events, some 2,000 at
+    /// most.
     ///
     /// # Errors
     /// [`ServiceError::NotFound`] if the user is not joined, the room has no MLS group, or no commit was found.
