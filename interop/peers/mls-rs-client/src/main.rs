@@ -13,6 +13,8 @@ mod api;
 mod device;
 mod error;
 mod member;
+mod receive;
+mod room;
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, Write as _};
@@ -22,6 +24,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use mls_rs::CipherSuite;
+use mls_rs::storage_provider::in_memory::InMemoryGroupStateStorage;
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -86,8 +89,9 @@ fn run() -> Result<()> {
         }
         let _ = lines.send(Input::End);
     });
+    let groups = InMemoryGroupStateStorage::new();
     let mut session = Session {
-        member: Member::new(api, client(&device)?, device),
+        member: Member::new(api, client(&device, groups.clone())?, groups, device),
         inputs,
         waiting: VecDeque::new(),
     };
@@ -132,9 +136,10 @@ impl<C: mls_rs::client_builder::MlsConfig> Session<C> {
 
     fn command(&mut self, line: &str) -> Result<Value> {
         let command: Value = serde_json::from_str(line).map_err(|error| invalid(error.to_string()))?;
-        let attempts = Instant::now();
+        let begun = Instant::now();
+        let mut first = true;
         loop {
-            match self.member.command(&command)? {
+            match self.member.command(&command, std::mem::take(&mut first))? {
                 Step::Done(answer) => return Ok(answer),
                 Step::Sent { room } => {
                     // It counts when the hub has put it in the log, and not before.
@@ -142,12 +147,16 @@ impl<C: mls_rs::client_builder::MlsConfig> Session<C> {
                     if won {
                         return self.member.state(&room);
                     }
+                    say(&json!({"notice": "lost_race", "room": room}));
                 }
                 Step::Behind { room, epoch } => {
+                    say(&json!({"notice": "lost_race", "room": room, "current_epoch": epoch}));
                     self.until(|member| member.has_reached(&room, epoch).then_some(()))?;
+                    // Whoever joins externally sees no commits, but asks its server for the newest one.
+                    std::thread::sleep(PAUSE);
                 }
             }
-            if attempts.elapsed() > PATIENCE {
+            if begun.elapsed() > PATIENCE {
                 return Err(Error::CannotDo("other commits won too often".to_owned()));
             }
         }
@@ -227,5 +236,6 @@ impl Arguments {
     }
 }
 
+const PAUSE: Duration = Duration::from_millis(20);
 /// For something that others have to do.
 const PATIENCE: Duration = Duration::from_secs(20);

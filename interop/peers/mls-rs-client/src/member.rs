@@ -1,6 +1,6 @@
-//! A device in rooms' groups: what it does when told, and what it makes of what comes.
+//! A device in rooms' groups, and what it does when told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,20 +8,21 @@ use std::time::Duration;
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::extension::recommended::LastResortKeyPackageExt;
 use mls_rs::extension::{ExtensionType, MlsExtension as _};
-use mls_rs::group::{CommitEffect, ReceivedMessage};
 use mls_rs::mls_rs_codec::{MlsDecode as _, MlsEncode as _};
 use mls_rs::mls_rules::{CommitOptions, EncryptionOptions};
+use mls_rs::storage_provider::in_memory::InMemoryGroupStateStorage;
 use mls_rs::{Client, ExtensionList, Group, KeyPackage, MlsMessage, WireFormat};
 use mls_rs_crypto_rustcrypto::RustCryptoProvider;
 use serde_json::{Value, json};
 
+use crate::SUITE;
 use crate::api::{Api, decode, encode, escape};
-use crate::device::{ALGORITHM, Devices, DraftCredential, KEY_PACKAGE, OwnDevice, Rules, WELCOME, check_device};
+use crate::device::{ALGORITHM, Devices, DraftCredential, KEY_PACKAGE, OwnDevice, Rules, check_device};
 use crate::error::{Error, Result, invalid};
-use crate::{SUITE, say};
+use crate::room::{Pending, Room, Welcome, describe, devices_of, message_of};
 
 /// mls-rs as the draft needs it: commits as `PublicMessage` with a path, group information that others can join by.
-pub fn client(device: &OwnDevice) -> Result<Client<impl MlsConfig + use<>>> {
+pub fn client(device: &OwnDevice, groups: InMemoryGroupStateStorage) -> Result<Client<impl MlsConfig + use<>>> {
     let commits = CommitOptions::new()
         .with_path_required(true)
         .with_ratchet_tree_extension(true)
@@ -34,6 +35,7 @@ pub fn client(device: &OwnDevice) -> Result<Client<impl MlsConfig + use<>>> {
         .identity_provider(Devices)
         .crypto_provider(RustCryptoProvider::default())
         .mls_rules(rules)
+        .group_state_storage(groups)
         .extension_type(ExtensionType::LAST_RESORT_KEY_PACKAGE)
         // mls-rs's default of a year is more than a server takes.
         .key_package_lifetime(LIFETIME)
@@ -61,75 +63,29 @@ pub enum Step {
 
 /// One device.
 pub struct Member<C: MlsConfig> {
-    api: Arc<Api>,
-    client: Client<C>,
-    own: OwnDevice,
-    ready: bool,
-    rooms: BTreeMap<String, Room<C>>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) client: Client<C>,
+    /// The epochs that the client keeps.
+    pub(crate) groups: InMemoryGroupStateStorage,
+    pub(crate) own: OwnDevice,
+    pub(crate) ready: bool,
+    /// How long the next commit is held back after it was made.
+    pub(crate) hold_back: Duration,
+    pub(crate) rooms: BTreeMap<String, Room<C>>,
     /// Welcomes whose commit has not come, by its event's ID.
-    welcomes: BTreeMap<String, Welcome>,
-}
-
-/// A room and its group.
-struct Room<C: MlsConfig> {
-    group: Option<Group<C>>,
-    /// The event of the commit that began the epoch.
-    commit: String,
-    /// Removed: the group is kept as it was, to see that it opens nothing any longer.
-    removed: bool,
-    /// Our commit without an outcome.
-    pending: Option<Pending<C>>,
-    /// What became of the last one: whether it won, or why it never can.
-    outcome: Option<Result<bool>>,
-    /// Events of the time before this device was in the group.
-    held: Vec<Value>,
-    /// Ciphertexts of our own messages, which MLS does not let their sender open.
-    sent: BTreeSet<String>,
-}
-
-struct Pending<C: MlsConfig> {
-    message: String,
-    lpdu_id: Option<String>,
-    /// The group after an external commit.
-    joining: Option<Group<C>>,
-    welcome: Option<Vec<u8>>,
-    recipients: Vec<(String, String)>,
-}
-
-struct Welcome {
-    sender: String,
-    message: Vec<u8>,
-}
-
-impl<C: MlsConfig> Default for Room<C> {
-    fn default() -> Self {
-        Self {
-            group: None,
-            commit: String::new(),
-            removed: false,
-            pending: None,
-            outcome: None,
-            held: Vec::new(),
-            sent: BTreeSet::new(),
-        }
-    }
-}
-
-impl<C: MlsConfig> Room<C> {
-    fn group(&mut self) -> Result<&mut Group<C>> {
-        let group = self.group.as_mut().filter(|_| !self.removed);
-        group.ok_or_else(|| Error::CannotDo("this device is not in the room's group".to_owned()))
-    }
+    pub(crate) welcomes: BTreeMap<String, Welcome>,
 }
 
 impl<C: MlsConfig> Member<C> {
     /// A device that is in no group.
-    pub fn new(api: Arc<Api>, client: Client<C>, own: OwnDevice) -> Self {
+    pub fn new(api: Arc<Api>, client: Client<C>, groups: InMemoryGroupStateStorage, own: OwnDevice) -> Self {
         Self {
             api,
             client,
+            groups,
             own,
             ready: false,
+            hold_back: Duration::ZERO,
             rooms: BTreeMap::new(),
             welcomes: BTreeMap::new(),
         }
@@ -206,8 +162,8 @@ impl<C: MlsConfig> Member<C> {
 
     // --- Commands ---
 
-    /// Does what a command says, as far as it can be done at once.
-    pub fn command(&mut self, command: &Value) -> Result<Step> {
+    /// Does what a command says, as far as it can be done at once; `first` unless it was tried before.
+    pub fn command(&mut self, command: &Value, first: bool) -> Result<Step> {
         let text = |name: &str| {
             let value = command.get(name).and_then(Value::as_str);
             value.ok_or_else(|| Error::CannotDo(format!("`{name}` is missing")))
@@ -233,7 +189,11 @@ impl<C: MlsConfig> Member<C> {
             "found" => self.found(room),
             "add" => self.add(room, text("user")?, command.get("device").and_then(Value::as_str)),
             "remove" => self.remove(room, text("user")?, command.get("device").and_then(Value::as_str)),
-            "update" => self.commit(room, Vec::new(), Vec::new()),
+            "update" => {
+                let wait = command.get("hold_back_ms").and_then(Value::as_u64).filter(|_| first);
+                self.hold_back = wait.map(Duration::from_millis).unwrap_or_default();
+                self.commit(room, Vec::new(), Vec::new())
+            }
             "join_external" => self.join_external(room),
             "send" => self.send(room, text("text")?).map(Step::Done),
             "state" => self.state(room).map(Step::Done),
@@ -413,6 +373,8 @@ impl<C: MlsConfig> Member<C> {
         let known = self.rooms.entry(room.to_owned()).or_default();
         known.outcome = None;
         known.pending = Some(pending);
+        // So that a test can have it lose a race.
+        std::thread::sleep(std::mem::take(&mut self.hold_back));
         let sent = self.api.send_event(room, "m.mls.commit", &content, &new_key());
         let current = known.group.as_ref().map(Group::current_epoch);
         match sent {
@@ -424,15 +386,21 @@ impl<C: MlsConfig> Member<C> {
             }
             Err(error) => {
                 let was_external = known.drop_pending();
-                match error {
-                    Error::Refused {
-                        current_epoch: Some(epoch),
-                        ..
-                    } if was_external || Some(epoch) != current => Ok(Step::Behind {
+                let Error::Refused {
+                    current_epoch, message, ..
+                } = &error
+                else {
+                    return Err(error);
+                };
+                // Another server's hub says it in words only.
+                let next = current.map_or(0, |epoch| epoch + 1);
+                let epoch = current_epoch.or_else(|| message.contains("epoch").then_some(next));
+                match epoch {
+                    Some(epoch) if was_external || Some(epoch) != current => Ok(Step::Behind {
                         room: room.to_owned(),
                         epoch,
                     }),
-                    error => Err(error),
+                    _ => Err(error),
                 }
             }
         }
@@ -465,352 +433,10 @@ impl<C: MlsConfig> Member<C> {
     fn devices_in(&mut self, room: &str) -> Result<Vec<(u32, DraftCredential)>> {
         devices_of(self.rooms.entry(room.to_owned()).or_default().group()?)
     }
-
-    // --- What comes ---
-
-    /// Takes in an item of the event stream.
-    pub fn item(&mut self, kind: &str, data: &Value) -> Result<()> {
-        let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
-        match kind {
-            "ready" => {
-                self.ready = true;
-                Ok(())
-            }
-            "room" => {
-                let event = data
-                    .get("event")
-                    .ok_or_else(|| invalid("a room item without an event"))?;
-                self.event(text("room_id"), event)
-            }
-            "invite" => {
-                say(&json!({"notice": "invite", "room": text("room_id")}));
-                Ok(())
-            }
-            "to_device" => self.to_device(data),
-            "event_rejected" => {
-                let known = self.rooms.get_mut(text("room_id"));
-                let known = known.filter(|known| {
-                    let pending = known.pending.as_ref().and_then(|pending| pending.lpdu_id.as_deref());
-                    pending.is_some_and(|id| id == text("lpdu_id"))
-                });
-                if let Some(known) = known {
-                    // The hub's sentence names the epoch if that was the reason; the commit that won is on its way then.
-                    let stale = text("error").contains("epoch");
-                    known.drop_pending();
-                    known.outcome = Some(if stale {
-                        Ok(false)
-                    } else {
-                        Err(Error::CannotDo(text("error").to_owned()))
-                    });
-                }
-                Ok(())
-            }
-            "key_packages_low" if text("device_id") == self.own.device => self.stock_up(),
-            _ => Ok(()),
-        }
-    }
-
-    fn event(&mut self, room: &str, event: &Value) -> Result<()> {
-        let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
-        match text("type") {
-            "m.mls.commit" => self.commit_event(room, event),
-            "m.room.encrypted" => {
-                let known = self.rooms.entry(room.to_owned()).or_default();
-                let notice = match known.open(event) {
-                    Ok(None) => return Ok(()),
-                    Ok(Some((sender, payload))) => json!({
-                        "notice": "message", "room": room, "event": text("event_id"), "sender": text("sender"),
-                        "device": sender.device(), "payload": payload,
-                    }),
-                    Err(error) => {
-                        if known.group.is_none() {
-                            known.held.push(event.clone());
-                        }
-                        json!({
-                            "notice": "undecryptable", "room": room, "event": text("event_id"), "reason": error.to_string(),
-                        })
-                    }
-                };
-                say(&notice);
-                Ok(())
-            }
-            "m.room.member" => {
-                let membership = event.get("content").and_then(|content| content.get("membership"));
-                say(&json!({
-                    "notice": "membership", "room": room, "user": event.get("state_key"), "membership": membership,
-                }));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn commit_event(&mut self, room: &str, event: &Value) -> Result<()> {
-        let known = self.rooms.entry(room.to_owned()).or_default();
-        let event_id = event.get("event_id").and_then(Value::as_str).unwrap_or_default();
-        let (message, _) = commit_content(event)?;
-        if known.pending.as_ref().is_some_and(|pending| pending.message == message) {
-            return self.echo(room, event_id);
-        }
-        if known.group.is_none() || known.removed {
-            known.held.push(event.clone());
-            return match self.welcomes.remove(event_id) {
-                Some(welcome) => self.welcome(room, event_id, &welcome),
-                None => Ok(()),
-            };
-        }
-        let parsed = message_of(WireFormat::PublicMessage, &decode(&message)?)?;
-        let group = known.group()?;
-        if parsed.epoch().is_some_and(|epoch| epoch < group.current_epoch()) {
-            // It is part of the state that this device joined with.
-            return Ok(());
-        }
-        group.clear_pending_commit();
-        let before = devices_of(group)?;
-        let ReceivedMessage::Commit(commit) = group.process_incoming_message(parsed)? else {
-            return Err(invalid("an m.mls.commit that holds no commit"));
-        };
-        if let CommitEffect::Removed { .. } = commit.effect {
-            known.removed = true;
-            known.held = vec![event.clone()];
-            known.drop_pending();
-            say(&json!({"notice": "removed", "room": room, "commit": event_id}));
-            return Ok(());
-        }
-        known.commit = event_id.to_owned();
-        if known.pending.take().is_some() {
-            known.outcome = Some(Ok(false));
-        }
-        let by = devices_of(known.group()?)?.into_iter().chain(before);
-        let by = by
-            .filter(|(leaf, _)| *leaf == commit.committer)
-            .map(|(_, device)| device)
-            .next();
-        let sender = event.get("sender").and_then(Value::as_str).unwrap_or_default();
-        if by.as_ref().is_none_or(|by| by.user() != sender) {
-            return Err(invalid("a commit that its committer's user did not send"));
-        }
-        self.began(room, by.as_ref(), commit.is_external)
-    }
-
-    /// Our own commit is in the log: now it counts, and whom it added may be welcomed.
-    fn echo(&mut self, room: &str, event_id: &str) -> Result<()> {
-        let known = self.rooms.entry(room.to_owned()).or_default();
-        let Some(pending) = known.pending.take() else {
-            return Ok(());
-        };
-        let external = pending.joining.is_some();
-        match pending.joining {
-            Some(group) => known.group = Some(group),
-            None => {
-                known.group()?.apply_pending_commit()?;
-            }
-        }
-        known.removed = false;
-        known.commit = event_id.to_owned();
-        if let Some(welcome) = pending.welcome {
-            let content = json!({
-                "algorithm": WELCOME, "ciphertext": encode(&welcome), "commit_event_id": event_id,
-            });
-            let messages: Vec<Value> = pending
-                .recipients
-                .iter()
-                .map(|(user, device)| {
-                    json!({"target": user, "target_device": device, "type": "m.room.encrypted", "content": content})
-                })
-                .collect();
-            self.api
-                .post("/to_device", &json!({"messages": messages}), Some(&new_key()))?;
-        }
-        let own = DraftCredential::of(&self.own.identity).map_err(|error| invalid(error.to_string()))?;
-        self.began(room, Some(&own), external)?;
-        let known = self.rooms.entry(room.to_owned()).or_default();
-        known.outcome = Some(Ok(true));
-        if external { self.release(room, event_id) } else { Ok(()) }
-    }
-
-    /// LM #int-mls-add-remove: Welcomes come by to-device messages.
-    fn to_device(&mut self, data: &Value) -> Result<()> {
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let message = data.get("message").cloned().unwrap_or_default();
-        if text(data, "message_type") != "m.room.encrypted" || text(&message, "algorithm") != WELCOME {
-            return Ok(());
-        }
-        let welcome = Welcome {
-            sender: text(data, "sender"),
-            message: decode(&text(&message, "ciphertext"))?,
-        };
-        let commit = text(&message, "commit_event_id");
-        let is_it = |event: &Value| event.get("event_id").is_some_and(|id| *id == commit.as_str());
-        let room = self.rooms.iter().find(|(_, known)| known.held.iter().any(is_it));
-        match room.map(|(room, _)| room.clone()) {
-            Some(room) => self.welcome(&room, &commit, &welcome),
-            None => {
-                self.welcomes.insert(commit, welcome);
-                Ok(())
-            }
-        }
-    }
-
-    /// Joins by a Welcome, if it leads into the group that the commit in the room's log began.
-    fn welcome(&mut self, room: &str, event_id: &str, welcome: &Welcome) -> Result<()> {
-        let message = message_of(WireFormat::Welcome, &welcome.message)?;
-        let (mut group, info) = self.client.join_group(None, &message, None)?;
-        let known = self.rooms.entry(room.to_owned()).or_default();
-        let event = known
-            .held
-            .iter()
-            .find(|event| event.get("event_id").is_some_and(|id| *id == event_id));
-        let event = event.ok_or_else(|| invalid("a Welcome without its commit"))?;
-        let (_, announced) = commit_content(event)?;
-        let announced = message_of(WireFormat::GroupInfo, &decode(&announced)?)?;
-        if announced.as_group_info().map(|info| info.group_context()) != Some(group.context()) {
-            return Err(invalid(
-                "a Welcome into another group than the one that the commit began",
-            ));
-        }
-        if group.group_id() != room.as_bytes() {
-            return Err(invalid("a Welcome into another room's group"));
-        }
-        let by = devices_of(&group)?
-            .into_iter()
-            .find(|(leaf, _)| *leaf == info.sender)
-            .map(|(_, device)| device);
-        let sender = event.get("sender").and_then(Value::as_str);
-        if by
-            .as_ref()
-            .is_none_or(|by| by.user() != welcome.sender || Some(by.user()) != sender)
-        {
-            return Err(invalid("a Welcome that was not sent by whoever made the commit"));
-        }
-        group.write_to_storage()?;
-        known.group = Some(group);
-        known.removed = false;
-        known.commit = event_id.to_owned();
-        say(&json!({"notice": "joined", "room": room, "commit": event_id}));
-        self.began(room, by.as_ref(), false)?;
-        self.release(room, event_id)
-    }
-
-    /// What was held of the room before this device joined by the commit in `joined`.
-    fn release(&mut self, room: &str, joined: &str) -> Result<()> {
-        let held = std::mem::take(&mut self.rooms.entry(room.to_owned()).or_default().held);
-        let after = held
-            .iter()
-            .position(|event| event.get("event_id").is_some_and(|id| id == joined));
-        for event in held.iter().skip(after.map_or(held.len(), |at| at + 1)) {
-            self.event(room, event)?;
-        }
-        Ok(())
-    }
-
-    /// A new epoch: its secrets are kept for late messages, and everybody is told.
-    fn began(&mut self, room: &str, by: Option<&DraftCredential>, external: bool) -> Result<()> {
-        self.rooms
-            .entry(room.to_owned())
-            .or_default()
-            .group()?
-            .write_to_storage()?;
-        let mut notice = self.state(room)?;
-        notice["notice"] = "epoch".into();
-        notice["by"] = by.map(|by| json!([by.user(), by.device()])).into();
-        notice["external"] = external.into();
-        say(&notice);
-        Ok(())
-    }
-}
-
-impl<C: MlsConfig> Room<C> {
-    /// Forgets our commit. Returns whether it was an external one.
-    fn drop_pending(&mut self) -> bool {
-        if let Some(group) = &mut self.group {
-            group.clear_pending_commit();
-        }
-        self.pending.take().is_some_and(|pending| pending.joining.is_some())
-    }
-
-    /// Opens `m.room.encrypted`; `None` if it is our own.
-    fn open(&mut self, event: &Value) -> Result<Option<(DraftCredential, Value)>> {
-        let content = event.get("content").cloned().unwrap_or_default();
-        let text = |name: &str| {
-            let value = content.get(name).and_then(Value::as_str);
-            value.ok_or_else(|| invalid(format!("m.room.encrypted without `{name}`")))
-        };
-        let ciphertext = text("ciphertext")?;
-        if self.sent.remove(ciphertext) {
-            return Ok(None);
-        }
-        if text("algorithm")? != ALGORITHM {
-            return Err(invalid("another algorithm than the room's"));
-        }
-        let message = message_of(WireFormat::PrivateMessage, &decode(ciphertext)?)?;
-        // After a removal, too: to see that it fails.
-        let not_in = || Error::CannotDo("this device is not in the room's group".to_owned());
-        let group = self.group.as_mut().ok_or_else(not_in)?;
-        // Whoever sent it may be gone by the time it is read.
-        let before = devices_of(group)?;
-        let ReceivedMessage::ApplicationMessage(message) = group.process_incoming_message(message)? else {
-            return Err(invalid("m.room.encrypted that holds no message"));
-        };
-        let by = before.into_iter().find(|(leaf, _)| *leaf == message.sender_index);
-        let (_, by) = by.ok_or_else(|| invalid("its sender is not in the group"))?;
-        if event.get("sender").and_then(Value::as_str) != Some(by.user()) {
-            return Err(invalid(format!("it was encrypted by a device of {}", by.user())));
-        }
-        let payload = serde_json::from_slice(message.data()).map_err(|error| invalid(error.to_string()))?;
-        Ok(Some((by, payload)))
-    }
-}
-
-/// `message` and `public_group_state` of `m.mls.commit`.
-fn commit_content(event: &Value) -> Result<(String, String)> {
-    let text = |name: &str| {
-        let value = event.get("content").and_then(|content| content.get(name)?.as_str());
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| invalid(format!("m.mls.commit without `{name}`")))
-    };
-    Ok((text("message")?, text("public_group_state")?))
-}
-
-/// What both sides must agree on, and who is in it.
-fn describe<C: MlsConfig>(group: &Group<C>) -> Result<Value> {
-    let members: Vec<Value> = devices_of(group)?
-        .iter()
-        .map(|(_, member)| json!([member.user(), member.device()]))
-        .collect();
-    Ok(json!({
-        "epoch": group.current_epoch(),
-        "epoch_authenticator": hex(group.epoch_authenticator()?.as_bytes()),
-        "tree_hash": hex(&group.context().tree_hash),
-        "members": members,
-    }))
-}
-
-fn devices_of<C: MlsConfig>(group: &Group<C>) -> Result<Vec<(u32, DraftCredential)>> {
-    let members = group.roster().members_iter().map(|member| {
-        let device = DraftCredential::of(&member.signing_identity).map_err(|error| invalid(error.to_string()))?;
-        Ok((member.index, device))
-    });
-    members.collect()
-}
-
-/// An `MLSMessage`, or the structure of that wire format without its header: the draft's wording allows both.
-fn message_of(expected: WireFormat, bytes: &[u8]) -> Result<MlsMessage> {
-    let header = [0, 1, 0, expected as u8];
-    let message = match bytes.starts_with(&header) {
-        true => MlsMessage::from_bytes(bytes)?,
-        false => MlsMessage::from_bytes(&[&header[..], bytes].concat())?,
-    };
-    Ok(message)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A name that this process has not used; others' are told apart by the user, and by the time.
-fn new_key() -> String {
+pub fn new_key() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let started = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
