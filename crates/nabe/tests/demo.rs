@@ -31,6 +31,12 @@ fn the_demo_verifies_every_step() {
         "verify c",
         "nothing lost",
         "verify events",
+        "external join",
+        "lost race",
+        "group restart",
+        "eavesdrop",
+        "verify group",
+        "blind hub",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }
@@ -48,7 +54,15 @@ fn the_demo_verifies_every_step() {
         );
         assert_eq!(provider["members"], 3);
         assert!(matches!(provider["lag"].as_u64(), None | Some(0)));
+        assert!(provider["epoch"].as_u64() > Some(1));
+        assert_eq!(provider["tree_hash"].as_str().unwrap().len(), 64);
+        assert_eq!(
+            (&provider["epoch"], &provider["tree_hash"]),
+            (&providers[0]["epoch"], &providers[0]["tree_hash"]),
+            "all three have the same group"
+        );
     }
+    assert!(document["hub_view"].as_str().unwrap().contains("could not see"));
     assert!(
         providers[2]["events"].as_u64() < providers[0]["events"].as_u64(),
         "c was away for a while"
@@ -61,7 +75,7 @@ fn the_demo_tells_each_step_on_a_line_of_its_own() {
     let stdout = common::text(&demo.stdout);
     assert_eq!(demo.status.code(), Some(0), "{stdout}");
     assert!(
-        stdout.lines().filter(|line| line.starts_with(" ✓")).count() > 15,
+        stdout.lines().filter(|line| line.starts_with(" ✓")).count() > 30,
         "{stdout}"
     );
     assert!(
@@ -106,7 +120,8 @@ async fn kept_servers_answer_until_ctrl_c() {
     {
         let client = common::Client::of_demo(provider);
         let rooms = client.must_get(&format!("@{user}.localhost"), "/_nabe/v1/rooms").await;
-        assert_eq!(rooms["rooms"][0]["name"], "Three providers", "{rooms}");
+        let of_user = rooms["rooms"].as_array().unwrap();
+        assert!(of_user.iter().any(|room| room["name"] == "Three providers"), "{rooms}");
     }
     let interrupted = Command::new("kill")
         .arg("-INT")

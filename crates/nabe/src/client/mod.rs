@@ -1,11 +1,11 @@
 //! `nabe client`: an end-to-end encrypting client on the client API, for scripts and for people. All it knows is in one folder
 //! for each device: `account.json` with the credential, `client.db` with everything else.
 
-mod account;
+pub(crate) mod account;
 mod args;
 mod chat;
 mod connection;
-mod http;
+pub(crate) mod http;
 mod show;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

@@ -2,13 +2,19 @@
 //!
 //! - [`provider`]: the providers: folders, certificates, ports, servers that start and stop
 //! - [`client`]: the client API as a provider's backend uses it, the only way the story is told
-//! - [`story`]: what happens, step by step
+//! - [`story`]: what happens in a room that is not encrypted, step by step
 //! - [`verify`]: what must be true of the logs afterwards
+//! - [`encrypted`]: what happens in one that is, and what nobody else could read
+//! - [`device`]: the devices in it, and the copy of one that its owner should no longer have
+//! - [`search`]: looking for plaintext on disk
 //! - [`report`]: how all of it is printed
 
 mod client;
+mod device;
+mod encrypted;
 mod provider;
 mod report;
+mod search;
 mod story;
 mod verify;
 
@@ -21,7 +27,8 @@ use crate::{
     config::{Log, LogFormat},
     telemetry,
 };
-use provider::Network;
+use encrypted::Encrypted;
+use provider::{At, Network};
 use report::Report;
 use story::{Step, Story};
 
@@ -38,17 +45,26 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<bool> {
 
     let network = report.step("start", Network::start(folder.path())).await;
     let Some(network) = network else {
-        report.skip_all(Step::ALL.iter().map(|step| step.name()), "start");
-        report.close(&[]);
+        let second = encrypted::Step::ALL.iter().map(|step| step.name());
+        report.skip_all(Step::ALL.iter().map(|step| step.name()).chain(second), "start");
+        report.close(&[], None);
         return Ok(false);
     };
     let mut story = Story::new(network);
     story.tell(&mut report).await;
-    let providers = story.providers().await;
-    let ok = report.close(&providers);
+    let devices = folder.path().join("devices");
+    let mut encrypted = Encrypted::new(devices.clone());
+    encrypted.tell(story.network(), &mut report).await;
+    let mut providers = story.providers().await;
+    for (row, at) in providers.iter_mut().zip(At::ALL) {
+        if let Some(group) = encrypted.groups().iter().find(|group| group.at == at) {
+            (row.epoch, row.tree_hash) = (Some(group.epoch), Some(group.tree_hash.clone()));
+        }
+    }
+    let ok = report.close(&providers, encrypted.hub_view());
     if arguments.keep {
         let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
-        report.look_around(&providers, story.room());
+        report.look_around(&providers, story.room(), &devices);
         interrupt.recv().await;
     }
     story.stop().await;

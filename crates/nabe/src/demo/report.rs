@@ -44,6 +44,10 @@ pub(super) struct ProviderRow {
     pub(super) members: u64,
     /// How many events the hub still owes it; absent for the hub itself.
     pub(super) lag: Option<u64>,
+    /// The epoch of the encrypted room's group, by one of its members here.
+    pub(super) epoch: Option<u64>,
+    /// The group's tree hash, in hexadecimal, by the same.
+    pub(super) tree_hash: Option<String>,
     pub(super) token_file: PathBuf,
     #[serde(skip)]
     pub(super) config_file: PathBuf,
@@ -60,12 +64,14 @@ struct Document<'a> {
     ok: bool,
     steps: &'a [StepResult],
     providers: &'a [ProviderRow],
+    /// What the hub of the encrypted room could see, and what not; absent unless verified.
+    hub_view: Option<&'a str>,
 }
 
 impl Report {
     pub(super) fn new(json: bool, folder: &Path) -> Self {
         if !json {
-            say!("Three providers, one room. Everything is in {}.\n", folder.display());
+            say!("Three providers, two rooms. Everything is in {}.\n", folder.display());
         }
         Self {
             json,
@@ -128,13 +134,14 @@ impl Report {
     }
 
     /// The table, or the document. Returns whether every step holds.
-    pub(super) fn close(&self, providers: &[ProviderRow]) -> bool {
+    pub(super) fn close(&self, providers: &[ProviderRow], hub_view: Option<&str>) -> bool {
         let ok = self.steps.iter().all(|step| step.ok);
         if self.json {
             let document = Document {
                 ok,
                 steps: &self.steps,
                 providers,
+                hub_view,
             };
             say!(
                 "{}",
@@ -143,24 +150,31 @@ impl Report {
             return ok;
         }
         say!(
-            "\n {:<12} {:<12} {:<46} {:>6} {:>8} {:>4}",
+            "\n {:<12} {:<12} {:<46} {:>6} {:>8} {:>4} {:>6}  {:<16}",
             "provider",
             "role",
             "room head",
             "events",
             "members",
-            "lag"
+            "lag",
+            "epoch",
+            "tree hash"
         );
         for row in providers {
             let head = row.room_head.as_deref().unwrap_or("none");
             let lag = row.lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
+            let epoch = row.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
+            let tree_hash = row.tree_hash.as_deref().unwrap_or("-");
             say!(
-                " {:<12} {:<12} {head:<46} {:>6} {:>8} {lag:>4}",
+                " {:<12} {:<12} {head:<46} {:>6} {:>8} {lag:>4} {epoch:>6}  {tree_hash:.16}",
                 row.provider,
                 row.role,
                 row.events,
                 row.members
             );
+        }
+        if let Some(view) = hub_view {
+            say!("\n{view}");
         }
         let failed = self.steps.iter().filter(|step| !step.ok).count();
         let (steps, seconds) = (self.steps.len(), self.begun.elapsed().as_secs_f64());
@@ -172,7 +186,7 @@ impl Report {
     }
 
     /// How to talk to the servers that are left running.
-    pub(super) fn look_around(&self, providers: &[ProviderRow], room: &str) {
+    pub(super) fn look_around(&self, providers: &[ProviderRow], room: &str, devices: &Path) {
         let mut text = String::from("\nThe servers go on running until Ctrl-C. Look around as one of their users:\n");
         for row in providers {
             let ProviderRow {
@@ -192,6 +206,10 @@ impl Report {
                 ip = address.ip(),
             ));
         }
+        text.push_str(&format!(
+            "\nOr as one of the devices in the encrypted room, in {0}:\n  nabe client --state {0}/phone chat\n",
+            devices.display()
+        ));
         text.push_str("\nEvery operation is described in /_nabe/openapi.json.");
         self.say(&text);
     }
@@ -260,6 +278,6 @@ mod tests {
                 (false, "not tried: `second` failed before it")
             ]
         );
-        assert!(!report.close(&[]));
+        assert!(!report.close(&[], None));
     }
 }

@@ -1,4 +1,4 @@
-//! The story of one room and four users, told step by step. Each step does something through the client API and checks
+//! The first act: the story of one room and four users, told step by step. Each step does something through the client API and checks
 //! what came of it.
 
 use std::time::Duration;
@@ -24,22 +24,22 @@ pub(super) struct User {
     pub(super) at: At,
 }
 
-const ALICE: User = User {
+pub(super) const ALICE: User = User {
     id: "@alice:a.localhost",
     name: "Alice",
     at: At::A,
 };
-const BOB: User = User {
+pub(super) const BOB: User = User {
     id: "@bob:b.localhost",
     name: "Bob",
     at: At::B,
 };
-const MALLORY: User = User {
+pub(super) const MALLORY: User = User {
     id: "@mallory:b.localhost",
     name: "Mallory",
     at: At::B,
 };
-const CLEO: User = User {
+pub(super) const CLEO: User = User {
     id: "@cleo:c.localhost",
     name: "Cleo",
     at: At::C,
@@ -194,6 +194,11 @@ impl Story {
     /// The room's ID; empty if it was never created.
     pub(super) fn room(&self) -> &str {
         &self.room
+    }
+
+    /// The servers, for another act.
+    pub(super) const fn network(&mut self) -> &mut Network {
+        &mut self.network
     }
 
     pub(super) async fn stop(&mut self) {
@@ -549,6 +554,8 @@ impl Story {
                 token_file: provider.token_file(),
                 ca_file: provider.ca_file(),
                 user: user.id,
+                epoch: None,
+                tree_hash: None,
                 provider: name,
             });
         }
@@ -812,7 +819,7 @@ fn same_in_order(expected: &[&RoomEvent], found: &[RoomEvent]) -> bool {
 }
 
 /// How long a client waits that does not want to wait.
-const IMPATIENT: Duration = Duration::from_millis(400);
+pub(super) const IMPATIENT: Duration = Duration::from_millis(400);
 
 #[cfg(test)]
 mod tests {
