@@ -6,10 +6,10 @@ use nabe_store::Between;
 use nabe_types::{LogPosition, RoomId};
 use sqlx::SqliteConnection;
 
+use crate::bounds::{self, conflict};
+use crate::entries;
 use crate::failure::Failure;
 use crate::fields::{Fields, number_array};
-use crate::rooms::conflict;
-use crate::{entries, rooms};
 
 /// The newest one of a room within bounds.
 pub(crate) async fn newest(
@@ -42,7 +42,7 @@ pub(crate) async fn newest(
 }
 
 pub(crate) async fn put(db: &mut SqliteConnection, room: &RoomId, checkpoint: &Checkpoint) -> Result<(), Failure> {
-    let bounds = rooms::require(db, room).await?;
+    let bounds = bounds::require(db, room).await?;
     if checkpoint.position < bounds.first.previous() || checkpoint.position > bounds.head {
         return Err(conflict(room));
     }

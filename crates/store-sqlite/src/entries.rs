@@ -11,9 +11,9 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 
+use crate::bounds::conflict;
 use crate::failure::Failure;
 use crate::fields::{Fields, array, id_array, millis, quoted, rows};
-use crate::rooms::conflict;
 
 /// A row with its room's version in `version`.
 fn pdu(row: Fields<'_>) -> Result<Pdu, Failure> {

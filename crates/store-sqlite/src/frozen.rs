@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::failure::Failure;
 use crate::fields::{Fields, array, millis, number_array, quoted};
-use crate::{destinations, rooms};
+use crate::{bounds, destinations};
 
 fn range(row: &SqliteRow) -> Result<DeliveryRange, Failure> {
     let row = Fields::new("frozen_ranges", row);
@@ -133,7 +133,7 @@ async fn add_ranges(
     .await?;
     if done.rows_affected() < ranges.len() as u64 {
         for range in ranges {
-            rooms::require(db, &range.room).await?;
+            bounds::require(db, &range.room).await?;
         }
     }
     Ok(())

@@ -6,9 +6,9 @@ use nabe_types::{LogPosition, RoomId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
+use crate::bounds::{self, conflict};
 use crate::failure::Failure;
 use crate::fields::Fields;
-use crate::rooms::{self, conflict};
 
 fn change(row: &SqliteRow) -> Result<GroupChange, Failure> {
     let row = Fields::new("group_changes", row);
@@ -58,7 +58,7 @@ pub(crate) async fn newest(db: &mut SqliteConnection, room: &RoomId) -> Result<O
 }
 
 pub(crate) async fn put_change(db: &mut SqliteConnection, room: &RoomId, change: &GroupChange) -> Result<(), Failure> {
-    let bounds = rooms::require(db, room).await?;
+    let bounds = bounds::require(db, room).await?;
     if change.position > bounds.head {
         return Err(conflict(room));
     }
@@ -93,7 +93,7 @@ pub(crate) async fn put(
     position: LogPosition,
     checkpoint: &Bytes,
 ) -> Result<(), Failure> {
-    let bounds = rooms::require(db, room).await?;
+    let bounds = bounds::require(db, room).await?;
     let put = sqlx::query(
         "-- put
          UPDATE groups SET checkpoint = ? WHERE room_no = ? AND newest_position = ?",

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod apply;
+mod bounds;
 mod checkpoints;
 mod destinations;
 mod devices;
@@ -142,12 +143,12 @@ impl Store for SqliteStore {
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
-        let bounds: Result<_, StoreError> = read!(self, rooms::bounds, room);
+        let bounds: Result<_, StoreError> = read!(self, bounds::bounds, room);
         Ok(bounds?.map(|bounds| bounds.head))
     }
 
     async fn first(&self, room: &RoomId) -> Result<Option<LogPosition>, StoreError> {
-        let bounds: Result<_, StoreError> = read!(self, rooms::bounds, room);
+        let bounds: Result<_, StoreError> = read!(self, bounds::bounds, room);
         Ok(bounds?.map(|bounds| bounds.first))
     }
 
