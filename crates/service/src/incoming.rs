@@ -1,13 +1,15 @@
 //! Events from other servers up to the point where a room can judge them: parse, find the keys, verify. LM
 //! #int-receiving-events, steps 1 to 3. Signatures are checked off the reactor, many per job.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use nabe_core::{HoleReason, Input, RoomMeta, Via};
-use nabe_event::{Dropped, EventKind, RawEvent, VerifiedLpdu, VerifiedPdu, event_id_of};
+use nabe_event::{Dropped, Event, EventKind, RawEvent, VerifiedLpdu, VerifiedPdu, event_id_of};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::KeySet;
 use nabe_store::{ParkReason, ParkedEvent};
-use nabe_types::{EventId, RoomId, ServerName, UnixMillis};
+use nabe_types::{EventId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::error::ServiceError;
 use crate::{Service, metric};
@@ -154,7 +156,7 @@ pub(crate) fn parked_event(
         bytes,
         reason,
         received_at: now,
-        next_try: now.plus(crate::parked::first_pause(reason)),
+        next_try: now.plus(first_pause(reason)),
         attempts: 0,
     }
 }
@@ -252,3 +254,21 @@ fn prev_of(object: &Object) -> Option<EventId> {
 
 /// Up to this many events are verified where they are: handing them to another thread costs as much as a signature.
 const INLINE: usize = 2;
+
+/// The user a membership event is about, and what it says of them.
+pub(crate) fn membership_change(event: &Event) -> Option<(UserId, &str)> {
+    if event.event_type() != "m.room.member" {
+        return None;
+    }
+    Some((UserId::parse(event.state_key()?).ok()?, event.membership()?))
+}
+
+/// How soon after it was parked an event is tried for the first time.
+pub(crate) const fn first_pause(reason: ParkReason) -> Duration {
+    match reason {
+        // Asked for just now, in vain.
+        ParkReason::KeysUnavailable => Duration::from_secs(10),
+        // Usually drained when the join ends; this is for an event that slipped in behind the draining.
+        ParkReason::JoinPending => Duration::from_secs(2),
+    }
+}

@@ -11,9 +11,8 @@ use nabe_types::{EventId, RoomId, RoomVersionId, ServerName, TransactionId, User
 use crate::Service;
 use crate::error::{Missing, ServiceError};
 use crate::idempotency::Transaction;
-use crate::incoming::{Checked, CheckedVerdict};
+use crate::incoming::{Checked, CheckedVerdict, membership_change};
 use crate::ports::{Method, PeerRequest};
-use crate::room::membership_change;
 use crate::wire::{federation_request, read_answer};
 
 /// What an invited user's server is told of the room.

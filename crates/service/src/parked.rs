@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use nabe_core::{HoleReason, Input, Via};
 use nabe_event::RawEvent;
-use nabe_store::{ParkReason, ParkedEvent, Write};
+use nabe_store::{ParkedEvent, Write};
 use nabe_types::{EventId, RoomId, ServerName};
 
 use crate::error::ServiceError;
-use crate::incoming::CheckedVerdict;
+use crate::incoming::{CheckedVerdict, first_pause};
 use crate::ports::PeerError;
 use crate::room::Verdict;
 use crate::{Service, metric};
@@ -288,16 +288,6 @@ impl Service {
             .min(LONGEST_PAUSE);
         parked.next_try = self.now().plus(pause);
         self.commit(Write::Park { parked }.into()).await
-    }
-}
-
-/// How soon after it was parked an event is tried for the first time.
-pub(crate) const fn first_pause(reason: ParkReason) -> Duration {
-    match reason {
-        // Asked for just now, in vain.
-        ParkReason::KeysUnavailable => Duration::from_secs(10),
-        // Usually drained when the join ends; this is for an event that slipped in behind the draining.
-        ParkReason::JoinPending => Duration::from_secs(2),
     }
 }
 

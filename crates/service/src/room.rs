@@ -14,6 +14,7 @@ use nabe_store::{InboxKind, PendingMembership, PendingRoom, Write};
 use nabe_types::{EventId, RoomId, ServerName, UserId};
 
 use crate::error::ServiceError;
+use crate::incoming::membership_change;
 use crate::invite::InvitingView;
 use crate::ports::PeerError;
 use crate::rooms::{ATTEMPTS, OpenRoom, Staged};
@@ -330,14 +331,6 @@ impl Service {
             },
         ]
     }
-}
-
-/// The user a membership event is about, and what it says of them.
-pub(crate) fn membership_change(event: &Event) -> Option<(UserId, &str)> {
-    if event.event_type() != "m.room.member" {
-        return None;
-    }
-    Some((UserId::parse(event.state_key()?).ok()?, event.membership()?))
 }
 
 /// The stripped state events that fit the limit together, in their order. What is not a list counts as empty.
