@@ -54,6 +54,11 @@ class Server:
             os.environ, NABE_LISTEN__ADDRESS=f"127.0.0.1:{port}", NABE_FEDERATION__ONLY_CA_FILES="true",
             NABE_FEDERATION__ALLOWED_IP_RANGES='["127.0.0.0/8", "::1/128"]', NABE_DELIVERY__RETRY_BASE_MS="50",
             NABE_DELIVERY__RETRY_MAX_MS="500", NABE_LOG__LEVEL="warn")
+        # One user logs in with a token of his own that stands for one device, the others as a provider's users do.
+        token = subprocess.run([binary, "user", "add", "--config", folder / "nabe.toml", "dave", "--device", "DAVE_MLSRS"],
+                               check=True, capture_output=True, text=True, env=environment).stdout
+        self.own_token = folder / "dave.token"
+        self.own_token.write_text(token)
         self.log = open(folder / "nabe.log", "wb")
         self.process = subprocess.Popen([binary, "serve", "--config", str(folder / "nabe.toml")], env=environment,
                                         stdout=self.log, stderr=self.log)
@@ -88,7 +93,7 @@ class OpenMlsDevice:
         self.user, self.device = f"@{localpart}:{server.name}", f"{localpart}_openmls".upper()
         self.lines = []
         self.run("login", "--server", server.url, "--device", self.device, "--ca", server.ca, "--user", self.user,
-                 "--provider-token", server.token.read_text().strip())
+                 f"--provider-token={server.token.read_text().strip()}")
 
     def run(self, *arguments, fails=False):
         command = [self.server.binary, "client", "--state", str(self.folder), "--json", *map(str, arguments)]
@@ -164,8 +169,8 @@ class MlsRsDevice:
     def __init__(self, server, localpart, binary, epochs):
         self.server, self.name, self.epochs = server, localpart, epochs
         self.user, self.device = f"@{localpart}:{server.name}", f"{localpart}_mlsrs".upper()
-        command = [binary, "--server", server.url, "--ca", server.ca, "--token-file", server.token, "--device", self.device,
-                   "--user", self.user]
+        credential = ["--token-file", server.own_token] if localpart == "dave" else ["--token-file", server.token, "--user", self.user]
+        command = [binary, "--server", server.url, "--ca", server.ca, "--device", self.device, *credential]
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.lines, self.answers, self.changed = [], collections.deque(), threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()

@@ -228,5 +228,5 @@ fn no_answer(error: ureq::Error) -> Error {
     Error::NoAnswer(error.to_string())
 }
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(12);
 const RECONNECT: Duration = Duration::from_millis(100);

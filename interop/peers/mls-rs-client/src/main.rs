@@ -238,4 +238,4 @@ impl Arguments {
 
 const PAUSE: Duration = Duration::from_millis(20);
 /// For something that others have to do.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(15);
