@@ -62,7 +62,8 @@ fn the_demo_verifies_every_step() {
             "all three have the same group"
         );
     }
-    assert!(document["hub_view"].as_str().unwrap().contains("could not see"));
+    let fields: Vec<_> = document.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["ok", "providers", "steps"], "scripts rely on the shape");
     assert!(
         providers[2]["events"].as_u64() < providers[0]["events"].as_u64(),
         "c was away for a while"

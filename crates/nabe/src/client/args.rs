@@ -100,6 +100,7 @@ pub(crate) struct Login {
         long,
         env = "NABE_TOKEN",
         hide_env_values = true,
+        allow_hyphen_values = true,
         required_unless_present = "provider_token"
     )]
     pub(crate) token: Option<String>,
@@ -108,6 +109,7 @@ pub(crate) struct Login {
         long,
         env = "NABE_PROVIDER_TOKEN",
         hide_env_values = true,
+        allow_hyphen_values = true,
         requires = "user",
         conflicts_with = "token"
     )]

@@ -64,8 +64,6 @@ struct Document<'a> {
     ok: bool,
     steps: &'a [StepResult],
     providers: &'a [ProviderRow],
-    /// What the hub of the encrypted room could see, and what not; absent unless verified.
-    hub_view: Option<&'a str>,
 }
 
 impl Report {
@@ -141,7 +139,6 @@ impl Report {
                 ok,
                 steps: &self.steps,
                 providers,
-                hub_view,
             };
             say!(
                 "{}",
