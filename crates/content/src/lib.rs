@@ -3,7 +3,7 @@
 //!
 //! In an encrypted room all of this is inside the ciphertext, so this crate is for clients. Everything it reads was written
 //! by somebody else's client: sizes are bounded, errors name the field and the rule, and whatever is wrong, there is a
-//! text to show ([`show`]). Who may edit or redact what is not decided here, see [`Edit`] and [`Redaction`].
+//! text to show ([`show()`]). Who may edit or redact what is not decided here, see [`Edit`] and [`Redaction`].
 //!
 //! Pure functions: random bytes come in as arguments, nothing is fetched.
 //!
