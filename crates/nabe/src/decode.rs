@@ -419,18 +419,21 @@ mod tests {
         assert!(report.holds() && report.to_text().contains("give the key"));
     }
 
+    fn header_of_get(origin: &Signer, uri: &str) -> String {
+        let request = xmatrix::Request {
+            method: "GET",
+            uri,
+            destination: &ServerName::parse("hub.example").unwrap(),
+            content: None,
+        };
+        xmatrix::sign_request(origin, &request).remove(0)
+    }
+
     #[test]
     fn a_requests_header_is_checked_over_the_signed_bytes() {
         let origin = signer("part.example", 2);
-        let hub = ServerName::parse("hub.example").unwrap();
         let uri = "/_matrix/federation/v2/event/$x";
-        let sign = xmatrix::Request {
-            method: "GET",
-            uri,
-            destination: &hub,
-            content: None,
-        };
-        let header = xmatrix::sign_request(&origin, &sign).remove(0);
+        let header = header_of_get(&origin, uri);
         let mut request = object! { "method" => "GET", "uri" => uri, "authorization" => header };
         let run = |request: &Object| decode(&request.to_canonical(), &RoomVersionRules::I1, &keys(&[&origin])).unwrap();
         assert!(run(&request).holds());
@@ -441,15 +444,8 @@ mod tests {
     #[test]
     fn the_header_is_found_in_headers_whatever_the_case_of_its_name() {
         let origin = signer("part.example", 2);
-        let hub = ServerName::parse("hub.example").unwrap();
         let uri = "/_matrix/federation/v2/event/$x";
-        let sign = xmatrix::Request {
-            method: "GET",
-            uri,
-            destination: &hub,
-            content: None,
-        };
-        let header = xmatrix::sign_request(&origin, &sign).remove(0);
+        let header = header_of_get(&origin, uri);
         let run = |uri: &str, headers: Object| {
             let request = object! { "method" => "GET", "uri" => uri, "headers" => headers };
             decode(&request.to_canonical(), &RoomVersionRules::I1, &keys(&[&origin]))

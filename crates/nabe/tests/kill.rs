@@ -185,6 +185,7 @@ async fn keep_sending(client: Client, user: String, room: String, acks: Arc<Acks
         let event_id = loop {
             match send(&client, &user, &room, &text).await {
                 Some(event_id) => break event_id,
+                // The pause of a client between two attempts: its server may be dead just now.
                 None => sleep(Duration::from_millis(10)).await,
             }
         };

@@ -69,6 +69,13 @@ pub(crate) struct AboutOther {
     reason: Option<String>,
 }
 
+impl AboutOther {
+    /// Who asks, for which room, about whom, and why.
+    fn parts(&self) -> (&UserId, &RoomId, &UserId, Option<&str>) {
+        (&self.caller, &self.room, &self.other, self.reason.as_deref())
+    }
+}
+
 impl FromRequest<AppState> for AboutOther {
     type Rejection = ClientError;
 
@@ -163,16 +170,8 @@ pub(crate) async fn knock(
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
 pub(crate) async fn invite(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
-    let AboutOther {
-        caller,
-        room,
-        other,
-        reason,
-    } = about;
-    Ok(service
-        .invite_user(&caller, &room, &other, reason.as_deref())
-        .await?
-        .into())
+    let (caller, room, other, reason) = about.parts();
+    Ok(service.invite_user(caller, room, other, reason).await?.into())
 }
 
 /// Removes a user, takes back their invite or refuses their knock.
@@ -183,13 +182,8 @@ pub(crate) async fn invite(State(service): State<Service>, about: AboutOther) ->
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
 pub(crate) async fn kick(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
-    let AboutOther {
-        caller,
-        room,
-        other,
-        reason,
-    } = about;
-    Ok(service.kick(&caller, &room, &other, reason.as_deref()).await?.into())
+    let (caller, room, other, reason) = about.parts();
+    Ok(service.kick(caller, room, other, reason).await?.into())
 }
 
 /// Bars a user, whether they are in the room or not.
@@ -200,13 +194,8 @@ pub(crate) async fn kick(State(service): State<Service>, about: AboutOther) -> R
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
 pub(crate) async fn ban(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
-    let AboutOther {
-        caller,
-        room,
-        other,
-        reason,
-    } = about;
-    Ok(service.ban(&caller, &room, &other, reason.as_deref()).await?.into())
+    let (caller, room, other, reason) = about.parts();
+    Ok(service.ban(caller, room, other, reason).await?.into())
 }
 
 /// Lifts a ban.
@@ -217,11 +206,6 @@ pub(crate) async fn ban(State(service): State<Service>, about: AboutOther) -> Re
         (status = 202, description = "The hub has not answered yet.", body = SentBody),
     ))]
 pub(crate) async fn unban(State(service): State<Service>, about: AboutOther) -> Result<SentBody, ClientError> {
-    let AboutOther {
-        caller,
-        room,
-        other,
-        reason,
-    } = about;
-    Ok(service.unban(&caller, &room, &other, reason.as_deref()).await?.into())
+    let (caller, room, other, reason) = about.parts();
+    Ok(service.unban(caller, room, other, reason).await?.into())
 }

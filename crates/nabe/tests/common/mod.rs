@@ -3,6 +3,8 @@
 #![expect(dead_code, reason = "each test file uses its part of this")]
 #![expect(clippy::unwrap_used, reason = "this is test code")]
 
+pub(crate) mod device;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -155,6 +157,11 @@ impl Serving {
     /// A `nabe serve` that was started otherwise.
     pub(crate) fn of(child: Child) -> Self {
         Self { child: Some(child) }
+    }
+
+    /// The process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// `kill -9`
@@ -336,7 +343,8 @@ impl Client {
     }
 }
 
-/// Asks until there is an answer; a test that waits longer than this has failed.
+/// Asks until there is an answer; a test that waits longer than this has failed. Who asks another process has nothing to
+/// wait on: the pause only spares the processor.
 pub(crate) async fn wait_for<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

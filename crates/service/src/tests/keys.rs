@@ -556,27 +556,21 @@ async fn memory_forgets_the_key_sets_that_the_store_forgets() {
 #[tokio::test]
 async fn notary_asks_an_owner_rarely_whatever_is_demanded() {
     let subject = Subject::new(|_| {});
+    let notary_is_asked = async |until| {
+        subject.service.notary_one(None, &BOBS, Some(until)).await.unwrap();
+    };
     subject.serves(&signer("p"), START.plus(hours(1)));
     subject.service.notary_one(None, &BOBS, None).await.unwrap();
     for _ in 0..20 {
         subject.clock.advance(Duration::from_secs(2));
-        subject
-            .service
-            .notary_one(None, &BOBS, Some(START.plus(hours(48))))
-            .await
-            .unwrap();
+        notary_is_asked(START.plus(hours(48))).await;
     }
     assert_eq!(subject.asked("p"), 1);
     subject.clock.advance(Duration::from_secs(60));
     // No response counts for longer than a week.
-    let beyond = subject.service.now().plus(hours(24 * 7 + 1));
-    subject.service.notary_one(None, &BOBS, Some(beyond)).await.unwrap();
+    notary_is_asked(subject.service.now().plus(hours(24 * 7 + 1))).await;
     assert_eq!(subject.asked("p"), 1);
-    subject
-        .service
-        .notary_one(None, &BOBS, Some(START.plus(hours(48))))
-        .await
-        .unwrap();
+    notary_is_asked(START.plus(hours(48))).await;
     assert_eq!(subject.asked("p"), 2);
 }
 
