@@ -69,7 +69,12 @@ impl<'a> Receiver<'a> {
                 message_type,
                 message,
             } => self.message_to_device(sender, message_type, message),
-            StreamBody::EventRejected { lpdu_id, error, .. } => self.rejected(lpdu_id, error),
+            StreamBody::EventRejected {
+                lpdu_id,
+                error,
+                current_epoch,
+                ..
+            } => self.rejected(lpdu_id, error, *current_epoch),
             StreamBody::DeviceListChanged(user) => self.devices_changed(user),
             StreamBody::KeyPackagesLow { device, .. } => {
                 self.key_packages_low |= *device == self.device.id;
@@ -387,9 +392,10 @@ impl<'a> Receiver<'a> {
     pub(crate) fn refused_commit(
         &mut self,
         pending: &PendingCommit,
-        stale: bool,
+        current_epoch: Option<u64>,
         reason: &str,
     ) -> Result<(), ClientError> {
+        let stale = current_epoch.is_some_and(|epoch| epoch != pending.epoch);
         let mut room = Room::load_or_new(self.connection, &pending.room_id)?;
         if room.group == GroupStatus::Joining {
             mls::delete(&self.provider, &room.room_id)?;
@@ -430,12 +436,11 @@ impl<'a> Receiver<'a> {
         Ok(())
     }
 
-    fn rejected(&mut self, lpdu_id: &str, error: &str) -> Result<(), ClientError> {
+    fn rejected(&mut self, lpdu_id: &str, error: &str, current_epoch: Option<u64>) -> Result<(), ClientError> {
         let is_it = |known: &Option<String>| known.as_deref() == Some(lpdu_id);
         for pending in PendingCommit::all(self.connection)? {
             if is_it(&pending.lpdu_id) {
-                // The hub's sentence names the epoch if that was the reason.
-                self.refused_commit(&pending, error.contains("epoch"), error)?;
+                self.refused_commit(&pending, current_epoch, error)?;
             }
         }
         for outgoing in Outgoing::all(self.connection)? {

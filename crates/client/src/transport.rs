@@ -381,6 +381,8 @@ pub enum StreamBody {
         lpdu_id: String,
         /// Why.
         error: String,
+        /// The epoch the room's group is in, if the event was a commit for another.
+        current_epoch: Option<u64>,
     },
     /// A user's devices changed.
     DeviceListChanged(UserId),

@@ -422,13 +422,12 @@ impl Client {
                     .transaction(|connection| Ok::<_, ClientError>(pending.save(connection)?))
             }
             Err(TransportError::Refused(refusal)) if refusal.status < 500 => {
-                // Another server's hub says it in its sentence only.
-                let current = refusal.current_epoch.or_else(|| epoch_in(&refusal.message));
-                let stale = current.is_some_and(|epoch| epoch != pending.epoch);
-                if let Some(epoch) = current {
+                if let Some(epoch) = refusal.current_epoch {
                     self.behind.insert(pending.room_id.clone(), epoch);
                 }
-                self.in_transaction(|receiver, _| receiver.refused_commit(&pending, stale, &refusal.message))
+                self.in_transaction(|receiver, _| {
+                    receiver.refused_commit(&pending, refusal.current_epoch, &refusal.message)
+                })
             }
             Err(error) => Err(error.into()),
         }
@@ -699,13 +698,6 @@ fn set_joining(connection: &rusqlite::Connection, room: &RoomId) -> Result<(), C
     let mut room = Room::load_or_new(connection, room)?;
     room.group = GroupStatus::Joining;
     Ok(room.save(connection)?)
-}
-
-/// The last epoch that a hub's sentence names, which is the one the group is in.
-pub(crate) fn epoch_in(sentence: &str) -> Option<u64> {
-    let (_, after) = sentence.rsplit_once("epoch ")?;
-    let digits = after.split(|character: char| !character.is_ascii_digit()).next()?;
-    digits.parse().ok()
 }
 
 /// A name that nothing was ever sent under.

@@ -251,6 +251,7 @@ impl From<ServiceError> for ClientError {
             rule,
             current_epoch: match &error {
                 ServiceError::Refused(refusal) => refusal.current_epoch(),
+                ServiceError::RejectedByHub { current_epoch, .. } => *current_epoch,
                 _ => None,
             },
             retry_after,
@@ -292,7 +293,13 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         | ServiceError::InviteRefused
         | ServiceError::NotInRoom
         | ServiceError::OtherDevice
-        | ServiceError::RejectedByHub { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+        | ServiceError::RejectedByHub {
+            current_epoch: None, ..
+        } => (StatusCode::FORBIDDEN, "forbidden"),
+        // As if it had been refused by ourselves.
+        ServiceError::RejectedByHub {
+            current_epoch: Some(_), ..
+        } => (StatusCode::CONFLICT, "conflict"),
         ServiceError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
         ServiceError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ServiceError::BadJson(_)

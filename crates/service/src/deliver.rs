@@ -12,7 +12,6 @@
 mod body;
 mod schedule;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use self::body::{Caps, Prepared};
 use self::schedule::Schedule;
+use crate::failed_pdu::{FailedPdu, FailedPdus, cut};
 use crate::hooks::LpduFate;
 use crate::ports::{Method, PeerError, PeerRequest, PeerResponse};
 use crate::settings::DeliverySettings;
@@ -324,7 +324,7 @@ impl Delivery {
         &self,
         destination: &ServerName,
         prepared: &Prepared,
-        failed: &BTreeMap<EventId, String>,
+        failed: &FailedPdus,
     ) -> Result<(), ServiceError> {
         let now = self.service.now();
         let txn_id = prepared.request.txn_id.clone();
@@ -338,12 +338,15 @@ impl Delivery {
             .iter()
             .filter_map(|lpdu| Some((lpdu, failed.get(&lpdu.lpdu_id)?)))
             .collect();
-        for (lpdu, error) in &refused {
-            let body = object! {
+        for (lpdu, entry) in &refused {
+            let mut body = object! {
                 "room_id" => lpdu.room.as_str(),
                 "lpdu_id" => lpdu.lpdu_id.as_str(),
-                "error" => error.as_str(),
+                "error" => entry.error.as_str(),
             };
+            if let Some(epoch) = entry.current_epoch.and_then(|epoch| i64::try_from(epoch).ok()) {
+                body.insert("current_epoch", epoch);
+            }
             writes.push(Write::Inbox {
                 user: lpdu.sender.clone(),
                 device: None,
@@ -356,10 +359,11 @@ impl Delivery {
         metrics::counter!(metric::DELIVERY_REQUESTS, "result" => "delivered").increment(1);
         metrics::counter!(metric::DELIVERY_PDUS).increment(prepared.pdus as u64);
         metrics::counter!(metric::DELIVERY_EDUS).increment(prepared.edus as u64);
-        for (lpdu, error) in refused {
+        for (lpdu, entry) in refused {
+            let error = &entry.error;
             tracing::info!(%destination, room_id = %lpdu.room, lpdu_id = %lpdu.lpdu_id, error, "the hub refused an event");
             self.service
-                .settle_lpdu(&lpdu.lpdu_id, &LpduFate::Rejected { message: error.clone() });
+                .settle_lpdu(&lpdu.lpdu_id, &LpduFate::Rejected(entry.clone()));
             self.service.notify_inbox(&lpdu.sender);
         }
         if failed.len() > prepared.lpdus.len() {
@@ -488,9 +492,8 @@ fn send_request(prepared: &Prepared, timeout: Duration) -> PeerRequest {
     request
 }
 
-/// What `failed_pdus` says, when the answer is a success. Errors are cut to a bounded length; keys that are no event IDs and
-/// values of other shapes are passed over.
-fn judge(answer: Result<PeerResponse, PeerError>) -> Result<BTreeMap<EventId, String>, Failure> {
+/// What `failed_pdus` says, when the answer is a success. Keys that are no event IDs are passed over.
+fn judge(answer: Result<PeerResponse, PeerError>) -> Result<FailedPdus, Failure> {
     let response = answer.map_err(Failure::Peer)?;
     let object = parse_object(&response.body);
     if response.status != 200 {
@@ -501,16 +504,7 @@ fn judge(answer: Result<PeerResponse, PeerError>) -> Result<BTreeMap<EventId, St
     let failed = object.get("failed_pdus").and_then(Json::as_object);
     let failed = failed.into_iter().flat_map(Object::iter);
     Ok(failed
-        .filter_map(|(id, outcome)| {
-            let error = outcome
-                .as_object()
-                .and_then(|outcome| outcome.get("error"))
-                .and_then(Json::as_str);
-            Some((
-                EventId::parse(id).ok()?,
-                cut(error.unwrap_or("refused without a reason"), MAX_ERROR_CHARS),
-            ))
-        })
+        .filter_map(|(id, entry)| Some((EventId::parse(id).ok()?, FailedPdu::read(entry))))
         .collect())
 }
 
@@ -519,11 +513,6 @@ fn parse_object(body: &Bytes) -> Option<Object> {
         Ok(Json::Object(object)) => Some(object),
         _ => None,
     }
-}
-
-/// A peer's text, at most `chars` characters of it, without control characters.
-fn cut(text: &str, chars: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(chars).collect()
 }
 
 /// How long to wait after `failures` failures in a row: doubling from the base up to the cap, less up to a share of it so that
@@ -547,7 +536,6 @@ const FAILING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Failures with 413 before a request is halved.
 const TOO_LARGE_ATTEMPTS: u32 = 3;
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-const MAX_ERROR_CHARS: usize = 500;
 
 #[cfg(test)]
 mod tests;

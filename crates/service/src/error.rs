@@ -136,6 +136,8 @@ pub enum ServiceError {
     RejectedByHub {
         /// The hub's sentence.
         message: String,
+        /// The epoch of the room's group, if the hub says that the event was a commit for another.
+        current_epoch: Option<u64>,
     },
     /// The server is being stopped.
     #[error("the server is shutting down")]

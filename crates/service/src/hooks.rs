@@ -8,6 +8,7 @@ use nabe_types::{EventId, LogPosition, RoomId, ServerName, UserId};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 
 use crate::Service;
+use crate::failed_pdu::FailedPdu;
 
 /// Something local users may want to see has changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,10 +38,7 @@ pub(crate) enum LpduFate {
         position: LogPosition,
     },
     /// The hub refused it.
-    Rejected {
-        /// The hub's sentence.
-        message: String,
-    },
+    Rejected(FailedPdu),
 }
 
 /// Why delivery was woken.

@@ -20,6 +20,7 @@ use nabe_types::{EventId, LogPosition, RoomId, RoomVersionId, ServerName, UserId
 
 use crate::client::{NewEvent, Sent, SentStatus};
 use crate::error::Missing;
+use crate::failed_pdu::{MAX_ERROR_CHARS, cut};
 use crate::hooks::LpduFate;
 use crate::incoming::{CheckedVerdict, Malformed};
 use crate::ports::{Method, PeerError, PeerRequest, PeerResponse};
@@ -638,14 +639,7 @@ fn version_of_create(events: &[Json]) -> Option<RoomVersionId> {
 /// What an answer other than 200 means.
 fn refusal(response: &PeerResponse, body: Option<&Object>) -> ServiceError {
     let text = |key: &str| body.and_then(|body| body.get(key)).and_then(Json::as_str);
-    let message = || {
-        text("error")
-            .unwrap_or("no reason given")
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(500)
-            .collect()
-    };
+    let message = || cut(text("error").unwrap_or("no reason given"), MAX_ERROR_CHARS);
     match (response.status, text("errcode")) {
         (_, Some("M_WRONG_SERVER")) => {
             let hub = text("hub_server").and_then(|hub| ServerName::parse(hub).ok());
@@ -658,7 +652,10 @@ fn refusal(response: &PeerResponse, body: Option<&Object>) -> ServiceError {
         (429, _) => ServiceError::LimitExceeded {
             retry_after: response.retry_after.unwrap_or_default(),
         },
-        (403, Some("M_FORBIDDEN")) => ServiceError::RejectedByHub { message: message() },
+        (403, Some("M_FORBIDDEN")) => ServiceError::RejectedByHub {
+            message: message(),
+            current_epoch: None,
+        },
         (404, Some("M_NOT_FOUND")) => ServiceError::NotFound(Missing::Room),
         _ => proxied(response, body),
     }
@@ -669,7 +666,7 @@ fn proxied(response: &PeerResponse, body: Option<&Object>) -> ServiceError {
     let mut passed = object! { "errcode" => "M_UNKNOWN" };
     for key in ["errcode", "error"] {
         if let Some(text) = body.and_then(|body| body.get(key)).and_then(Json::as_str) {
-            passed.insert(key, text.chars().take(500).collect::<String>());
+            passed.insert(key, cut(text, MAX_ERROR_CHARS));
         }
     }
     ServiceError::Proxied {

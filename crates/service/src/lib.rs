@@ -20,6 +20,7 @@ mod devices;
 mod edu;
 mod error;
 mod event;
+mod failed_pdu;
 pub mod fuzzing;
 mod gaps;
 mod hooks;

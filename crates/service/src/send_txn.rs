@@ -18,6 +18,7 @@ use nabe_types::{EventId, RoomId, ServerName, TransactionId};
 
 use crate::edu::EduWork;
 use crate::error::ServiceError;
+use crate::failed_pdu::{FailedPdu, FailedPdus};
 use crate::idempotency::Transaction;
 use crate::incoming::{Malformed, parked_event};
 use crate::rooms::{ATTEMPTS, OpenRoom};
@@ -34,21 +35,18 @@ struct Body {
 struct Sorted {
     /// Per room, in the order received.
     inputs: BTreeMap<RoomId, Vec<(EventId, Input)>>,
-    failed: Failed,
+    failed: FailedPdus,
     parked: Vec<ParkedEvent>,
 }
 
 /// What the rooms made of one pass.
 #[derive(Default)]
 struct Pass {
-    failed: Failed,
+    failed: FailedPdus,
     /// Room and index of the first input that needs a question; everything after it in that room waits, too.
     deferred: BTreeMap<RoomId, usize>,
     parked: Vec<ParkedEvent>,
 }
-
-/// `failed_pdus`: event IDs as received, and what to tell.
-type Failed = BTreeMap<EventId, String>;
 
 impl Service {
     /// Takes in a transaction. The reply, status 200, is `{"failed_pdus":{…}}`; the same transaction again gets the same
@@ -126,7 +124,7 @@ impl Service {
                 // LM #int-api-send-txn, 1.1: an invalid room is rejected, and rejections are reported.
                 sorted
                     .failed
-                    .insert(event_id_of(&object), "the event names no valid room".to_owned());
+                    .insert(event_id_of(&object), "the event names no valid room".into());
                 continue;
             };
             if !metas.contains_key(&room) {
@@ -213,7 +211,7 @@ impl Service {
             let rule = refusal.rule().unwrap_or("none").to_owned();
             metrics::counter!(metric::EVENTS_REFUSED, "rule" => rule).increment(1);
             tracing::info!(%room, %origin, reason = %refusal, "refused an event");
-            sorted.failed.insert(event.event_id(), refusal.to_string());
+            sorted.failed.insert(event.event_id(), (&refusal).into());
             return Ok(None);
         }
         Ok(Some(event))
@@ -253,7 +251,7 @@ impl Service {
                 match room.decide(input, self) {
                     Ok(Decision::Done(outcome)) => {
                         if is_rejected(input, &outcome.reply) {
-                            pass.failed.insert(event_id.clone(), REJECTED.to_owned());
+                            pass.failed.insert(event_id.clone(), REJECTED.into());
                         }
                     }
                     Ok(Decision::Ask(_)) => {
@@ -266,7 +264,7 @@ impl Service {
                     Err(refusal) => {
                         refused = true;
                         if !refusal.is_silent() {
-                            pass.failed.insert(event_id.clone(), refusal.to_string());
+                            pass.failed.insert(event_id.clone(), (&refusal).into());
                         }
                         self.log_refusal(id, input, &refusal.into());
                     }
@@ -306,7 +304,7 @@ impl Service {
         origin: &ServerName,
         sorted: Sorted,
         pass: Pass,
-        mut failed: Failed,
+        mut failed: FailedPdus,
         edus: EduWork,
         transaction: &Transaction,
     ) -> Result<StoredReply, ServiceError> {
@@ -330,7 +328,7 @@ impl Service {
                 };
                 match tried {
                     Ok(Reply::Recorded { .. }) if is_valid_pdu => {
-                        failed.insert(event_id, REJECTED.to_owned());
+                        failed.insert(event_id, REJECTED.into());
                     }
                     Ok(Reply::Recorded { .. } | Reply::Appended { .. } | Reply::AlreadyKnown { .. }) => {}
                     Err(error) if is_pdu && must_wait(&error) => {
@@ -344,8 +342,8 @@ impl Service {
                         parked.extend(event);
                     }
                     Err(error) => {
-                        if let Some(sentence) = report(error)? {
-                            failed.insert(event_id, sentence);
+                        if let Some(entry) = report(error)? {
+                            failed.insert(event_id, entry);
                         }
                     }
                 }
@@ -404,7 +402,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let event_id = event_id_of(&object);
         if !self.end_pending(origin, &room, object).await? {
-            sorted.failed.insert(event_id, "unknown room".to_owned());
+            sorted.failed.insert(event_id, "unknown room".into());
         }
         Ok(())
     }
@@ -437,15 +435,10 @@ fn room_of(object: &Object) -> Option<RoomId> {
     RoomId::parse(object.get("room_id").and_then(Json::as_str)?).ok()
 }
 
-fn reply_body(failed: &Failed) -> Object {
+fn reply_body(failed: &FailedPdus) -> Object {
     let failed: Object = failed
         .iter()
-        .map(|(id, sentence)| {
-            (
-                id.as_str().to_owned(),
-                Json::from(object! { "error" => sentence.as_str() }),
-            )
-        })
+        .map(|(id, entry)| (id.as_str().to_owned(), Json::from(entry.to_object())))
         .collect();
     object! { "failed_pdus" => failed }
 }
@@ -475,14 +468,14 @@ const fn must_wait(error: &ServiceError) -> bool {
 
 /// What `failed_pdus` says of an event that was tried alone. Failures of our own make the whole transaction fail, so that it is
 /// sent again.
-fn report(error: ServiceError) -> Result<Option<String>, ServiceError> {
+fn report(error: ServiceError) -> Result<Option<FailedPdu>, ServiceError> {
     match &error {
-        ServiceError::Refused(refusal) => Ok((!refusal.is_silent()).then(|| error.to_string())),
+        ServiceError::Refused(refusal) => Ok((!refusal.is_silent()).then(|| refusal.as_ref().into())),
         ServiceError::WrongServer { .. } | ServiceError::Dropped(_) => Ok(None),
         ServiceError::Proxied { .. }
         | ServiceError::PolicyRefused { .. }
         | ServiceError::PeerFailed { .. }
-        | ServiceError::BadAnswer { .. } => Ok(Some(error.to_string())),
+        | ServiceError::BadAnswer { .. } => Ok(Some(error.to_string().as_str().into())),
         _ => Err(error),
     }
 }

@@ -142,6 +142,7 @@ impl FakeHub {
                     room,
                     lpdu_id,
                     error: refusal.message,
+                    current_epoch: refusal.current_epoch,
                 };
                 state.inbox(&user, None, body);
             }

@@ -93,15 +93,6 @@ fn race(members: usize, epochs: u64, seed: u64) {
 }
 
 #[test]
-fn a_hubs_sentence_tells_which_epoch_the_group_is_in() {
-    use crate::work::epoch_in;
-    let sentence = "the room's hub refused the event: the commit is for epoch 3, the group is at epoch 14 (forbidden)";
-    assert_eq!(epoch_in(sentence), Some(14));
-    assert_eq!(epoch_in("the committer is not in the room"), None);
-    assert_eq!(epoch_in("wrong epoch "), None);
-}
-
-#[test]
 fn one_commit_wins_each_epoch_and_nothing_is_lost() {
     race(12, 40, 1);
 }

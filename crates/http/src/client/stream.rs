@@ -30,9 +30,10 @@ pub(crate) struct RoomData {
 /// What happens for the caller, as it happens.
 ///
 /// Each event has an `id` to come back with, and as `event` one of `ready` (the first one, nothing happened yet), `room` (`data` is
-/// a `RoomData`), `invite`, `knock`, `pending_ended`, `to_device`, `event_rejected`, `device_list_changed` (`user_id`: look up that
-/// user's devices again) or `key_packages_low` (`device_id`, `algorithm`, `left`: upload more). Of the last two only the newest about
-/// the same thing is kept. A comment comes every few seconds when nothing else does.
+/// a `RoomData`), `invite`, `knock`, `pending_ended`, `to_device`, `event_rejected` (`room_id`, `lpdu_id`, `error`, and
+/// `current_epoch` if it was a commit for another epoch of the group), `device_list_changed` (`user_id`: look up that user's
+/// devices again) or `key_packages_low` (`device_id`, `algorithm`, `left`: upload more). Of the last two only the newest about the
+/// same thing is kept. A comment comes every few seconds when nothing else does.
 ///
 /// Coming back with an ID says that everything up to it is handled. What all devices of the caller have handled is dropped from the
 /// inbox; so are the oldest of more than 10,000 items. A reader that must miss nothing names a device.

@@ -503,6 +503,10 @@ fn body(event: &str, data: &str) -> Option<StreamBody> {
             room: room()?,
             lpdu_id: text("lpdu_id")?.to_owned(),
             error: text("error")?.to_owned(),
+            current_epoch: data
+                .get("current_epoch")
+                .and_then(Json::as_i64)
+                .and_then(|epoch| u64::try_from(epoch).ok()),
         },
         "device_list" | "device_list_changed" => StreamBody::DeviceListChanged(UserId::parse(text("user_id")?).ok()?),
         "key_packages_low" => StreamBody::KeyPackagesLow {

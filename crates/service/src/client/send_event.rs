@@ -208,7 +208,10 @@ impl Service {
                 status: SentStatus::Appended,
                 ..queued
             }),
-            Some(LpduFate::Rejected { message }) => Err(ServiceError::RejectedByHub { message }),
+            Some(LpduFate::Rejected(entry)) => Err(ServiceError::RejectedByHub {
+                message: entry.error,
+                current_epoch: entry.current_epoch,
+            }),
             None => Ok(queued),
         }
     }

@@ -502,10 +502,13 @@ fn failed_pdus_are_read_tolerantly_and_bounded() {
         "not an ID" => object! { "error" => "y" },
     };
     let read = judge(answer(200, object! { "failed_pdus" => failed })).ok().unwrap();
-    assert_eq!(read, BTreeMap::from([(id, "x".repeat(MAX_ERROR_CHARS))]));
+    assert_eq!(
+        read,
+        FailedPdus::from([(id, "x".repeat(crate::failed_pdu::MAX_ERROR_CHARS).as_str().into())])
+    );
     assert_eq!(
         judge(answer(200, Object::new())).ok().unwrap(),
-        BTreeMap::new(),
+        FailedPdus::new(),
         "as one implementation answers"
     );
 }

@@ -386,16 +386,10 @@ impl<C: MlsConfig> Member<C> {
             }
             Err(error) => {
                 let was_external = known.drop_pending();
-                let Error::Refused {
-                    current_epoch, message, ..
-                } = &error
-                else {
+                let Error::Refused { current_epoch, .. } = &error else {
                     return Err(error);
                 };
-                // Another server's hub says it in words only.
-                let next = current.map_or(0, |epoch| epoch + 1);
-                let epoch = current_epoch.or_else(|| message.contains("epoch").then_some(next));
-                match epoch {
+                match *current_epoch {
                     Some(epoch) if was_external || Some(epoch) != current => Ok(Step::Behind {
                         room: room.to_owned(),
                         epoch,

@@ -39,8 +39,8 @@ impl<C: MlsConfig> Member<C> {
                     pending.is_some_and(|id| id == text("lpdu_id"))
                 });
                 if let Some(known) = known {
-                    // The hub's sentence names the epoch if that was the reason; the commit that won is on its way then.
-                    let stale = text("error").contains("epoch");
+                    // The commit that won is on its way.
+                    let stale = data.get("current_epoch").is_some();
                     known.drop_pending();
                     known.outcome = Some(if stale {
                         Ok(false)
