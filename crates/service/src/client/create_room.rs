@@ -169,7 +169,7 @@ impl Service {
         spec.join_rule = join_rule(room.join_rule.as_deref())?;
         spec.power_levels = room.power_levels;
         spec.history_visibility = history_visibility(room.history_visibility.as_deref())?;
-        spec.encryption = bounded("encryption", room.encryption, 255)?;
+        spec.encryption = encryption(room.encryption)?;
         spec.initial_state = room.initial_state;
         Ok(spec)
     }
@@ -179,6 +179,19 @@ fn bounded(name: &'static str, text: Option<String>, bytes: usize) -> Result<Opt
     match text {
         Some(text) if text.is_empty() || text.len() > bytes => Err(ServiceError::InvalidParam(name)),
         text => Ok(text),
+    }
+}
+
+/// The draft's algorithms, or a name of somebody's own in reverse-DNS style (LM #int-mls-considerations).
+fn encryption(algorithm: Option<String>) -> Result<Option<String>, ServiceError> {
+    let algorithm = bounded("encryption", algorithm, 255)?;
+    let is_named_well = |name: &str| match name.strip_prefix("m.") {
+        Some(of_the_draft) => of_the_draft.starts_with("mls.v1."),
+        None => name.split('.').count() > 1 && name.split('.').all(|label| !label.is_empty()),
+    };
+    match algorithm {
+        Some(name) if !is_named_well(&name) => Err(ServiceError::InvalidParam("encryption")),
+        algorithm => Ok(algorithm),
     }
 }
 

@@ -124,6 +124,39 @@ async fn a_room_is_created_with_every_option_asked_for() {
 }
 
 #[tokio::test]
+async fn an_algorithm_that_is_not_the_drafts_has_a_name_in_reverse_dns_style() {
+    let world = World::new(&["a"]);
+    let (a, alice) = (world.service("a"), user("alice", "a"));
+    let create = async |algorithm: &str| {
+        let new = NewRoom {
+            encryption: Some(algorithm.to_owned()),
+            ..NewRoom::default()
+        };
+        a.create_room(&alice, new, None).await
+    };
+    for algorithm in ["m.mls.v1.a-suite-of-tomorrow", "org.example.double-ratchet"] {
+        let room = create(algorithm).await.unwrap().room_id;
+        let overview = a.room(&alice, &room).await.unwrap();
+        assert_eq!(overview.encryption.as_deref(), Some(algorithm));
+    }
+    for algorithm in [
+        "",
+        "rot13",
+        "m.megolm.v1",
+        "m.rot13",
+        ".rot13",
+        "org..rot13",
+        "org.rot13.",
+    ] {
+        let error = create(algorithm).await.unwrap_err();
+        assert!(
+            matches!(error, ServiceError::InvalidParam("encryption")),
+            "{algorithm}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_room_option_that_is_not_valid_is_named() {
     let world = World::new(&["a"]);
     let (a, alice) = (world.service("a"), user("alice", "a"));
@@ -320,7 +353,7 @@ async fn an_event_the_hub_refuses_is_reported_to_its_sender() {
     let name = state_event("m.room.name", object! { "name" => "mine" });
     let error = b.send_event(&bob, &room, name, None).await.unwrap_err();
     assert!(
-        matches!(&error, ServiceError::RejectedByHub { message } if !message.is_empty()),
+        matches!(&error, ServiceError::RejectedByHub { message, current_epoch: None } if !message.is_empty()),
         "{error:?}"
     );
     let inbox = b.inbox(&bob, None, 0).await.unwrap();
