@@ -8,11 +8,11 @@ use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
-    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt,
+    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt,
     Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
     StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
-use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::activity::{Activity, Life, Ongoing};
 
@@ -308,5 +308,25 @@ impl Store for Disk {
         usable_at: UnixMillis,
     ) -> Result<Vec<KeyPackageCount>, StoreError> {
         call!(self.key_packages_left(user, device, usable_at))
+    }
+
+    async fn media_file(&self, hash: &[u8; 32]) -> Result<Option<MediaFile>, StoreError> {
+        call!(self.media_file(hash))
+    }
+
+    async fn cached_media(&self, server: &ServerName, media_id: &MediaId) -> Result<Option<MediaFile>, StoreError> {
+        call!(self.cached_media(server, media_id))
+    }
+
+    async fn has_uploaded(&self, user: &UserId, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        call!(self.has_uploaded(user, hash))
+    }
+
+    async fn media_use(&self, user: &UserId, recent_after: UnixMillis) -> Result<MediaUse, StoreError> {
+        call!(self.media_use(user, recent_after))
+    }
+
+    async fn media_beyond(&self, bytes: u64) -> Result<Vec<MediaFile>, StoreError> {
+        call!(self.media_beyond(bytes))
     }
 }

@@ -9,7 +9,7 @@ use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use crate::failure::Failure;
 use crate::rooms::Append;
 use crate::{
-    accounts, checkpoints, destinations, devices, frozen, groups, inbox, key_packages, outbox, parked, pending,
+    accounts, checkpoints, destinations, devices, frozen, groups, inbox, key_packages, media, outbox, parked, pending,
     replies, rooms, server_keys,
 };
 
@@ -233,5 +233,21 @@ async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> 
         Write::TrimInbox { user, up_to } => inbox::trim(db, user, *up_to).await,
         Write::PutPending { pending } => pending::put(db, pending).await,
         Write::RemovePending { user, room } => pending::remove(db, user, room).await,
+        Write::PutUpload {
+            user,
+            hash,
+            size,
+            now,
+            limits,
+        } => media::put_upload(db, user, hash, *size, *now, *limits).await,
+        Write::RemoveUpload { user, hash } => media::remove_upload(db, user, hash).await,
+        Write::PutCachedMedia {
+            server,
+            media_id,
+            hash,
+            size,
+            now,
+        } => media::put_cached(db, (server, media_id), hash, *size, *now).await,
+        Write::ForgetMedia { hash } => media::forget(db, hash).await,
     }
 }

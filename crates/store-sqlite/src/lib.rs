@@ -17,6 +17,7 @@ mod frozen;
 mod groups;
 mod inbox;
 mod key_packages;
+mod media;
 mod memberships;
 mod open;
 mod outbox;
@@ -37,11 +38,11 @@ use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
-    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt,
-    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
-    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile,
+    MediaUse, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership,
+    RoomSummary, Store, StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
-use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::Mutex;
@@ -342,5 +343,25 @@ impl Store for SqliteStore {
 
     async fn pending_in(&self, room: &RoomId) -> Result<Vec<PendingRoom>, StoreError> {
         read!(self, pending::of_room, room)
+    }
+
+    async fn media_file(&self, hash: &[u8; 32]) -> Result<Option<MediaFile>, StoreError> {
+        read!(self, media::file, hash)
+    }
+
+    async fn cached_media(&self, server: &ServerName, media_id: &MediaId) -> Result<Option<MediaFile>, StoreError> {
+        read!(self, media::cached, server, media_id)
+    }
+
+    async fn has_uploaded(&self, user: &UserId, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        read!(self, media::has_uploaded, user, hash)
+    }
+
+    async fn media_use(&self, user: &UserId, recent_after: UnixMillis) -> Result<MediaUse, StoreError> {
+        read!(self, media::used_by, user, recent_after)
+    }
+
+    async fn media_beyond(&self, bytes: u64) -> Result<Vec<MediaFile>, StoreError> {
+        read!(self, media::beyond, bytes)
     }
 }

@@ -10,6 +10,7 @@ pub mod encryption;
 pub mod fixture;
 pub mod groups;
 pub mod log;
+pub mod media;
 pub mod memberships;
 pub mod parked;
 pub mod random;
@@ -97,6 +98,12 @@ macro_rules! contract_tests {
             log::state_before_crosses_checkpoints_and_rebase,
             log::state_before_in_backfilled_history,
             log::unknown_room_is_refused,
+            media::bytes_of_a_day_and_in_all_are_bounded,
+            media::file_is_forgotten_with_its_last_uploader,
+            media::file_of_another_server_is_found_by_its_name,
+            media::forgotten_file_leaves_nothing,
+            media::oldest_files_of_other_servers_go_first,
+            media::same_file_of_two_users_is_one_file,
             memberships::history_tells_every_step,
             memberships::prepended_history_does_not_change_the_present,
             memberships::rebase_forgets_who_is_gone,

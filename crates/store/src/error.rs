@@ -36,6 +36,12 @@ pub enum StoreError {
         /// Whose device it was.
         user: UserId,
     },
+    /// The user's uploads would take more than the write allowed.
+    #[error("the files of {user} take too much")]
+    OverQuota {
+        /// Whose.
+        user: UserId,
+    },
     /// Another process has the database open.
     #[error("database {path} is in use by another process")]
     InUse {
@@ -81,6 +87,7 @@ impl StoreError {
                 | Self::Full { .. }
                 | Self::NotInFlight { .. }
                 | Self::TooManyDevices { .. }
+                | Self::OverQuota { .. }
         )
     }
 }

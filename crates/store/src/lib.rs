@@ -17,9 +17,9 @@ pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
-    InboxItem, InboxKind, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt,
-    OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RemoteDevice, RoomMembership,
-    RoomSummary, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    InboxItem, InboxKind, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse,
+    MembershipAt, OutboundRequest, ParkReason, ParkedEvent, PendingMembership, PendingRoom, RemoteDevice,
+    RoomMembership, RoomSummary, StoredDevice, StoredReply, StoredRoom, StoredServerKeys, UploadLimits,
 };
 pub use store::{Between, Order, Store};
 pub use write::{Batch, Write};

@@ -2,6 +2,7 @@
 
 mod apply;
 mod encryption;
+mod media;
 mod tables;
 
 use std::collections::BTreeSet;
@@ -13,14 +14,14 @@ use bytes::Bytes;
 use nabe_auth::lm::Membership;
 use nabe_core::Entry;
 use nabe_event::Pdu;
-use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::error::StoreError;
 use crate::model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
-    InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt, OutboundRequest,
-    ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, StoredDevice, StoredReply, StoredRoom,
-    StoredServerKeys,
+    InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse,
+    MembershipAt, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, StoredDevice,
+    StoredReply, StoredRoom, StoredServerKeys,
 };
 use crate::rules;
 use crate::store::{Between, Order, Store};
@@ -475,6 +476,26 @@ impl Store for MemoryStore {
             .filter(|pending| pending.room == *room)
             .cloned()
             .collect())
+    }
+
+    async fn media_file(&self, hash: &[u8; 32]) -> Result<Option<MediaFile>, StoreError> {
+        Ok(self.tables().media.file(hash))
+    }
+
+    async fn cached_media(&self, server: &ServerName, media_id: &MediaId) -> Result<Option<MediaFile>, StoreError> {
+        Ok(self.tables().media.cached(server, media_id))
+    }
+
+    async fn has_uploaded(&self, user: &UserId, hash: &[u8; 32]) -> Result<bool, StoreError> {
+        Ok(self.tables().media.uploads.contains_key(&(user.clone(), *hash)))
+    }
+
+    async fn media_use(&self, user: &UserId, recent_after: UnixMillis) -> Result<MediaUse, StoreError> {
+        Ok(self.tables().media.used_by(user, recent_after))
+    }
+
+    async fn media_beyond(&self, bytes: u64) -> Result<Vec<MediaFile>, StoreError> {
+        Ok(self.tables().media.beyond(bytes))
     }
 }
 

@@ -8,10 +8,12 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, RoomVersionId, ServerNa
 use crate::store::Between;
 
 mod encryption;
+mod media;
 
 pub use encryption::{
     ClaimedKeyPackage, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, RemoteDevice, StoredDevice,
 };
+pub use media::{MediaFile, MediaUse, UploadLimits};
 
 /// A room as it is loaded: the newest checkpoint and every entry after it.
 #[derive(Clone, Debug)]

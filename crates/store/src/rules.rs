@@ -27,6 +27,9 @@ pub const MAX_REMOTE_DEVICES: usize = 1000;
 /// Bytes that the device objects of one other server's users take in all.
 pub const MAX_REMOTE_DEVICE_BYTES: usize = 32 * 1024 * 1024;
 
+/// What counts as a day where a user's uploads of one are bounded.
+pub const UPLOAD_DAY: std::time::Duration = std::time::Duration::from_hours(24);
+
 /// Whether the entries' positions are `first` and its successors, one by one.
 #[must_use]
 pub fn are_consecutive(first: LogPosition, entries: &[Entry]) -> bool {

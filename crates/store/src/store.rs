@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use nabe_core::Entry;
 use nabe_event::Pdu;
-use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::error::StoreError;
 use crate::model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
-    InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MembershipAt, OutboundRequest,
-    ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, StoredDevice, StoredReply, StoredRoom,
-    StoredServerKeys,
+    InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse,
+    MembershipAt, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, StoredDevice,
+    StoredReply, StoredRoom, StoredServerKeys,
 };
 use crate::write::Batch;
 
@@ -193,6 +193,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// The invites to and knocks on a room, ordered by user ID.
     async fn pending_in(&self, room: &RoomId) -> Result<Vec<PendingRoom>, StoreError>;
+
+    /// A file by SHA-256 of its bytes.
+    async fn media_file(&self, hash: &[u8; 32]) -> Result<Option<MediaFile>, StoreError>;
+
+    /// The file that another server has under this name.
+    async fn cached_media(&self, server: &ServerName, media_id: &MediaId) -> Result<Option<MediaFile>, StoreError>;
+
+    /// Whether a local user has uploaded this file.
+    async fn has_uploaded(&self, user: &UserId, hash: &[u8; 32]) -> Result<bool, StoreError>;
+
+    /// What a local user's files take; recent are those uploaded after a moment.
+    async fn media_use(&self, user: &UserId, recent_after: UnixMillis) -> Result<MediaUse, StoreError>;
+
+    /// The files of other servers that have to go so that those kept, the newest, take at most so many bytes.
+    async fn media_beyond(&self, bytes: u64) -> Result<Vec<MediaFile>, StoreError>;
 }
 
 /// A stretch of positions: after one, through another.

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use nabe_core::{Checkpoint, Entry, FollowerChange, GroupChange, RoomMeta};
 use nabe_event::Pdu;
-use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::model::{
     DirectItem, IdempotencyKey, InboxKind, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, StoredReply,
+    UploadLimits,
 };
 
 /// Writes that belong together: applied in order, each seeing the ones before; if one is refused, none happened.
@@ -321,5 +322,45 @@ pub enum Write {
         user: UserId,
         /// The room.
         room: RoomId,
+    },
+    /// A local user has uploaded a file; the second time changes nothing. `OverQuota` if the user's files, or those uploaded within
+    /// [`UPLOAD_DAY`](crate::rules::UPLOAD_DAY), would take more than they may.
+    PutUpload {
+        /// Who.
+        user: UserId,
+        /// SHA-256 of the file.
+        hash: [u8; 32],
+        /// Its bytes.
+        size: u64,
+        /// When.
+        now: UnixMillis,
+        /// What the user's files may take.
+        limits: UploadLimits,
+    },
+    /// A local user wants a file no more, if they had uploaded it. With the last one of them the file is forgotten, unless it is
+    /// another server's too.
+    RemoveUpload {
+        /// Who.
+        user: UserId,
+        /// SHA-256 of the file.
+        hash: [u8; 32],
+    },
+    /// Another server has this file under this name; it is kept for as long as there is room.
+    PutCachedMedia {
+        /// The server.
+        server: ServerName,
+        /// The file's name there.
+        media_id: MediaId,
+        /// SHA-256 of the file.
+        hash: [u8; 32],
+        /// Its bytes.
+        size: u64,
+        /// When.
+        now: UnixMillis,
+    },
+    /// Forgets a file, its names and its uploads, if there.
+    ForgetMedia {
+        /// SHA-256 of the file.
+        hash: [u8; 32],
     },
 }

@@ -7,6 +7,7 @@ mod error_code;
 pub mod fuzzing;
 mod id;
 pub mod limits;
+mod media;
 mod membership;
 mod policy;
 mod time;
@@ -15,6 +16,7 @@ pub use error_code::{ErrorCode, UnknownErrorCode};
 pub use id::{
     DeviceId, EventId, IdKind, IdRule, InvalidId, KeyId, RoomId, RoomVersionId, ServerName, TransactionId, UserId,
 };
+pub use media::{InvalidMediaId, MediaId};
 pub use membership::{DeviceRef, MembershipDelta};
 pub use policy::{InvalidServerPattern, ServerPattern, ServerPolicy};
 pub use time::{LogPosition, UnixMillis};

@@ -181,6 +181,22 @@ impl Journal<'_> {
             Write::TrimInbox { user, up_to } => self.trim_inbox(user, up_to),
             Write::PutPending { pending } => self.put_pending(pending),
             Write::RemovePending { user, room } => self.set(|tables| &mut tables.pending, (user, room), None),
+            Write::PutUpload {
+                user,
+                hash,
+                size,
+                now,
+                limits,
+            } => self.put_upload(user, hash, size, now, limits)?,
+            Write::RemoveUpload { user, hash } => self.remove_upload(user, hash),
+            Write::PutCachedMedia {
+                server,
+                media_id,
+                hash,
+                size,
+                now,
+            } => self.put_cached_media((server, media_id), hash, size, now),
+            Write::ForgetMedia { hash } => self.forget_media(hash),
         }
         Ok(())
     }

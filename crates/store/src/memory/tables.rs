@@ -8,6 +8,7 @@ use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
 
 use super::encryption::Encryption;
+use super::media::Media;
 use crate::error::StoreError;
 use crate::model::{
     DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
@@ -45,6 +46,7 @@ pub(super) struct Tables {
     pub(super) inbox_heads: BTreeMap<UserId, i64>,
     pub(super) pending: BTreeMap<(UserId, RoomId), PendingRoom>,
     pub(super) encryption: Encryption,
+    pub(super) media: Media,
 }
 
 #[derive(Clone, Debug)]
