@@ -223,18 +223,19 @@ impl Connection {
         request: &Request<Bytes>,
         limit: usize,
     ) -> Result<Response<Bytes>, Failure> {
-        let fatal = |error| Failure {
-            error,
-            connection_lost: false,
-        };
-        let request = self.addressed(request).map_err(fatal)?;
+        let (head, body) = self.open(request).await?.into_parts();
+        let body = read_body(body, limit).await.map_err(Failure::fatal)?;
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// As [`exchange`](Self::exchange), with the body still to be read.
+    pub(crate) async fn open(&mut self, request: &Request<Bytes>) -> Result<Response<Incoming>, Failure> {
+        let request = self.addressed(request).map_err(Failure::fatal)?;
         let response = match &mut self.sender {
             Sender::Http1(sender) => async { sender.ready().await.map(|()| sender.send_request(request))?.await }.await,
             Sender::Http2(sender) => async { sender.ready().await.map(|()| sender.send_request(request))?.await }.await,
         };
-        let (head, body) = response.map_err(|error| Failure::before_answer(&error))?.into_parts();
-        let body = read_body(body, limit).await.map_err(fatal)?;
-        Ok(Response::from_parts(head, body))
+        response.map_err(|error| Failure::before_answer(&error))
     }
 
     /// HTTP/2 carries the authority in the URI, HTTP/1.1 in a header.
@@ -269,6 +270,13 @@ fn absolute(authority: &Authority, path: PathAndQuery) -> Result<Uri, TransportE
 }
 
 impl Failure {
+    const fn fatal(error: TransportError) -> Self {
+        Self {
+            error,
+            connection_lost: false,
+        }
+    }
+
     fn before_answer(error: &hyper::Error) -> Self {
         if error.is_user() {
             Self {
@@ -296,17 +304,25 @@ async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, TransportE
         return Err(too_large);
     }
     let mut whole = BytesMut::with_capacity(announced);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| TransportError::Unreachable)?;
-        let Ok(data) = frame.into_data() else {
-            continue; // trailers
-        };
+    while let Some(data) = next_piece(&mut body).await? {
         if data.len() > limit - whole.len() {
             return Err(too_large);
         }
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
+}
+
+/// The next bytes of a body; `None` at its end.
+pub(crate) async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, TransportError> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| TransportError::Unreachable)?;
+        // Anything else is trailers.
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 /// [`WellKnown`] of a running server: a connection for each fetch, by the same guard and trust as any other.

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Request, Response};
 use ipnet::IpNet;
 use nabe_service::ports::{Clock, Entropy};
 use nabe_types::{ServerName, ServerPattern};
 
 use crate::address::AddressGuard;
-use crate::connect::{Connector, Failure, Security, WellKnownFetch};
+use crate::connect::{self, Connector, Failure, Security, WellKnownFetch};
 use crate::discovery::{Discovery, Dns};
 use crate::dns::SystemDns;
 use crate::pool::{Gate, Pool, PoolLimits, Pooled};
 use crate::tls::{TlsError, TlsSettings};
-use crate::transport::{ResponseLimit, Transport, TransportError};
+use crate::transport::{ResponseLimit, Transport, TransportBody, TransportError};
 
 /// How to reach other servers.
 #[derive(Clone, Debug)]
@@ -199,6 +200,29 @@ impl HttpsTransport {
         Ok(Pooled::new(connection, now))
     }
 
+    /// A request on a connection of its own: what takes long there delays nothing else, and ends with the connection.
+    async fn open_alone(
+        &self,
+        destination: &ServerName,
+        request: &Request<Bytes>,
+    ) -> Result<Response<TransportBody>, TransportError> {
+        let target = self
+            .discovery
+            .resolve(destination)
+            .await
+            .map_err(|_| TransportError::Unresolvable)?;
+        let mut connection = self.connector.connect(&target, self.security(destination)).await?;
+        let answer = connection.open(request).await.map_err(|failure| failure.error)?;
+        let (head, body) = answer.into_parts();
+        // The connection lives as long as the body.
+        let pieces = stream::try_unfold((body, connection), |(mut body, connection)| async {
+            Ok(connect::next_piece(&mut body)
+                .await?
+                .map(|piece| (piece, (body, connection))))
+        });
+        Ok(Response::from_parts(head, Box::pin(pieces)))
+    }
+
     fn security(&self, destination: &ServerName) -> Security {
         let is_insecure = self
             .settings
@@ -228,6 +252,17 @@ impl Transport for HttpsTransport {
             .map_err(|_| TransportError::Timeout)?;
         unfinished.finished = true;
         outcome
+    }
+
+    async fn open(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<Response<TransportBody>, TransportError> {
+        tokio::time::timeout(timeout, self.open_alone(destination, &request))
+            .await
+            .map_err(|_| TransportError::Timeout)?
     }
 }
 

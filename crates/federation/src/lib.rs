@@ -27,7 +27,7 @@ pub use dns::SystemDns;
 pub use https::{HttpsSettings, HttpsTransport};
 pub use peers::{PeerSettings, SignedPeers};
 pub use tls::{TlsError, TlsSettings};
-pub use transport::{ResponseLimit, TlsFault, Transport, TransportError};
+pub use transport::{ResponseLimit, TlsFault, Transport, TransportBody, TransportError};
 
 #[cfg(test)]
 mod testing;

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use nabe_service::metric::PEER_REQUESTS;
-use nabe_service::ports::{Clock, Method, PeerError, PeerRequest, PeerResponse, Peers};
+use nabe_service::ports::{Clock, Method, PeerError, PeerRequest, PeerResponse, PeerStream, Peers};
 use nabe_signing::xmatrix::{self, request_object, sign_request};
 use nabe_signing::{Json, Object, Signer, XMatrix};
 use nabe_types::{ErrorCode, KeyId, ServerName, ServerPattern, ServerPolicy, UnixMillis};
@@ -115,13 +116,25 @@ impl<T: Transport> SignedPeers<T> {
         request: &Outgoing,
         path: &PathAndQuery,
     ) -> Result<Answer, PeerError> {
-        let mut message = request.message(path)?;
+        let message = self.signed(destination, request, path, JSON_TYPE)?;
+        let response = self.transport.send(destination, message, request.timeout).await?;
+        Ok(Answer(response))
+    }
+
+    /// The request as it is sent, for an answer of this type.
+    fn signed(
+        &self,
+        destination: &ServerName,
+        request: &Outgoing,
+        path: &PathAndQuery,
+        accept: &'static str,
+    ) -> Result<Request<Bytes>, PeerError> {
+        let mut message = request.message(path, accept)?;
         for header in self.signatures(destination, request, path.as_str()) {
             let value = HeaderValue::try_from(header).map_err(|_| PeerError::InvalidRequest)?;
             message.headers_mut().append(AUTHORIZATION, value);
         }
-        let response = self.transport.send(destination, message, request.timeout).await?;
-        Ok(Answer(response))
+        Ok(message)
     }
 
     /// One header value for each of our keys, over exactly the path and content that are sent.
@@ -194,7 +207,7 @@ impl<T: Transport> SignedPeers<T> {
     /// An unsigned request about keys; only a 200 counts.
     async fn keys(&self, server: &ServerName, request: Outgoing) -> Result<Bytes, PeerError> {
         self.check_policy(server)?;
-        let mut message = request.message(&request.stable)?;
+        let mut message = request.message(&request.stable, JSON_TYPE)?;
         message
             .extensions_mut()
             .insert(ResponseLimit(self.settings.max_key_bytes));
@@ -217,6 +230,25 @@ impl<T: Transport> Peers for SignedPeers<T> {
                 .await
                 .map_err(|_| PeerError::Timeout)??;
             Ok(answer.into_response())
+        }
+        .await;
+        count(&outcome);
+        outcome
+    }
+
+    async fn open(&self, destination: &ServerName, request: PeerRequest) -> Result<PeerStream, PeerError> {
+        let outcome = async {
+            self.check_policy(destination)?;
+            let request = Outgoing::try_from(request)?;
+            let message = self.signed(destination, &request, &request.stable, ANY_TYPE)?;
+            let answer = self.transport.open(destination, message, request.timeout).await?;
+            let (head, body) = answer.into_parts();
+            let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            Ok(PeerStream {
+                status: head.status.as_u16(),
+                content_type: content_type.map(str::to_owned),
+                body: Box::pin(body.map_err(PeerError::from)),
+            })
         }
         .await;
         count(&outcome);
@@ -338,11 +370,11 @@ impl Outgoing {
         }
     }
 
-    fn message(&self, path: &PathAndQuery) -> Result<Request<Bytes>, PeerError> {
+    fn message(&self, path: &PathAndQuery, accept: &'static str) -> Result<Request<Bytes>, PeerError> {
         let mut message = Request::builder()
             .method(self.method.as_str())
             .uri(path.clone())
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, accept);
         if self.body.is_some() {
             message = message.header(CONTENT_TYPE, "application/json");
         }
@@ -410,6 +442,8 @@ fn count<T>(outcome: &Result<T, PeerError>) {
     metrics::counter!(PEER_REQUESTS, "outcome" => label).increment(1);
 }
 
+const JSON_TYPE: &str = "application/json";
+const ANY_TYPE: &str = "*/*";
 const MAX_REMEMBERED: usize = 4096;
 /// No error we understand is longer.
 const MAX_ERROR_BYTES: usize = 64 * 1024;

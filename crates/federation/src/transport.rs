@@ -1,9 +1,11 @@
 //! The port between a signed HTTP request and the wire, and what can go wrong on it.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{Stream, stream};
 use nabe_service::ports::PeerError;
 use nabe_types::ServerName;
 
@@ -23,7 +25,26 @@ pub trait Transport: Send + Sync + 'static {
         request: http::Request<Bytes>,
         timeout: Duration,
     ) -> Result<http::Response<Bytes>, TransportError>;
+
+    /// As [`send`](Self::send), but the body comes piece by piece: `timeout` bounds everything up to it, nothing limits its size, and
+    /// dropping it ends it. A transport that has answers whole only gives them in one piece.
+    ///
+    /// # Errors
+    ///
+    /// [`TransportError`] when there is no answer.
+    async fn open(
+        &self,
+        destination: &ServerName,
+        request: http::Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<http::Response<TransportBody>, TransportError> {
+        let answer = self.send(destination, request, timeout).await?;
+        Ok(answer.map(|body| Box::pin(stream::iter([Ok(body)])) as TransportBody))
+    }
 }
+
+/// A body in pieces. After an error nothing comes.
+pub type TransportBody = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
 
 /// Extension of a request: the most bytes its answer's body may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

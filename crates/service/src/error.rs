@@ -139,6 +139,23 @@ pub enum ServiceError {
         /// The epoch of the room's group, if the hub says that the event was a commit for another.
         current_epoch: Option<u64>,
     },
+    /// A file is larger than files may be.
+    #[error("a file may have at most {limit} bytes")]
+    MediaTooLarge {
+        /// How many bytes.
+        limit: u64,
+    },
+    /// A user's files take as much as they may.
+    #[error("the files of one user may take at most {limit} bytes{}", if retry_after.is_some() { " a day" } else { "" })]
+    OverQuota {
+        /// How many bytes.
+        limit: u64,
+        /// For what may be uploaded in a day: when there will be room again.
+        retry_after: Option<Duration>,
+    },
+    /// The folder of users' files failed.
+    #[error("the storage of files failed")]
+    Disk(#[source] Arc<std::io::Error>),
     /// The server is being stopped.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -157,6 +174,8 @@ pub enum Missing {
     Device,
     /// A commit of the room's MLS group.
     Commit,
+    /// A file.
+    Media,
 }
 
 impl ServiceError {
@@ -175,10 +194,10 @@ impl ServiceError {
             Self::Refused(refusal) => code_of_refusal(refusal),
             Self::Dropped(dropped) => code_of_dropped(dropped),
             Self::KeyReused => ErrorCode::BadState,
-            Self::OutboxFull { .. } => ErrorCode::LimitExceeded,
+            Self::OutboxFull { .. } | Self::OverQuota { .. } => ErrorCode::LimitExceeded,
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::BadJson(_) | Self::BadId(_) | Self::BadDevice(_) => ErrorCode::BadJson,
-            Self::TooLarge(_) => ErrorCode::TooLarge,
+            Self::TooLarge(_) | Self::MediaTooLarge { .. } => ErrorCode::TooLarge,
             Self::InvalidParam(_) => ErrorCode::InvalidParam,
             Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
             Self::TransactionInProgress => ErrorCode::BadState,
@@ -190,6 +209,7 @@ impl ServiceError {
             | Self::RoomTooBusy
             | Self::GapOpen
             | Self::Store(_)
+            | Self::Disk(_)
             | Self::ShuttingDown => ErrorCode::Unknown,
         }
     }
@@ -214,6 +234,7 @@ impl ServiceError {
             | Self::RoomTooBusy
             | Self::OutboxFull { .. }
             | Self::Store(_)
+            | Self::Disk(_)
             | Self::ShuttingDown => true,
             Self::PeerFailed { error, .. } => error.is_transient(),
             Self::Dropped(dropped) => dropped.is_for_want_of_keys(),
@@ -238,6 +259,12 @@ impl From<Dropped> for ServiceError {
     }
 }
 
+impl From<std::io::Error> for ServiceError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Disk(Arc::new(error))
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
@@ -252,6 +279,7 @@ impl std::fmt::Display for Missing {
             Self::User => "user",
             Self::Device => "device",
             Self::Commit => "commit",
+            Self::Media => "file",
         })
     }
 }

@@ -24,6 +24,11 @@ pub fn stream_token(data: &[u8]) {
     crate::client::stream::fuzz_token(data);
 }
 
+/// Any bytes as another server's answer with a file, the first one being how it is cut into pieces.
+pub fn multipart(data: &[u8]) {
+    crate::media::fuzz_multipart(data);
+}
+
 /// Any JSON object as bodies of requests to a hub, under the endpoints' names: `send`, `invite`, `send_join`, `send_leave`,
 /// `send_knock`. An object in it with an `author` becomes an event by that user of the calling server, signed and hashed, of the `type`,
 /// `state_key` and `content` given beside it.
@@ -384,6 +389,7 @@ mod tests {
             ("federation_body", federation_body as fn(&[u8])),
             ("peer_answer", peer_answer),
             ("stream_token", stream_token),
+            ("multipart", multipart),
         ] {
             seeds(target).iter().for_each(|seed| body(seed));
         }

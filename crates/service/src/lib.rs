@@ -3,8 +3,8 @@
 //!
 //! | Who calls | Where |
 //! |---|---|
-//! | another server | [`Service::authenticate`], then one method per endpoint: `send_txn`, `event`, `state`, `backfill`, `invite`, `membership`, `keys`, `devices`, `key_packages` |
-//! | a local user | `client` |
+//! | another server | [`Service::authenticate`], then one method per endpoint: `send_txn`, `event`, `state`, `backfill`, `invite`, `membership`, `keys`, `devices`, `key_packages`, `media` |
+//! | a local user | `client`, `media` |
 //! | nobody: workers | `deliver` (one per destination), `parked`, `janitor`, `commit_queue` |
 //!
 //! Every write goes through [`rooms`](self) and the commit queue: lock the room, decide on its view, commit, keep the
@@ -31,8 +31,10 @@ mod janitor;
 mod join;
 mod key_packages;
 mod keys;
+mod media;
 mod membership;
 pub mod metric;
+mod off_reactor;
 mod parked;
 pub mod ports;
 mod rate_limit;
@@ -58,8 +60,9 @@ pub use authenticate::AuthenticationError;
 pub use error::{Missing, ServiceError};
 pub use hooks::Appended;
 pub use key_packages::{KeyPackageRefused, KeyPackagesLeft, NewKeyPackage};
+pub use media::{Envelope, MediaContent, MediaFolder, Upload, Uploaded};
 pub use membership::MembershipKind;
-pub use settings::{Compat, DeliverySettings, LimitSettings, RateLimit, Settings};
+pub use settings::{Compat, DeliverySettings, LimitSettings, MediaSettings, RateLimit, Settings};
 
 use client::ClientState;
 use commit_queue::CommitQueue;
@@ -68,6 +71,7 @@ use gaps::Gaps;
 use hooks::Hooks;
 use idempotency::InFlight;
 use keys::Keys;
+use media::MediaState;
 use parked::Joins;
 use ports::{Clock, Entropy, Peers};
 use rate_limit::RateLimiter;
@@ -114,6 +118,7 @@ struct Inner {
     gaps: Gaps,
     hooks: Hooks,
     client: ClientState,
+    media: MediaState,
     workers: tokio::sync::Mutex<JoinSet<()>>,
 }
 
@@ -146,6 +151,7 @@ impl Service {
                 gaps: Gaps::default(),
                 hooks: Hooks::new(),
                 client: ClientState::default(),
+                media: MediaState::default(),
                 settings: deps.settings,
                 workers: tokio::sync::Mutex::new(JoinSet::new()),
             }),

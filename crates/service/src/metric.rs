@@ -39,6 +39,10 @@ pub(crate) const EDUS_DROPPED: &str = "nabe_edus_dropped_total";
 pub(crate) const KEY_REQUESTS: &str = "nabe_key_requests_total";
 /// Counter: key responses kept in memory only, because too many new ones came.
 pub(crate) const KEYS_NOT_STORED: &str = "nabe_keys_not_stored_total";
+/// Counter: files fetched from other servers, label `outcome`.
+pub(crate) const MEDIA_FETCHES: &str = "nabe_media_fetches_total";
+/// Counter: files that were kept, label `whose` = `own` or `others`.
+pub(crate) const MEDIA_STORED: &str = "nabe_media_stored_total";
 /// Counter: requests to other servers of every kind, label `outcome`. Counted by whoever implements
 /// [`Peers`](crate::ports::Peers).
 pub const PEER_REQUESTS: &str = "nabe_peer_requests_total";
@@ -65,7 +69,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 19] = [
+const COUNTERS: [(&str, &str); 21] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -90,6 +94,8 @@ const COUNTERS: [(&str, &str); 19] = [
         KEYS_NOT_STORED,
         "key responses kept in memory only, because too many new ones came",
     ),
+    (MEDIA_FETCHES, "files fetched from other servers, by outcome"),
+    (MEDIA_STORED, "files that were kept, by whose they are"),
     (PEER_REQUESTS, "requests to other servers of every kind, by outcome"),
     (POLICY_REFUSALS, "requests refused by the operator's lists"),
     (RATE_LIMITED, "requests refused by a rate limit, by endpoint"),

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::Stream;
 use nabe_signing::json::{Json, JsonError, Limits};
 use nabe_types::{KeyId, ServerName, UnixMillis};
 use tokio::sync::watch;
@@ -26,6 +27,17 @@ pub trait Peers: Send + Sync + 'static {
     ///
     /// [`PeerError`] when there is no complete answer. Never [`PeerError::Status`].
     async fn call(&self, destination: &ServerName, request: PeerRequest) -> Result<PeerResponse, PeerError>;
+
+    /// Sends a signed request and returns the answer as it comes, any status included. `timeout` bounds everything up to the answer's
+    /// header; from there on the caller decides how long it waits. The answer travels apart from those of [`call`](Self::call) and
+    /// delays none of them; dropped, it ends.
+    ///
+    /// # Errors
+    ///
+    /// As for [`call`](Self::call). An implementation that cannot do it says [`PeerError::Unreachable`].
+    async fn open(&self, _destination: &ServerName, _request: PeerRequest) -> Result<PeerStream, PeerError> {
+        Err(PeerError::Unreachable)
+    }
 
     /// The body of the server's own key response, unsigned request (`GET /_matrix/key/v2/server`,
     /// LM #int-api-self-key). The caller parses it and checks name and signatures.
@@ -145,6 +157,28 @@ impl PeerResponse {
         Json::parse_with(&self.body, limits)
     }
 }
+
+/// A peer's answer that is read as it comes.
+pub struct PeerStream {
+    /// HTTP status.
+    pub status: u16,
+    /// The `Content-Type`, if there is one that is text.
+    pub content_type: Option<String>,
+    /// The body in pieces, none of which is large.
+    pub body: PeerBody,
+}
+
+impl fmt::Debug for PeerStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerStream")
+            .field("status", &self.status)
+            .field("content_type", &self.content_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A body in pieces. After an error nothing comes.
+pub type PeerBody = Pin<Box<dyn Stream<Item = Result<Bytes, PeerError>> + Send>>;
 
 /// Why a request has no complete answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -132,6 +132,16 @@ impl Service {
             .map_err(|retry_after| exceeded(endpoint, retry_after))
     }
 
+    /// Counts a file of ours that another server fetches.
+    pub(crate) fn limit_media_bytes(&self, origin: &ServerName, bytes: u64) -> Result<(), ServiceError> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let (limit, now) = (self.settings().limits.media_kib, self.now());
+        self.inner
+            .limiter
+            .take_many(origin.as_str(), "media_bytes", limit, kib, now)
+            .map_err(|retry_after| exceeded("media_bytes", retry_after))
+    }
+
     /// Counts what a device update of another server costs.
     pub(crate) fn limit_device_updates(&self, origin: &ServerName, cost: usize) -> Result<(), ServiceError> {
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);

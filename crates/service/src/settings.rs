@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use nabe_store::UploadLimits;
 use nabe_types::{RoomVersionId, ServerName, ServerPattern, ServerPolicy};
+
+use crate::media::MediaFolder;
 
 /// Everything that can be chosen about a server's behavior.
 #[derive(Clone, Debug)]
@@ -15,6 +18,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// How we send to others.
     pub delivery: DeliverySettings,
+    /// Files that users send.
+    pub media: MediaSettings,
     /// Servers asked for keys whose owner does not answer (LM #int-transport-get-server-keys).
     pub notaries: Vec<ServerName>,
     /// Deviations granted to single peers; the first matching pattern counts.
@@ -81,6 +86,8 @@ pub struct LimitSettings {
     /// Bytes by which the stored keys of other servers may grow, once for those whose events we verify and once for all others.
     /// What is beyond stays in memory for as long as there is room.
     pub key_storage: RateLimit,
+    /// KiB of our users' files that one other server may fetch.
+    pub media_kib: RateLimit,
 }
 
 /// A token bucket: `burst` calls at once, refilled at `per_second`.
@@ -109,6 +116,39 @@ pub struct DeliverySettings {
     pub concurrency: usize,
 }
 
+/// Files that users send (LM #content-repository).
+#[derive(Clone, Debug)]
+pub struct MediaSettings {
+    /// Where they lie; without a folder no files are taken in or handed out.
+    pub folder: Option<MediaFolder>,
+    /// Bytes of one file, ours or another server's.
+    pub max_bytes: u64,
+    /// What the files of one local user may take.
+    pub user: UploadLimits,
+    /// What is kept of other servers' files may take so many bytes; the oldest make room. At least `max_bytes`.
+    pub cache_bytes: u64,
+    /// How long another server may send nothing of a file before it is given up.
+    pub stall: Duration,
+    /// Bytes each second at which it must send, beyond `stall`.
+    pub fetch_bytes_per_second: u32,
+}
+
+impl Default for MediaSettings {
+    fn default() -> Self {
+        Self {
+            folder: None,
+            max_bytes: 128 << 20,
+            user: UploadLimits {
+                bytes: 10 << 30,
+                bytes_per_day: 1 << 30,
+            },
+            cache_bytes: 10 << 30,
+            stall: Duration::from_secs(30),
+            fetch_bytes_per_second: 32 * 1024,
+        }
+    }
+}
+
 /// Deviations from the draft we tolerate with a peer. All off by default.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Compat {
@@ -131,6 +171,7 @@ impl Settings {
             policy: ServerPolicy::default(),
             limits: LimitSettings::default(),
             delivery: DeliverySettings::default(),
+            media: MediaSettings::default(),
             notaries: Vec::new(),
             compat: Vec::new(),
             key_validity: Duration::from_secs(12 * HOUR),
@@ -202,6 +243,10 @@ impl Default for LimitSettings {
             key_storage: RateLimit {
                 per_second: 16.0 * 1024.0 * 1024.0 / 86_400.0,
                 burst: 16.0 * 1024.0 * 1024.0,
+            },
+            media_kib: RateLimit {
+                per_second: 8.0 * 1024.0,
+                burst: 1024.0 * 1024.0,
             },
         }
     }

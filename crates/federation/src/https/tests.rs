@@ -1,5 +1,6 @@
 //! Tests of the transport against a real TLS server on loopback.
 
+use futures_util::StreamExt as _;
 use http::Version;
 use nabe_service::ports::ManualClock;
 use nabe_types::UnixMillis;
@@ -545,4 +546,49 @@ async fn a_host_name_that_no_certificate_can_carry_is_refused_before_anything_is
     };
     let outcome = connector.connect(&target, Security::Tls).await;
     assert_eq!(outcome.map(drop), Err(TransportError::InvalidRequest));
+}
+
+#[tokio::test]
+async fn an_answer_can_be_read_as_it_comes_on_a_connection_of_its_own() {
+    for alpn in [H2_AND_H1, H1_ONLY] {
+        let world = world(alpn, Answers::Chunked(5_000)).await;
+        let transport = world.transport(HttpsSettings {
+            max_response_bytes: 1_000,
+            ..world.settings()
+        });
+        let peer = world.peer();
+        let answer = transport.open(&peer, request("/x"), TIMEOUT).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        // It holds up nothing else, and nothing else is sent on its connection.
+        let limit = transport.send(&peer, request("/y"), TIMEOUT).await.map(|_| ());
+        assert_eq!(limit, Err(TransportError::TooLarge { limit: 1_000 }));
+        assert_eq!(world.server.connections(), 2);
+        let pieces: Vec<_> = answer.into_body().collect().await;
+        assert!(pieces.len() > 1, "in pieces");
+        assert_eq!(
+            pieces.into_iter().map(|piece| piece.unwrap().len()).sum::<usize>(),
+            5_000
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_on_ends_its_connection() {
+    for alpn in [H2_AND_H1, H1_ONLY] {
+        let world = world(alpn, Answers::Chunked(50_000_000)).await;
+        let transport = world.transport(world.settings());
+        let answer = transport.open(&world.peer(), request("/x"), TIMEOUT).await.unwrap();
+        drop(answer);
+        world.server.has_closed_connections(1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_begin_in_time_is_given_up() {
+    let world = world(H2_AND_H1, Answers::Never).await;
+    let transport = world.transport(world.settings());
+    let opened = transport
+        .open(&world.peer(), request("/x"), Duration::from_millis(300))
+        .await;
+    assert_eq!(opened.map(|_| ()).unwrap_err(), TransportError::Timeout);
 }

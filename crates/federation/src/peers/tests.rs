@@ -436,3 +436,34 @@ async fn the_timeout_ends_a_call_whatever_the_transport_does() {
     };
     assert_eq!(peers.call(&peer(), request).await, Err(PeerError::Timeout));
 }
+
+#[tokio::test]
+async fn an_answer_that_is_read_as_it_comes_is_asked_for_with_signatures() {
+    let transport = FakeTransport::new(|_| {
+        let mut response = respond(404, "not here");
+        let value = HeaderValue::from_static("multipart/mixed; boundary=b");
+        response.headers_mut().insert(CONTENT_TYPE, value);
+        response
+    });
+    let peers = peers(&transport);
+    let answer = peers.open(&name("them.example"), get("/_matrix/x")).await.unwrap();
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.content_type.as_deref(), Some("multipart/mixed; boundary=b"));
+    let pieces: Vec<_> = answer.body.try_collect().await.unwrap();
+    assert_eq!(pieces, ["not here"]);
+    let sent = transport.sent();
+    assert_eq!(sent[0].uri(), "/_matrix/x");
+    assert_eq!(sent[0].headers().get_all(AUTHORIZATION).iter().count(), 2);
+    let excluded = PeerSettings {
+        policy: ServerPolicy {
+            deny: vec!["them.example".parse().unwrap()],
+            ..ServerPolicy::default()
+        },
+        ..PeerSettings::default()
+    };
+    let refused = peers_with(&transport, excluded)
+        .open(&name("them.example"), get("/x"))
+        .await;
+    assert_eq!(refused.map(|_| ()).unwrap_err(), PeerError::Refused);
+    assert!(transport.sent().is_empty());
+}
