@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::error::{Missing, ServiceError};
 use crate::hooks::LpduFate;
+use crate::off_reactor::off_reactor;
 use crate::{Service, metric};
 
 /// Every room that was used lately.
@@ -123,6 +124,14 @@ impl OpenRoom {
 
     /// Decides and, if there is something to append, stages it and takes it into the view.
     pub(crate) fn decide(&mut self, input: &Input, service: &Service) -> Result<Decision, Refusal> {
+        if self.view().is_for_the_group(input) {
+            off_reactor(|| self.decide_here(input, service))
+        } else {
+            self.decide_here(input, service)
+        }
+    }
+
+    fn decide_here(&mut self, input: &Input, service: &Service) -> Result<Decision, Refusal> {
         let ctx = Ctx {
             now: service.now(),
             server: service.server_name(),
@@ -186,7 +195,7 @@ impl OpenRoom {
         if let (Some(position), Some(group)) = (newest_commit, loaded.view.group())
             && loaded.group_changes >= loaded.group_checkpoint.max(GROUP_CHECKPOINT_EVERY)
         {
-            let checkpoint = group.checkpoint();
+            let checkpoint = off_reactor(|| group.checkpoint());
             (loaded.group_changes, loaded.group_checkpoint) = (0, checkpoint.len());
             writes.push(Write::PutGroup {
                 room: room.clone(),
@@ -390,7 +399,11 @@ impl Service {
             group.changes.iter().map(|change| change.bytes.len()).sum(),
             group.checkpoint.as_ref().map_or(0, Bytes::len),
         );
-        let view = match view.clone().with_group(group) {
+        let with_group = match group.newest {
+            Some(_) => off_reactor(|| view.clone().with_group(group)),
+            None => view.clone().with_group(group),
+        };
+        let view = match with_group {
             Ok(view) => view,
             Err(error) => {
                 tracing::warn!(%room, %error, "a stored group cannot be read; it is begun again from its newest commit");
@@ -424,7 +437,7 @@ impl Service {
             server: self.server_name(),
             signer: self.signer(),
         };
-        view.follow_from(commit, &ctx).map_err(|error| {
+        off_reactor(|| view.follow_from(commit, &ctx)).map_err(|error| {
             tracing::error!(room = %view.meta().room_id, %error, "the newest commit does not begin the group");
             group_lost(&view.meta().room_id)
         })?;

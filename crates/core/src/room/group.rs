@@ -10,7 +10,7 @@ use nabe_signing::json::Json;
 use nabe_types::LogPosition;
 
 use super::RoomView;
-use crate::{CommitRefusal, Ctx, Refusal};
+use crate::{CommitRefusal, Ctx, Input, Refusal};
 
 /// What one commit did to the room's group, stored along with its entry. About as large as the commit; the first that this
 /// server followed is as large as the group.
@@ -77,6 +77,19 @@ impl RoomView {
     #[must_use]
     pub const fn group(&self) -> Option<&HubGroup> {
         self.group.as_ref()
+    }
+
+    /// Whether deciding on this input means checking a commit, which takes the longer the larger the group is: milliseconds at a
+    /// thousand members.
+    #[must_use]
+    pub fn is_for_the_group(&self, input: &Input) -> bool {
+        let event_type = match input {
+            Input::Lpdu { event, .. } => event.event().event_type(),
+            Input::Pdu { event, .. } => event.event().event_type(),
+            Input::Draft { draft } => &draft.event_type,
+            Input::InviteAnswer { .. } | Input::InvalidPdu { .. } => return false,
+        };
+        event_type == COMMIT && self.encryption().suite().is_some()
     }
 
     /// The view with its group, which is stored apart from the state.

@@ -193,6 +193,35 @@ fn refusal(outcome: Result<Outcome, Refusal>) -> CommitRefusal {
 }
 
 #[test]
+fn only_a_commit_of_a_room_with_a_group_is_for_the_group() {
+    let draft = |event_type: &str| Input::Draft {
+        draft: EventDraft {
+            event_type: event_type.to_owned(),
+            state_key: None,
+            sender: user(ALICE),
+            content: object! {},
+            origin_server_ts: NOW,
+        },
+    };
+    let (room, first) = Encrypted::founded();
+    assert!(room.hub.is_for_the_group(&draft("m.mls.commit")));
+    assert!(!room.hub.is_for_the_group(&draft("m.room.encrypted")));
+    assert!(!empty_room(None).is_for_the_group(&draft("m.mls.commit")));
+    let from_a_participant = Input::Lpdu {
+        event: lpdu(0, BOB, "m.mls.commit", None, content_of(&first)),
+        from: name(PEERS[0].0),
+        via: Via::Send,
+    };
+    assert!(room.hub.is_for_the_group(&from_a_participant));
+    let from_the_hub = Input::Pdu {
+        event: received(room.forced(&room.hub, ALICE, &first).object()),
+        from: name(HUB),
+        held: None,
+    };
+    assert!(room.participant().is_for_the_group(&from_the_hub));
+}
+
+#[test]
 fn the_creators_first_commit_begins_the_group() {
     let (mut room, first) = Encrypted::founded();
     assert_eq!(room.hub.encryption(), Encryption::Mls(Suite::X25519_AES128));
