@@ -43,9 +43,14 @@ impl AnswerBudget {
     }
 
     /// The answer with its share of the budget, which it gives back once its last byte is sent or thrown away; `None` if the
-    /// share is not to be had. Small answers and those without a known length need none.
+    /// share is not to be had. Small answers and those without a known length need none. What comes from the disk piece by piece
+    /// takes the same share however long it is: it holds a file open.
     pub(crate) fn hold(&self, answer: Response, to: Option<IpAddr>) -> Option<Response> {
         let bytes = answer.body().size_hint().exact().unwrap_or(0);
+        let bytes = match answer.extensions().get::<FromDisk>() {
+            Some(FromDisk) => bytes.min(FROM_DISK),
+            None => bytes,
+        };
         let bytes = usize::try_from(bytes).ok()?;
         if bytes <= SMALL {
             return Some(answer);
@@ -78,6 +83,10 @@ impl AnswerBudget {
         })
     }
 }
+
+/// Extension of an answer whose body is read from the disk as it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FromDisk;
 
 impl Budget {
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -144,6 +153,8 @@ impl HttpBody for Held {
     }
 }
 
+/// What an answer from the disk takes at most: some 250 of them at once, and 60 to one address.
+const FROM_DISK: u64 = 1024 * 1024;
 /// What an answer may take without being counted: refusals and receipts are heard even when the budget is used up.
 const SMALL: usize = 1024;
 
@@ -186,6 +197,19 @@ mod tests {
         assert!(budget.hold(answer(2_000), ALICE).is_some());
         // Nor does a refused answer count.
         assert!(budget.hold(answer(2_000), ALICE).is_some());
+    }
+
+    #[test]
+    fn a_file_takes_the_same_however_long_it_is() {
+        let budget = AnswerBudget::new(3 << 20, 2 << 20);
+        let file = |bytes| {
+            let mut answer = answer(bytes);
+            answer.extensions_mut().insert(FromDisk);
+            answer
+        };
+        let _files = [4 << 20, 5 << 20].map(|bytes| budget.hold(file(bytes), ALICE).unwrap());
+        assert!(budget.hold(file(2_000), ALICE).is_none());
+        assert!(budget.hold(file(9 << 20), BOB).is_some());
     }
 
     #[test]

@@ -242,6 +242,7 @@ impl From<ServiceError> for ClientError {
         let (rule, retry_after) = match &error {
             ServiceError::Refused(refusal) => (refusal.rule().map(str::to_owned), None),
             ServiceError::LimitExceeded { retry_after } => (None, Some(*retry_after)),
+            ServiceError::OverQuota { retry_after, .. } => (None, *retry_after),
             _ => (None, None),
         };
         Self {
@@ -310,7 +311,13 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::TransactionInProgress | ServiceError::KeyReused | ServiceError::WrongServer { .. } => {
             (StatusCode::CONFLICT, "conflict")
         }
-        ServiceError::LimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded"),
+        ServiceError::MediaTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        ServiceError::LimitExceeded { .. }
+        | ServiceError::OverQuota {
+            retry_after: Some(_), ..
+        } => (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded"),
+        // Waiting does not help.
+        ServiceError::OverQuota { retry_after: None, .. } => (StatusCode::FORBIDDEN, "limit_exceeded"),
         ServiceError::Proxied { status: 403, .. } => (StatusCode::FORBIDDEN, "peer_refused"),
         ServiceError::Proxied { .. } | ServiceError::BadAnswer { .. } => (StatusCode::BAD_GATEWAY, "peer_refused"),
         ServiceError::PeerFailed { .. } => (StatusCode::BAD_GATEWAY, "peer_unreachable"),
@@ -318,7 +325,7 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         | ServiceError::GapOpen
         | ServiceError::OutboxFull { .. }
         | ServiceError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        ServiceError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        ServiceError::Store(_) | ServiceError::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
 }
 
@@ -352,6 +359,8 @@ fn with_retry_after(mut response: Response, retry_after: Option<Duration>) -> Re
 fn log(error: &ServiceError, status: StatusCode) {
     if let ServiceError::Store(cause) = error {
         tracing::error!(%cause, "a request failed");
+    } else if let ServiceError::Disk(cause) = error {
+        tracing::error!(%cause, "the storage of files failed");
     } else if status.is_server_error() {
         tracing::warn!(%error, "a request failed");
     } else {

@@ -15,6 +15,7 @@ mod error;
 mod federation;
 pub mod fuzzing;
 pub mod listener;
+mod media;
 mod operations;
 mod params;
 mod reply;

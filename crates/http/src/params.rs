@@ -8,7 +8,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use nabe_service::{Missing, ServiceError};
-use nabe_types::{DeviceId, EventId, RoomId, ServerName, TransactionId, UserId};
+use nabe_types::{DeviceId, EventId, MediaId, RoomId, ServerName, TransactionId, UserId};
 use percent_encoding::percent_decode;
 
 /// The decoded path parameters of a request.
@@ -61,6 +61,12 @@ impl PathParams {
     /// `{server}`
     pub(crate) fn server(&self) -> Result<ServerName, ServiceError> {
         ServerName::parse(self.text("server")?).map_err(|_| ServiceError::InvalidParam("serverName"))
+    }
+
+    /// `{media}` or `{media_id}`. A media ID that breaks the grammar is a file nobody has.
+    pub(crate) fn media(&self) -> Result<MediaId, ServiceError> {
+        let text = self.text("media").or_else(|_| self.text("media_id"))?;
+        MediaId::parse(text).map_err(|_| ServiceError::NotFound(Missing::Media))
     }
 
     /// `{txn}`

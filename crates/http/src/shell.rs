@@ -50,6 +50,10 @@ async fn wrong_method(uri: Uri) -> Response {
 
 async fn surround(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let is_client = is_client_path(request.uri().path());
+    let time = match is_media_path(request.uri().path()) {
+        true => state.limits.media_time,
+        false => state.limits.answer_time,
+    };
     let method = method_label(request.method());
     // The pattern, never the path: labels must be few.
     let route = request
@@ -215,6 +219,10 @@ impl Drop for Watched {
 
 fn is_client_path(path: &str) -> bool {
     path.starts_with("/_nabe/")
+}
+
+fn is_media_path(path: &str) -> bool {
+    path == "/_nabe/v1/media" || path.starts_with("/_nabe/v1/media/")
 }
 
 fn method_label(method: &Method) -> &'static str {

@@ -43,6 +43,8 @@ pub struct HttpLimits {
     pub body_time: Duration,
     /// Time for a request to be answered, its body included. An event stream counts as answered once it begins.
     pub answer_time: Duration,
+    /// The same for files, up and down: long, since what makes them go on is bounded piece by piece.
+    pub media_time: Duration,
     /// How often an event stream without events sends a comment, so that nobody in between takes it for dead.
     pub heartbeat: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for HttpLimits {
             answer_budget: AnswerBudget::new(256 * 1024 * 1024, 64 * 1024 * 1024),
             body_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(120),
+            media_time: Duration::from_hours(6),
             heartbeat: Duration::from_secs(15),
         }
     }

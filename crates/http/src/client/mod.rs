@@ -8,6 +8,7 @@ mod event_type;
 mod events;
 mod group;
 mod keys;
+mod media;
 mod membership;
 mod model;
 mod openapi;
@@ -65,6 +66,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(membership::unban))
         .routes(routes!(events::send, events::history))
         .routes(routes!(to_device::send))
+        .routes(routes!(media::upload))
+        .routes(routes!(media::download, media::remove))
         .routes(routes!(stream::stream))
         .routes(routes!(operations::live))
         .routes(routes!(operations::ready))

@@ -29,6 +29,7 @@ use crate::error::{ErrorBody, ErrorInfo};
         (name = "rooms", description = "Rooms and their state"),
         (name = "membership", description = "Coming and going"),
         (name = "events", description = "Sending and reading"),
+        (name = "media", description = "Files: encrypted by clients, kept by servers"),
         (name = "stream", description = "What happens, as it happens"),
         (name = "health", description = "For load balancers and monitors; no authentication"),
     ),

@@ -8,6 +8,7 @@ mod event;
 mod invite;
 mod keys;
 mod make;
+mod media;
 mod notary;
 mod request;
 mod send;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/_matrix/federation/v1/user/{user}/device/{device}", get(device::one))
         .route("/_matrix/federation/v1/user/devices/{user}", get(device::all))
         .route("/_matrix/federation/v1/user/keys/claim", post(claim::claim))
+        .route("/_matrix/federation/v1/media/download/{media}", get(media::download))
         // The draft's note has PUT here, a slip most likely: both do.
         .route(
             &format!("{UNSTABLE}/user/{{user}}/device/{{device}}"),
