@@ -30,7 +30,7 @@ use crate::suite::Suite;
 pub const MAX_MESSAGE_BYTES: usize = 16 * MAX_EVENT_BYTES;
 
 /// Largest public group state in bytes: the tree of some 5,000 members. An event caps it far below (LM #int-pdu).
-pub const MAX_GROUP_STATE_BYTES: usize = 24 * MAX_EVENT_BYTES;
+pub const MAX_GROUP_STATE_BYTES: usize = 28 * MAX_EVENT_BYTES;
 
 /// The public side of a room's group at one epoch.
 ///
@@ -128,8 +128,19 @@ impl HubGroup {
             return Err(GroupRefusal::UnknownCommitter);
         }
         let info = parse_group_state(group_state, &state.room, commit.epoch)?;
-        let staged = process(&state.group, commit.message)?;
-        let (delta, key) = state.delta(&commit.sender, &staged, now)?;
+        let Commit { message, sender, .. } = commit;
+        // The signature covers the whole tree, and hashing that takes about as long as everything else together. A
+        // committer rarely changes the key that it signs with, so both can be done at once.
+        let early_key = state.key_of(&sender).filter(|_| info.signed.len() >= WORTH_A_THREAD);
+        let (staged, early) = match &early_key {
+            Some(key) => rayon::join(
+                || process(&state.group, message),
+                || Some(info.is_signed_by(state.suite, key)),
+            ),
+            None => (process(&state.group, message), None),
+        };
+        let staged = staged?;
+        let (delta, key) = state.delta(&sender, &staged, now)?;
         let context = staged.group_context().tls_serialize_detached();
         if context.as_deref() != Ok(info.context) || info.confirmation_tag != commit.confirmation_tag {
             return Err(GroupRefusal::GroupStateMismatch);
@@ -137,7 +148,11 @@ impl HubGroup {
         if info.signer != delta.committer.leaf {
             return Err(GroupRefusal::GroupStateWrongSigner);
         }
-        if !info.is_signed_by(state.suite, &key) {
+        let is_signed = match early {
+            Some(verdict) if early_key.as_ref() == Some(&key) => verdict,
+            _ => info.is_signed_by(state.suite, &key),
+        };
+        if !is_signed {
             return Err(GroupRefusal::GroupStateBadSignature);
         }
         Ok(StagedChange {
@@ -397,6 +412,12 @@ impl State {
         Ok((member.clone(), false, node.signature_key().as_slice().to_vec()))
     }
 
+    /// The key that a member signs with so far.
+    fn key_of(&self, sender: &Sender) -> Option<Vec<u8>> {
+        let Sender::Member(leaf) = sender else { return None };
+        Some(self.group.leaf(*leaf)?.signature_key().as_slice().to_vec())
+    }
+
     fn check_no_device_twice(&self, added: &[DeviceRef], gone: &BTreeSet<u32>) -> Result<(), GroupRefusal> {
         let mut new = BTreeSet::new();
         for member in added {
@@ -442,7 +463,9 @@ impl Roster {
     /// The leaves that new members take, in this order: a new member takes the leftmost blank leaf, and removals come first
     /// (RFC 9420, 12.3).
     fn free_leaves<'r>(&'r self, gone: &'r BTreeSet<u32>) -> impl Iterator<Item = u32> + 'r {
-        (0..=u32::MAX).filter(move |leaf| gone.contains(leaf) || !self.by_leaf.contains_key(leaf))
+        let staying = self.by_leaf.keys().filter(|leaf| !gone.contains(leaf));
+        let mut taken = staying.peekable();
+        (0..=u32::MAX).filter(move |leaf| taken.next_if_eq(&leaf).is_none())
     }
 
     /// Returns whether the device was at no other leaf.
@@ -597,6 +620,9 @@ fn device_at(leaf: u32, node: &LeafNode) -> Result<DeviceRef, GroupRefusal> {
         leaf,
     })
 }
+
+/// Bytes of a signed group state from which on waking another thread costs less than hashing them: some 60 members.
+const WORTH_A_THREAD: usize = 16 * 1024;
 
 const MEMORY_BASE: usize = 4 * 1024;
 /// A leaf, its share of the parent nodes, and its two entries in the roster.

@@ -42,7 +42,8 @@ pub(crate) struct GroupInfoBytes<'a> {
     pub(crate) signer: u32,
     #[cfg(any(test, feature = "testing"))]
     extensions: &'a [u8],
-    signed: &'a [u8],
+    /// What the signature is over.
+    pub(crate) signed: &'a [u8],
     signature: &'a [u8],
 }
 

@@ -3,11 +3,14 @@
 //!
 //! OpenMLS reads the wall clock for lifetimes, so a test that moves its own clock keeps near [`wall_clock`].
 
+mod paper;
+
 use std::sync::Arc;
 
 use nabe_signing::{Json, Object, base64u};
 use nabe_types::{DeviceId, RoomId, UnixMillis, UserId};
-use openmls::credentials::{Credential, CredentialWithKey};
+use openmls::ciphersuite::signable::Verifiable as _;
+use openmls::credentials::{Credential, CredentialWithKey, NewSignerBundle};
 use openmls::group::{
     CommitMessageBundle, GroupContext, GroupId, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig,
     PURE_CIPHERTEXT_WIRE_FORMAT_POLICY, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, PublicGroup, StagedWelcome,
@@ -32,6 +35,8 @@ use crate::group::HubGroup;
 use crate::group_info::{EXTERNAL_PUB, GroupInfoBytes};
 use crate::provider::{NoStorage, crypto};
 use crate::suite::Suite;
+
+pub use paper::{Parents, group_state_on_paper};
 
 /// A device: its credential, signature key, and the private halves of the key packages it made.
 #[derive(Clone)]
@@ -292,6 +297,25 @@ impl BareGroup {
         };
         self.group.merge_commit(&NoStorage, *staged).expect("nothing is stored");
     }
+
+    /// The same, and what the commit's group state asks for in OpenMLS's terms: decodes it, compares its context with the one
+    /// the commit led to, and verifies its signature.
+    pub fn take_with_state(&mut self, message: &[u8], group_state: &[u8]) {
+        self.take(message);
+        let info = read_group_info(group_state);
+        assert!(
+            info.group_context() == self.group.group_context(),
+            "a sound group state"
+        );
+        let signer = GroupInfoBytes::parse(group_state).expect("a sound group state").signer;
+        let leaf = self
+            .group
+            .leaf(LeafNodeIndex::new(signer))
+            .expect("a sound group state");
+        let scheme = self.group.ciphersuite().signature_algorithm();
+        let key = leaf.signature_key().clone().into_signature_public_key_enriched(scheme);
+        info.verify(crypto(), &key).expect("a sound group state");
+    }
 }
 
 /// What is special about a key package; by default nothing.
@@ -399,6 +423,39 @@ impl TestMember {
             leaf: Some(leaf),
             ..Change::default()
         })
+    }
+
+    /// Commits a leaf that signs with a new key from now on, for which the credential is made anew. What this member does
+    /// after merging it is not provided for.
+    pub fn update_signature_key(&mut self) -> TestCommit {
+        let shared = &self.device.shared;
+        let scheme = shared.suite.credential_algorithm().scheme();
+        let signer = SignatureKeyPair::new(scheme).expect("a key pair is made");
+        let credential = BasicCredential {
+            signature_key: signer.public().to_vec(),
+            ..shared.credential.clone()
+        };
+        let new_signer = NewSignerBundle {
+            signer: &signer,
+            credential_with_key: CredentialWithKey {
+                credential: credential.to_mls(),
+                signature_key: signer.public().into(),
+            },
+        };
+        let (rand, crypto) = (shared.provider.rand(), shared.provider.crypto());
+        let bundle = self
+            .group
+            .commit_builder()
+            .force_self_update(true)
+            .load_psks(shared.provider.storage())
+            .expect("there are none")
+            .create_group_info(true)
+            .use_ratchet_tree_extension(true)
+            .build_with_new_signer(rand, crypto, &shared.signer, new_signer, |_| true)
+            .expect("a commit is made")
+            .stage_commit(&shared.provider)
+            .expect("a commit is staged");
+        TestCommit::new(bundle)
     }
 
     /// A proposal to remove a member, sent by itself.

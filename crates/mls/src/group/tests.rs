@@ -1,5 +1,6 @@
 //! Rooms with real OpenMLS members, and a hub that follows them.
 
+mod large;
 mod refusals;
 mod restoring;
 
