@@ -11,6 +11,7 @@
 //! No runtime is needed: the futures wait for the transport only.
 
 mod client;
+mod compact;
 mod device;
 mod error;
 mod mls;

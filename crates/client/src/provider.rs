@@ -9,6 +9,8 @@ use rusqlite::Connection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::compact::Compact;
+
 /// Cryptography, and storage on a connection on which a transaction is open.
 pub(crate) struct Provider<'c> {
     storage: SqliteStorageProvider<Cbor, &'c Connection>,
@@ -65,7 +67,7 @@ impl Codec for Cbor {
 
     fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
         let mut bytes = Vec::new();
-        ciborium::into_writer(value, &mut bytes)?;
+        ciborium::into_writer(&Compact(value), &mut bytes)?;
         Ok(bytes)
     }
 
