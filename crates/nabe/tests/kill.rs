@@ -21,7 +21,11 @@ use std::{
     time::Duration,
 };
 
-use common::{Client, Folder, text, wait_for};
+use common::{
+    Client, Folder,
+    random::{Random, variable},
+    text, wait_for,
+};
 use nabe_event::event_id_of;
 use nabe_signing::{Json, Object};
 use serde_json::{Value, json};
@@ -340,37 +344,4 @@ fn check_stored(hub: &[Object], follower: &[Object], log: &[Value]) {
             .zip(follower)
             .all(|(hub, follower)| hub.to_canonical() == follower.to_canonical())
     );
-}
-
-fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
-}
-
-/// xorshift64*: repeatable by its seed.
-struct Random {
-    seed: u64,
-    state: u64,
-}
-
-impl Random {
-    fn new() -> Self {
-        let seed = variable("NABE_TEST_SEED").unwrap_or_else(|| {
-            let mut bytes = [0; 8];
-            getrandom::fill(&mut bytes).unwrap();
-            u64::from_le_bytes(bytes)
-        });
-        Self {
-            seed,
-            state: seed.max(1),
-        }
-    }
-
-    /// 1 to `most`.
-    fn up_to(&mut self, most: usize) -> usize {
-        self.state ^= self.state >> 12;
-        self.state ^= self.state << 25;
-        self.state ^= self.state >> 27;
-        let number = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        1 + usize::try_from(number).unwrap() % most
-    }
 }
