@@ -1,6 +1,7 @@
 //! Reads request bodies, bounded in size and time, and as strictly as everything that is signed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::StatusCode;
@@ -9,7 +10,7 @@ use http_body_util::BodyExt as _;
 use nabe_signing::json::{Json, JsonError, JsonRule, Limits};
 use nabe_types::limits::MAX_JSON_DEPTH;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::HttpLimits;
 
@@ -114,6 +115,43 @@ async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<(B
     Ok((bytes.freeze(), share))
 }
 
+/// A body that is handed on piece by piece, by a peer that is not waited for endlessly.
+pub(crate) struct Pieces {
+    body: Body,
+    time: Duration,
+    begun: Instant,
+    received: u64,
+}
+
+impl Pieces {
+    /// Each piece must come within `time`, and the body must come at [`SLOWEST`] beyond that.
+    pub(crate) fn new(body: Body, time: Duration) -> Self {
+        Self {
+            body,
+            time,
+            begun: Instant::now(),
+            received: 0,
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let fair = Duration::from_secs(self.received / SLOWEST);
+        let deadline = (self.begun + self.time + fair).min(Instant::now() + self.time);
+        loop {
+            let frame = timeout_at(deadline, self.body.frame()).await;
+            let Some(frame) = frame.map_err(|_| BodyError::TooSlow)? else {
+                return Ok(None);
+            };
+            // Anything else is trailers.
+            if let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() {
+                self.received += data.len() as u64;
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
 /// The body as a JSON object, in a [`Json`] because that is what a request's signature is over.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Json, BodyError> {
     let limits = Limits {
@@ -134,6 +172,8 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Json, BodyError> {
 }
 
 const KIB: usize = 1024;
+/// Bytes each second of a body in pieces, as for answers.
+const SLOWEST: u64 = 8 * 1024;
 
 #[cfg(test)]
 mod tests {

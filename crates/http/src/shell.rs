@@ -65,7 +65,7 @@ async fn surround(State(state): State<AppState>, request: Request, next: Next) -
     let can_only_close = request.version() <= Version::HTTP_11;
     let (request, rest) = keep_rest(request);
     let started = Instant::now();
-    let response = match timeout(state.limits.answer_time, next.run(request)).await {
+    let response = match timeout(time, next.run(request)).await {
         Ok(response) => response,
         Err(_) if is_client => ClientError::too_slow().into_response(),
         Err(_) => FederationError::too_slow().into_response(),

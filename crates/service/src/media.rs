@@ -493,7 +493,7 @@ pub(crate) fn fuzz_multipart(data: &[u8]) {
 }
 
 /// Uploads at once, over all users and of one.
-const UPLOADS: usize = 256;
+const UPLOADS: usize = 64;
 const UPLOADS_OF_USER: usize = 4;
 /// Files fetched at once, over all servers and from one.
 const FETCHES: usize = 64;
