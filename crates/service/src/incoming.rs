@@ -1,5 +1,5 @@
-//! Events from other servers up to the point where a room can judge them: parse, find the keys, verify. LM
-//! #int-receiving-events, steps 1 to 3. Signatures are checked off the reactor, many per job.
+//! Events from other servers up to the point where a room can judge them: parse, find the keys, verify.
+//! LM #int-receiving-events, steps 1 to 3. Signatures are checked off the reactor, many per job.
 
 use std::time::Duration;
 

@@ -19,33 +19,44 @@ pub(crate) struct Citation<'a> {
 }
 
 impl Sources {
-    /// Every file with this extension below the folders; `target` and hidden folders are left out.
-    pub(crate) fn read(root: &Path, folders: &[&str], extension: &str) -> Result<Self> {
+    /// Single files, and every file with one of these extensions below folders; what tools make or fetch and hidden folders are left
+    /// out.
+    pub(crate) fn read(root: &Path, places: &[&str], extensions: &[&str]) -> Result<Self> {
         let mut sources = Self::default();
-        for folder in folders {
-            let path = root.join(folder);
+        for place in places {
+            let path = root.join(place);
             if path.is_dir() {
-                sources.read_folder(root, &path, extension)?;
+                sources.read_folder(root, &path, extensions)?;
+            } else if path.is_file() {
+                sources.read_file(root, &path)?;
             }
         }
         sources.files.sort();
         Ok(sources)
     }
 
-    fn read_folder(&mut self, root: &Path, folder: &Path, extension: &str) -> Result<()> {
+    fn read_folder(&mut self, root: &Path, folder: &Path, extensions: &[&str]) -> Result<()> {
         for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if path.is_dir() {
-                if name != "target" && !name.starts_with('.') {
-                    self.read_folder(root, &path, extension)?;
+                if !matches!(&*name, "target" | "node_modules") && !name.starts_with('.') {
+                    self.read_folder(root, &path, extensions)?;
                 }
-            } else if path.extension().is_some_and(|found| found == extension) {
-                let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-                self.files
-                    .push((path.strip_prefix(root).unwrap_or(&path).to_path_buf(), text));
+            } else if path
+                .extension()
+                .is_some_and(|found| extensions.iter().any(|extension| found == *extension))
+            {
+                self.read_file(root, &path)?;
             }
         }
+        Ok(())
+    }
+
+    fn read_file(&mut self, root: &Path, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        self.files
+            .push((path.strip_prefix(root).unwrap_or(path).to_path_buf(), text));
         Ok(())
     }
 
@@ -79,9 +90,35 @@ impl Sources {
             .map(|(_, text)| text.as_str())
     }
 
-    /// Every anchor cited as `PREFIX #anchor`, without the `#`.
+    /// Every anchor cited as `PREFIX #anchor`, without the `#`; also one whose line breaks between the two.
     pub(crate) fn anchor_citations(&self, prefix: &str) -> Vec<Citation<'_>> {
-        self.citations(&format!("{prefix} #"), false)
+        let mut citations = self.citations(&format!("{prefix} #"), false);
+        citations.extend(self.broken_citations(prefix));
+        citations.sort_by_key(|citation| (citation.path, citation.line));
+        citations
+    }
+
+    fn broken_citations(&self, prefix: &str) -> Vec<Citation<'_>> {
+        let mut citations = Vec::new();
+        for (path, text) in &self.files {
+            for ((number, line), next) in text.lines().enumerate().zip(text.lines().skip(1)) {
+                let line = line.trim_end();
+                if !line.ends_with(prefix) || !starts_word(line, line.len() - prefix.len()) {
+                    continue;
+                }
+                let name = without_comment_mark(next)
+                    .strip_prefix('#')
+                    .map_or("", name_at_the_beginning);
+                if !name.is_empty() {
+                    citations.push(Citation {
+                        what: name,
+                        path,
+                        line: number + 2,
+                    });
+                }
+            }
+        }
+        citations
     }
 
     /// Every requirement cited as `PREFIX-area-words`. Two hyphens at least, so that plain words such as `LM-only` are free.
@@ -96,14 +133,11 @@ impl Sources {
         for (path, text) in &self.files {
             for (number, line) in text.lines().enumerate() {
                 for (at, _) in line.match_indices(pattern) {
-                    let name = &line[at + pattern.len()..];
-                    let length = name.find(|c: char| !is_word(c) && c != '-').unwrap_or(name.len());
-                    let length = name[..length].trim_end_matches('-').len();
-                    if length > 0 && starts_word(line, at) {
+                    let name = name_at_the_beginning(&line[at + pattern.len()..]);
+                    if !name.is_empty() && starts_word(line, at) {
                         let start = if with_pattern { at } else { at + pattern.len() };
-                        let what = &line[start..at + pattern.len() + length];
                         citations.push(Citation {
-                            what,
+                            what: &line[start..at + pattern.len() + name.len()],
                             path,
                             line: number + 1,
                         });
@@ -113,6 +147,20 @@ impl Sources {
         }
         citations
     }
+}
+
+/// The words and hyphens that the text begins with.
+fn name_at_the_beginning(text: &str) -> &str {
+    let length = text.find(|c: char| !is_word(c) && c != '-').unwrap_or(text.len());
+    text[..length].trim_end_matches('-')
+}
+
+/// A line without what makes it a comment, in any language here. A heading of Markdown loses its mark, too: it cites nothing.
+fn without_comment_mark(line: &str) -> &str {
+    let line = line.trim_start();
+    let marks = ["//!", "///", "//", "*", "# "];
+    let rest = marks.iter().find_map(|mark| line.strip_prefix(mark));
+    rest.unwrap_or(line).trim_start()
 }
 
 fn starts_word(text: &str, at: usize) -> bool {
@@ -181,6 +229,33 @@ pub(crate) mod tests {
             },
         ];
         assert_eq!(sources.anchor_citations("LM"), expected);
+    }
+
+    #[test]
+    fn an_anchor_is_cited_also_where_its_line_is_broken() {
+        for (text, line) in [
+            ("//! it says. LM\n//! #int-a, steps 1 to 3", 2),
+            ("fn f() {}\n    /// (LM\n    /// #int-a)", 3),
+            ("# as in LM\n# #int-a", 2),
+            ("- as in LM\n  #int-a", 2),
+        ] {
+            let sources = sources(&[("crates/a.rs", text)]);
+            let path = Path::new("crates/a.rs");
+            let what = "int-a";
+            assert_eq!(
+                sources.anchor_citations("LM"),
+                [Citation { path, line, what }],
+                "{text}"
+            );
+        }
+        for text in [
+            "// XLM\n// #int-a",
+            "of LM\n# Heading",
+            "of LM\n\n#int-a",
+            "// LM\n// int-a",
+        ] {
+            assert_eq!(sources(&[("a.md", text)]).anchor_citations("LM"), [], "{text}");
+        }
     }
 
     #[test]

@@ -12,8 +12,17 @@ use crate::sources::Sources;
 pub(crate) fn run(root: &Path, gaps: bool) -> Result<()> {
     let drafts = drafts::read_all(&root.join("drafts"))?;
     // This crate's own tests cite things that must not exist.
-    let code = Sources::read(root, &["crates", "tests", "benches", "fuzz"], "rs")?.except("crates/xtask");
-    let notes = Sources::read(root, &["drafts", "docs"], "md")?;
+    let code = Sources::read(
+        root,
+        &["crates", "tests", "benches", "fuzz", "interop"],
+        &["rs", "py", "mjs"],
+    )?
+    .except("crates/xtask");
+    let notes = Sources::read(
+        root,
+        &["README.md", "drafts", "docs", "fuzz", "benches", "interop"],
+        &["md"],
+    )?;
 
     let mut problems = requirement_problems(&drafts, &code);
     problems.extend(citation_problems(&drafts, &code));
