@@ -8,6 +8,8 @@ use nabe_signing::json::{Json, Object};
 use nabe_signing::{Signer, base64u, insert_signature, object};
 use nabe_types::EventId;
 
+use crate::case::{Checked, failed};
+
 /// An event without `hub_server`, hashes and signatures. Its timestamp is unique in this process, see [`Stamp`].
 pub(crate) fn partial(
     room_id: &str,
@@ -80,6 +82,15 @@ pub(crate) fn sign_event(event: &mut Object, signer: &Signer) {
     for (key, signature) in signer.signatures_of(&message) {
         insert_signature(event, signer.server().as_str(), &key, &signature);
     }
+}
+
+/// The bytes of `body` with what is `canonical` in it written `otherwise`. Without it nothing would differ and nothing be tried.
+pub(crate) fn rewritten(body: &Json, canonical: &str, otherwise: &str) -> Checked<Vec<u8>> {
+    let text = body.to_string();
+    if !text.contains(canonical) {
+        return failed(format!("our own JSON with {canonical} in it"), text);
+    }
+    Ok(text.replace(canonical, otherwise).into_bytes())
 }
 
 /// The ID of an LPDU that became this PDU.

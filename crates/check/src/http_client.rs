@@ -122,7 +122,8 @@ impl HttpClient {
             .map_err(|_| HttpError::Timeout)?
     }
 
-    /// Reads an answer that does not end, over a connection of its own, until `is_enough` says so of all that has come.
+    /// Reads an answer that may never end, over a connection of its own, until `is_enough` says so of all that has come. An
+    /// answer that ends before is all there is.
     pub(crate) async fn read_until(
         &self,
         mut request: Request<Bytes>,

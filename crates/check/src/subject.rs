@@ -11,7 +11,7 @@ use nabe_types::{ServerName, UserId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::author::now_millis;
-use crate::case::{Checked, Stop};
+use crate::case::{Checked, Stop, failed};
 use crate::config::SubjectConfig;
 use crate::http_client::{HttpClient, HttpError, Reply};
 
@@ -64,10 +64,12 @@ impl Subject {
             .header("nabe-user", user.as_str())
             .body(Bytes::new());
         let read = async { self.http.read_until(request?, |heard| heard.contains(text)).await };
-        read.await.map_err(|error| Stop::Failed {
-            expected: format!("{text} on the stream of {user}"),
-            got: error.to_string(),
-        })
+        let expected = format!("{text} on the stream of {user}");
+        match read.await {
+            Ok(heard) if heard.contains(text) => Ok(heard),
+            Ok(heard) => failed(expected, format!("the end of the stream after {}", short(&heard))),
+            Err(error) => failed(expected, error.to_string()),
+        }
     }
 
     /// A request signed by `signer`'s server, with `content: {}` if there is no body.

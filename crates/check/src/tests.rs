@@ -11,7 +11,7 @@ use nabe_signing::object;
 use nabe_types::ServerName;
 use tokio::net::TcpListener;
 
-use crate::author::{Stamp, seal_lpdu};
+use crate::author::{Stamp, rewritten, seal_lpdu};
 use crate::case::{Checked, Stop};
 use crate::cases;
 use crate::context::{Ctx, list, member, text};

@@ -324,11 +324,7 @@ async fn written_otherwise(ctx: &Ctx, content: Object, canonical: &str, otherwis
     room.join(p, &alice).await?;
     let lpdu = room.lpdu(p, &alice, "m.room.message", None, content.clone());
     let body = Json::from(object! { "pdus" => vec![Json::from(lpdu.clone())] });
-    let text_of_body = body.to_string();
-    if !text_of_body.contains(canonical) {
-        return failed("our canonical JSON", text_of_body);
-    }
-    let bytes = Bytes::from(text_of_body.replace(canonical, otherwise));
+    let bytes = Bytes::from(author::rewritten(&body, canonical, otherwise)?);
     let uri = send_uri(&unique());
     let reply = ctx
         .subject()

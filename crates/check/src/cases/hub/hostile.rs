@@ -190,14 +190,12 @@ pub(crate) async fn duplicate_keys(ctx: &Ctx) -> Checked {
     room.join(p, &alice).await?;
     let lpdu = room.message(p, &alice, "one");
     let body = Json::from(object! { "pdus" => vec![Json::from(lpdu.clone())] });
-    let twice = body
-        .to_string()
-        .replace(r#"{"body":"one"}"#, r#"{"body":"two","body":"one"}"#);
-    let reply = put(ctx, p, twice.into_bytes(), Some(&body)).await?;
+    let twice = author::rewritten(&body, r#"{"body":"one"}"#, r#"{"body":"two","body":"one"}"#)?;
+    let reply = put(ctx, p, twice, Some(&body)).await?;
     ctx.check("a key that is there twice: 400", reply.status == 400, || reply.brief())?;
     room.absent("the event", Stamp::of(&lpdu).as_ref(), &[p]).await?;
-    let surrogate = body.to_string().replace(r#"{"body":"one"}"#, r#"{"body":"\ud800"}"#);
-    let reply = put(ctx, p, surrogate.into_bytes(), Some(&body)).await?;
+    let surrogate = author::rewritten(&body, r#"{"body":"one"}"#, r#"{"body":"\ud800"}"#)?;
+    let reply = put(ctx, p, surrogate, Some(&body)).await?;
     ctx.check("half of a character: 400", reply.status == 400, || reply.brief())?;
     is_well(ctx, &room, p, &alice).await
 }

@@ -238,7 +238,7 @@ async fn written_otherwise(ctx: &Ctx, content: Object, canonical: &str, otherwis
     let room = ParticipantRoom::joined(ctx).await?;
     let pdu = room.own("m.room.message", None, content.clone());
     let body = Json::from(object! { "pdus" => vec![Json::from(pdu.clone())] });
-    let bytes = Bytes::from(body.to_string().replace(canonical, otherwise));
+    let bytes = Bytes::from(author::rewritten(&body, canonical, otherwise)?);
     let uri = send_uri(&unique());
     let signer = room.hub.signer();
     let reply = ctx
