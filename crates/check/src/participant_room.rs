@@ -173,11 +173,16 @@ impl<'a> ParticipantRoom<'a> {
             .check(&format!("{what}: not shown"), is_absent, || format!("{found:?}"))
     }
 
-    /// What the subject's user sees, oldest first. Nothing while the room is not there.
+    /// What the subject's user sees, oldest first. Nothing where the room is not there or closed to the user; that a user sees
+    /// nothing for another reason says nothing about the room.
     pub(crate) async fn timeline(&self) -> Checked<Vec<Object>> {
         let path = self.path("/events?dir=b&limit=100");
         let reply = self.ctx.subject().api(&self.local, "GET", &path, None).await?;
-        let mut events = list(&reply.object(), "events");
+        let mut events = match reply.status {
+            200 => list(&reply.object(), "events"),
+            403 | 404 => Vec::new(),
+            _ => return failed("the room's timeline: 200, 403 or 404", reply.brief()),
+        };
         events.reverse();
         Ok(events)
     }

@@ -274,6 +274,48 @@ async fn a_room_of_the_participant_suite_is_well_formed() {
     );
 }
 
+#[tokio::test]
+async fn a_timeline_that_fails_does_not_prove_that_an_event_is_not_shown() {
+    let two = two().await;
+    let room = ParticipantRoom::create(&two.ctx, "public");
+    let event = room.own("m.room.message", None, object! { "body" => "x" });
+    let not_shown = async |status| {
+        two.hub
+            .on(Endpoint::Other, move |_| Answer::Json(status, error("M_UNKNOWN")));
+        room.not_shown("an event", &event).await
+    };
+    for status in [403, 404] {
+        not_shown(status).await.unwrap();
+    }
+    for status in [400, 401, 429, 500, 503] {
+        assert!(is_failure(&not_shown(status).await), "{status}");
+    }
+    let mut shown = event.clone();
+    shown.insert("event_id", event_id_of(&event).as_str());
+    two.hub.on(Endpoint::Other, move |_| {
+        Answer::Json(200, object! { "events" => vec![Json::from(shown.clone())] }.into())
+    });
+    assert!(is_failure(&room.not_shown("an event", &event).await));
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_too_early_is_flagged() {
+    let two = two().await;
+    let user = two.hub.user("alice");
+    two.hub.on(Endpoint::Other, |_| {
+        Answer::Text(200, "text/event-stream", "data: this".into())
+    });
+    two.ctx.stream_until(&user, "CHECK", "this").await.unwrap();
+    assert!(is_failure(&two.ctx.stream_until(&user, "CHECK", "that").await));
+}
+
+#[test]
+fn what_cannot_be_written_otherwise_is_flagged() {
+    let body = Json::from(object! { "a" => 50 });
+    assert_eq!(rewritten(&body, "50", "5e1").unwrap(), br#"{"a":5e1}"#);
+    assert!(is_failure(&rewritten(&body, "50.0", "5e1")));
+}
+
 /// A hub of ours is no complete server: it publishes keys as it should and knows no 405.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_tells_right_from_wrong() {

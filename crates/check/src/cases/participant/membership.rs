@@ -316,6 +316,7 @@ pub(crate) async fn knocks(ctx: &Ctx) -> Checked {
 /// 79
 pub(crate) async fn kicked(ctx: &Ctx) -> Checked {
     let room = ParticipantRoom::joined(ctx).await?;
+    let other = ParticipantRoom::joined(ctx).await?;
     let local = room.local.clone();
     let kick = room.own(
         "m.room.member",
@@ -331,6 +332,8 @@ pub(crate) async fn kicked(ctx: &Ctx) -> Checked {
     .await?;
     ctx.observe("the kick is shown");
     let later = room.post("not for the kicked").await?;
+    // The room has no later event that the user could see; another room of the hub has.
+    other.fence().await?;
     room.not_shown("an event after the kick", &later).await
 }
 
