@@ -1,11 +1,12 @@
 //! Beyond the draft's cases: servers that send garbage, stall, flood, repeat and lie to a hub.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use nabe_event::event_id_of;
 use nabe_signing::json::{Json, Object};
-use nabe_signing::{base64u, object};
+use nabe_signing::{Signer, base64u, object};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -124,7 +125,7 @@ pub(crate) const CASES: &[Case] = &[
         title: "an invited server that lies",
         suite: Suite::Hub,
         requirements: &["LM-invite-target-signs", "LM-invite-append"],
-        sent: "unsigned, other and altered events in answer to E10",
+        sent: "the event unsigned, and other events with the target's signature, in answer to E10",
         expected: "an error; nobody is invited",
         peers: Peers::Any(2),
         run: run!(lying_target),
@@ -405,24 +406,30 @@ pub(crate) async fn lying_target(ctx: &Ctx) -> Checked {
     let (p, t, alice, bob) = (ctx.p(), ctx.t(), ctx.p().user("alice"), ctx.t().user("bob"));
     room.join(p, &alice).await?;
     let lies: [(&str, Lie); 3] = [
-        ("the event unsigned", |event| event),
-        ("another event", |mut event| {
+        ("the event unsigned", |event, _| event),
+        ("another event, signed", |mut event, target| {
             event.insert("origin_server_ts", 1);
+            author::hash_pdu(&mut event);
+            author::sign_event(&mut event, target);
             event
         }),
-        ("the event with other hashes", |mut event| {
-            event.insert("hashes", object! { "sha256" => "AAAA" });
+        ("the event with other hashes, signed", |mut event, target| {
+            let mut hashes = member(&event, "hashes");
+            hashes.insert("sha256", base64u::encode(&[0; 32]));
+            event.insert("hashes", hashes);
+            author::sign_event(&mut event, target);
             event
         }),
     ];
     for (what, lie) in lies {
+        let signer = Arc::clone(t.signer());
         t.on(Endpoint::Invite, move |request| {
             let event = request
                 .member("event")
                 .and_then(Json::as_object)
                 .cloned()
                 .unwrap_or_default();
-            Answer::Json(200, object! { "pdu" => lie(event) }.into())
+            Answer::Json(200, object! { "pdu" => lie(event, &signer) }.into())
         });
         let reply = room.invite(p, &room.membership(p, &alice, &bob, "invite")).await?;
         ctx.check(
@@ -459,7 +466,7 @@ pub(crate) async fn silent_target(ctx: &Ctx) -> Checked {
 }
 
 /// What a target makes of the event it was to sign.
-type Lie = fn(Object) -> Object;
+type Lie = fn(Object, &Signer) -> Object;
 
 const SLOW_CONNECTIONS: usize = 20;
 const SLOW_PATIENCE: Duration = Duration::from_secs(75);
