@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nabe_event::event_id_of;
-use nabe_signing::Signer;
 use nabe_signing::json::{Json, Object};
+use nabe_signing::{Signer, object};
 use nabe_types::EventId;
 
 use crate::author;
@@ -123,6 +123,13 @@ impl Hosted {
         chain.into_iter().map(|at| &self.log[at]).collect()
     }
 
+    /// What E14 answers with this join, which comes after the first `at` events.
+    pub(crate) fn welcome(&self, at: usize, join: &Object) -> Object {
+        let state = self.state_before(at);
+        let chain = self.auth_chain(&state);
+        object! { "state" => events(&state), "auth_chain" => events(&chain), "event" => join.clone() }
+    }
+
     /// The state's four-field form.
     pub(crate) fn stripped(&self) -> Vec<Json> {
         let state = self.state_before(self.log.len());
@@ -199,6 +206,11 @@ pub(crate) fn membership(event: &Object) -> Option<&str> {
         return None;
     }
     event.get("content")?.as_object()?.get("membership")?.as_str()
+}
+
+/// The events themselves.
+pub(crate) fn events(listed: &[&Listed]) -> Json {
+    listed.iter().map(|listed| Json::from(listed.event.clone())).collect()
 }
 
 fn strip(event: &Object) -> Object {

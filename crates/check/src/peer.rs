@@ -26,7 +26,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use crate::author::{self, Stamp, now_millis};
 use crate::case::{Checked, Stop};
-use crate::hosted::{Hosted, Listed, membership};
+use crate::hosted::{Hosted, Listed, events, membership};
 use crate::http_client::Reply;
 use crate::subject::{Subject, unique};
 
@@ -404,9 +404,7 @@ impl Peer {
         let rooms = lock(&self.shared.rooms);
         let room = rooms.get(&id)?;
         let at = room.find(nabe_event::event_id_of(&pdu).as_str())?;
-        let state = room.state_before(at);
-        let chain = room.auth_chain(&state);
-        Some(object! { "state" => events(&state), "auth_chain" => events(&chain), "event" => pdu })
+        Some(room.welcome(at, &pdu))
     }
 
     fn take_membership(&self, body: Option<&Object>) -> Option<String> {
@@ -615,10 +613,6 @@ pub(crate) fn send_uri(txn_id: &str) -> String {
 /// An error body.
 pub(crate) fn error(code: &str) -> Json {
     object! { "errcode" => code, "error" => "as the check wants it" }.into()
-}
-
-fn events(listed: &[&Listed]) -> Json {
-    listed.iter().map(|listed| Json::from(listed.event.clone())).collect()
 }
 
 fn json(status: u16, body: &Json) -> Response<Full<Bytes>> {

@@ -14,7 +14,7 @@ use crate::context::{Ctx, member, text};
 use crate::hosted::membership;
 use crate::hub_room::RULES;
 use crate::participant_room::ParticipantRoom;
-use crate::peer::{Answer, Endpoint, Gate, UNSTABLE};
+use crate::peer::{Answer, Endpoint, Gate, Recorded, UNSTABLE, error};
 use crate::subject::{encode, unique};
 
 pub(crate) const CASES: &[Case] = &[
@@ -80,9 +80,9 @@ pub(crate) const CASES: &[Case] = &[
         title: "a hub that answers a join with something else",
         suite: Suite::Participant,
         requirements: &["LM-state-api-checked", "LM-event-checked"],
-        sent: "another event; no state",
+        sent: "the joins of other users; no state; all else as it should be",
         expected: "not joined",
-        peers: Peers::Any(1),
+        peers: Peers::Any(2),
         run: run!(lying_welcome),
     },
     Case {
@@ -226,12 +226,7 @@ pub(crate) async fn joins(ctx: &Ctx) -> Checked {
         room.shown(event_id_of(event).as_str()).await?;
     }
     ctx.observe("events that came before the answer are shown");
-    let lpdu = request
-        .json
-        .as_ref()
-        .and_then(Json::as_object)
-        .cloned()
-        .unwrap_or_default();
+    let lpdu = body_of(&request);
     is_own_lpdu(ctx, &lpdu, "join").await?;
     let is_clean = !lpdu.contains_key("org.example.planted")
         && !member(&lpdu, "content").contains_key("org.example.planted")
@@ -283,12 +278,7 @@ pub(crate) async fn knocks(ctx: &Ctx) -> Checked {
                 .cloned()
         })
         .await?;
-    let lpdu = request
-        .json
-        .as_ref()
-        .and_then(Json::as_object)
-        .cloned()
-        .unwrap_or_default();
+    let lpdu = body_of(&request);
     is_own_lpdu(ctx, &lpdu, "knock").await?;
     ctx.api(&room.local, "POST", &room.path("/leave"), Some(&Object::new()))
         .await?;
@@ -339,25 +329,28 @@ pub(crate) async fn kicked(ctx: &Ctx) -> Checked {
 
 /// A hub that answers a join with something else.
 pub(crate) async fn lying_welcome(ctx: &Ctx) -> Checked {
-    for (what, key) in [("another join", "event"), ("no state", "state")] {
-        let room = ParticipantRoom::create(ctx, "public");
-        let other = room.own("m.room.message", None, object! { "body" => "x" });
+    let lies: [(&str, Lie); 3] = [
+        ("the join of another server's user", |answer, others| {
+            answer.insert("event", others.foreign.clone());
+        }),
+        ("the join of another user of the subject", |answer, others| {
+            answer.insert("event", others.local.clone());
+        }),
+        ("no state", |answer, _| {
+            answer.insert("state", Json::Array(Vec::new()));
+        }),
+    ];
+    for (what, lie) in lies {
+        let mut room = ParticipantRoom::create(ctx, "public");
+        let others = other_joins(ctx, &mut room).await?;
         let lied = Arc::new(AtomicBool::new(false));
         let (flag, hub, id) = (Arc::clone(&lied), room.hub.clone(), room.id.clone());
         room.hub.on(Endpoint::SendJoin, move |request| {
-            let lpdu = request
-                .json
-                .as_ref()
-                .and_then(Json::as_object)
-                .cloned()
-                .unwrap_or_default();
-            let pdu = hub.with_room(&id, |hosted| hosted.completed(lpdu));
-            let mut answer = object! {
-                "state" => Json::Array(Vec::new()), "auth_chain" => Json::Array(Vec::new()), "event" => pdu,
-            };
-            if key == "event" {
-                answer.insert("event", other.clone());
-            }
+            let answer = hub.with_room(&id, |hosted| {
+                let mut answer = hosted.welcome(hosted.log().len(), &hosted.completed(body_of(request)));
+                lie(&mut answer, &others);
+                answer
+            });
             flag.store(true, Ordering::Relaxed);
             Answer::Json(200, answer.into())
         });
@@ -373,6 +366,45 @@ pub(crate) async fn lying_welcome(ctx: &Ctx) -> Checked {
         })?;
     }
     Ok(())
+}
+
+/// What a hub makes of the answer to a join.
+type Lie = fn(&mut Object, &OtherJoins);
+
+/// Valid joins of the same room, as its hub would complete them.
+struct OtherJoins {
+    foreign: Object,
+    local: Object,
+}
+
+/// Joins by a user of a third server, and by another user of the subject, who is turned away once the join is signed.
+async fn other_joins(ctx: &Ctx, room: &mut ParticipantRoom<'_>) -> Checked<OtherJoins> {
+    let (t, bob) = (ctx.t(), ctx.t().user("bob"));
+    let content = object! { "membership" => "join" };
+    let foreign = room.lpdu(t, &bob, "m.room.member", Some(bob.as_str()), content);
+    room.hub
+        .on(Endpoint::SendJoin, |_| Answer::Json(403, error("M_FORBIDDEN")));
+    let joining = std::mem::replace(&mut room.local, ctx.user("another"));
+    let turned_away = room.try_join().await?;
+    let another = std::mem::replace(&mut room.local, joining);
+    let what = format!("{another} is turned away");
+    ctx.check(&what, turned_away.status >= 400, || turned_away.brief())?;
+    let inbox = room.hub.inbox();
+    let sent = inbox.iter().rev();
+    let mut sent = sent.filter(|request| request.endpoint == Endpoint::SendJoin);
+    let Some(local) = sent.next().map(body_of) else {
+        return failed(format!("the join of {another} at the hub"), turned_away.brief());
+    };
+    Ok(room.with_room(|hosted| OtherJoins {
+        foreign: hosted.completed(foreign),
+        local: hosted.completed(local),
+    }))
+}
+
+/// The object that was sent, empty if it is none.
+fn body_of(request: &Recorded) -> Object {
+    let body = request.json.as_ref().and_then(Json::as_object);
+    body.cloned().unwrap_or_default()
 }
 
 /// A hub that does not answer.
