@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nabe_content::attachment::{self, FileSecret, Scan};
-use nabe_content::{Body, ContentUrl, EncryptedFile, File, FileBlock, FileSource, Message, Post};
+use nabe_content::{
+    Audio, Body, ContentUrl, EncryptedFile, File, FileBlock, FileSource, Image, MediaType, Message, Post, Video,
+};
 use nabe_types::RoomId;
 use openmls_traits::random::OpenMlsRand as _;
 
@@ -64,7 +66,7 @@ impl Client {
         })
     }
 
-    /// Seals, uploads and sends a file.
+    /// Seals, uploads and sends a file: as image, video or sound if its media type says that it is one.
     pub async fn send_file(
         &mut self,
         room: &RoomId,
@@ -72,8 +74,7 @@ impl Client {
         scan: &(dyn Scan + Sync),
     ) -> Result<i64, ClientError> {
         let block = self.upload(file, scan).await?;
-        self.send(room, &Message::Post(Post::new(Body::File(File::new(block)))))
-            .await
+        self.send(room, &Message::Post(Post::new(body_of(block)))).await
     }
 
     /// Fetches and opens a file that came in a message.
@@ -83,6 +84,32 @@ impl Client {
         let media_id = format!("{}/{}", url.server(), url.media_id());
         let ciphertext = transport.get_media(&media_id).await?;
         Ok(attachment::open(ciphertext.to_vec(), file)?)
+    }
+}
+
+fn body_of(block: FileBlock) -> Body {
+    let kind = block
+        .media_type
+        .as_ref()
+        .map_or("", MediaType::as_str)
+        .split('/')
+        .next();
+    let kind = kind.unwrap_or_default().to_owned();
+    let file = File::new(block);
+    match kind.as_str() {
+        "image" => Body::Image(Image {
+            file,
+            details: None,
+            alt_text: None,
+            thumbnails: Vec::new(),
+        }),
+        "video" => Body::Video(Video {
+            file,
+            details: None,
+            thumbnails: Vec::new(),
+        }),
+        "audio" => Body::Audio(Audio { file, seconds: None }),
+        _ => Body::File(file),
     }
 }
 

@@ -90,10 +90,10 @@ pub trait Transport: Send + Sync {
     /// then answers with nothing. At most a few hundred items; the rest comes next time.
     async fn next(&self, since: Option<&str>, wait: Duration) -> Result<Vec<StreamItem>, TransportError>;
 
-    /// Stores bytes that are encrypted already; returns their ID, `server/sha256`.
+    /// Stores bytes that are encrypted already; returns where they are, `server/media`.
     async fn put_media(&self, bytes: Bytes) -> Result<String, TransportError>;
 
-    /// Fetches bytes by their ID.
+    /// Fetches bytes by where they are, `server/media`. Unchecked: their hash is in the message that speaks of them.
     async fn get_media(&self, media_id: &str) -> Result<Bytes, TransportError>;
 }
 

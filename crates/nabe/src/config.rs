@@ -19,7 +19,7 @@ use nabe_types::{RoomVersionId, ServerName, ServerPattern, limits::MAX_EVENT_BYT
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::notary::Notary;
+use crate::{media::Media, notary::Notary};
 
 /// Everything `nabe serve` is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) notary: Notary,
     #[serde(default)]
     pub(crate) client: Client,
+    #[serde(default)]
+    pub(crate) media: Media,
     #[serde(default)]
     pub(crate) delivery: Delivery,
     #[serde(default)]
@@ -310,12 +312,14 @@ impl Config {
             .iter_mut()
             .for_each(|path| resolve(folder, path));
         self.storage.database = self.data_dir.join(&self.storage.database);
+        self.media.folder = self.data_dir.join(&self.media.folder);
     }
 
     /// What the types alone do not say.
     fn check(&self) -> Result<(), Broken> {
         self.listen.check()?;
         self.client.check()?;
+        self.media.check()?;
         self.delivery.check()?;
         self.limits.check()?;
         hold(self.storage.readers > 0, &["storage.readers"], "must be at least 1")?;
@@ -357,6 +361,35 @@ impl Client {
             self.echo_wait_ms <= 60_000,
             &["client.echo_wait_ms"],
             "must be at most 60000",
+        )
+    }
+}
+
+impl Media {
+    fn check(&self) -> Result<(), Broken> {
+        hold(
+            (MIN_FILE_OPTION..=MAX_FILE_OPTION).contains(&self.max_bytes),
+            &["media.max_bytes"],
+            "must be 65536 to 4294967296",
+        )?;
+        for (bytes, options) in [
+            (
+                self.user_bytes_per_day,
+                &["media.user_bytes_per_day", "media.max_bytes"],
+            ),
+            (self.user_bytes, &["media.user_bytes", "media.max_bytes"]),
+            (self.cache_bytes, &["media.cache_bytes", "media.max_bytes"]),
+        ] {
+            hold(
+                (self.max_bytes..=MAX_FILES_OPTION).contains(&bytes),
+                options,
+                "must have room for at least one file of max_bytes, and at most 2^53 - 1 bytes",
+            )?;
+        }
+        hold(
+            self.folder != Path::new(""),
+            &["media.folder"],
+            "must name a folder of its own",
         )
     }
 }
@@ -427,6 +460,10 @@ const LISTEN_TLS: &[&str] = &["listen.plain_http", "listen.tls_certificate", "li
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 /// More than any system has file descriptors for one process.
 const MAX_CONNECTIONS: usize = 1_000_000;
+const MIN_FILE_OPTION: u64 = 64 * 1024;
+const MAX_FILE_OPTION: u64 = 4 << 30;
+/// What every program takes for the same number.
+const MAX_FILES_OPTION: u64 = (1 << 53) - 1;
 /// Half of what all request bodies together may take.
 const MAX_BODY_OPTION: usize = 128 * 1024 * 1024;
 
@@ -861,6 +898,12 @@ mod tests {
             ("NABE_DELIVERY__RETRY_MAX_MS", "9223372036854775807"),
             ("NABE_DELIVERY__OUTBOX_LIMIT", "0"),
             ("NABE_CLIENT__ECHO_WAIT_MS", "60001"),
+            ("NABE_MEDIA__MAX_BYTES", "100"),
+            ("NABE_MEDIA__MAX_BYTES", "9007199254740993"),
+            ("NABE_MEDIA__CACHE_BYTES", "1000000"),
+            ("NABE_MEDIA__USER_BYTES", "9223372036854775807"),
+            ("NABE_MEDIA__USER_BYTES_PER_DAY", "1"),
+            ("NABE_MEDIA__FOLDER", "\"\""),
             ("NABE_CLIENT__DEFAULT_ROOM_VERSION", "I.99"),
         ] {
             assert_eq!(broken_by(MINIMAL, &[(name, value)]).0, [name], "{value}");

@@ -181,6 +181,17 @@ provider_token_file = "provider.token"
 # Milliseconds a request waits for the hub of a room to take an event before it is answered 202 "queued".
 # echo_wait_ms = 5000
 
+[media]
+# Files that users send. Their clients encrypt them; they lie here under the hash of what came. Inside data_dir.
+# folder = "media"
+# Bytes of one file, ours or another server's.
+# max_bytes = 134217728
+# Bytes that one user may upload within 24 hours, and that their files may take in all.
+# user_bytes_per_day = 1073741824
+# user_bytes = 10737418240
+# Bytes kept of other servers' files, so that they are fetched once; the oldest make room.
+# cache_bytes = 10737418240
+
 [delivery]
 # Milliseconds.
 # retry_base_ms = 1000

@@ -12,6 +12,7 @@ mod demo;
 mod entropy;
 mod init;
 mod keys;
+mod media;
 mod naming;
 mod notary;
 mod output;

@@ -12,7 +12,7 @@ use nabe_http::{
     tls::{self, CertificateFiles},
 };
 use nabe_service::{
-    Compat, DeliverySettings, Deps, LimitSettings, RateLimit, Service, Settings,
+    Compat, DeliverySettings, Deps, LimitSettings, MediaFolder, MediaSettings, RateLimit, Service, Settings,
     ports::{SystemClock, SystemEntropy},
 };
 use nabe_signing::{Signer, sha256};
@@ -161,6 +161,7 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
 pub(crate) async fn service(config: &Config) -> anyhow::Result<Service> {
     // The database first: while we have it, nobody rotates the keys.
     let store = open_store(config).await?;
+    let files = open_media(config)?;
     let keys = keys::load(&config.signing).context(InputAtFault)?;
     let signer = Arc::new(Signer::new(config.server_name.clone(), keys.active)?);
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
@@ -178,8 +179,20 @@ pub(crate) async fn service(config: &Config) -> anyhow::Result<Service> {
         entropy,
         signer,
         old_keys,
-        settings: settings(config),
+        settings: Settings {
+            media: MediaSettings {
+                folder: Some(files),
+                ..config.media.settings(Duration::from_millis(config.limits.stall_ms))
+            },
+            ..settings(config)
+        },
     }))
+}
+
+/// Opens the folder of users' files, and removes what uploads left there that never ended. Only for who has the database.
+fn open_media(config: &Config) -> anyhow::Result<MediaFolder> {
+    let folder = &config.media.folder;
+    MediaFolder::open(folder).with_context(|| format!("opening media.folder {}", folder.display()))
 }
 
 /// Reads everything the configuration names, without starting anything.
@@ -189,6 +202,12 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     }
     provider_token_hash(config)?;
     https_settings(config).tls.client_config()?;
+    let files = &config.media.folder;
+    anyhow::ensure!(
+        files.is_dir() || !files.try_exists().unwrap_or(true),
+        "media.folder {}: not a folder, or not one that can be looked into",
+        files.display()
+    );
     Ok(())
 }
 

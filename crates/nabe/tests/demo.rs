@@ -31,6 +31,7 @@ fn the_demo_verifies_every_step() {
         "verify c",
         "nothing lost",
         "verify events",
+        "file",
         "external join",
         "lost race",
         "group restart",

@@ -49,25 +49,9 @@ pub(crate) enum ClientCommand {
         reply_to: Option<EventId>,
     },
     /// Encrypt, upload and send a file
-    SendFile {
-        /// The room
-        room: RoomId,
-        /// The file
-        file: PathBuf,
-        /// Its media type, such as `image/png`
-        #[arg(long)]
-        media_type: Option<String>,
-    },
-    /// Fetch and open a file that came in a message
-    GetFile {
-        /// The room
-        room: RoomId,
-        /// The message's event
-        event_id: EventId,
-        /// Where to write it
-        #[arg(long, short)]
-        output: PathBuf,
-    },
+    SendFile(SendFile),
+    /// Fetch, check and open a file that came in a message
+    GetFile(GetFile),
     /// Take in what has happened, print it, and end
     Sync,
     /// Print what happens, until Ctrl-C
@@ -123,6 +107,31 @@ pub(crate) struct Login {
     /// A cipher suite to support, by name; may be repeated. The draft's own if absent
     #[arg(long, value_name = "SUITE")]
     pub(crate) suite: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendFile {
+    /// The room
+    pub(crate) room: RoomId,
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Its media type, such as `image/png`; of common files the name tells
+    #[arg(long)]
+    pub(crate) media_type: Option<String>,
+    /// A shell command that gets the file on standard input before it is encrypted, and refuses it by any exit status but 0
+    #[arg(long, value_name = "CMD")]
+    pub(crate) scan: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetFile {
+    /// The room
+    pub(crate) room: RoomId,
+    /// The message's event
+    pub(crate) event_id: EventId,
+    /// Where to write it, in place of what is there; if absent, here, under the name its sender gave it
+    #[arg(long, short, visible_alias = "output", value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,6 @@
 //! `nabe client chat`: lines in, messages out, with line editing and history.
 
-use std::{path::PathBuf, thread};
+use std::{path::Path, thread};
 
 use anyhow::Context as _;
 use nabe_client::{Client, ClientError, GroupStatus};
@@ -10,7 +10,7 @@ use rustyline::{DefaultEditor, ExternalPrinter as _, error::ReadlineError};
 use tokio::sync::mpsc;
 
 use super::{
-    read_file,
+    file,
     show::{Style, drain, item_line},
     until_due,
 };
@@ -123,7 +123,7 @@ impl Chat {
             }
             "/update" => client.update(self.room()?).await?,
             "/file" => {
-                let file = read_file(&PathBuf::from(rest), None)?;
+                let file = file::read(Path::new(rest), None)?;
                 client.send_file(self.room()?, file, &AcceptAll).await?;
             }
             command if command.starts_with('/') => anyhow::bail!("no command {command}; see /help"),

@@ -74,7 +74,33 @@ impl Connection {
         body: Bytes,
         max_bytes: usize,
     ) -> Result<Response<Bytes>, ConnectionError> {
-        timeout(TIMEOUT, async {
+        self.request_within(TIMEOUT, method, path, headers, body, max_bytes)
+            .await
+    }
+
+    /// The same for a file, which may take long on a slow line.
+    pub(crate) async fn transfer(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        max_bytes: usize,
+    ) -> Result<Response<Bytes>, ConnectionError> {
+        self.request_within(TRANSFER_TIMEOUT, method, path, headers, body, max_bytes)
+            .await
+    }
+
+    async fn request_within(
+        &self,
+        time: Duration,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+        max_bytes: usize,
+    ) -> Result<Response<Bytes>, ConnectionError> {
+        timeout(time, async {
             let request = self.build(method, path, headers, body)?;
             let mut sender = match self.idle.lock().await.take().filter(|sender| !sender.is_closed()) {
                 Some(sender) => sender,
@@ -178,3 +204,5 @@ pub(crate) fn is_success(status: StatusCode) -> bool {
 
 /// For one request.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// For one file.
+const TRANSFER_TIMEOUT: Duration = Duration::from_hours(1);

@@ -403,14 +403,18 @@ impl Transport for HttpTransport {
         let headers = [("content-type", "application/octet-stream")];
         let answer = self
             .connection
-            .request(Method::POST, &format!("{API}/media"), &headers, bytes, MAX_ANSWER)
+            .transfer(Method::POST, &format!("{API}/media"), &headers, bytes, MAX_ANSWER)
             .await
             .map_err(unreachable)?;
         if !is_success(answer.status()) {
             return Err(refused(&answer));
         }
         let answer = Object::parse(answer.body()).map_err(not_understood)?;
-        Ok(text(&answer, "media_id")?.to_owned())
+        let uri = text(&answer, "content_uri")?;
+        let id = uri
+            .strip_prefix("mxc://")
+            .ok_or_else(|| not_understood(Missing("content_uri")))?;
+        Ok(id.to_owned())
     }
 
     async fn get_media(&self, media_id: &str) -> Result<Bytes, TransportError> {
@@ -418,7 +422,7 @@ impl Transport for HttpTransport {
         let path = format!("{API}/media/{}", path.join("/"));
         let answer = self
             .connection
-            .request(Method::GET, &path, &[], Bytes::new(), MAX_MEDIA)
+            .transfer(Method::GET, &path, &[], Bytes::new(), MAX_MEDIA)
             .await
             .map_err(unreachable)?;
         if !is_success(answer.status()) {

@@ -5,20 +5,18 @@ pub(crate) mod account;
 mod args;
 mod chat;
 mod connection;
+mod file;
 pub(crate) mod http;
 mod show;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use nabe_client::{Client, ClientError, ClientStore, Clock, ItemBody, Settings, transport::NewRoom};
-use nabe_content::{
-    Body, FileSource, Label, MediaType, Message, Post, Text,
-    attachment::{AcceptAll, Outgoing},
-};
+use nabe_client::{Client, ClientError, ClientStore, Clock, Settings, transport::NewRoom};
+use nabe_content::{Body, Message, Post, Text};
 use nabe_mls::Suite;
 use nabe_service::ports::{Clock as _, SystemClock};
-use nabe_types::{EventId, RoomId, UserId};
+use nabe_types::{RoomId, UserId};
 use serde_json::{Value, json};
 
 use self::{
@@ -109,13 +107,8 @@ async fn command(client: &mut Client, command: ClientCommand, style: Style) -> a
             let sent = client.send(&room, &Message::Post(post)).await?;
             finish_sending(client, sent, style).await
         }
-        ClientCommand::SendFile { room, file, media_type } => {
-            client.catch_up().await?;
-            let file = read_file(&file, media_type.as_deref())?;
-            let sent = client.send_file(&room, file, &AcceptAll).await?;
-            finish_sending(client, sent, style).await
-        }
-        ClientCommand::GetFile { room, event_id, output } => get_file(client, &room, &event_id, &output, style).await,
+        ClientCommand::SendFile(arguments) => file::send(client, arguments, style).await,
+        ClientCommand::GetFile(arguments) => file::get(client, arguments, style).await,
         ClientCommand::Sync => Ok(client.catch_up().await?),
         ClientCommand::Listen => listen(client, style).await,
         ClientCommand::Messages { room, limit } => {
@@ -220,52 +213,6 @@ async fn finish_sending(client: &mut Client, sent: i64, style: Style) -> anyhow:
         Ok(_) | Err(ClientError::Transport(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn read_file(path: &Path, media_type: Option<&str>) -> anyhow::Result<Outgoing> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    Ok(Outgoing {
-        bytes: fs::read(path).with_context(|| path.display().to_string())?,
-        name: name
-            .map(|name| Label::new(&name))
-            .transpose()
-            .context("the file's name")?,
-        media_type: media_type.map(MediaType::parse).transpose().context("the media type")?,
-    })
-}
-
-async fn get_file(
-    client: &mut Client,
-    room: &RoomId,
-    event_id: &EventId,
-    output: &Path,
-    style: Style,
-) -> anyhow::Result<()> {
-    client.catch_up().await?;
-    let items = client.timeline(room, u32::MAX)?;
-    let item = items.into_iter().find(|item| item.event_id == *event_id);
-    let Some(ItemBody::Message(payload)) = item.map(|item| item.body) else {
-        return Err(ClientError::NoFile.into());
-    };
-    let file = match Message::parse_payload(&payload)? {
-        Message::Post(Post { body, .. }) => match body {
-            Body::File(file) => file,
-            Body::Image(image) => image.file,
-            Body::Video(video) => video.file,
-            Body::Audio(audio) | Body::Voice(audio) => audio.file,
-            Body::Text(_) => return Err(ClientError::NoFile.into()),
-        },
-        _ => return Err(ClientError::NoFile.into()),
-    };
-    let FileSource::Encrypted(sealed) = &file.block.source else {
-        return Err(ClientError::NoFile.into());
-    };
-    let bytes = client.fetch(sealed).await?;
-    fs::write(output, &bytes).with_context(|| output.display().to_string())?;
-    result(style, json!({ "file": output, "bytes": bytes.len() }), || {
-        format!("{} bytes in {}", bytes.len(), output.display())
-    });
-    Ok(())
 }
 
 /// Goes on whatever the network does.

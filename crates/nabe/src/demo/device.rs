@@ -18,6 +18,7 @@ use nabe_client::{
         RoomSummary, Rooms, Sent, StreamBody, StreamItem, ToDevice, Transport, TransportError, WhoAmI,
     },
 };
+use nabe_content::{Body, EncryptedFile, FileSource, Message, Post};
 use nabe_mls::Suite;
 use nabe_service::ports::{Clock as _, SystemClock};
 use nabe_signing::Object;
@@ -145,6 +146,26 @@ pub(super) fn texts(client: &Client, room: &RoomId) -> anyhow::Result<Vec<(UserI
         ItemBody::Undecryptable(_) | ItemBody::Plain(_) => None,
     };
     Ok(items.into_iter().filter_map(read).collect())
+}
+
+/// The newest file that a client has been sent; `None` if there is none.
+pub(super) fn newest_file(client: &Client, room: &RoomId) -> anyhow::Result<Option<EncryptedFile>> {
+    let items = client.timeline(room, 1_000)?;
+    let sealed = |item: TimelineItem| {
+        let ItemBody::Message(payload) = item.body else {
+            return None;
+        };
+        match Message::parse_payload(&payload).ok()? {
+            Message::Post(Post {
+                body: Body::File(file), ..
+            }) => match file.block.source {
+                FileSource::Encrypted(sealed) => Some(sealed),
+                FileSource::Plain(_) => None,
+            },
+            _ => None,
+        }
+    };
+    Ok(items.into_iter().rev().find_map(sealed))
 }
 
 /// Opens the copy of a device whose server has stopped telling it about the room, and hands it `events`. Requests it makes go to the

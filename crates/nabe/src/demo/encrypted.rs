@@ -9,7 +9,10 @@ use nabe_client::{
     ClientError, GroupInfo, GroupStatus, Notice,
     transport::{NewRoom, RoomEvent, Transport as _},
 };
-use nabe_content::{Body, Message, Post, Text};
+use nabe_content::{
+    Body, Label, Message, Post, Text,
+    attachment::{AcceptAll, Outgoing},
+};
 use nabe_mls::{DeviceObject, HubGroup, Suite};
 use nabe_service::ports::{Clock as _, SystemClock};
 use nabe_signing::{Json, base64u};
@@ -33,6 +36,7 @@ pub(super) enum Step {
     Create,
     Welcome,
     Speak,
+    SendFile,
     JoinExternally,
     Race,
     Restart,
@@ -49,6 +53,7 @@ impl Step {
         Self::Create,
         Self::Welcome,
         Self::Speak,
+        Self::SendFile,
         Self::JoinExternally,
         Self::Race,
         Self::Restart,
@@ -65,6 +70,7 @@ impl Step {
             Self::Create => "encrypted room",
             Self::Welcome => "welcome",
             Self::Speak => "secrets",
+            Self::SendFile => "file",
             Self::JoinExternally => "external join",
             Self::Race => "lost race",
             Self::Restart => "group restart",
@@ -147,6 +153,7 @@ impl Encrypted {
             Step::Create => self.create().await,
             Step::Welcome => self.welcome().await,
             Step::Speak => self.speak().await,
+            Step::SendFile => self.send_file(network).await,
             Step::JoinExternally => self.join_externally().await,
             Step::Race => self.race().await,
             Step::Restart => self.restart(network).await,
@@ -239,6 +246,39 @@ impl Encrypted {
             "something was not encrypted"
         );
         Ok("Each said something: every device reads all four, and the servers have passed on ciphertext only.".into())
+    }
+
+    /// The file and its name hold what the last step looks for on every server's disk.
+    async fn send_file(&mut self, network: &Network) -> anyhow::Result<String> {
+        let room = self.room()?;
+        let file = Outgoing {
+            name: Some(Label::new(self.next_text(Who::Phone)).context("the file's name")?),
+            ..Outgoing::new(SECRET.repeat(4_096).into_bytes())
+        };
+        let plain = file.bytes.clone();
+        self.device(Who::Phone)
+            .client()?
+            .send_file(&room, file, &AcceptAll)
+            .await?;
+        let bob = self.device(Who::Bob).client()?;
+        let sealed = wait_for("the file's message to reach Bob", async || {
+            bob.sync(Duration::ZERO).await?;
+            Ok(device::newest_file(bob, &room)?)
+        })
+        .await?;
+        ensure!(bob.fetch(&sealed).await? == plain, "Bob has another file");
+        for at in [At::A, At::B] {
+            let media = network.at(at).config_file().with_file_name("data").join("media");
+            let kept = OnDisk::read(&media)?;
+            let name = network.at(at).server_name();
+            ensure!(kept.bytes() > plain.len(), "{name} does not have the file");
+            ensure!(!kept.holds(SECRET), "{name} can read the file");
+        }
+        Ok(format!(
+            "Alice sent a file of {} KiB: Bob's server fetched it from hers, Bob checked its hash and opened it; both \
+             servers have ciphertext only.",
+            plain.len() / 1024
+        ))
     }
 
     async fn join_externally(&mut self) -> anyhow::Result<String> {
