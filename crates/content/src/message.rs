@@ -372,6 +372,7 @@ impl Unknown {
 pub(crate) const PAYLOAD_LIMITS: Limits = Limits {
     max_bytes: MAX_EVENT_BYTES,
     max_depth: 32,
+    max_values: MAX_EVENT_BYTES,
 };
 pub(crate) const TYPE: &str = "type";
 pub(crate) const CONTENT: &str = "content";

@@ -61,6 +61,10 @@ pub(crate) struct Peer {
 impl World {
     /// A new public room with two moderators on the hub.
     pub(crate) fn new() -> Self {
+        Self::begun_at(UnixMillis(1_700_000_000_000))
+    }
+
+    pub(crate) fn begun_at(now: UnixMillis) -> Self {
         let participants = PEERS.map(|(name, seed)| Peer {
             signer: signer(name, seed),
             view: None,
@@ -71,7 +75,6 @@ impl World {
         let mut keys = KeySet::new();
         keys.insert_signer(&signer);
         participants.iter().for_each(|peer| keys.insert_signer(&peer.signer));
-        let now = UnixMillis(1_700_000_000_000);
         let spec = RoomSpec {
             join_rule: JoinRule::Public,
             ..RoomSpec::new(room_id(), version(), user(0))
@@ -315,7 +318,7 @@ impl World {
         let state = before.iter().cloned().collect();
         let entered = match &peer.view {
             None => bootstrap_participant(meta, state, join.clone(), &ctx),
-            Some(view) => rejoin_participant(meta, view.position(), state, join.clone(), &ctx),
+            Some(view) => rejoin_participant(view, state, join.clone(), &ctx),
         };
         let (view, checkpoint, outcome) = entered.expect("the hub is honest");
         assert_eq!(checkpoint.state, before.iter().cloned().collect::<Vec<_>>());

@@ -215,6 +215,9 @@ pub enum BadSnapshot {
     /// `m.room.create` names another room version.
     #[error("m.room.create names another room version")]
     WrongVersion,
+    /// We know the room, and it begins with another `m.room.create`.
+    #[error("m.room.create is another event than the one we know")]
+    OtherCreate,
     /// The join is not a join of one of our users.
     #[error("the join is not ours")]
     NotOurJoin,

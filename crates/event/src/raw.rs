@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use nabe_signing::json::{Json, Limits, Object};
-use nabe_types::limits::{MAX_EVENT_BYTES, MAX_JSON_DEPTH, MAX_SAFE_INTEGER, MAX_TYPE_CHARS};
+use nabe_types::limits::{MAX_EVENT_BYTES, MAX_SAFE_INTEGER, MAX_TYPE_CHARS};
 use nabe_types::{EventId, InvalidId, KeyId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::RoomVersionRules;
@@ -35,7 +35,7 @@ impl RawEvent {
     pub fn parse(bytes: &[u8], rules: &'static RoomVersionRules) -> Result<Self, Dropped> {
         let limits = Limits {
             max_bytes: 8 * MAX_EVENT_BYTES,
-            max_depth: MAX_JSON_DEPTH,
+            ..Limits::default()
         };
         match Json::parse_with(bytes, limits).map_err(Dropped::NotJson)? {
             Json::Object(object) => Self::from_json(object, rules),

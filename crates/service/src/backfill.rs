@@ -284,6 +284,9 @@ impl Service {
         if state.iter().next().is_none() {
             return Err(bad_answer(hub, "it states no state"));
         }
+        if !self.read_room(room, |view| view.begins_like(&state)).await? {
+            return Err(bad_answer(hub, "its room begins with another event than ours"));
+        }
         // A log must never fall back: what is later than our head still has one of our users in the room by the very join we
         // know. An old event, sent late, does not.
         if !self.has_a_join_of_ours(room, &state).await? {
@@ -392,8 +395,9 @@ impl Service {
         for object in pdus.iter().filter_map(Json::as_object).take(limit as usize) {
             let Malformed { event_id, prev } = Malformed::read(object);
             let item = match RawEvent::from_json(object.clone(), rules) {
-                Ok(event) => Fetched::Event(Box::new(event)),
-                Err(_) => Fetched::Malformed(Malformed {
+                Ok(event) if event.room_id() == room => Fetched::Event(Box::new(event)),
+                // Another room's event has no place in this one's history, however well it is signed.
+                _ => Fetched::Malformed(Malformed {
                     event_id: event_id.clone(),
                     prev: prev.clone(),
                 }),

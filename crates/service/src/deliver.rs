@@ -384,7 +384,7 @@ impl Delivery {
         let settings = &self.service.settings().delivery;
         let failures = failures.saturating_add(1);
         let mut delay = delay(settings, failures, u32::from_le_bytes(self.service.random()));
-        let insisted = failure.retry_after().map(|wait| wait.min(MAX_RETRY_AFTER));
+        let insisted = failure.retry_after();
         if failure.is_final() {
             tracing::error!(%destination, error = failure.describe(), "a server refuses our request for good; trying slowly");
             delay = settings.backoff_max;
@@ -527,8 +527,6 @@ fn delay(settings: &DeliverySettings, failures: u32, random: u32) -> Duration {
     full.mul_f64(1.0 - share)
 }
 
-/// How long we let a peer put us off.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Requests in progress at once to destinations whose last attempt failed.
 const FAILING_SLOTS: usize = 16;
 /// How long such a request may take. Whoever needs longer to process one does so once and answers the repetition at once.

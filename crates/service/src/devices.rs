@@ -23,16 +23,16 @@ use crate::{Service, metric};
 
 /// What is kept in memory about devices and their key packages.
 pub(crate) struct DeviceState {
-    /// Claims of key packages, by claimant and device and by device.
-    pub(crate) claims: RateLimiter,
+    /// Claims of key packages, by claimant and device and by device; messages to devices, by server and user.
+    pub(crate) rates: RateLimiter,
     lists: Mutex<Lists>,
 }
 
 impl DeviceState {
-    /// Remembers the rates of so many claimants.
-    pub(crate) fn new(claimants: usize) -> Self {
+    /// Remembers the rates of so many callers.
+    pub(crate) fn new(callers: usize) -> Self {
         Self {
-            claims: RateLimiter::new(claimants),
+            rates: RateLimiter::new(callers),
             lists: Mutex::default(),
         }
     }
@@ -43,8 +43,55 @@ impl DeviceState {
 struct Lists {
     /// Since when.
     whole: BTreeMap<UserId, UnixMillis>,
-    /// How many updates have come: a list fetched while one came is perhaps older than it.
-    updates: u64,
+    /// Whose list is being fetched, how many times over, and whether an update came meanwhile: the list is perhaps older than it.
+    fetching: BTreeMap<UserId, Fetching>,
+}
+
+#[derive(Debug, Default)]
+struct Fetching {
+    fetches: usize,
+    is_updated: bool,
+}
+
+/// A fetch of a user's list, under way until it is dropped.
+struct Fetch<'a> {
+    service: &'a Service,
+    user: &'a UserId,
+}
+
+impl Fetch<'_> {
+    /// The list is in the store.
+    fn is_whole(&self) {
+        let now = self.service.now();
+        self.service.lists(|lists| {
+            if lists
+                .fetching
+                .get(self.user)
+                .is_some_and(|fetching| fetching.is_updated)
+            {
+                return;
+            }
+            if lists.whole.len() >= MAX_WHOLE_LISTS {
+                // Costs a question each.
+                lists.whole.clear();
+            }
+            lists.whole.insert(self.user.clone(), now);
+        });
+    }
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        self.service.lists(|lists| {
+            let Some(fetching) = lists.fetching.get_mut(self.user) else {
+                return;
+            };
+            fetching.fetches -= 1;
+            if fetching.fetches == 0 {
+                lists.fetching.remove(self.user);
+            }
+        });
+    }
 }
 
 /// What an update says about a user's devices.
@@ -188,7 +235,7 @@ impl Service {
         if is_told && self.is_list_whole(user) {
             return Ok(objects(&known));
         }
-        let updates = self.updates_so_far();
+        let fetch = self.begin_fetch(user);
         let asked = match self.ask_for_devices(user).await {
             Err(error) if is_unanswered(&error) && !known.is_empty() => {
                 tracing::debug!(%user, %error, "answered with the devices known");
@@ -207,7 +254,7 @@ impl Service {
             }
         };
         if is_told && self.replace_devices(user, &known, &devices).await? {
-            self.note_whole_list(user, updates);
+            fetch.is_whole();
         }
         Ok(devices.into_iter().map(DeviceObject::into_object).collect())
     }
@@ -311,31 +358,21 @@ impl Service {
         since.is_some_and(|since| self.now().saturating_since(since) < ASK_AGAIN_AFTER)
     }
 
-    fn updates_so_far(&self) -> u64 {
-        self.lists(|lists| lists.updates)
-    }
-
-    fn note_update(&self, _: &UserId) {
-        self.lists(|lists| lists.updates += 1);
+    fn note_update(&self, user: &UserId) {
+        self.lists(|lists| {
+            if let Some(fetching) = lists.fetching.get_mut(user) {
+                fetching.is_updated = true;
+            }
+        });
     }
 
     fn forget_list(&self, user: &UserId) {
         self.lists(|lists| lists.whole.remove(user));
     }
 
-    /// A list asked for when there were so many updates is in the store.
-    fn note_whole_list(&self, user: &UserId, updates: u64) {
-        let now = self.now();
-        self.lists(|lists| {
-            if lists.updates != updates {
-                return;
-            }
-            if lists.whole.len() >= MAX_WHOLE_LISTS {
-                // Costs a question each.
-                lists.whole.clear();
-            }
-            lists.whole.insert(user.clone(), now);
-        });
+    fn begin_fetch<'a>(&'a self, user: &'a UserId) -> Fetch<'a> {
+        self.lists(|lists| lists.fetching.entry(user.clone()).or_default().fetches += 1);
+        Fetch { service: self, user }
     }
 
     fn lists<T>(&self, change: impl FnOnce(&mut Lists) -> T) -> T {

@@ -37,7 +37,7 @@ impl Service {
                 .filter(|_| fits)
                 .filter(|edu| edu.sender.server_name() == origin)
             {
-                Some(edu) if edu.kind == "m.direct_to_device" => self.direct_to_device(&edu).await?,
+                Some(edu) if edu.kind == "m.direct_to_device" => self.direct_to_device(origin, &edu).await?,
                 Some(edu) if edu.kind == "m.device_list_update" => {
                     self.receive_device_update(origin, &edu.sender, edu.content).await?
                 }
@@ -54,8 +54,9 @@ impl Service {
         Ok(work)
     }
 
-    /// LM #int-transport-to-device: for one device of ours. Unknown users and devices: dropped.
-    async fn direct_to_device(&self, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
+    /// LM #int-transport-to-device: for one device of ours. Unknown users and devices: dropped, and so is what is more than one
+    /// server may send to one user.
+    async fn direct_to_device(&self, origin: &ServerName, edu: &Edu<'_>) -> Result<Vec<(UserId, Write)>, ServiceError> {
         let text = |key: &str| edu.content.get(key).and_then(Json::as_str);
         let target = text("target").and_then(|user| UserId::parse(user).ok());
         let device = text("target_device").and_then(|device| DeviceId::parse(device).ok());
@@ -66,6 +67,9 @@ impl Service {
             return Ok(Vec::new());
         };
         if !self.is_us(target.server_name()) || !self.store().devices(&target).await?.contains(&device) {
+            return Ok(Vec::new());
+        }
+        if self.is_sending_too_much(origin, &target) {
             return Ok(Vec::new());
         }
         let sender_device = text("sender_device").and_then(|device| DeviceId::parse(device).ok());
@@ -114,24 +118,47 @@ fn read(edu: &Json) -> Option<Edu<'_>> {
 mod tests {
     use super::*;
     use crate::client::testing::{World, server, user};
+    use crate::settings::RateLimit;
+
+    fn message(to: &UserId, device: &DeviceId, message: Object) -> Json {
+        let content = object! {
+            "target" => to.as_str(),
+            "target_device" => device.as_str(),
+            "message_type" => "m.test",
+            "message" => message,
+        };
+        object! { "type" => "m.direct_to_device", "sender" => "@bob:b.example", "content" => content }.into()
+    }
+
+    #[tokio::test]
+    async fn one_server_cannot_fill_an_inbox_so_that_others_messages_fall_out_of_it() {
+        let mut world = World::new(&[]);
+        let service = world.start_with("a", |settings| {
+            settings.limits.to_device = RateLimit {
+                per_second: 0.01,
+                burst: 10.0,
+            }
+        });
+        let (alice, carol) = (user("alice", "a"), user("carol", "a"));
+        let device = service.register_device(&alice, None).await.unwrap();
+        let other = service.register_device(&carol, None).await.unwrap();
+        let flood = vec![message(&alice, &device, Object::new()); 100];
+        let taken = service.receive_edus(&server("b"), &flood).await.unwrap();
+        assert_eq!(taken.writes.len(), 10);
+        let to_another = message(&carol, &other, Object::new());
+        let taken = service.receive_edus(&server("b"), &[to_another]).await.unwrap();
+        assert_eq!(taken.writes.len(), 1);
+        world.clock.advance(std::time::Duration::from_secs(100));
+        let taken = service.receive_edus(&server("b"), &flood).await.unwrap();
+        assert_eq!(taken.writes.len(), 1);
+    }
 
     #[tokio::test]
     async fn edu_over_the_size_of_an_event_is_dropped() {
         let world = World::new(&["a"]);
         let (service, alice) = (world.service("a"), user("alice", "a"));
         let device = service.register_device(&alice, None).await.unwrap();
-        let edu = |padding: usize| {
-            Json::from(object! {
-                "type" => "m.direct_to_device",
-                "sender" => "@bob:b.example",
-                "content" => object! {
-                    "target" => alice.as_str(),
-                    "target_device" => device.as_str(),
-                    "message_type" => "m.test",
-                    "message" => object! { "x" => "x".repeat(padding) },
-                },
-            })
-        };
+        let edu = |padding: usize| message(&alice, &device, object! { "x" => "x".repeat(padding) });
         let room_for_text = MAX_EVENT_BYTES - edu(0).to_canonical().len();
         let taken = service.receive_edus(&server("b"), &[edu(room_for_text)]).await.unwrap();
         assert_eq!(taken.writes.len(), 1);

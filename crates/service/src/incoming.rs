@@ -117,7 +117,10 @@ impl Service {
             verify_all(events, &keys)
         } else {
             let job = tokio::task::spawn_blocking(move || verify_all(events, &keys));
-            job.await.map_err(|_| ServiceError::ShuttingDown)?
+            job.await.map_err(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => ServiceError::ShuttingDown,
+            })?
         };
         for event in &checked {
             match &event.verdict {

@@ -23,6 +23,7 @@ use crate::error::Missing;
 use crate::failed_pdu::{MAX_ERROR_CHARS, cut};
 use crate::hooks::LpduFate;
 use crate::incoming::{CheckedVerdict, Malformed};
+use crate::invite::stripped;
 use crate::ports::{Method, PeerError, PeerRequest, PeerResponse};
 use crate::wire::federation_request;
 use crate::{Service, ServiceError};
@@ -89,15 +90,16 @@ impl Service {
                 }
             })
             .await?;
-        let stripped = answer.get("stripped_state").filter(|state| state.as_array().is_some());
-        let stripped = stripped.cloned().unwrap_or_else(|| Json::Array(Vec::new()));
+        let state = answer.get("stripped_state").and_then(Json::as_array);
+        let state = state.unwrap_or_default().iter().cloned();
+        let stripped_state = Json::Array(state.filter_map(stripped).collect());
         let pending = PendingRoom {
             user: user.clone(),
             room: room.clone(),
             membership: PendingMembership::Knock,
             hub,
             version,
-            stripped_state: stripped.to_canonical().into(),
+            stripped_state: stripped_state.to_canonical().into(),
             event: Some(Bytes::copy_from_slice(lpdu.bytes())),
             at: self.now(),
         };
@@ -129,11 +131,12 @@ impl Service {
             Ok(_) => true,
             // The room, or the invite, is gone: there is nothing left to reject.
             Err(ServiceError::NotFound(_) | ServiceError::RejectedByHub { .. }) => true,
-            Err(ServiceError::PeerFailed { server, error }) => {
-                tracing::info!(%room, %user, hub = %server, %error, "forgot an invite without the hub knowing");
+            Err(error @ (ServiceError::Store(_) | ServiceError::ShuttingDown)) => return Err(error),
+            // Whatever else is wrong with the hub, an invite is not its user's for good.
+            Err(error) => {
+                tracing::info!(%room, %user, hub = %pending.hub, %error, "forgot an invite without the hub knowing");
                 false
             }
-            Err(error) => return Err(error),
         };
         self.commit(
             Write::RemovePending {
@@ -377,7 +380,7 @@ impl Service {
         if meta.hub(self.server_name()) != &hub {
             return Err(bad_answer(&hub, "it is not the hub we know the room by"));
         }
-        let (_, checkpoint, outcome) = rejoin_participant(meta, last, state, join, &self.ctx())?;
+        let (_, checkpoint, outcome) = rejoin_participant(open.view(), state, join, &self.ctx())?;
         let base = checkpoint.position;
         let rebase = rebase(room, last, checkpoint, outliers);
         let result = self

@@ -442,7 +442,9 @@ impl Service {
             (Owner::NotAsked, _) if need.purpose == Purpose::Request => Err(ServiceError::LimitExceeded {
                 retry_after: BUSY_PAUSE,
             }),
-            (Owner::Silent, Some(hub)) if hub != need.server => {
+            // Whoever joins cannot wait until it is this server's turn.
+            (Owner::NotAsked, Some(_)) if !need.urgent => Ok(keys),
+            (Owner::Silent | Owner::NotAsked, Some(hub)) if hub != need.server => {
                 if let Some(_permit) = self.in_time(self.inner.keys.pool(need.purpose, false).acquire()).await {
                     let (now, known) = (self.now(), keys.clone());
                     for (vouched, _) in self.notary_answer(hub, &need, &known).await? {

@@ -144,6 +144,9 @@ impl Service {
             CheckedVerdict::Lpdu(event) => *event,
             verdict => return Err(unverified(verdict)),
         };
+        if kind == MembershipKind::Join {
+            self.limit_state(origin, &room).await?;
+        }
         let input = Input::Lpdu {
             event,
             from: origin.clone(),

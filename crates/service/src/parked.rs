@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use nabe_core::{HoleReason, Input, Via};
 use nabe_event::RawEvent;
 use nabe_store::{ParkedEvent, Write};
@@ -175,27 +176,43 @@ impl Service {
         }
     }
 
-    /// One look at everything that is due. Rooms are taken one by one; within a room the order of arrival counts.
+    /// One look at everything that is due. Within a room the order of arrival counts; servers wait for no other's answers.
     pub(crate) async fn retry_due(&self) -> Result<(), ServiceError> {
-        let due = self.store().parked_due(self.now(), DUE_AT_ONCE).await?;
+        let mut by_origin: BTreeMap<ServerName, Vec<ParkedEvent>> = BTreeMap::new();
+        for parked in self.store().parked_due(self.now(), DUE_AT_ONCE).await? {
+            by_origin.entry(parked.origin.clone()).or_default().push(parked);
+        }
+        stream::iter(by_origin.into_values())
+            .for_each_concurrent(ORIGINS_AT_ONCE, |due| self.retry_in_order(due))
+            .await;
+        Ok(())
+    }
+
+    async fn retry_in_order(&self, due: Vec<ParkedEvent>) {
         for parked in due {
             if self.is_stopping() {
-                return Ok(());
+                return;
             }
-            match self.try_parked(&parked).await {
-                Ok(Tried::Settled) => {
-                    self.forget_parked(&parked).await?;
-                    // Those behind it had to wait for it.
-                    self.drain_parked(&parked.room).await?;
-                }
-                Ok(Tried::Waiting) => self.postpone(parked).await?,
-                Err(error) => {
-                    tracing::warn!(room = %parked.room, event_id = %parked.event_id, %error, "parked event waits on");
-                    self.postpone(parked).await?;
-                }
+            let (room, event_id) = (parked.room.clone(), parked.event_id.clone());
+            if let Err(error) = self.retry(parked).await {
+                tracing::warn!(%room, %event_id, %error, "parked event waits on");
             }
         }
-        Ok(())
+    }
+
+    async fn retry(&self, parked: ParkedEvent) -> Result<(), ServiceError> {
+        match self.try_parked(&parked).await {
+            Ok(Tried::Settled) => {
+                self.forget_parked(&parked).await?;
+                // Those behind it had to wait for it.
+                self.drain_parked(&parked.room).await
+            }
+            Ok(Tried::Waiting) => self.postpone(parked).await,
+            Err(error) => {
+                self.postpone(parked).await?;
+                Err(error)
+            }
+        }
     }
 
     async fn try_parked(&self, parked: &ParkedEvent) -> Result<Tried, ServiceError> {
@@ -294,3 +311,6 @@ impl Service {
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 const DUE_AT_ONCE: usize = 100;
+
+/// Servers whose events are tried at a time.
+const ORIGINS_AT_ONCE: usize = 8;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nabe_types::{DeviceId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::error::ServiceError;
 use crate::settings::RateLimit;
@@ -106,7 +106,7 @@ impl Service {
 
     /// Counts a claim of a device's key package, and says whether the claimant has had enough of them for now, or all have.
     pub(crate) fn is_claiming_too_much(&self, claimant: &str, user: &UserId, device: &DeviceId) -> bool {
-        let (claims, limits, now) = (&self.inner.devices.claims, &self.settings().limits, self.now());
+        let (claims, limits, now) = (&self.inner.devices.rates, &self.settings().limits, self.now());
         let of_claimant = format!("{claimant} {user} {device}");
         let counted = claims
             .take(&of_claimant, "claim_by_claimant", limits.claims, now)
@@ -140,6 +140,31 @@ impl Service {
             .limiter
             .take_many(origin.as_str(), "media_bytes", limit, kib, now)
             .map_err(|retry_after| exceeded("media_bytes", retry_after))
+    }
+
+    /// Counts the state of a room that another server wants, before it is read.
+    pub(crate) async fn limit_state(&self, origin: &ServerName, room: &RoomId) -> Result<(), ServiceError> {
+        let events = self.read_room(room, |view| view.state().iter().count()).await?;
+        let cost = u32::try_from(events).unwrap_or(u32::MAX);
+        let (limit, now) = (self.settings().limits.state_events, self.now());
+        self.inner
+            .limiter
+            .take_many(origin.as_str(), "state_events", limit, cost, now)
+            .map_err(|retry_after| exceeded("state_events", retry_after))
+    }
+
+    /// Counts a message of another server to a device of ours, and says whether that was one too many.
+    pub(crate) fn is_sending_too_much(&self, origin: &ServerName, target: &UserId) -> bool {
+        let (limit, now) = (self.settings().limits.to_device, self.now());
+        let counted = self
+            .inner
+            .devices
+            .rates
+            .take(&format!("{origin} {target}"), "to_device", limit, now);
+        if counted.is_err() {
+            metrics::counter!(metric::RATE_LIMITED, "endpoint" => "to_device").increment(1);
+        }
+        counted.is_err()
     }
 
     /// Counts what a device update of another server costs.

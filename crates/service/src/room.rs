@@ -2,7 +2,7 @@
 //! unlocked, and the decision is then made anew on whatever the room has become. The one exception is an invite in a room that
 //! does not rest: see `ask_with_room_locked`.
 
-use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nabe_auth::lm::Membership;
@@ -102,12 +102,12 @@ impl Service {
     ) -> Result<Verdict, ServiceError> {
         for _ in 0..ATTEMPTS {
             let mut open = self.open_room(room).await?;
-            let mut judged = self.judge(&mut open, input, &BTreeSet::new()).await;
+            let mut judged = self.judge(&mut open, input).await;
             if asking == Asking::Locked
                 && let Ok(Verdict::Ask(Question::InviteSignature { pdu, lpdu_id, target })) = judged
             {
                 let answer = self.ask_with_room_locked(&open, pdu, lpdu_id, &target).await?;
-                judged = self.judge(&mut open, &answer, &BTreeSet::new()).await;
+                judged = self.judge(&mut open, &answer).await;
             }
             match judged {
                 Ok(Verdict::Done(reply)) => {
@@ -130,7 +130,8 @@ impl Service {
 
     /// The one exception to asking nobody while a room is locked. An invite is signed for one place in the log, so in a room
     /// that never rests no answer comes in time: when the room went on during one round trip, it waits for the next one. This
-    /// is bounded in time as a whole, keys included, and cannot deadlock: what the invited server may ask of us meanwhile is
+    /// is bounded in time as a whole, keys included, and shortly, for the invited server may be the one that wants the room to
+    /// stand still; and it cannot deadlock: what the invited server may ask of us meanwhile is
     /// our keys, which takes no lock, or something that waits for the room and that its answer does not wait for.
     async fn ask_with_room_locked(
         &self,
@@ -140,7 +141,8 @@ impl Service {
         target: &ServerName,
     ) -> Result<Input, ServiceError> {
         let view = InvitingView::from(open.view());
-        let bound = self.clock().sleep(self.settings().delivery.question_timeout);
+        let bound = self.settings().delivery.question_timeout.min(LOCKED_QUESTION);
+        let bound = self.clock().sleep(bound);
         tokio::select! {
             biased;
             answer = self.ask_for_invite_signature(view, pdu, lpdu_id, target) => answer,
@@ -152,16 +154,9 @@ impl Service {
         }
     }
 
-    /// Decides one input on an open room. `known` are LPDU IDs already looked up and found, or staged in this batch;
-    /// pass an empty set to have the store asked.
-    pub(crate) async fn judge(
-        &self,
-        open: &mut OpenRoom,
-        input: &Input,
-        known_new: &BTreeSet<EventId>,
-    ) -> Result<Verdict, ServiceError> {
+    /// Decides one input on an open room.
+    pub(crate) async fn judge(&self, open: &mut OpenRoom, input: &Input) -> Result<Verdict, ServiceError> {
         if let Input::Lpdu { event, .. } = input
-            && !known_new.contains(event.lpdu_id())
             && let Some(reply) = self.known_lpdu(&open.view().meta().room_id, event.lpdu_id()).await?
         {
             return Ok(Verdict::Done(reply));
@@ -353,3 +348,6 @@ fn bounded(stripped_state: &[u8]) -> Vec<Json> {
 
 /// Most bytes of stripped state kept of a room a user is not in; nobody vouches for it.
 const MAX_STRIPPED_BYTES: usize = 64 * 1024;
+
+/// Longest question asked while a room is locked.
+const LOCKED_QUESTION: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nabe_store::UploadLimits;
+use nabe_mls::SuiteSet;
 use nabe_types::{RoomVersionId, ServerName, ServerPattern, ServerPolicy};
 
 use crate::media::MediaFolder;
@@ -34,6 +35,9 @@ pub struct Settings {
     pub echo_wait: Duration,
     /// Room version of new rooms.
     pub default_room_version: RoomVersionId,
+    /// The cipher suites that rooms can be made with here and key packages uploaded of. Rooms of other hubs are followed with every
+    /// suite this build knows.
+    pub suites: SuiteSet,
     /// Whether a user nobody has seen yet can be invited. A provider whose users appear on first use wants this.
     pub invites_for_unknown_users: bool,
 }
@@ -83,6 +87,11 @@ pub struct LimitSettings {
     /// What the device updates of one other server may cost us: one for each device, and one for each local user to be told.
     /// Beyond it they are passed over.
     pub device_updates: RateLimit,
+    /// State events that one other server may have us read and send at once.
+    pub state_events: RateLimit,
+    /// Messages that one other server may send to the devices of one user of ours. Beyond it they are passed over, so that nobody
+    /// fills an inbox and others' messages fall out of it.
+    pub to_device: RateLimit,
     /// Bytes by which the stored keys of other servers may grow, once for those whose events we verify and once for all others.
     /// What is beyond stays in memory for as long as there is room.
     pub key_storage: RateLimit,
@@ -154,12 +163,8 @@ impl Default for MediaSettings {
 pub struct Compat {
     /// The peer reuses transaction IDs for other bodies: two requests are the same only if the bodies are, too.
     pub body_in_txn_key: bool,
-    /// Sign our bodyless requests without `content`.
-    pub omit_content_on_get: bool,
     /// Accept bodyless requests signed without `content`.
     pub accept_omitted_content: bool,
-    /// Send to the peer over plain HTTP. For tests on one machine only.
-    pub insecure_http: bool,
 }
 
 impl Settings {
@@ -179,6 +184,7 @@ impl Settings {
             parked_retention: Duration::from_secs(24 * HOUR),
             echo_wait: Duration::from_secs(5),
             default_room_version: RoomVersionId::parse("I.1").expect("the draft's own version is well-formed"),
+            suites: SuiteSet::default(),
             invites_for_unknown_users: true,
         }
     }
@@ -239,6 +245,14 @@ impl Default for LimitSettings {
             device_updates: RateLimit {
                 per_second: 200.0,
                 burst: 20_000.0,
+            },
+            state_events: RateLimit {
+                per_second: 2_000.0,
+                burst: 100_000.0,
+            },
+            to_device: RateLimit {
+                per_second: 1_000.0 / 86_400.0,
+                burst: 1_000.0,
             },
             key_storage: RateLimit {
                 per_second: 16.0 * 1024.0 * 1024.0 / 86_400.0,

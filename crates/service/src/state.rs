@@ -81,6 +81,7 @@ impl Service {
         let (_, entry) = found.ok_or_else(missing)?;
         let event = entry.pdu().ok_or_else(missing)?;
         let sight = self.sight(room, origin).await?;
+        self.limit_state(origin, room).await?;
         let state = self
             .store()
             .state_before(room, entry.position)

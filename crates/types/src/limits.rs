@@ -31,6 +31,9 @@ pub const MAX_STATE_KEY_CHARS: usize = 255;
 /// Deepest nesting of arrays and objects we read; the draft names none.
 pub const MAX_JSON_DEPTH: usize = 128;
 
+/// Most values in one JSON text: a transaction full of events that are full of numbers has fewer.
+pub const MAX_JSON_VALUES: usize = 2_000_000;
+
 /// Largest request or response body in bytes we read; the draft names none. Room for a full transaction:
 /// 50 events and 100 EDUs of the largest size, plus what surrounds them.
 pub const MAX_BODY_BYTES: usize = (MAX_PDUS + MAX_EDUS) * MAX_EVENT_BYTES + 65_536;

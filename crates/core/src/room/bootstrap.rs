@@ -24,16 +24,29 @@ pub fn bootstrap_participant(
     begin(meta, LogPosition::ZERO, state, join, ctx)
 }
 
-/// The continuation of a participant's log after time away. `last` is the log's newest position; the checkpoint stands at the place after
-/// it, which holds no event and marks the gap, and the join follows.
+/// The continuation of a participant's log after time away. `known` is the view at the log's newest position; the checkpoint stands at
+/// the place after it, which holds no event and marks the gap, and the join follows. A room keeps its create event, and with it its
+/// creator and its encryption: a hub that names another is refused.
 pub fn rejoin_participant(
-    meta: RoomMeta,
-    last: LogPosition,
+    known: &RoomView,
     state: Vec<Pdu>,
     join: Pdu,
     ctx: &Ctx<'_>,
 ) -> Result<(RoomView, Checkpoint, Outcome), Refusal> {
-    begin(meta, last.next(), state, join, ctx)
+    let begun = begin(known.meta().clone(), known.position().next(), state, join, ctx)?;
+    if !known.begins_like(begun.0.state()) {
+        return Err(BadSnapshot::OtherCreate.into());
+    }
+    Ok(begun)
+}
+
+impl RoomView {
+    /// Whether a state has the create event of this room.
+    #[must_use]
+    pub fn begins_like(&self, state: &State) -> bool {
+        let create = |state: &State| state.get(CREATE, "").map(|event| event.event_id().clone());
+        create(&self.state) == create(state)
+    }
 }
 
 fn begin(
@@ -82,7 +95,7 @@ fn check_join(meta: &RoomMeta, join: &Pdu, ctx: &Ctx<'_>) -> Result<EventId, Bad
 /// The hub must be the creator's server (LM #int-hub-selection), the version what we were told, and the event one that may begin
 /// a room (rule 3 of LM #int-auth-rules).
 fn check_create(meta: &RoomMeta, state: &State, hub: &ServerName) -> Result<(), Refusal> {
-    let create = state.get("m.room.create", "").ok_or(BadSnapshot::NoCreate)?;
+    let create = state.get(CREATE, "").ok_or(BadSnapshot::NoCreate)?;
     if create.sender_server() != hub {
         let hub = create.sender_server().clone();
         return Err(BadSnapshot::WrongHub { hub }.into());
@@ -117,7 +130,7 @@ fn assemble(meta: &RoomMeta, events: Vec<Pdu>, join: &Pdu, before_join: &EventId
     };
     let create = events
         .iter()
-        .find(|event| event.is_state_of("m.room.create", ""))
+        .find(|event| event.is_state_of(CREATE, ""))
         .ok_or(BadSnapshot::NoCreate)?
         .clone();
     let links = events
@@ -133,3 +146,5 @@ fn assemble(meta: &RoomMeta, events: Vec<Pdu>, join: &Pdu, before_join: &EventId
         Gap::Open { .. } | Gap::Unrelated => Err(BadSnapshot::Duplicate { event: repeated }),
     }
 }
+
+const CREATE: &str = "m.room.create";

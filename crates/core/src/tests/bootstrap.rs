@@ -8,7 +8,10 @@ use crate::{BadSnapshot, Checkpoint, Role, RoomMeta, bootstrap_participant, rejo
 
 /// What `send_join` hands Carol's server: the state before the join, the join, and the hub's log up to it.
 fn welcome() -> (World, Vec<Pdu>, Pdu) {
-    let mut world = World::new();
+    welcome_to(World::new())
+}
+
+fn welcome_to(mut world: World) -> (World, Vec<Pdu>, Pdu) {
     world.joins(BOB);
     world.says(ALICE, "not state").unwrap();
     let state = world.hub.state().iter().cloned().collect();
@@ -74,8 +77,25 @@ fn coming_back_leaves_one_place_empty() {
         server: signer.server(),
         signer: &signer,
     };
-    let (view, checkpoint, _) = rejoin_participant(meta(), LogPosition(7), state, join, &ctx).unwrap();
-    assert_eq!((checkpoint.position, view.position()), (LogPosition(8), LogPosition(9)));
+    let (known, ..) = bootstrap_participant(meta(), state.clone(), join.clone(), &ctx).unwrap();
+    assert_eq!(known.position(), LogPosition(1));
+    let (view, checkpoint, _) = rejoin_participant(&known, state, join, &ctx).unwrap();
+    assert_eq!((checkpoint.position, view.position()), (LogPosition(2), LogPosition(3)));
+}
+
+#[test]
+fn a_room_one_comes_back_to_begins_as_it_began() {
+    let (_, state, join) = welcome();
+    let signer = peer_signer(1);
+    let ctx = Ctx {
+        now: NOW,
+        server: signer.server(),
+        signer: &signer,
+    };
+    let (known, ..) = bootstrap_participant(meta(), state, join, &ctx).unwrap();
+    let (_, state, join) = welcome_to(World::begun_at(UnixMillis(1_700_000_000_001)));
+    let refused = rejoin_participant(&known, state, join, &ctx).unwrap_err();
+    assert_eq!(refused, BadSnapshot::OtherCreate.into());
 }
 
 #[test]

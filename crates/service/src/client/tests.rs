@@ -486,6 +486,29 @@ async fn a_dead_hubs_invite_can_be_thrown_away() {
 }
 
 #[tokio::test]
+async fn whatever_its_hub_answers_an_invite_can_be_thrown_away() {
+    for (status, body) in [
+        (429, object! { "errcode" => "M_LIMIT_EXCEEDED" }),
+        (500, object! { "errcode" => "M_UNKNOWN" }),
+        (401, Object::new()),
+    ] {
+        let world = World::new(&["a", "b"]);
+        let (alice, bob) = (user("alice", "a"), user("bob", "b"));
+        let private = NewRoom::default();
+        let created = world.service("a").create_room(&alice, private, None).await.unwrap();
+        let room = created.room_id;
+        world.service("a").invite_user(&alice, &room, &bob, None).await.unwrap();
+        world.intercept(move |_, _, request| {
+            let is_leaving = request.stable.contains("_leave/");
+            is_leaving.then(|| answer(status, body.clone()))
+        });
+        let left = world.service("b").leave(&bob, &room, None).await.unwrap();
+        assert!(!left.hub_told, "{status}");
+        assert_eq!(world.service("b").invitations(&bob).await.unwrap(), [], "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_knock_is_listed_and_can_be_answered_with_an_invite() {
     let world = World::new(&["a", "b"]);
     let (alice, bob) = (user("alice", "a"), user("bob", "b"));

@@ -258,6 +258,89 @@ async fn hub_without_a_history_is_asked_for_the_state_instead() {
 }
 
 #[tokio::test]
+async fn event_of_another_room_is_a_hole_in_this_ones_history() {
+    let hub = Hub::public().await;
+    let (participant, bob) = hub.participant_left_behind().await;
+    let log = hub.log().await;
+    let create = log[0].event_id().clone();
+    let complete = |room: &nabe_types::RoomId, body: &str, prev: &EventId| {
+        let completion = Completion {
+            auth_events: vec![create.clone()],
+            prev_events: vec![prev.clone()],
+        };
+        let content = object! { "body" => body };
+        EventBuilder::new(room.clone(), "m.room.message", bob.clone(), UnixMillis(5), content)
+            .build_lpdu(&signer("p"), &server("h"), &RoomVersionRules::I1)
+            .unwrap()
+            .complete(completion, &signer("h"))
+            .unwrap()
+    };
+    let other = nabe_types::RoomId::parse("!other:h.example").unwrap();
+    let smuggled = complete(&other, "of another room", log.last().unwrap().event_id());
+    let pushed = complete(&hub.room, "pushed", smuggled.event_id());
+    let page = object! { "pdus" => vec![Json::from(smuggled.object().clone())] };
+    hub.world
+        .intercept(move |_, _, request| request.stable.contains("/backfill/").then(|| answer(200, page.clone())));
+    hub.world.set_down("p", false);
+    push(&participant, "h", "1", vec![pushed.object().clone().into()])
+        .await
+        .unwrap();
+    let log = hub.world.log("p", &hub.room).await;
+    assert!(
+        log.contains(smuggled.event_id()),
+        "it has the place that the hub gave it"
+    );
+    let bodies = hub.bodies_at_p().await;
+    assert!(!bodies.contains(&Some("of another room".to_owned())), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn room_does_not_begin_anew_with_another_create_event() {
+    let hub = Hub::public().await;
+    let (participant, bob) = hub.participant_left_behind().await;
+    hub.send("p", "x", vec![json(&hub.message(&bob, "missed"))])
+        .await
+        .unwrap();
+    hub.send("p", "y", vec![json(&hub.message(&bob, "pushed"))])
+        .await
+        .unwrap();
+    let rules = &RoomVersionRules::I1;
+    let swapped = EventBuilder::new(
+        hub.room.clone(),
+        "m.room.create",
+        user("alice", "h"),
+        UnixMillis(9),
+        object! { "room_version" => "I.1" },
+    )
+    .state_key("")
+    .build_pdu(&signer("h"), Vec::new(), Vec::new(), rules)
+    .unwrap();
+    hub.world.intercept(|_, _, request| {
+        let is_asked = request.stable.contains("/backfill/");
+        is_asked.then(|| answer(404, object! { "errcode" => "M_UNRECOGNIZED" }))
+    });
+    let create = Json::from(swapped.object().clone());
+    hub.world.rewrite(move |request, body| {
+        if !request.stable.contains("/state/") {
+            return body;
+        }
+        let mut answer = Object::parse(&body).unwrap();
+        let is_create = |event: &Json| event.as_object().unwrap().get("type") == Some(&"m.room.create".into());
+        let pdus = answer.get("pdus").and_then(Json::as_array).unwrap().to_vec();
+        let pdus: Vec<Json> = pdus
+            .into_iter()
+            .map(|event| if is_create(&event) { create.clone() } else { event })
+            .collect();
+        answer.insert("pdus", Json::from(pdus));
+        answer.to_canonical().into()
+    });
+    hub.world.set_down("p", false);
+    push(&participant, "h", "1", hub.newest(1).await).await.unwrap();
+    assert_eq!(hub.world.made("/state/").len(), 1);
+    assert!(!hub.bodies_at_p().await.contains(&Some("pushed".to_owned())));
+}
+
+#[tokio::test]
 async fn participant_applies_rule_4_to_the_auth_events_it_holds() {
     let hub = Hub::public().await;
     let (participant, bob) = hub.participant_left_behind().await;

@@ -279,6 +279,32 @@ async fn marked_endpoints_are_rate_limited_and_send_is_not() {
     }
 }
 
+#[tokio::test]
+async fn state_is_limited_by_how_much_of_it_there_is() {
+    let mut hub = Hub::public().await;
+    let bob = user("bob", "p");
+    hub.joins(&bob).await;
+    let newest = hub.log().await.last().unwrap().event_id().clone();
+    let events = hub.service.read_room(&hub.room, |view| view.state().iter().count()).await.unwrap();
+    hub.service = hub.world.start_with("h", |settings| {
+        settings.limits.state_events = crate::RateLimit {
+            per_second: 1.0,
+            burst: 2.0 * events as f64,
+        };
+    });
+    let ask = || hub.service.state_ids(&BOBS, &hub.room, &newest);
+    ask().await.unwrap();
+    ask().await.unwrap();
+    let refused = ask().await.unwrap_err();
+    let wait = std::time::Duration::from_secs(events as u64);
+    assert!(
+        matches!(refused, ServiceError::LimitExceeded { retry_after } if retry_after == wait),
+        "{refused}"
+    );
+    hub.world.clock.advance(wait);
+    ask().await.unwrap();
+}
+
 static BOBS: std::sync::LazyLock<nabe_types::ServerName> = std::sync::LazyLock::new(|| server("p"));
 static VERSIONS: std::sync::LazyLock<Vec<RoomVersionId>> = std::sync::LazyLock::new(versions);
 

@@ -127,6 +127,8 @@ impl Object {
                 return None;
             }
         }
+        // Most objects are small, and a vector that grew by doubling is up to four times as large.
+        entries.shrink_to_fit();
         Some(Self { entries })
     }
 

@@ -1,6 +1,6 @@
 //! A strict JSON reader (RFC 8259 grammar, RFC 7493 restrictions).
 
-use nabe_types::limits::{MAX_BODY_BYTES, MAX_JSON_DEPTH};
+use nabe_types::limits::{MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_JSON_VALUES};
 
 use super::{Json, Number, Object};
 
@@ -12,6 +12,8 @@ pub struct Limits {
     /// Deepest nesting of arrays and objects; a number alone is depth 0, `[]` is 1. The reader recurses, so this
     /// must fit the stack; the default does.
     pub max_depth: usize,
+    /// Most values: one number between two commas takes two bytes of text and many times that in memory.
+    pub max_values: usize,
 }
 
 impl Default for Limits {
@@ -19,6 +21,7 @@ impl Default for Limits {
         Self {
             max_bytes: MAX_BODY_BYTES,
             max_depth: MAX_JSON_DEPTH,
+            max_values: MAX_JSON_VALUES,
         }
     }
 }
@@ -46,6 +49,12 @@ pub enum JsonRule {
     #[error("nested deeper than {limit} levels")]
     TooDeep {
         /// The limit in levels.
+        limit: usize,
+    },
+    /// Over [`Limits::max_values`].
+    #[error("more than {limit} values")]
+    TooManyValues {
+        /// The limit.
         limit: usize,
     },
     /// Not UTF-8, which includes surrogates encoded as if they were characters.
@@ -101,7 +110,8 @@ pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Json, JsonError> {
         text,
         at: 0,
         depth: 0,
-        max_depth: limits.max_depth,
+        values: 0,
+        limits,
     };
     reader.skip_space();
     let json = reader.value()?;
@@ -118,11 +128,18 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
-    max_depth: usize,
+    /// Begun so far.
+    values: usize,
+    limits: Limits,
 }
 
 impl Reader<'_> {
     fn value(&mut self) -> Result<Json, JsonError> {
+        if self.values == self.limits.max_values {
+            let limit = self.limits.max_values;
+            return self.fail(JsonRule::TooManyValues { limit });
+        }
+        self.values += 1;
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),
@@ -136,8 +153,9 @@ impl Reader<'_> {
     }
 
     fn nested(&mut self, read: fn(&mut Self) -> Result<Json, JsonError>) -> Result<Json, JsonError> {
-        if self.depth == self.max_depth {
-            return self.fail(JsonRule::TooDeep { limit: self.max_depth });
+        if self.depth == self.limits.max_depth {
+            let limit = self.limits.max_depth;
+            return self.fail(JsonRule::TooDeep { limit });
         }
         self.depth += 1;
         let json = read(self)?;

@@ -256,6 +256,21 @@ fn size_is_limited() {
 }
 
 #[test]
+fn values_are_counted_wherever_they_stand() {
+    let limits = Limits {
+        max_values: 4,
+        ..Limits::default()
+    };
+    for fits in ["[0,0,0]", r#"{"a":{"b":[1]}}"#, "[[],[],{}]", "0"] {
+        assert!(Json::parse_with(fits.as_bytes(), limits).is_ok(), "{fits}");
+    }
+    for (one_too_many, offset) in [("[0,0,0,0]", 7), (r#"{"a":{"b":[1,2]}}"#, 13), ("[[[[[]]]]]", 4)] {
+        let refused = Json::parse_with(one_too_many.as_bytes(), limits).unwrap_err();
+        assert_eq!((refused.offset, refused.rule), (offset, JsonRule::TooManyValues { limit: 4 }));
+    }
+}
+
+#[test]
 fn object_parse_wants_an_object() {
     assert_eq!(Object::parse(b"{\"a\":null}"), Ok(object! { "a" => Json::Null }));
     assert_eq!(Object::parse(b"[]").unwrap_err().rule, JsonRule::NotAnObject);
