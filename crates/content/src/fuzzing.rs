@@ -1,6 +1,10 @@
 //! Bodies of fuzz targets: they take any bytes and panic when an invariant breaks.
 
 use crate::message::Message;
+use crate::mimi::choose::{Preferences, choose};
+use crate::mimi::matrix::{IdMap, to_matrix};
+use crate::mimi::status::StatusReport;
+use crate::mimi::{MimiContent, Origin, Received};
 use crate::plain::{MAX_RENDERED_BYTES, Plain, is_safe};
 use crate::show::show_payload;
 
@@ -33,6 +37,42 @@ pub fn html(data: &[u8]) {
     let mut out = Plain::new();
     crate::html::render(html, &mut out);
     check_shown(&out.finish());
+}
+
+/// Any bytes as MIMI content. What reads is written as the very same bytes, for there is only one encoding; whatever it is, there is a
+/// text to show, a choice among its parts, and a conversion to Matrix.
+pub fn mimi_content(data: &[u8]) {
+    let content = match MimiContent::decode(data) {
+        Ok(content) => content,
+        Err(error) => {
+            assert!(error.offset <= data.len(), "an error is at a byte: {error}");
+            assert!(!error.field.is_empty(), "and in a field: {error}");
+            return;
+        }
+    };
+    assert_eq!(content.encode().as_deref(), Ok(data), "there is one encoding");
+    let origin = Origin::new("mimi://a.example/u/a", "mimi://a.example/r/r").expect("short enough");
+    let received = Received::decode(data, origin.clone()).expect("it was read before");
+    assert_eq!(
+        received.id().formula(&origin, data, &content.salt),
+        Some(crate::mimi::Formula::Draft08)
+    );
+    check_shown(&content.to_plain());
+    let parts: Vec<_> = content.body.parts().map(|(_, part)| part).collect();
+    for step in choose(&content.body, &Preferences::new(&["text/*", "*"], &["en"])) {
+        assert_eq!(parts.get(step.index.0 as usize), Some(&step.part), "a step is a part");
+    }
+    for event in to_matrix(&content, &IdMap::new()).value {
+        let read = Message::parse(&event.kind, &event.content).expect("what is converted is a message");
+        check_shown(&read.to_plain());
+    }
+}
+
+/// Any bytes as a message status report: what reads is written as the same bytes.
+pub fn mimi_status(data: &[u8]) {
+    if let Ok(report) = StatusReport::decode(data) {
+        assert_eq!(report.encode(), data, "there is one encoding");
+    }
 }
 
 fn check_shown(text: &str) {

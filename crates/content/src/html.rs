@@ -36,6 +36,54 @@ pub(crate) fn render(html: &str, out: &mut Plain) {
     layout.end_link();
 }
 
+/// The links of `html` in order: where each leads, and its text.
+pub(crate) fn links(html: &str) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    let mut open: Option<(String, String)> = None;
+    let mut rest = html;
+    while !rest.is_empty() {
+        let (text, tail) = rest.split_at(rest.find('<').unwrap_or(rest.len()));
+        let (more, after) = match markup(tail) {
+            Markup::Text(text, after) => (text, after),
+            Markup::Ignored(after) => ("", after),
+            Markup::Tag(tag, after) => {
+                if let Some((_, shown)) = &mut open {
+                    resolve_into(shown, text);
+                }
+                if tag.name == "a" {
+                    links.extend(open.take());
+                    if !tag.closing {
+                        open = tag.attribute("href").map(|href| (href.into_owned(), String::new()));
+                    }
+                }
+                let raw = RAW.contains(&&*tag.name) && !tag.closing;
+                rest = if raw { skip_raw(after, &tag.name) } else { after };
+                continue;
+            }
+        };
+        if let Some((_, shown)) = &mut open {
+            resolve_into(shown, text);
+            resolve_into(shown, more);
+        }
+        rest = after;
+    }
+    links.extend(open);
+    links
+}
+
+/// Appends text with its character references resolved.
+fn resolve_into(out: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        let (before, reference) = rest.split_at(at);
+        out.push_str(before);
+        let (c, length) = entity(reference).unwrap_or(('&', 1));
+        out.push(c);
+        rest = reference.get(length..).unwrap_or_default();
+    }
+    out.push_str(rest);
+}
+
 /// Where the next character goes.
 struct Layout<'a> {
     out: &'a mut Plain,

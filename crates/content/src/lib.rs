@@ -1,5 +1,6 @@
 //! What people say to each other inside events (MMF #matrix-events): Matrix extensible events, read, built, and rendered
-//! as text; and the files that go with them, sealed before any server sees them.
+//! as text; and the files that go with them, sealed before any server sees them. MIMI content, the same for MIMI clients, is in
+//! [`mimi`], with conversion between the two.
 //!
 //! In an encrypted room all of this is inside the ciphertext, so this crate is for clients. Everything it reads was written
 //! by somebody else's client: sizes are bounded, errors name the field and the rule, and whatever is wrong, there is a
@@ -25,6 +26,7 @@ mod label;
 mod media;
 mod media_type;
 mod message;
+pub mod mimi;
 mod plain;
 mod relation;
 mod show;
