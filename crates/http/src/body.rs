@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use nabe_signing::json::{Json, JsonError, JsonRule, Limits};
-use nabe_types::limits::MAX_JSON_DEPTH;
+use nabe_types::limits::MAX_JSON_VALUES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -87,8 +87,8 @@ impl BodyError {
     }
 }
 
-/// The whole body, at most `limit` bytes, and what it takes of the budget. The budget is taken as bytes come, not as they are
-/// announced: who only announces holds nothing.
+/// The whole body, at most `limit` bytes, and what it takes of the budget, parsed as JSON included. The budget is taken as bytes
+/// come, not as they are announced: who only announces holds nothing.
 pub(crate) async fn read(body: Body, limit: usize, limits: &HttpLimits) -> Result<(Bytes, BodyShare), BodyError> {
     // A body announced as too large is not read at all.
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
@@ -112,7 +112,15 @@ async fn collect(mut body: Body, limit: usize, budget: &BodyBudget) -> Result<(B
         share.grow(len, budget)?;
         bytes.extend_from_slice(&data);
     }
+    share.grow(bytes.len() + parsed_bytes(&bytes), budget)?;
     Ok((bytes.freeze(), share))
+}
+
+/// About what the values of a JSON text take in memory beside their text, rather more than less: as many as there are separators,
+/// even those inside strings.
+fn parsed_bytes(text: &[u8]) -> usize {
+    let separators = text.iter().filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{'));
+    separators.count().min(MAX_JSON_VALUES) * VALUE_BYTES
 }
 
 /// A body that is handed on piece by piece, by a peer that is not waited for endlessly.
@@ -156,7 +164,7 @@ impl Pieces {
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Json, BodyError> {
     let limits = Limits {
         max_bytes: bytes.len(),
-        max_depth: MAX_JSON_DEPTH,
+        ..Limits::default()
     };
     match Json::parse_with(bytes, limits) {
         Ok(json @ Json::Object(_)) => Ok(json),
@@ -165,19 +173,41 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Json, BodyError> {
             rule: JsonRule::NotAnObject,
         })),
         Err(error) => Err(match error.rule {
-            JsonRule::TooDeep { .. } | JsonRule::DuplicateKey | JsonRule::NumberRange => BodyError::BadJson(error),
+            JsonRule::TooDeep { .. }
+            | JsonRule::TooManyValues { .. }
+            | JsonRule::DuplicateKey
+            | JsonRule::NumberRange => BodyError::BadJson(error),
             _ => BodyError::NotJson(error),
         }),
     }
 }
 
 const KIB: usize = 1024;
+
+/// A value with its share of a key and of what its list or object has reserved.
+const VALUE_BYTES: usize = 64;
 /// Bytes each second of a body in pieces, as for answers.
 const SLOWEST: u64 = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_of_many_small_values_takes_what_they_take_in_memory() {
+        let text = format!("[{}0]", "0,".repeat(10_000));
+        let limits = |budget| HttpLimits {
+            body_budget: BodyBudget::new(budget),
+            ..HttpLimits::default()
+        };
+        let read = async |budget| {
+            read(Body::from(text.clone()), usize::MAX, &limits(budget))
+                .await
+                .map(|_| ())
+        };
+        assert_eq!(read(10 * text.len()).await, Err(BodyError::Busy));
+        assert_eq!(read(40 * text.len()).await, Ok(()));
+    }
 
     #[test]
     fn a_body_that_comes_in_pieces_takes_what_it_is_long_and_no_more() {
