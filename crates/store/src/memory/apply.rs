@@ -8,7 +8,9 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use super::tables::{DestinationRow, Journal, OutboxRow, RoomRow};
 use crate::error::StoreError;
-use crate::model::{DirectItem, Follower, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredServerKeys};
+use crate::model::{
+    DirectItem, Follower, InboxItem, InboxKind, OutboundRequest, ParkedEvent, PendingRoom, StoredServerKeys,
+};
 use crate::rules;
 use crate::store::Between;
 use crate::write::Write;
@@ -148,14 +150,8 @@ impl Journal<'_> {
                 body,
                 now,
             } => {
-                let seq = self.next_in_inbox(&user);
-                let item = InboxItem {
-                    seq,
-                    device,
-                    kind,
-                    body,
-                    at: now,
-                };
+                let item = self.inbox_item(&user, device, kind, body, now);
+                let seq = item.seq;
                 self.set(|tables| &mut tables.inbox, (user.clone(), seq), Some(item));
                 self.trim_inbox(user, seq - rules::MAX_INBOX_ITEMS);
             }
@@ -167,14 +163,8 @@ impl Journal<'_> {
                 body,
                 now,
             } => {
-                let seq = self.next_in_inbox(&user);
-                let item = InboxItem {
-                    seq,
-                    device,
-                    kind,
-                    body,
-                    at: now,
-                };
+                let item = self.inbox_item(&user, device, kind, body, now);
+                let seq = item.seq;
                 self.notice(item, user.clone(), subject);
                 self.trim_inbox(user, seq - rules::MAX_INBOX_ITEMS);
             }
@@ -201,10 +191,24 @@ impl Journal<'_> {
         Ok(())
     }
 
-    fn next_in_inbox(&mut self, user: &UserId) -> i64 {
+    /// The next item of a user's inbox, its number taken.
+    fn inbox_item(
+        &mut self,
+        user: &UserId,
+        device: Option<DeviceId>,
+        kind: InboxKind,
+        body: Bytes,
+        at: UnixMillis,
+    ) -> InboxItem {
         let seq = self.tables.inbox_heads.get(user).copied().unwrap_or(0) + 1;
         self.set(|tables| &mut tables.inbox_heads, user.clone(), Some(seq));
-        seq
+        InboxItem {
+            seq,
+            device,
+            kind,
+            body,
+            at,
+        }
     }
 
     fn trim_inbox(&mut self, user: UserId, up_to: i64) {
