@@ -210,7 +210,7 @@ mod tests {
     fn a_report_travels_as_a_single_part() {
         assert_eq!(StatusReport::from_part(&report().to_part()), Some(Ok(report())));
         assert_eq!(StatusReport::from_part(&NestedPart::text("x")), None);
-        let broken = NestedPart::single("Application/MIMI-message-status", [0xff]);
+        let broken = NestedPart::single("Application/Mimi-Message-Status", [0xff]);
         assert!(StatusReport::from_part(&broken).unwrap().is_err());
     }
 
