@@ -83,7 +83,7 @@ impl Client {
         let url = file.url();
         let media_id = format!("{}/{}", url.server(), url.media_id());
         let ciphertext = transport.get_media(&media_id).await?;
-        Ok(attachment::open(ciphertext.to_vec(), file)?)
+        Ok(attachment::open(ciphertext.into(), file)?)
     }
 }
 

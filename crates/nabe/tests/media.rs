@@ -28,10 +28,10 @@ async fn received(device: &Device, room: &str, count: usize) -> Vec<Value> {
     .await
 }
 
-/// Every file below a folder.
+/// Every file below a folder, which a server that has just been started may not have made yet.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => found.extend(files(&path)),

@@ -65,10 +65,8 @@ fn boundary(content_type: &str) -> Option<&str> {
     if !kind.trim().eq_ignore_ascii_case("multipart/mixed") {
         return None;
     }
-    let named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
-    let (_, value) = named
-        .into_iter()
-        .find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))?;
+    let mut named = parameters.split(';').filter_map(|parameter| parameter.split_once('='));
+    let (_, value) = named.find(|(name, _)| name.trim().eq_ignore_ascii_case("boundary"))?;
     let value = value.trim();
     let value = value
         .strip_prefix('"')
@@ -212,10 +210,10 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 
 /// `sha-256=:…:` of a `Content-Digest`.
 fn sha256_digest(value: &str) -> Option<[u8; 32]> {
-    let digests = value
+    let mut digests = value
         .split(',')
         .filter_map(|digest| digest.trim().strip_prefix("sha-256=:"));
-    let digest = digests.into_iter().next()?.strip_suffix(':')?;
+    let digest = digests.next()?.strip_suffix(':')?;
     base64u::decode(digest).ok()?.try_into().ok()
 }
 
