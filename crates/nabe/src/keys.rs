@@ -43,7 +43,8 @@ struct RetiredEntry {
     expired_ts: u64,
 }
 
-/// Reads both files; the one with retired keys may be missing.
+/// Reads both files; the one with retired keys may be missing. A key that is in both signs: the rotation that was to retire it was
+/// cut short.
 pub(crate) fn load(files: &SigningFiles) -> anyhow::Result<Keys> {
     let path = &files.key_file;
     let text = fs::read_to_string(path).with_context(|| format!("signing key {}", path.display()))?;
@@ -58,10 +59,21 @@ pub(crate) fn load(files: &SigningFiles) -> anyhow::Result<Keys> {
     if active.is_empty() {
         bail!("signing key {}: no key in it", path.display());
     }
-    Ok(Keys {
-        active,
-        retired: load_retired(&files.old_keys_file)?,
-    })
+    let mut retired = load_retired(&files.old_keys_file)?;
+    for key in &active {
+        if retired
+            .iter()
+            .any(|old| old.id == *key.key_id() && old.public != key.public())
+        {
+            bail!(
+                "signing key {}: {} was another key before it was retired; give it another name",
+                path.display(),
+                key.key_id()
+            );
+        }
+        retired.retain(|old| old.id != *key.key_id());
+    }
+    Ok(Keys { active, retired })
 }
 
 /// Makes a new key the active one and moves the others to the retired keys.
@@ -74,7 +86,7 @@ pub(crate) fn rotate(files: &SigningFiles, seed: [u8; 32], now: UnixMillis) -> a
         expired_ts: now,
     }));
     let id = fresh_id(&retired, now)?;
-    // The retired keys first: a crash in between leaves a key both active and retired, never one that is lost.
+    // The retired keys first: a crash in between leaves a key in both files, where it still signs, never one that is lost.
     store_retired(&files.old_keys_file, &retired)?;
     write_secret(
         &files.key_file,
@@ -112,20 +124,39 @@ pub(crate) fn generate(seed: [u8; 32], now: UnixMillis) -> anyhow::Result<Signin
     Ok(SigningKey::from_seed(fresh_id(&[], now)?, seed))
 }
 
-/// Writes a file only its owner can read, replacing an old one in one step.
+/// Writes a file only its owner can read, replacing an old one in one step that outlives a crash.
 pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let temporary = temporary_beside(path);
     let write = || {
+        // One that a crash left may be readable by others.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut options = fs::File::options();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, path)
+        fs::rename(&temporary, path)?;
+        sync_folder_of(path)
     };
     write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Until then a crash may undo what was renamed.
+#[cfg(unix)]
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Folders cannot be opened here; the file system sees to it.
+#[cfg(not(unix))]
+fn sync_folder_of(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {
@@ -216,6 +247,71 @@ mod tests {
             ]
         );
         assert_eq!(keys.retired[0].public, first.public());
+    }
+
+    /// A folder with one key, and the rotation of it cut short between its two files.
+    fn half_rotated(files: &SigningFiles) -> SigningKey {
+        let key = generate([1; 32], UnixMillis(1_000_000)).unwrap();
+        write_secret(&files.key_file, &key.to_file_string()).unwrap();
+        let retired = RetiredKey {
+            id: key.key_id().clone(),
+            public: key.public(),
+            expired_ts: UnixMillis(1_000_500),
+        };
+        store_retired(&files.old_keys_file, &[retired]).unwrap();
+        key
+    }
+
+    #[test]
+    fn a_key_whose_rotation_was_cut_short_signs_and_is_not_retired() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = files(folder.path());
+        let key = half_rotated(&files);
+        let keys = load(&files).unwrap();
+        assert_eq!(
+            keys.active.iter().map(SigningKey::key_id).collect::<Vec<_>>(),
+            [key.key_id()]
+        );
+        assert!(keys.retired.is_empty(), "{:?}", keys.retired);
+    }
+
+    #[test]
+    fn a_rotation_after_one_that_was_cut_short_retires_the_key_once_and_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = files(folder.path());
+        let key = half_rotated(&files);
+        let now = UnixMillis(2_000_000);
+        let next = rotate(&files, [2; 32], now).unwrap();
+        let keys = load(&files).unwrap();
+        assert_eq!(keys.active.iter().map(SigningKey::key_id).collect::<Vec<_>>(), [&next]);
+        let retired: Vec<_> = keys.retired.iter().map(|old| (&old.id, old.expired_ts)).collect();
+        assert_eq!(retired, [(key.key_id(), now)]);
+    }
+
+    #[test]
+    fn a_key_id_that_stood_for_another_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = files(folder.path());
+        let key = half_rotated(&files);
+        let other = SigningKey::from_seed(key.key_id().clone(), [9; 32]);
+        write_secret(&files.key_file, &other.to_file_string()).unwrap();
+        let refused = load(&files).unwrap_err().to_string();
+        assert!(refused.contains(&key.key_id().to_string()), "{refused}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_left_over_of_a_crash_lends_a_secret_neither_its_mode_nor_its_text() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let left_over = temporary_beside(&path);
+        fs::write(&left_over, "longer than the secret").unwrap();
+        fs::set_permissions(&left_over, fs::Permissions::from_mode(0o644)).unwrap();
+        write_secret(&path, "secret").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
+        assert!(!left_over.exists());
     }
 
     #[cfg(unix)]
