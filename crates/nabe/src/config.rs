@@ -11,11 +11,14 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ipnet::IpNet;
 use nabe_event::RoomVersionRules;
-use nabe_types::{RoomVersionId, ServerName, ServerPattern, limits::MAX_EVENT_BYTES};
+use nabe_http::listener::ListenerLimits;
+use nabe_service::{DeliverySettings, LimitSettings};
+use nabe_types::{RoomVersionId, ServerName, ServerPattern, limits::MAX_BODY_BYTES};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -149,7 +152,7 @@ pub(crate) struct Limits {
     pub(crate) burst: u32,
     pub(crate) connections: usize,
     pub(crate) connections_per_address: usize,
-    /// Bytes of a request body.
+    /// Bytes of a request body; at least a full transaction.
     pub(crate) body_bytes: usize,
     /// How long a peer may take nothing of its answer before it is cut off, milliseconds.
     pub(crate) stall_ms: u64,
@@ -434,9 +437,9 @@ impl Limits {
             "must be at least 1",
         )?;
         hold(
-            (MAX_EVENT_BYTES..=MAX_BODY_OPTION).contains(&self.body_bytes),
+            (MAX_BODY_BYTES..=MAX_BODY_OPTION).contains(&self.body_bytes),
             &["limits.body_bytes"],
-            "must be 65536, the largest event, to 134217728",
+            "must be 9895936, the largest transaction, to 134217728",
         )?;
         hold(
             (1_000..=3_600_000).contains(&self.stall_ms),
@@ -598,6 +601,16 @@ fn default_data_dir() -> PathBuf {
     "data".into()
 }
 
+/// Whole milliseconds of a default, far from the limit.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A default that counts something: our own, and a small whole number.
+const fn whole(count: f64) -> u32 {
+    count as u32
+}
+
 impl Default for Listen {
     fn default() -> Self {
         Self {
@@ -643,25 +656,27 @@ impl Default for Client {
 
 impl Default for Delivery {
     fn default() -> Self {
+        let delivery = DeliverySettings::default();
         Self {
-            retry_base_ms: 1_000,
-            retry_max_ms: 3_600_000,
-            request_timeout_ms: 60_000,
-            outbox_limit: 10_000,
+            retry_base_ms: millis(delivery.backoff_base),
+            retry_max_ms: millis(delivery.backoff_max),
+            request_timeout_ms: millis(delivery.request_timeout),
+            outbox_limit: LimitSettings::default().outbox_items,
         }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let (limits, listener) = (LimitSettings::default(), ListenerLimits::default());
         Self {
-            room_cache_bytes: 256 * 1024 * 1024,
-            requests_per_second: 20.0,
-            burst: 200,
-            connections: 4096,
-            connections_per_address: 256,
-            body_bytes: 8 * 1024 * 1024,
-            stall_ms: 30_000,
+            room_cache_bytes: limits.room_memory_bytes,
+            requests_per_second: limits.federation.per_second,
+            burst: whole(limits.federation.burst),
+            connections: listener.connections,
+            connections_per_address: listener.connections_per_address,
+            body_bytes: MAX_BODY_BYTES,
+            stall_ms: millis(listener.stall),
         }
     }
 }
@@ -889,7 +904,7 @@ mod tests {
             ("NABE_LIMITS__CONNECTIONS", "0"),
             ("NABE_LIMITS__CONNECTIONS", "9223372036854775807"),
             ("NABE_LIMITS__CONNECTIONS_PER_ADDRESS", "0"),
-            ("NABE_LIMITS__BODY_BYTES", "100"),
+            ("NABE_LIMITS__BODY_BYTES", "9895935"),
             ("NABE_LIMITS__STALL_MS", "999"),
             ("NABE_LIMITS__REQUESTS_PER_SECOND", "inf"),
             ("NABE_LIMITS__REQUESTS_PER_SECOND", "0.0"),

@@ -197,16 +197,16 @@ provider_token_file = "provider.token"
 # retry_base_ms = 1000
 # retry_max_ms = 3600000
 # request_timeout_ms = 60000
-# outbox_limit = 10000
+# outbox_limit = 100000
 
 [limits]
 # room_cache_bytes = 268435456
 # Per origin, on the endpoints the draft marks as rate-limited.
 # requests_per_second = 20.0
-# burst = 200
+# burst = 100
 # connections = 4096
 # connections_per_address = 256
-# body_bytes = 8388608
+# body_bytes = 9895936
 # Milliseconds for which a peer may take nothing of its answer; then it is cut off.
 # stall_ms = 30000
 

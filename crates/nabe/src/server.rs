@@ -18,7 +18,7 @@ use nabe_service::{
 use nabe_signing::{Signer, sha256};
 use nabe_store::Store;
 use nabe_store_sqlite::{SqliteOptions, SqliteStore};
-use nabe_types::{RoomVersionId, ServerPattern, ServerPolicy};
+use nabe_types::{ServerPattern, ServerPolicy};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -269,15 +269,15 @@ fn settings(config: &Config) -> Settings {
         },
         notaries: config.federation.notaries.clone(),
         compat: config.peer.iter().flat_map(compat).collect(),
-        default_room_version: default_room_version(config).unwrap_or_else(|| defaults.default_room_version.clone()),
+        default_room_version: config
+            .client
+            .default_room_version
+            .clone()
+            .unwrap_or_else(|| defaults.default_room_version.clone()),
         invites_for_unknown_users: config.client.invites_for_unknown_users,
         echo_wait: Duration::from_millis(config.client.echo_wait_ms),
         ..defaults
     }
-}
-
-fn default_room_version(config: &Config) -> Option<RoomVersionId> {
-    config.client.default_room_version.clone()
 }
 
 fn compat(peer: &PeerCompat) -> impl Iterator<Item = (ServerPattern, Compat)> {
@@ -334,6 +334,23 @@ pub(crate) fn https_settings(config: &Config) -> HttpsSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_that_says_nothing_is_the_service_with_its_own_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nabe.toml");
+        fs::write(&path, "server_name = \"a.example\"\n[listen]\nplain_http = true\n").unwrap();
+        let config = Config::load_with(&path, []).unwrap();
+        let defaults = Settings::new(config.server_name.clone());
+        assert_eq!(format!("{:?}", settings(&config)), format!("{defaults:?}"));
+        let listener = ListenerLimits::default();
+        assert_eq!(
+            (config.limits.connections, config.limits.connections_per_address),
+            (listener.connections, listener.connections_per_address)
+        );
+        assert_eq!(Duration::from_millis(config.limits.stall_ms), listener.stall);
+        assert_eq!(config.limits.body_bytes, HttpLimits::default().body_bytes);
+    }
 
     #[test]
     fn whether_users_nobody_has_seen_can_be_invited_is_for_the_configuration_to_say() {
