@@ -60,9 +60,22 @@ const STEPS: &[(&str, Step)] = &[
     }),
 ];
 
-/// Our vectors against the independent Python implementation, which needs nothing but Python 3.
+/// Our vectors against the independent Python implementations, which need nothing but Python 3.
 fn crosscheck(root: &Path) -> Result<()> {
-    let folder = root.join("drafts/linearized-matrix/vectors");
+    for (script, folder) in CROSSCHECKS {
+        check_vectors(root, script, folder)?;
+    }
+    Ok(())
+}
+
+const CROSSCHECKS: &[(&str, &str)] = &[
+    ("lm_vectors.py", "linearized-matrix"),
+    ("mimi_wire.py", "mimi-protocol"),
+    ("mimi_content.py", "mimi-content"),
+];
+
+fn check_vectors(root: &Path, script: &str, draft: &str) -> Result<()> {
+    let folder = root.join("drafts").join(draft).join("vectors");
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
         let path = entry?.path();
@@ -71,7 +84,8 @@ fn crosscheck(root: &Path) -> Result<()> {
         }
     }
     files.sort();
-    let mut arguments = vec!["interop/crosscheck/lm_vectors.py", "check"];
+    let script = format!("interop/crosscheck/{script}");
+    let mut arguments = vec![script.as_str(), "check"];
     arguments.extend(files.iter().map(String::as_str));
     command(root, "python3", &arguments, &[])
 }

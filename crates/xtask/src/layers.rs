@@ -14,6 +14,7 @@ use serde::Deserialize;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-types", &[]),
     ("nabe-signing", &["nabe-types"]),
+    ("nabe-wire", &[]),
     ("nabe-content", &["nabe-types", "nabe-signing"]),
     ("nabe-event", &["nabe-types", "nabe-signing"]),
     ("nabe-mls", &["nabe-types", "nabe-signing"]),
@@ -86,6 +87,7 @@ const PRODUCT: &[&str] = &[
     "nabe-content",
     "nabe-mls",
     "nabe-client",
+    "nabe-wire",
 ];
 
 const PRODUCT_AND_BINARY: &[&str] = &[
@@ -104,12 +106,14 @@ const PRODUCT_AND_BINARY: &[&str] = &[
     "nabe-content",
     "nabe-mls",
     "nabe-client",
+    "nabe-wire",
 ];
 
 /// The crates that decide and never act, and what must not appear anywhere below them.
 const PURE: &[&str] = &[
     "nabe-types",
     "nabe-signing",
+    "nabe-wire",
     "nabe-content",
     "nabe-event",
     "nabe-auth",

@@ -1,0 +1,67 @@
+//! The table is whole and consistent.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::testing::unhex;
+
+#[test]
+fn names_are_unique() {
+    let names: BTreeSet<_> = KINDS.iter().map(|kind| kind.name).collect();
+    assert_eq!(names.len(), KINDS.len());
+    assert!(
+        KINDS
+            .iter()
+            .all(|kind| Kind::named(kind.name).unwrap().max_len == kind.max_len)
+    );
+    assert!(Kind::named("Nothing").is_none());
+}
+
+#[test]
+fn every_component_with_a_name_has_a_format() {
+    for number in 0..=u16::MAX {
+        let component = ComponentId(number);
+        // A package of last resort is marked by an entry without data.
+        let has_format = component.name().is_some() && component != ComponentId::LAST_RESORT_KEY_PACKAGE;
+        assert_eq!(
+            Kind::of_component_data(component).is_some(),
+            has_format,
+            "{component:?}"
+        );
+        assert_eq!(
+            Kind::of_component_update(component).is_some(),
+            has_format,
+            "{component:?}"
+        );
+    }
+    let update = Kind::of_component_update(ComponentId::PARTICIPANT_LIST).unwrap();
+    assert_eq!(update.name, "ParticipantListUpdate");
+    assert_eq!(
+        Kind::of_component_update(ComponentId::JOIN_LINKS).unwrap().name,
+        "JoinLinksUpdate"
+    );
+}
+
+#[test]
+fn nothing_reads_beyond_its_limit() {
+    for kind in KINDS {
+        let error = kind.read(&vec![0; kind.max_len + 1]).encoded.unwrap_err();
+        assert_eq!((error.offset(), error.rule().name()), (0, "too-long"), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_reading_tells_up_to_where_it_breaks() {
+    let kind = Kind::named("ParticipantListUpdate").unwrap();
+    let reading = kind.read(&unhex("08 00000001 00000001 04 0000"));
+    let error = reading.encoded.unwrap_err();
+    assert_eq!((error.offset(), error.field().as_str()), (9, "removed_indices"));
+    let fields: Vec<_> = reading.trace.leaves().into_iter().map(|leaf| leaf.field).collect();
+    assert_eq!(
+        fields,
+        [
+            "changed_role_participants[0].user_index",
+            "changed_role_participants[0].role_index"
+        ]
+    );
+}
