@@ -10,14 +10,13 @@ use openmls::prelude::{Capabilities, CredentialWithKey, ExtensionType, KeyPackag
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_sqlite_storage::Codec as _;
 use openmls_traits::OpenMlsProvider as _;
-use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::signatures::Signer as _;
 use openmls_traits::storage::StorageProvider as _;
 use rusqlite::Connection;
 use tls_codec::{Deserialize as _, Serialize as _};
 
 use crate::error::{ClientError, Doing as _, NoKeyFor, StoreError};
-use crate::provider::{Cbor, Provider, crypto};
+use crate::provider::{Cbor, Provider};
 use crate::store::{DEVICE, OwnKeyPackage, SIGNATURE_KEY, SUITES, USER, meta, set_meta};
 
 /// Who this device is, and the keys it signs with.
@@ -130,7 +129,7 @@ impl Device {
     ) -> Result<(), ClientError> {
         let provider = Provider::new(connection);
         for _ in 0..count {
-            let mut builder = KeyPackage::builder().leaf_node_capabilities(capabilities());
+            let mut builder = KeyPackage::builder().leaf_node_capabilities(capabilities(suite));
             if last_resort {
                 builder = builder.mark_as_last_resort();
             }
@@ -183,10 +182,11 @@ pub(crate) fn drop_expired(connection: &Connection, now: UnixMillis) -> Result<(
     Ok(())
 }
 
-/// What our leaves say they can do: all suites of OpenMLS, and the extension that marks a last resort, without which no last
-/// resort is valid.
-pub(crate) fn capabilities() -> Capabilities {
-    let suites = crypto().supported_ciphersuites();
+/// What our leaves say they can do: the standard's suites that we have and the group's own, and the extension that marks a last
+/// resort, without which no last resort is valid.
+pub(crate) fn capabilities(suite: Suite) -> Capabilities {
+    let named = |other: &Suite| *other == suite || !other.is_experimental();
+    let suites: Vec<_> = Suite::all().filter(named).map(Suite::ciphersuite).collect();
     Capabilities::new(None, Some(&suites), Some(&[ExtensionType::LastResort]), None, None)
 }
 

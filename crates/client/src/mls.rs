@@ -86,7 +86,7 @@ pub(crate) fn create(
         .padding_size(PADDING)
         .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(MAX_PAST_EPOCHS))
         .sender_ratchet_configuration(ratchets())
-        .capabilities(capabilities())
+        .capabilities(capabilities(suite))
         .build();
     MlsGroup::new_with_group_id(
         provider,
@@ -135,7 +135,11 @@ pub(crate) fn join_externally(
         .skip_lifetime_validation()
         .build_group(provider, group_info, device.credential_with_key(suite)?)
         .doing("joining externally")?
-        .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(capabilities()).build())
+        .leaf_node_parameters(
+            LeafNodeParameters::builder()
+                .with_capabilities(capabilities(suite))
+                .build(),
+        )
         .load_psks(provider.storage())
         .doing("joining externally")?
         .create_group_info(true)

@@ -307,6 +307,7 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         | ServiceError::BadId(_)
         | ServiceError::BadDevice(_)
         | ServiceError::InvalidParam(_)
+        | ServiceError::ExperimentalSuite { .. }
         | ServiceError::IncompatibleRoomVersion { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
         ServiceError::TransactionInProgress | ServiceError::KeyReused | ServiceError::WrongServer { .. } => {
             (StatusCode::CONFLICT, "conflict")

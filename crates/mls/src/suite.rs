@@ -106,6 +106,13 @@ impl Suite {
         Self::from_id(ciphersuite as u16)
     }
 
+    /// Whether this is one of the post-quantum suites, which OpenMLS offers ahead of their standard: their code points are
+    /// provisional, and so are the names made of them.
+    #[must_use]
+    pub fn is_experimental(self) -> bool {
+        !DEFAULT.contains(&self)
+    }
+
     fn row(self) -> &'static Row {
         TABLE
             .iter()
@@ -132,12 +139,17 @@ impl fmt::Debug for Suite {
     }
 }
 
-/// The suites a server lets into its rooms and its key package store. The default is 1, 2 and 3; post-quantum suites have to
-/// be named.
+/// The suites that a server lets its users make rooms with and upload key packages of. The default is 1, 2 and 3.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SuiteSet(BTreeSet<Suite>);
 
 impl SuiteSet {
+    /// Every suite this build knows, the experimental ones among them.
+    #[must_use]
+    pub fn all() -> Self {
+        Suite::all().collect()
+    }
+
     /// Whether `suite` is enabled.
     #[must_use]
     pub fn contains(&self, suite: Suite) -> bool {
@@ -152,9 +164,7 @@ impl SuiteSet {
 
 impl Default for SuiteSet {
     fn default() -> Self {
-        [Suite::X25519_AES128, Suite::P256_AES128, Suite::X25519_CHACHA20]
-            .into_iter()
-            .collect()
+        DEFAULT.into_iter().collect()
     }
 }
 
@@ -172,16 +182,12 @@ pub enum CredentialAlgorithm {
     /// `m.mls.v1.credential.p256`
     P256,
     /// `m.mls.v1.credential.p384`
-    #[cfg(feature = "post-quantum")]
     P384,
     /// `m.mls.v1.credential.mldsa44`
-    #[cfg(feature = "post-quantum")]
     MlDsa44,
     /// `m.mls.v1.credential.mldsa65`
-    #[cfg(feature = "post-quantum")]
     MlDsa65,
     /// `m.mls.v1.credential.mldsa87`
-    #[cfg(feature = "post-quantum")]
     MlDsa87,
 }
 
@@ -241,6 +247,8 @@ const fn row(ciphersuite: Ciphersuite, name: &'static str, credential: Credentia
     }
 }
 
+const DEFAULT: [Suite; 3] = [Suite::X25519_AES128, Suite::P256_AES128, Suite::X25519_CHACHA20];
+
 const ROOM: &str = "m.mls.v1.";
 const WELCOME: &str = "m.mls.v1.welcome.";
 const KEY_PACKAGE: &str = "m.mls.v1.key_package.";
@@ -261,55 +269,46 @@ const TABLE: &[Row] = &[
         "dhkemx25519-chacha20poly1305-sha256-ed25519",
         CredentialAlgorithm::Ed25519,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_192_MLKEM1024_AES256GCM_SHA384_P384,
         "mlkem1024-aes256gcm-sha384-p384",
         CredentialAlgorithm::P384,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_128_MLKEM768X25519_AES256GCM_SHA384_Ed25519,
         "mlkem768x25519-aes256gcm-sha384-ed25519",
         CredentialAlgorithm::Ed25519,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_128_MLKEM768X25519_AES128GCM_SHA256_Ed25519,
         "mlkem768x25519-aes128gcm-sha256-ed25519",
         CredentialAlgorithm::Ed25519,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_128_MLKEM768_AES256GCM_SHA384_P256,
         "mlkem768-aes256gcm-sha384-p256",
         CredentialAlgorithm::P256,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_128_MLKEM768X25519_CHACHA20POLY1305_SHA384_MLDSA44,
         "mlkem768x25519-chacha20poly1305-sha384-mldsa44",
         CredentialAlgorithm::MlDsa44,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_192_MLKEM768_AES256GCM_SHA384_MLDSA65,
         "mlkem768-aes256gcm-sha384-mldsa65",
         CredentialAlgorithm::MlDsa65,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_256_MLKEM1024_AES256GCM_SHA384_MLDSA87,
         "mlkem1024-aes256gcm-sha384-mldsa87",
         CredentialAlgorithm::MlDsa87,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_256_MLKEM1024_AES256GCM_SHA512_MLDSA87,
         "mlkem1024-aes256gcm-sha512-mldsa87",
         CredentialAlgorithm::MlDsa87,
     ),
-    #[cfg(feature = "post-quantum")]
     row(
         Ciphersuite::MLS_128_MLKEM768_AES256GCM_SHA384_Ed25519,
         "mlkem768-aes256gcm-sha384-ed25519",
@@ -328,25 +327,21 @@ const CREDENTIALS: &[(CredentialAlgorithm, &str, SignatureScheme)] = &[
         "m.mls.v1.credential.p256",
         SignatureScheme::ECDSA_SECP256R1_SHA256,
     ),
-    #[cfg(feature = "post-quantum")]
     (
         CredentialAlgorithm::P384,
         "m.mls.v1.credential.p384",
         SignatureScheme::ECDSA_SECP384R1_SHA384,
     ),
-    #[cfg(feature = "post-quantum")]
     (
         CredentialAlgorithm::MlDsa44,
         "m.mls.v1.credential.mldsa44",
         SignatureScheme::MLDSA44,
     ),
-    #[cfg(feature = "post-quantum")]
     (
         CredentialAlgorithm::MlDsa65,
         "m.mls.v1.credential.mldsa65",
         SignatureScheme::MLDSA65,
     ),
-    #[cfg(feature = "post-quantum")]
     (
         CredentialAlgorithm::MlDsa87,
         "m.mls.v1.credential.mldsa87",
@@ -423,6 +418,13 @@ mod tests {
     fn one_to_three_are_enabled_unless_others_are_named() {
         let enabled = SuiteSet::default();
         assert_eq!(enabled.iter().map(Suite::id).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(enabled.iter().all(|suite| !suite.is_experimental()));
+        assert!(
+            Suite::all()
+                .filter(|&suite| !enabled.contains(suite))
+                .all(Suite::is_experimental)
+        );
+        assert_eq!(SuiteSet::all().iter().count(), Suite::all().count());
         let only: SuiteSet = [Suite::P256_AES128].into_iter().collect();
         assert!(only.contains(Suite::P256_AES128) && !only.contains(Suite::X25519_AES128));
     }

@@ -24,7 +24,6 @@ use openmls::prelude::{
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider as _;
-use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::signatures::Signer as _;
 use tls_codec::{Deserialize as _, Serialize as _};
 
@@ -261,7 +260,8 @@ impl TestDevice {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let suites = self.shared.provider.crypto().supported_ciphersuites();
+        let named = |other: &Suite| *other == self.suite() || !other.is_experimental();
+        let suites: Vec<_> = Suite::all().filter(named).map(Suite::ciphersuite).collect();
         Capabilities::new(None, Some(&suites), Some(&self.extensions), None, None)
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) media: Media,
     #[serde(default)]
+    pub(crate) mls: Mls,
+    #[serde(default)]
     pub(crate) delivery: Delivery,
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -124,6 +126,14 @@ pub(crate) struct Client {
     pub(crate) invites_for_unknown_users: bool,
     /// How long a request waits for the hub to take an event before it is answered as queued, milliseconds.
     pub(crate) echo_wait_ms: u64,
+}
+
+/// `[mls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Mls {
+    /// Post-quantum cipher suites, for rooms made here and for key packages of our users' devices.
+    pub(crate) experimental_suites: bool,
 }
 
 /// `[delivery]`

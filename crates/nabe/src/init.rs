@@ -192,6 +192,11 @@ provider_token_file = "provider.token"
 # Bytes kept of other servers' files, so that they are fetched once; the oldest make room.
 # cache_bytes = 10737418240
 
+[mls]
+# Post-quantum cipher suites, for rooms made here and for key packages of your users' devices. Their numbers and names are not
+# final, and not all that speak MLS know them.
+# experimental_suites = false
+
 [delivery]
 # Milliseconds.
 # retry_base_ms = 1000

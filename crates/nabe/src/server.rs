@@ -11,6 +11,7 @@ use nabe_http::{
     listener::{self, ListenerLimits},
     tls::{self, CertificateFiles},
 };
+use nabe_mls::SuiteSet;
 use nabe_service::{
     Compat, DeliverySettings, Deps, LimitSettings, MediaFolder, MediaSettings, RateLimit, Service, Settings,
     ports::{SystemClock, SystemEntropy},
@@ -274,6 +275,10 @@ fn settings(config: &Config) -> Settings {
             .default_room_version
             .clone()
             .unwrap_or_else(|| defaults.default_room_version.clone()),
+        suites: match config.mls.experimental_suites {
+            true => SuiteSet::all(),
+            false => SuiteSet::default(),
+        },
         invites_for_unknown_users: config.client.invites_for_unknown_users,
         echo_wait: Duration::from_millis(config.client.echo_wait_ms),
         ..defaults

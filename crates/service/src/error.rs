@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nabe_core::{CommitRefusal, Refusal};
 use nabe_event::Dropped;
-use nabe_mls::{DeviceObjectError, GroupRefusal};
+use nabe_mls::{DeviceObjectError, GroupRefusal, Suite};
 use nabe_store::StoreError;
 use nabe_types::{ErrorCode, InvalidId, RoomVersionId, ServerName};
 
@@ -56,6 +56,14 @@ pub enum ServiceError {
     /// A path or query parameter is malformed or out of range.
     #[error("the parameter `{0}` is missing or malformed")]
     InvalidParam(&'static str),
+    /// The cipher suite is one of those that the operator has to enable.
+    #[error(
+        "the cipher suite `{suite}` is experimental and not enabled here: `mls.experimental_suites` in the configuration"
+    )]
+    ExperimentalSuite {
+        /// The suite.
+        suite: Suite,
+    },
     /// Too many requests.
     #[error("too many requests, try again later")]
     LimitExceeded {
@@ -198,7 +206,7 @@ impl ServiceError {
             Self::NotFound(_) => ErrorCode::NotFound,
             Self::BadJson(_) | Self::BadId(_) | Self::BadDevice(_) => ErrorCode::BadJson,
             Self::TooLarge(_) | Self::MediaTooLarge { .. } => ErrorCode::TooLarge,
-            Self::InvalidParam(_) => ErrorCode::InvalidParam,
+            Self::InvalidParam(_) | Self::ExperimentalSuite { .. } => ErrorCode::InvalidParam,
             Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
             Self::TransactionInProgress => ErrorCode::BadState,
             Self::WrongServer { .. } => ErrorCode::WrongServer,

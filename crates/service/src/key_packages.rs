@@ -86,6 +86,7 @@ impl Service {
     /// # Errors
     ///
     /// [`ServiceError::NotFound`] for a device without an object, [`ServiceError::InvalidParam`] for an algorithm we do not know,
+    /// [`ServiceError::ExperimentalSuite`] for one that is not enabled,
     /// [`ServiceError::TooLarge`] for more packages than a device can have, [`ServiceError::OtherDevice`] if the caller is another
     /// device.
     pub async fn upload_key_packages(
@@ -103,6 +104,7 @@ impl Service {
         let limit = self.settings().limits.client;
         self.limit_many(user.as_str(), "key_packages", limit, packages.len())?;
         let suite = Suite::from_key_package_algorithm(algorithm).ok_or(ServiceError::InvalidParam("algorithm"))?;
+        self.check_suite(suite)?;
         let published = self.published_device(user, device).await?;
         let published = published.ok_or(ServiceError::NotFound(Missing::Device))?;
         let now = self.now();
@@ -132,6 +134,15 @@ impl Service {
             }
         };
         Ok(checked.into_iter().map(answer).collect())
+    }
+
+    /// Whether our users may use the suite.
+    pub(crate) fn check_suite(&self, suite: Suite) -> Result<(), ServiceError> {
+        if self.settings().suites.contains(suite) {
+            Ok(())
+        } else {
+            Err(ServiceError::ExperimentalSuite { suite })
+        }
     }
 
     /// What a local user's device has left that can still be handed out.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use nabe_store::UploadLimits;
 use nabe_mls::SuiteSet;
+use nabe_store::UploadLimits;
 use nabe_types::{RoomVersionId, ServerName, ServerPattern, ServerPolicy};
 
 use crate::media::MediaFolder;

@@ -4,6 +4,7 @@ use nabe_auth::lm::{JoinRule, Membership};
 use nabe_core::visibility::HistoryVisibility;
 use nabe_core::{Ctx, RoomSpec, create_room};
 use nabe_event::RoomVersionRules;
+use nabe_mls::Suite;
 use nabe_signing::json::{Json, Object};
 use nabe_signing::{base64u, object, sha256};
 use nabe_store::{Batch, StoredReply, Write};
@@ -51,7 +52,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::InvalidParam`] naming the option that is not valid, [`ServiceError::IncompatibleRoomVersion`],
+    /// [`ServiceError::InvalidParam`] naming the option that is not valid, [`ServiceError::ExperimentalSuite`],
+    /// [`ServiceError::IncompatibleRoomVersion`],
     /// [`ServiceError::Refused`] when the room's own rules refuse its first events, [`ServiceError::KeyReused`].
     pub async fn create_room(
         &self,
@@ -170,6 +172,9 @@ impl Service {
         spec.power_levels = room.power_levels;
         spec.history_visibility = history_visibility(room.history_visibility.as_deref())?;
         spec.encryption = encryption(room.encryption)?;
+        if let Some(suite) = spec.encryption.as_deref().and_then(Suite::from_room_algorithm) {
+            self.check_suite(suite)?;
+        }
         spec.initial_state = room.initial_state;
         Ok(spec)
     }

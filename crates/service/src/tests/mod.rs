@@ -8,6 +8,7 @@ mod invite;
 mod keys;
 mod membership;
 mod send;
+mod suites;
 
 use nabe_core::Entry;
 use nabe_event::{EventBuilder, RoomVersionRules, VerifiedLpdu};
