@@ -42,9 +42,13 @@ pub fn html(data: &[u8]) {
 /// Any bytes as MIMI content. What reads is written as the very same bytes, for there is only one encoding; whatever it is, there is a
 /// text to show, a choice among its parts, and a conversion to Matrix.
 pub fn mimi_content(data: &[u8]) {
+    let (fields, problem) = crate::mimi::outline(data);
+    let end = fields.last().map_or(0, |field| field.offset + field.length);
+    assert!(end <= data.len(), "fields are inside the bytes");
     let content = match MimiContent::decode(data) {
         Ok(content) => content,
         Err(error) => {
+            assert_eq!(problem.as_ref(), Some(&error), "the outline says what is wrong");
             assert!(error.offset <= data.len(), "an error is at a byte: {error}");
             assert!(!error.field.is_empty(), "and in a field: {error}");
             return;

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-/// Why bytes are not what they should be, or why a value cannot be written. Carries nothing of the message's text.
+/// Why bytes are not what they should be, or why a value cannot be written. Carries nothing of the message's text but the names of
+/// extensions, escaped.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field} at byte {offset}: {rule}")]
 pub struct Malformed {
     /// The first byte of the CBOR item that breaks the rule; of what follows the message, for [`Rule::TrailingBytes`].
     pub offset: usize,
-    /// The field by the names of the draft's CDDL, such as `nestedPart.parts[1].language` or `mimiExtensions[256][0]`.
+    /// The field by the names of the draft's CDDL, such as `nestedPart.parts[1].language`. In maps, what is wrong with a key is at its
+    /// number (`mimiExtensions[0]` is the first key), what is wrong with an extension's value at its key
+    /// (`mimiExtensions[256][0]`, the first element of what is under 256).
     pub field: String,
     /// The rule it breaks.
     pub rule: Rule,
