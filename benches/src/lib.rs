@@ -34,12 +34,26 @@ impl Room {
     /// If the rules stop allowing what this does.
     #[must_use]
     pub fn with_members(members: usize) -> Self {
+        Self::new(members, None)
+    }
+
+    /// The same with an encryption algorithm.
+    ///
+    /// # Panics
+    /// If the rules stop allowing what this does.
+    #[must_use]
+    pub fn with_encryption(members: usize, algorithm: String) -> Self {
+        Self::new(members, Some(algorithm))
+    }
+
+    fn new(members: usize, encryption: Option<String>) -> Self {
         let (hub, participant) = (signer(HUB, 1), signer(PARTICIPANT, 2));
         let mut keys = KeySet::new();
         keys.insert_signer(&hub);
         keys.insert_signer(&participant);
         let spec = RoomSpec {
             join_rule: JoinRule::Public,
+            encryption,
             ..RoomSpec::new(room_id(), version(), user(0))
         };
         let (view, outcome) = create_room(spec, &ctx(&hub)).expect("the specification is valid");
@@ -62,6 +76,16 @@ impl Room {
     #[must_use]
     pub fn ctx(&self) -> Ctx<'_> {
         ctx(&self.hub)
+    }
+
+    /// The key of one of the two servers.
+    #[must_use]
+    pub fn signer_of(&self, server: &ServerName) -> &Signer {
+        if server == self.hub.server() {
+            &self.hub
+        } else {
+            &self.participant
+        }
     }
 
     /// The join of a user who is not there yet, as it reaches the hub.
