@@ -6,7 +6,7 @@ use nabe_signing::json::{Json, Object};
 use nabe_types::limits::{MAX_EVENT_BYTES, MAX_SAFE_INTEGER, MAX_TYPE_CHARS};
 use nabe_types::{EventId, RoomId, ServerName, UnixMillis, UserId};
 
-use crate::error::Dropped;
+use crate::error::{Dropped, commit_too_large};
 use crate::event::Event;
 use crate::pdu::Pdu;
 use crate::verify::VerifiedLpdu;
@@ -40,6 +40,14 @@ pub enum BuildError {
     /// Too large: 65536 bytes for a PDU, less what the hub adds for an LPDU.
     #[error("event is {len} bytes, limit {limit}")]
     TooLarge {
+        /// The size in bytes of canonical JSON.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The same, of an `m.mls.commit`.
+    #[error("{}", commit_too_large(*len, *limit))]
+    CommitTooLarge {
         /// The size in bytes of canonical JSON.
         len: usize,
         /// The limit in bytes.
@@ -105,7 +113,8 @@ impl EventBuilder {
         let lpdu = VerifiedLpdu::sealed(event, signer).map_err(|dropped| too_large(&dropped, limit))?;
         let len = lpdu.bytes().len();
         if len > limit {
-            Err(BuildError::TooLarge { len, limit })
+            let dropped = Dropped::too_large(Some(lpdu.event_type()), len);
+            Err(too_large(&dropped, limit))
         } else {
             Ok(lpdu)
         }
@@ -189,10 +198,9 @@ const fn is_safe(number: i64) -> bool {
 
 /// Sealing fails for one reason only.
 fn too_large(dropped: &Dropped, limit: usize) -> BuildError {
-    let len = if let Dropped::TooLarge { len } = dropped {
-        *len
-    } else {
-        limit
-    };
-    BuildError::TooLarge { len, limit }
+    match *dropped {
+        Dropped::CommitTooLarge { len } => BuildError::CommitTooLarge { len, limit },
+        Dropped::TooLarge { len } => BuildError::TooLarge { len, limit },
+        _ => BuildError::TooLarge { len: limit, limit },
+    }
 }

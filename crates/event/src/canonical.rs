@@ -247,9 +247,9 @@ impl Comma {
 }
 
 /// Refuses an event over the size limit.
-pub(crate) fn check_size(bytes: &[u8]) -> Result<(), Dropped> {
+pub(crate) fn check_size(event_type: &str, bytes: &[u8]) -> Result<(), Dropped> {
     if bytes.len() > MAX_EVENT_BYTES {
-        Err(Dropped::TooLarge { len: bytes.len() })
+        Err(Dropped::too_large(Some(event_type), bytes.len()))
     } else {
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Why an event is dropped: as if it had never been received (LM #int-receiving-events, steps 1 and 2).
 
 use nabe_signing::json::JsonError;
+use nabe_types::limits::MAX_EVENT_BYTES;
 use nabe_types::{InvalidId, KeyId, ServerName};
 
 /// Why an event was dropped. A content hash that does not match is *not* a reason: such an event goes on as its redacted copy.
@@ -15,6 +16,12 @@ pub enum Dropped {
     /// Over the limit of 65536 bytes of canonical JSON, signatures included.
     #[error("event is {len} bytes of canonical JSON, limit 65536")]
     TooLarge {
+        /// The size in bytes.
+        len: usize,
+    },
+    /// Over that limit because of the group's public state, which every `m.mls.commit` carries (LM #int-ev-mls-commit).
+    #[error("{}", commit_too_large(*len, MAX_EVENT_BYTES))]
+    CommitTooLarge {
         /// The size in bytes.
         len: usize,
     },
@@ -124,3 +131,24 @@ impl std::fmt::Display for SignerRole {
         })
     }
 }
+
+impl Dropped {
+    /// An event of this type and size is over the limit.
+    pub(crate) fn too_large(event_type: Option<&str>, len: usize) -> Self {
+        if event_type == Some(COMMIT) {
+            Self::CommitTooLarge { len }
+        } else {
+            Self::TooLarge { len }
+        }
+    }
+}
+
+/// Says what is too large about a commit, and what that means: nobody sees a group's tree in an event.
+pub(crate) fn commit_too_large(len: usize, limit: usize) -> String {
+    format!(
+        "the commit is an event of {len} bytes, limit {limit}: it carries the public state of the room's MLS group, which is too \
+         large; over Linearized Matrix a group has room for about 180 devices"
+    )
+}
+
+const COMMIT: &str = "m.mls.commit";

@@ -138,7 +138,7 @@ impl Pdu {
         add(&mut signatures);
         event.object.insert("signatures", signatures);
         let bytes = event.object.to_canonical();
-        check_size(&bytes)?;
+        check_size(&event.event_type, &bytes)?;
         Ok(Self::new(event, bytes, self.event_id.clone()))
     }
 }

@@ -48,7 +48,8 @@ impl RawEvent {
     pub fn from_json(object: Object, rules: &'static RoomVersionRules) -> Result<Self, Dropped> {
         let canonical = Canonical::of(&object);
         if canonical.len() > MAX_EVENT_BYTES {
-            return Err(Dropped::TooLarge { len: canonical.len() });
+            let event_type = object.get("type").and_then(Json::as_str);
+            return Err(Dropped::too_large(event_type, canonical.len()));
         }
         Self::from_canonical(object, canonical, rules)
     }

@@ -24,7 +24,7 @@ pub(crate) fn seal_pdu(mut event: Event, signer: &Signer) -> Result<Pdu, Dropped
     let canonical = Canonical::of(&event.object);
 
     hashes.insert("sha256", hash_text(canonical.hash(View::PduContent)));
-    let (event_id, bytes) = sign(&canonical, &hashes, &mut signatures, signer)?;
+    let (event_id, bytes) = sign(&event.event_type, &canonical, &hashes, &mut signatures, signer)?;
     event.object.insert("hashes", hashes);
     event.object.insert("signatures", signatures);
     Ok(Pdu::new(event, bytes, event_id))
@@ -48,7 +48,7 @@ pub(crate) fn seal_lpdu(mut event: Event, signer: &Signer) -> Result<SealedLpdu,
     let mut hashes = Object::new();
     hashes.insert("lpdu", lpdu);
     let mut signatures = Object::new();
-    let (lpdu_id, bytes) = sign(&canonical, &hashes, &mut signatures, signer)?;
+    let (lpdu_id, bytes) = sign(&event.event_type, &canonical, &hashes, &mut signatures, signer)?;
     event.object.insert("hashes", hashes);
     event.object.insert("signatures", signatures);
     Ok(SealedLpdu { event, bytes, lpdu_id })
@@ -60,6 +60,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// Signs the redacted form and returns its ID and the whole event's bytes.
 fn sign(
+    event_type: &str,
     canonical: &Canonical,
     hashes: &Object,
     signatures: &mut Object,
@@ -82,7 +83,7 @@ fn sign(
             signatures: Some(&signatures),
         },
     );
-    check_size(&bytes)?;
+    check_size(event_type, &bytes)?;
     Ok((EventId::from_hash(sha256(&message)), bytes))
 }
 

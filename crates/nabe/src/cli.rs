@@ -222,6 +222,8 @@ fn parse_peer(text: &str) -> Result<(ServerName, SocketAddr), String> {
 pub(crate) enum BenchCommand {
     /// Accepted events per second and hub CPU time per event: client, hub and follower as separate processes
     Hub(BenchHub),
+    /// Commits in an encrypted room with many devices, end to end: every device a client of its own, the server a process
+    Group(BenchGroup),
     /// The acknowledging follower of `bench hub`
     #[command(hide = true)]
     Sink {
@@ -244,6 +246,22 @@ pub(crate) struct BenchHub {
     /// Origin servers sending at once
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) origins: u32,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchGroup {
+    /// Devices in the room
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(2..=180))]
+    pub(crate) devices: u32,
+    /// Commits that are measured
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) commits: u32,
+    /// Then add devices until a commit does not fit into an event
+    #[arg(long)]
+    pub(crate) to_the_limit: bool,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,

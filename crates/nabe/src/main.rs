@@ -100,6 +100,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Client(arguments) => runtime()?.block_on(client::run(arguments))?,
         Command::Completions { shell } => print_completions(shell),
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
+        Command::Bench(BenchCommand::Group(arguments)) => runtime()?.block_on(bench::group(&arguments))?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,
         Command::Demo(arguments) => return holds(runtime()?.block_on(demo::run(&arguments))?),
         Command::Check(arguments) => return holds(runtime()?.block_on(check::run(&arguments))?),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nabe_core::{CommitRefusal, Refusal};
-use nabe_event::Dropped;
+use nabe_event::{BuildError, Dropped};
 use nabe_mls::{DeviceObjectError, GroupRefusal, Suite};
 use nabe_store::StoreError;
 use nabe_types::{ErrorCode, InvalidId, RoomVersionId, ServerName};
@@ -294,6 +294,7 @@ impl std::fmt::Display for Missing {
 
 fn code_of_refusal(refusal: &Refusal) -> ErrorCode {
     match refusal {
+        Refusal::Unbuildable(BuildError::CommitTooLarge { .. }) => ErrorCode::TooLarge,
         Refusal::UnfitForEndpoint { .. } | Refusal::Unbuildable(_) => ErrorCode::BadJson,
         Refusal::IncompatibleRoomVersion { .. } => ErrorCode::IncompatibleRoomVersion,
         Refusal::NotHub { .. } => ErrorCode::WrongServer,
@@ -312,7 +313,7 @@ fn code_of_dropped(dropped: &Dropped) -> ErrorCode {
         | Dropped::BadSignature { .. }
         | Dropped::KeyExpired { .. }
         | Dropped::KeysUnavailable { .. } => ErrorCode::Forbidden,
-        Dropped::TooLarge { .. } => ErrorCode::TooLarge,
+        Dropped::TooLarge { .. } | Dropped::CommitTooLarge { .. } => ErrorCode::TooLarge,
         _ => ErrorCode::BadJson,
     }
 }

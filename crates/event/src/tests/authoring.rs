@@ -128,6 +128,19 @@ fn lpdu_leaves_room_for_what_the_hub_adds() {
 }
 
 #[test]
+fn commit_over_the_limit_is_refused_with_the_reason_on_both_sides() {
+    let content = || object! { "public_group_state" => "x".repeat(MAX_EVENT_BYTES) };
+    let commit = builder("m.mls.commit", "@bob:second.example.org", content());
+    let lpdu = commit.build_lpdu(&participant(), hub().server(), RULES).unwrap_err();
+    let commit = builder("m.mls.commit", "@alice:hub.example.org", content());
+    let pdu = by_hub(commit).unwrap_err();
+    for refusal in [lpdu, pdu] {
+        assert!(matches!(refusal, BuildError::CommitTooLarge { .. }), "{refusal}");
+        assert!(refusal.to_string().contains("about 180 devices"), "{refusal}");
+    }
+}
+
+#[test]
 fn server_signs_for_its_own_users_only() {
     assert_eq!(by_hub(message()), Err(BuildError::NotOurUser));
     let reason = hub_message(object! {})

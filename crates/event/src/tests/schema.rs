@@ -58,6 +58,19 @@ fn event_of_65536_bytes_is_accepted_and_one_more_is_dropped() {
 }
 
 #[test]
+fn commit_over_the_limit_is_dropped_with_the_reason() {
+    let commit = with(hub_pdu().object(), "type", "m.mls.commit");
+    let large = with(&commit, "padding", "x".repeat(65_536));
+    let refusal = dropped(large);
+    assert!(matches!(refusal, Dropped::CommitTooLarge { len } if len > 65_536));
+    let sentence = refusal.to_string();
+    assert!(
+        sentence.contains("MLS group") && sentence.contains("about 180 devices"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn white_space_and_escapes_do_not_count_against_the_size() {
     let padding = 65_536 - hub_pdu().bytes().len() - ",\"padding\":\"\"".len();
     let largest = with(hub_pdu().object(), "padding", "x".repeat(padding));

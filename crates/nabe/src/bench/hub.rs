@@ -25,7 +25,7 @@ use nabe_signing::{Json, Object, object};
 use nabe_types::{RoomId, ServerName};
 use serde::Serialize;
 
-use super::{load::Origin, process, sink};
+use super::{load::Origin, percentile, process, sink};
 use crate::{
     cli::{BenchHub, Init},
     init,
@@ -381,11 +381,6 @@ fn count_pdus(body: &[u8]) -> u64 {
 
 fn escape(id: &str) -> String {
     percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
