@@ -131,8 +131,11 @@ pub(crate) struct MediaState {
     placing: tokio::sync::Mutex<()>,
     uploads: Arc<Mutex<BTreeMap<UserId, usize>>>,
     /// Whoever asks for a file that is being fetched waits for it.
-    fetches: Mutex<BTreeMap<(ServerName, MediaId), Arc<tokio::sync::Mutex<()>>>>,
+    fetches: Mutex<BTreeMap<(ServerName, MediaId), Turn>>,
 }
+
+/// Whoever has it fetches; the others wait.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// One of the uploads that may go on at once; given back on drop.
 struct UploadTurn {
@@ -166,7 +169,7 @@ impl MediaState {
         })
     }
 
-    fn fetch_turn(&self, server: &ServerName, id: &MediaId) -> Result<Arc<tokio::sync::Mutex<()>>, ServiceError> {
+    fn fetch_turn(&self, server: &ServerName, id: &MediaId) -> Result<Turn, ServiceError> {
         let mut fetches = locked(&self.fetches);
         fetches.retain(|_, turn| Arc::strong_count(turn) > 1);
         let key = (server.clone(), id.clone());

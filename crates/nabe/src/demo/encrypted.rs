@@ -263,7 +263,7 @@ impl Encrypted {
         let bob = self.device(Who::Bob).client()?;
         let sealed = wait_for("the file's message to reach Bob", async || {
             bob.sync(Duration::ZERO).await?;
-            Ok(device::newest_file(bob, &room)?)
+            device::newest_file(bob, &room)
         })
         .await?;
         ensure!(bob.fetch(&sealed).await? == plain, "Bob has another file");
