@@ -68,12 +68,12 @@ impl<'a> GroupInfoBytes<'a> {
         while !extensions.is_empty() {
             let kind = extensions.u16()?;
             let data = extensions.opaque()?;
-            let seen = match kind {
-                RATCHET_TREE => &mut has_ratchet_tree,
-                EXTERNAL_PUB => &mut has_external_pub,
+            let (seen, is_well_formed) = match kind {
+                RATCHET_TREE => (&mut has_ratchet_tree, !data.is_empty()),
+                EXTERNAL_PUB => (&mut has_external_pub, is_external_pub(data)),
                 _ => continue,
             };
-            if *seen || data.is_empty() {
+            if *seen || !is_well_formed {
                 return Err(Malformed);
             }
             *seen = true;
@@ -120,8 +120,31 @@ impl<'a> GroupInfoBytes<'a> {
     }
 }
 
+/// `struct { HPKEPublicKey external_pub; } ExternalPub` (RFC 9420, 12.4.3.2): a state whose key cannot be read keeps everybody
+/// out who would join by it.
+fn is_external_pub(data: &[u8]) -> bool {
+    let mut reader = Reader::new(data);
+    reader.opaque().is_ok_and(|key| !key.is_empty()) && reader.is_empty()
+}
+
 /// An `MLSMessage`'s version and wire format.
 const WRAPPED: [u8; 4] = [0, 1, 0, 4];
 const MLS_1_0: u16 = 1;
 const RATCHET_TREE: u16 = 2;
 pub(crate) const EXTERNAL_PUB: u16 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_external_key_has_its_length_and_nothing_after_it() {
+        let mut whole = vec![32];
+        whole.extend([7; 32]);
+        assert!(is_external_pub(&whole));
+        let trailing = [&whole[..], &[0]].concat();
+        for wrong in [&whole[1..], &whole[..32], &trailing, &[0], &[]] {
+            assert!(!is_external_pub(wrong), "{wrong:?}");
+        }
+    }
+}
