@@ -288,9 +288,7 @@ fn settings(config: &Config) -> Settings {
 fn compat(peer: &PeerCompat) -> impl Iterator<Item = (ServerPattern, Compat)> {
     let compat = Compat {
         body_in_txn_key: peer.body_in_transaction_key,
-        omit_content_on_get: peer.omit_empty_content,
         accept_omitted_content: peer.omit_empty_content,
-        insecure_http: peer.insecure_http,
     };
     peer.names.iter().map(move |name| (name.clone(), compat))
 }

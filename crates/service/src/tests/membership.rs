@@ -285,7 +285,11 @@ async fn state_is_limited_by_how_much_of_it_there_is() {
     let bob = user("bob", "p");
     hub.joins(&bob).await;
     let newest = hub.log().await.last().unwrap().event_id().clone();
-    let events = hub.service.read_room(&hub.room, |view| view.state().iter().count()).await.unwrap();
+    let events = hub
+        .service
+        .read_room(&hub.room, |view| view.state().iter().count())
+        .await
+        .unwrap();
     hub.service = hub.world.start_with("h", |settings| {
         settings.limits.state_events = crate::RateLimit {
             per_second: 1.0,
