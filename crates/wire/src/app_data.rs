@@ -1,5 +1,5 @@
-//! Data that applications put into MLS: MLSX #attaching-application-data-to-mls-messages, MLSX #safe-aad, MLSX #negotiation,
-//! MLSX #appack, MLSX #content-advertisement.
+//! Data that applications put into MLS: MLSX #attaching-application-data-to-mls-messages, MLSX #safe-aad,
+//! MLSX #negotiation, MLSX #appack, MLSX #content-advertisement.
 
 use crate::codec::{Bytes, Decode, DecodeError, Encode, Reader, Rule, Text, wire_struct};
 use crate::mls::{ComponentId, WireFormat};
@@ -98,8 +98,9 @@ wire_struct! {
     }
 }
 
-/// `SafeAAD`: the whole authenticated data of a message in a group that has the component `safe_aad`, in rising order of component.
-/// The draft asks for rising order and is silent about two items of one component; rising is taken to mean that there is one each.
+/// `SafeAAD`: the whole authenticated data of a message in a group that has the component `safe_aad`, in rising order
+/// of component. The draft asks for rising order and is silent about two items of one component; rising is taken to
+/// mean that there is one each.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct SafeAad {
     aad_items: Vec<SafeAadItem>,
@@ -151,7 +152,8 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// `WireFormats`: the content of `supported_wire_formats` and `required_wire_formats`, and `handshake_formats` of a room's policy.
+    /// `WireFormats`: the content of `supported_wire_formats` and `required_wire_formats`, and `handshake_formats` of a
+    /// room's policy.
     pub struct WireFormats {
         /// In any order.
         pub wire_formats: Vec<WireFormat>,

@@ -1,18 +1,19 @@
-//! The presentation language (RFC 8446 section 3, with the variable-size vectors of RFC 9420 section 2.1.2), read strictly.
+//! The presentation language (RFC 8446 section 3, with the variable-size vectors of RFC 9420 section 2.1.2), read
+//! strictly.
 //!
 //! Written by hand rather than derived, for one reason: an error has to say at which byte, in which field and by which
 //! rule an input breaks, however deep inside an MLS object that is. The rules of reading:
 //!
-//! - A length prefix is in its shortest form and no longer than what is left of the enclosing vector or input. Both are
-//!   checked before anything is allocated; a vector then grows only as its items are read.
+//! - A length prefix is in its shortest form and no longer than what is left of the enclosing vector or input. Both
+//!   are checked before anything is allocated; a vector then grows only as its items are read.
 //! - What is not free to vary is checked where it is read: booleans, presence octets, UTF-8, order and uniqueness of
 //!   entries, lists that must not be empty.
 //! - A value of an enumeration that is not known is kept. Where the draft lets such a value decide what follows and
 //!   gives no arm for it, reading ends with [`Rule::UnknownSelector`]: the grammar is unknown from there on.
 //! - Nothing follows what was read ([`Message::from_bytes`]).
 //!
-//! So what was accepted encodes to the very bytes it was read from. The same reader can keep a [`Trace`] of each field with its
-//! offset, length and value.
+//! So what was accepted encodes to the very bytes it was read from. The same reader can keep a [`Trace`] of each field
+//! with its offset, length and value.
 
 mod error;
 mod macros;
@@ -67,7 +68,8 @@ pub trait Message: Decode + Encode {
     /// Reads `bytes` from the first to the last.
     ///
     /// # Errors
-    /// [`Rule::TooLong`] before anything else is looked at, [`Rule::TrailingBytes`] if something follows, or what breaks inside.
+    /// [`Rule::TooLong`] before anything else is looked at, [`Rule::TrailingBytes`] if something follows, or what
+    /// breaks inside.
     fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         read_whole(&mut Reader::new(bytes), Self::MAX_LEN)
     }

@@ -1,7 +1,7 @@
 //! A hub's stamp on a message it cannot read: MIMI #message-franking.
 //!
-//! Here are the structs and the signature. How a tag and a frank are computed from content and keys is the business of whoever has
-//! those.
+//! Here are the structs and the signature. How a tag and a frank are computed from content and keys is the business of
+//! whoever has those.
 
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::signatures::Signer;
@@ -84,8 +84,8 @@ impl FrankingIntegrityTbs {
 }
 
 impl Frank {
-    /// Checks that the franking agent with this key signed it, for a message of this context. Whether its suite is that of the group, and
-    /// the agent the hub's, is for the caller to check.
+    /// Checks that the franking agent with this key signed it, for a message of this context. Whether its suite is that
+    /// of the group, and the agent the hub's, is for the caller to check.
     ///
     /// # Errors
     /// [`SignatureError`].

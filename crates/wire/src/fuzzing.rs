@@ -1,5 +1,5 @@
-//! Bodies of the fuzz targets: each takes any bytes and panics when an invariant breaks. One is about this crate alone, the other
-//! compares it with OpenMLS, which has its own types for the MLS that MIMI carries.
+//! Bodies of the fuzz targets: each takes any bytes and panics when an invariant breaks. One is about this crate alone,
+//! the other compares it with OpenMLS, which has its own types for the MLS that MIMI carries.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -24,8 +24,8 @@ use crate::KINDS;
 use crate::codec::{Decode, Encode, Reader};
 use crate::mls::{ComponentId, Credential, GroupInfo, KeyPackage, MlsMessage, RatchetTree, Welcome};
 
-/// Any bytes as any struct: the first byte says which. What reads writes the same bytes, and what does not says where it breaks; every
-/// field that was read lies within its struct.
+/// Any bytes as any struct: the first byte says which. What reads writes the same bytes, and what does not says where
+/// it breaks; every field that was read lies within its struct.
 pub fn structs(data: &[u8]) {
     let Some((&which, bytes)) = data.split_first() else {
         return;
@@ -41,8 +41,8 @@ pub fn structs(data: &[u8]) {
     }
 }
 
-/// Any bytes, and changes to honest ones, as each struct that OpenMLS knows too. What OpenMLS reads we read, as long and with the same
-/// bytes. The other way round it reads less, since it looks at meanings as well.
+/// Any bytes, and changes to honest ones, as each struct that OpenMLS knows too. What OpenMLS reads we read, as long
+/// and with the same bytes. The other way round it reads less, since it looks at meanings as well.
 pub fn against_openmls(data: &[u8]) {
     compare_all(data);
     let Some((&which, changes)) = data.split_first() else {

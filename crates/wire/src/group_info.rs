@@ -33,8 +33,8 @@ wire_struct! {
     }
 }
 
-/// `GroupInfoRequestTBS`: a request that has yet to be signed. The joining code is optional in it and plain in the request; we take
-/// an empty one for none. The signature covers neither room nor hub.
+/// `GroupInfoRequestTBS`: a request that has yet to be signed. The joining code is optional in it and plain in the
+/// request; we take an empty one for none. The signature covers neither room nor hub.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupInfoRequestTbs {
     /// As in the request.
@@ -279,8 +279,8 @@ impl GroupInfoResponse {
         })
     }
 
-    /// Checks a successful answer by the hub's key inside it. That the key is the hub's shows once the GroupInfo is open: it is
-    /// among the group's external senders.
+    /// Checks a successful answer by the hub's key inside it. That the key is the hub's shows once the GroupInfo is
+    /// open: it is among the group's external senders.
     ///
     /// # Errors
     /// [`SignatureError`], also for an answer that grants nothing.

@@ -61,8 +61,8 @@ pub struct KeyMaterialRequestTbs {
 impl KeyMaterialRequestTbs {
     const LABEL: &'static str = "KeyMaterialRequestTBS";
 
-    /// Signs with the key whose public half it names. The request does not say by which algorithm; it has to be that of the first
-    /// acceptable suite.
+    /// Signs with the key whose public half it names. The request does not say by which algorithm; it has to be that of
+    /// the first acceptable suite.
     ///
     /// # Errors
     /// [`SigningError`], also if there is no acceptable suite.
@@ -117,8 +117,8 @@ impl Signed for Mls10KeyMaterialRequest {
 }
 
 impl KeyMaterialRequest {
-    /// Checks the signature. As the request does not name its algorithm, those of the acceptable suites are tried in order. That the
-    /// credential is the requesting user's is for others to check.
+    /// Checks the signature. As the request does not name its algorithm, those of the acceptable suites are tried in
+    /// order. That the credential is the requesting user's is for others to check.
     ///
     /// # Errors
     /// [`SignatureError`], also for another protocol than MLS 1.0.
@@ -228,8 +228,8 @@ open_enum! {
 }
 
 impl KeyMaterialUserCode {
-    /// Whether clients may be listed with this code: with success, and with `noCompatibleMaterial`. Nothing is said about codes that
-    /// are not known.
+    /// Whether clients may be listed with this code: with success, and with `noCompatibleMaterial`. Nothing is said
+    /// about codes that are not known.
     pub fn may_list_clients(self) -> bool {
         !matches!(self.0, 2 | 4..=7)
     }

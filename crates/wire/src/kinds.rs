@@ -1,4 +1,5 @@
-//! Every struct that stands for itself: its name in the drafts, its limit, and how to read it knowing no more than its name.
+//! Every struct that stands for itself: its name in the drafts, its limit, and how to read it knowing no more than its
+//! name.
 
 use std::fmt;
 
@@ -63,7 +64,8 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name)
     }
 
-    /// What the data of a component is, in a group's context; `None` if it is not known. That of `frank_aad` is what is in the AAD.
+    /// What the data of a component is, in a group's context; `None` if it is not known. That of `frank_aad` is what is
+    /// in the AAD.
     pub fn of_component_data(component: ComponentId) -> Option<&'static Self> {
         Self::named(match component {
             ComponentId::APP_COMPONENTS | ComponentId::SAFE_AAD => "ComponentsList",

@@ -1,7 +1,9 @@
-//! `SignWithLabel` and `EncryptWithLabel` (RFC 9420 sections 5.1.2 and 5.1.3), over the cryptography of OpenMLS's provider traits.
+//! `SignWithLabel` and `EncryptWithLabel` (RFC 9420 sections 5.1.2 and 5.1.3), over the cryptography of OpenMLS's
+//! provider traits.
 //!
-//! A struct that is signed implements [`Signed`]: its label, what the signature covers, the signature. Checking one gives
-//! [`Verified`], which can be had in no other way, so a function that asks for `&Verified<KeyMaterialRequest>` needs no second look.
+//! A struct that is signed implements [`Signed`]: its label, what the signature covers, the signature. Checking one
+//! gives [`Verified`], which can be had in no other way, so a function that asks for `&Verified<KeyMaterialRequest>`
+//! needs no second look.
 
 use std::ops::Deref;
 
@@ -254,8 +256,8 @@ pub trait Sealed: Message {
     }
 }
 
-/// `ComponentOperationLabel` (MLSX #component-ids): the label under which a component signs and seals, as it stands behind the
-/// prefix of MLS 1.0.
+/// `ComponentOperationLabel` (MLSX #component-ids): the label under which a component signs and seals, as it stands
+/// behind the prefix of MLS 1.0.
 pub fn component_operation_label(component: ComponentId, label: &str) -> Vec<u8> {
     let mut out = Vec::new();
     Bytes::from(b"MLS Component".as_slice()).encode(&mut out);

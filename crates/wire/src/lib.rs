@@ -1,13 +1,13 @@
 //! The structs of MIMI on the wire, and of the MLS they carry: read exactly, written back byte for byte.
 //!
-//! MIMI's bodies are written in TLS's presentation language (MIMI #mimi-endpoints-and-framing), and MLS objects stand in them without a length.
-//! This crate knows where each of them ends. It knows nothing of HTTP, of rooms, or of who may do what, and depends on no server code: use it by
-//! itself wherever MIMI is spoken.
+//! MIMI's bodies are written in TLS's presentation language (MIMI #mimi-endpoints-and-framing), and MLS objects stand
+//! in them without a length. This crate knows where each of them ends. It knows nothing of HTTP, of rooms, or of who
+//! may do what, and depends on no server code: use it by itself wherever MIMI is spoken.
 //!
 //! # Reading and writing
 //!
-//! Everything that stands for itself is a [`Message`]: [`Message::from_bytes`] reads all of an input or says where it breaks, [`Encode::to_bytes`]
-//! writes it.
+//! Everything that stands for itself is a [`Message`]: [`Message::from_bytes`] reads all of an input or says where it
+//! breaks, [`Encode::to_bytes`] writes it.
 //!
 //! ```
 //! use nabe_wire::update::{UpdateRoomResponse, UpdateVerdict};
@@ -35,8 +35,8 @@
 //! assert_eq!(error.to_string(), "byte 2, field current_epoch: needs 8 bytes, 2 are left");
 //! ```
 //!
-//! [`Message::trace`] tells of every field with offset, length and value, and [`Kind`] does so for bytes of which only the type's name is
-//! known:
+//! [`Message::trace`] tells of every field with offset, length and value, and [`Kind`] does so for bytes of which only
+//! the type's name is known:
 //!
 //! ```
 //! let kind = nabe_wire::Kind::named("UpdateRoomResponse").expect("a struct of MIMI");
@@ -47,13 +47,14 @@
 //!
 //! # What is kept
 //!
-//! A number that is not known is a value like any other: `UpdateResponseCode(9)` reads, and writes itself again. MLS objects come in
-//! [`Kept`], which has the very bytes that were read: they are what OpenMLS is given, what is hashed, and what is fanned out.
+//! A number that is not known is a value like any other: `UpdateResponseCode(9)` reads, and writes itself again. MLS
+//! objects come in [`Kept`], which has the very bytes that were read: they are what OpenMLS is given, what is hashed,
+//! and what is fanned out.
 //!
 //! # Signatures and sealing
 //!
-//! What is signed with a label is made by signing and read by checking, so that nobody forgets to. A request for key packages, over the cryptography of
-//! any OpenMLS provider:
+//! What is signed with a label is made by signing and read by checking, so that nobody forgets to. A request for key
+//! packages, over the cryptography of any OpenMLS provider:
 //!
 //! ```
 //! use nabe_wire::key_material::{KeyMaterialQuery, KeyMaterialRequest, KeyMaterialRequestTbs};
@@ -91,8 +92,9 @@
 //!
 //! # Where things are
 //!
-//! - a module for each endpoint: [`key_material`], [`update`], [`submit_message`], [`notify`], [`group_info`], [`consent`], [`identifier_query`],
-//!   [`report_abuse`]; what they share: [`protocol`], [`franking`], [`uri`], [`pseudonym`]
+//! - a module for each endpoint: [`key_material`], [`update`], [`submit_message`], [`notify`], [`group_info`],
+//!   [`consent`], [`identifier_query`], [`report_abuse`]; what they share: [`protocol`], [`franking`], [`uri`],
+//!   [`pseudonym`]
 //! - the room's state: [`participant_list`], [`room_metadata`], [`policy`], and what MLS carries it in: [`app_data`]
 //! - [`mls`]: RFC 9420 and the drafts beside it
 //! - [`codec`]: how all of it is read; [`label`]: how it is signed and sealed; [`KINDS`]: everything by name

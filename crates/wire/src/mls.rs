@@ -1,11 +1,12 @@
 //! The grammar of RFC 9420 and of the extensions MIMI needs, as far as bytes go.
 //!
-//! MIMI puts MLS objects into its structs without a length, and fields follow them: whoever wants the next field has to know
-//! where a `KeyPackage` ends. These types know that and nothing more; keys, signatures, trees and epochs are OpenMLS's business, which is
-//! given the kept bytes ([`crate::codec::Kept`]). They are also what says where in an MLS object an input breaks.
+//! MIMI puts MLS objects into its structs without a length, and fields follow them: whoever wants the next field has to
+//! know where a `KeyPackage` ends. These types know that and nothing more; keys, signatures, trees and epochs are
+//! OpenMLS's business, which is given the kept bytes ([`crate::codec::Kept`]). They are also what says where in an MLS
+//! object an input breaks.
 //!
-//! A credential or a proposal of a type unknown here is taken to be one variable-size vector, as OpenMLS does, since RFC 9420 gives
-//! no other way to get past it.
+//! A credential or a proposal of a type unknown here is taken to be one variable-size vector, as OpenMLS does, since
+//! RFC 9420 gives no other way to get past it.
 
 mod credential;
 mod framing;

@@ -1,6 +1,7 @@
 //! Who takes part, and as what: MIMI #participant-list.
 //!
-//! Here is the format of the list and of a change to it. Which changes are valid, and who may make them, is a matter of the room's policy.
+//! Here is the format of the list and of a change to it. Which changes are valid, and who may make them, is a matter of
+//! the room's policy.
 
 use crate::codec::wire_struct;
 use crate::uri::IdentifierUri;

@@ -1,4 +1,5 @@
-//! The components of a room's policy (draft-ietf-mimi-room-policy), as far as bytes go. What the rules mean is judged elsewhere.
+//! The components of a room's policy (draft-ietf-mimi-room-policy), as far as bytes go. What the rules mean is judged
+//! elsewhere.
 //!
 //! Every component's update has the format of its data and replaces it, but for the list of join links.
 

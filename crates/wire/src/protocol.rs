@@ -10,8 +10,8 @@ open_enum! {
     }
 }
 
-/// What the protocol selects at the end of a body. Of a protocol that is not known, everything up to the end is kept: so a server can read
-/// who asks for what, and answer that it does not speak it.
+/// What the protocol selects at the end of a body. Of a protocol that is not known, everything up to the end is kept:
+/// so a server can read who asks for what, and answer that it does not speak it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Body<T> {
     /// MLS 1.0.

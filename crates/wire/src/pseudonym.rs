@@ -1,5 +1,5 @@
-//! Rooms that tell their hub no names: MIMI #minimal-metadata-rooms. The draft has no key management for them yet, so links can be signed and
-//! read, and not sealed.
+//! Rooms that tell their hub no names: MIMI #minimal-metadata-rooms. The draft has no key management for them yet, so
+//! links can be signed and read, and not sealed.
 
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::signatures::Signer;

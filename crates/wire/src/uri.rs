@@ -1,7 +1,8 @@
 //! URIs on the wire, and the notional `mimi:` URIs of providers, users, clients, rooms and groups (MIMI #introduction).
 //!
-//! Two stages: [`IdentifierUri`] is what a struct holds and is checked for nothing but being text of bounded length, since the
-//! draft leaves open what identifiers look like. [`MimiUri`] is the form that the draft's examples use, parsed.
+//! Two stages: [`IdentifierUri`] is what a struct holds and is checked for nothing but being text of bounded length,
+//! since the draft leaves open what identifiers look like. [`MimiUri`] is the form that the draft's examples use,
+//! parsed.
 
 use std::fmt;
 use std::ops::Deref;

@@ -1,5 +1,5 @@
-//! The vectors under `drafts/mimi-protocol/vectors`, which another implementation wrote: structs field by field, inputs that are refused,
-//! signatures and sealed structs. Their format is described in drafts/README.md.
+//! The vectors under `drafts/mimi-protocol/vectors`, which another implementation wrote: structs field by field, inputs
+//! that are refused, signatures and sealed structs. Their format is described in drafts/README.md.
 
 use std::path::{Path, PathBuf};
 

@@ -116,7 +116,8 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// `MultiCredential` and `WeakMultiCredential`, which differ in nothing but their type: the content of such a credential.
+    /// `MultiCredential` and `WeakMultiCredential`, which differ in nothing but their type: the content of such a
+    /// credential.
     pub struct MultiCredential {
         /// The credentials, each with a signature that ties it to the leaf's key.
         pub bindings: Vec<CredentialBinding>,
@@ -170,8 +171,9 @@ impl CredentialBindingTbs {
 }
 
 impl CredentialBinding {
-    /// Checks that the holder of `credential_key` says that the leaf with `signature_key` is theirs. (The draft says once that the
-    /// signature is valid under the leaf's key; that cannot be meant, see D-multi-credential in its decisions.)
+    /// Checks that the holder of `credential_key` says that the leaf with `signature_key` is theirs. (The draft says
+    /// once that the signature is valid under the leaf's key; that cannot be meant, see D-multi-credential in its
+    /// decisions.)
     ///
     /// # Errors
     /// [`SignatureError`].

@@ -144,8 +144,8 @@ wire_struct! {
 /// Why a GroupInfo cannot be put together from its parts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RebuildError {
-    /// The signature is over a GroupInfo with the tree inside. The draft does not say where among the extensions it stands, and
-    /// MIMI has committers leave it out.
+    /// The signature is over a GroupInfo with the tree inside. The draft does not say where among the extensions it
+    /// stands, and MIMI has committers leave it out.
     #[error("the signed GroupInfo has the tree inside")]
     TreeInside,
     /// `group_info_extensions` has a tree, which the draft excludes.
@@ -166,8 +166,8 @@ impl PartialGroupInfo {
         }
     }
 
-    /// The whole GroupInfo, as the committer signed it: `context` is that of the new epoch as the server has worked it out,
-    /// `confirmation_tag` that of the commit, `signer` and `key` the committer's leaf and its new signature key.
+    /// The whole GroupInfo, as the committer signed it: `context` is that of the new epoch as the server has worked it
+    /// out, `confirmation_tag` that of the commit, `signer` and `key` the committer's leaf and its new signature key.
     ///
     /// # Errors
     /// [`RebuildError`].

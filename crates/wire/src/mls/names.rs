@@ -57,7 +57,8 @@ open_enum! {
         GROUP_INFO = 4 "mls_group_info",
         /// A client's offer to be added.
         KEY_PACKAGE = 5 "mls_key_package",
-        /// A handshake message for members and external receivers. The draft has no number yet; this one is from the private range.
+        /// A handshake message for members and external receivers. The draft has no number yet; this one is from the
+        /// private range.
         SEMI_PRIVATE_MESSAGE = 0xf001 "mls_semiprivate_message",
     }
 }
@@ -119,8 +120,8 @@ open_enum! {
         SUPPORTED_WIRE_FORMATS = 7 "supported_wire_formats",
         /// Which wire formats a group needs (MLSX #negotiation).
         REQUIRED_WIRE_FORMATS = 8 "required_wire_formats",
-        /// For whom handshake messages are sealed besides the members. Its draft suggests 8, which is taken; this one is from
-        /// the private range.
+        /// For whom handshake messages are sealed besides the members. Its draft suggests 8, which is taken; this one
+        /// is from the private range.
         EXTERNAL_RECEIVERS = 0xf008 "external_receivers",
         /// Where trees may be fetched. The draft has no number yet; this one is from the private range.
         RATCHET_TREE_SOURCE_DOMAINS = 0xf009 "ratchet_tree_source_domains",
@@ -138,8 +139,8 @@ open_enum! {
         MULTI = 3 "multi",
         /// Several credentials, one of which everyone supports (MLSX #multi-credentials).
         WEAK_MULTI = 4 "weak-multi",
-        /// A pseudonym with a sealed link to its owner (MIMI #credential-encryption). The draft has no number; this one is
-        /// from the private range.
+        /// A pseudonym with a sealed link to its owner (MIMI #credential-encryption). The draft has no number; this one
+        /// is from the private range.
         PSEUDONYMOUS = 0xf001 "pseudonymous",
     }
 }

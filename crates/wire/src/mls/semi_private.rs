@@ -1,5 +1,6 @@
-//! Handshake messages that servers of the right kind can read: draft-mahy-mls-semiprivatemessage, which MIMI #update-room-state
-//! allows in place of public messages. OpenMLS does not know them, so they can be carried and their keys opened, and no more.
+//! Handshake messages that servers of the right kind can read: draft-mahy-mls-semiprivatemessage, which
+//! MIMI #update-room-state allows in place of public messages. OpenMLS does not know them, so they can be carried and
+//! their keys opened, and no more.
 
 use openmls_traits::crypto::OpenMlsCrypto;
 

@@ -3,8 +3,8 @@
 use super::key_package::LeafNode;
 use crate::codec::{Bytes, Decode, DecodeError, Encode, Reader, Text, open_enum, wire_struct};
 
-/// The nodes in array order, blank ones absent. The draft writes `Node ratchet_tree<V>`; it means the content of MLS's extension,
-/// whose nodes are optional.
+/// The nodes in array order, blank ones absent. The draft writes `Node ratchet_tree<V>`; it means the content of MLS's
+/// extension, whose nodes are optional.
 pub type RatchetTree = Vec<Option<Box<Node>>>;
 
 /// `Node`

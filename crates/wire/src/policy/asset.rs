@@ -68,8 +68,8 @@ wire_struct! {
         pub max_attachment: u64,
         /// Not these.
         pub forbidden_media_types: Vec<MediaType>,
-        /// Only these, if it is there. The draft writes `optional<MediaType> permitted_media_types<V>`, and its text has the list as a
-        /// whole present or not.
+        /// Only these, if it is there. The draft writes `optional<MediaType> permitted_media_types<V>`, and its text
+        /// has the list as a whole present or not.
         pub permitted_media_types: Option<Vec<MediaType>>,
     }
 }

@@ -5,7 +5,8 @@ use crate::codec::{Decode, DecodeError, Encode, Reader, open_enum, wire_struct};
 use crate::mls::{CipherSuite, ComponentId, ContentType, CredentialType, ExtensionType, ProposalType, ProtocolVersion};
 
 wire_struct! {
-    /// `ExtendedCapabilities`. The draft's `WireFormats wire_formats<V>` is taken for one list of formats, not for a list of lists.
+    /// `ExtendedCapabilities`. The draft's `WireFormats wire_formats<V>` is taken for one list of formats, not for a
+    /// list of lists.
     pub struct ExtendedCapabilities {
         /// Protocol versions.
         pub versions: Vec<ProtocolVersion>,
@@ -56,7 +57,8 @@ pub enum PendingProposalPolicy {
         /// At most, in milliseconds.
         maximum_delay_ms: u64,
     },
-    /// In another way. The draft has an arm `extension` for these and no such value; it is taken for all values that have no name.
+    /// In another way. The draft has an arm `extension` for these and no such value; it is taken for all values that
+    /// have no name.
     Extension {
         /// Which.
         strategy: PendingProposalStrategy,

@@ -1,10 +1,11 @@
-//! What may be allowed, required or forbidden: MRP #status-notification, MRP #link-preview, MRP #logging, MRP #history, MRP #bots,
-//! MRP #message-expiration.
+//! What may be allowed, required or forbidden: MRP #status-notification, MRP #link-preview, MRP #logging, MRP #history,
+//! MRP #bots, MRP #message-expiration.
 
 use crate::codec::{Decode, DecodeError, Encode, Reader, Rule, Step, Text, Value, wire_struct};
 use crate::uri::Uri;
 
-/// `Optionality`. The enumeration is closed: no other value is read. Its second value is `mandatory` wherever the drafts select on it.
+/// `Optionality`. The enumeration is closed: no other value is read. Its second value is `mandatory` wherever the
+/// drafts select on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Optionality {
     /// As one likes.
