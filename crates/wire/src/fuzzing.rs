@@ -120,20 +120,25 @@ static HOOK: LazyLock<()> = LazyLock::new(|| {
     }));
 });
 
-/// Honest messages, as OpenMLS writes them.
-pub(crate) struct Honest {
-    pub(crate) key_package: Vec<u8>,
-    /// With an update of a component and an added client.
-    pub(crate) commit: Vec<u8>,
-    pub(crate) welcome: Vec<u8>,
-    /// Of the epoch that the commit begins.
-    pub(crate) group_info: Vec<u8>,
-    pub(crate) tree: Vec<u8>,
-    pub(crate) committer_key: Vec<u8>,
+/// Honest messages, as OpenMLS writes them: one member adds another and changes the data of a component.
+pub struct Honest {
+    /// Of the member that is added: a bare `KeyPackage`.
+    pub key_package: Vec<u8>,
+    /// An `MLSMessage`.
+    pub commit: Vec<u8>,
+    /// A bare `Welcome`.
+    pub welcome: Vec<u8>,
+    /// Of the epoch that the commit begins: a bare `GroupInfo` without the tree.
+    pub group_info: Vec<u8>,
+    /// Of a later epoch.
+    pub tree: Vec<u8>,
+    /// The key that signs `group_info`.
+    pub committer_key: Vec<u8>,
     seeds: Vec<Vec<u8>>,
 }
 
-pub(crate) static HONEST: LazyLock<Honest> = LazyLock::new(Honest::generate);
+/// Made once.
+pub static HONEST: LazyLock<Honest> = LazyLock::new(Honest::generate);
 
 struct Client {
     provider: OpenMlsRustCrypto,
@@ -275,7 +280,7 @@ impl Honest {
     }
 
     /// Everything above, and an application message, a proposal and a GroupInfo with the tree.
-    pub(crate) fn seeds(&self) -> &[Vec<u8>] {
+    pub fn seeds(&self) -> &[Vec<u8>] {
         &self.seeds
     }
 }
