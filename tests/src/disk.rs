@@ -8,9 +8,9 @@ use nabe_core::Entry;
 use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
-    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt,
-    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
-    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile,
+    MediaUse, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership,
+    RoomSummary, Store, StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 

@@ -237,7 +237,10 @@ const MAX_BEFORE: usize = 128 * 1024;
 mod tests {
     use super::*;
 
-    fn read(content_type: &str, body: &[u8], size: usize) -> Result<(Vec<u8>, Option<[u8; 32]>, bool), MultipartError> {
+    /// The file, its digest, and whether it was there to its end.
+    type Found = (Vec<u8>, Option<[u8; 32]>, bool);
+
+    fn read(content_type: &str, body: &[u8], size: usize) -> Result<Found, MultipartError> {
         let mut reader = PartReader::new(content_type)?;
         let mut file = Vec::new();
         for piece in body.chunks(size) {

@@ -211,7 +211,7 @@ async fn an_upload_that_ends_early_leaves_nothing() {
     upload.write(b"half of it").await.unwrap();
     assert_eq!(world.files().len(), 1, "it is on its way");
     drop(upload);
-    assert_eq!(world.files(), [PathBuf::new(); 0]);
+    assert!(world.files().is_empty());
     // A process that is killed cannot clean up; the next one does.
     let left = world.folder.path().join("incoming/left");
     std::fs::write(&left, "half of it").unwrap();
@@ -227,7 +227,7 @@ async fn a_file_over_the_limit_is_refused_before_it_is_read_and_while_it_comes()
     assert!(matches!(announced, Err(ServiceError::MediaTooLarge { limit: 1_000 })));
     let refused = world.upload("alice", &[b'x'; 1_001]).await.unwrap_err();
     assert_eq!(refused.to_string(), "a file may have at most 1000 bytes");
-    assert_eq!(world.files(), [PathBuf::new(); 0]);
+    assert!(world.files().is_empty());
     world.upload("alice", &[b'x'; 1_000]).await.unwrap();
 }
 
@@ -303,7 +303,7 @@ async fn a_file_goes_with_its_last_uploader() {
     assert!(world.service.media(&server("h"), &id).await.is_ok());
     world.service.remove_upload(&bob, &id).await.unwrap();
     assert!(not_found(world.service.media(&server("h"), &id).await));
-    assert_eq!(world.files(), [PathBuf::new(); 0]);
+    assert!(world.files().is_empty());
 }
 
 #[tokio::test]
@@ -371,7 +371,7 @@ async fn a_file_with_a_wrong_hash_is_refused_and_not_kept() {
             what(world.fetch(b"file").await),
             "the file is not the one that it should be"
         );
-        assert_eq!(world.files(), [PathBuf::new(); 0]);
+        assert!(world.files().is_empty());
     }
 }
 
@@ -388,7 +388,8 @@ async fn a_server_without_digests_may_name_its_files_as_it_likes() {
 
 #[tokio::test]
 async fn what_is_no_answer_with_a_file_is_refused() {
-    let answers: [(fn() -> PeerStream, &str); 4] = [
+    type Answer = fn() -> PeerStream;
+    let answers: [(Answer, &str); 4] = [
         (
             || stream_of("application/json", vec!["{}".into()]),
             "it is no multipart/mixed with a boundary",
@@ -417,7 +418,7 @@ async fn what_is_no_answer_with_a_file_is_refused() {
     for (answer, reason) in answers {
         let world = World::with(|_| {}, move |_| Ok(answer()));
         assert_eq!(what(world.fetch(b"file").await), reason);
-        assert_eq!(world.files(), [PathBuf::new(); 0]);
+        assert!(world.files().is_empty());
     }
     for (status, is_missing) in [(404, true), (429, false), (500, false)] {
         let world = World::with(
@@ -450,7 +451,7 @@ async fn a_peers_file_over_the_limit_is_cut_off() {
         panic!("{refused}")
     };
     assert_eq!(*error, PeerError::TooLarge { limit: 1_000 });
-    assert_eq!(world.files(), [PathBuf::new(); 0]);
+    assert!(world.files().is_empty());
 }
 
 #[tokio::test]
@@ -479,7 +480,7 @@ async fn a_peer_that_stalls_or_trickles_is_given_up() {
             panic!("{given_up}")
         };
         assert_eq!(*error, PeerError::Timeout);
-        assert_eq!(world.files(), [PathBuf::new(); 0]);
+        assert!(world.files().is_empty());
     }
 }
 

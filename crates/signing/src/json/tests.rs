@@ -266,7 +266,10 @@ fn values_are_counted_wherever_they_stand() {
     }
     for (one_too_many, offset) in [("[0,0,0,0]", 7), (r#"{"a":{"b":[1,2]}}"#, 13), ("[[[[[]]]]]", 4)] {
         let refused = Json::parse_with(one_too_many.as_bytes(), limits).unwrap_err();
-        assert_eq!((refused.offset, refused.rule), (offset, JsonRule::TooManyValues { limit: 4 }));
+        assert_eq!(
+            (refused.offset, refused.rule),
+            (offset, JsonRule::TooManyValues { limit: 4 })
+        );
     }
 }
 
