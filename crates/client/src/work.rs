@@ -26,7 +26,7 @@ use crate::store::{
 use crate::transport::{Direction, GroupSnapshot, KeyPackageUpload, NewEvent, TransportError};
 
 /// A commit to be.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Plan {
     add: Vec<(UserId, DeviceId, KeyPackage)>,
     remove: Vec<LeafNodeIndex>,
@@ -125,8 +125,16 @@ impl Client {
                 }
                 let facts = Facts::of(&group)?;
                 drop(group);
-                let plan = self.plan(&room.room_id, wanted, &facts).await?;
-                self.commit(intent, plan)
+                let mut plan = self.plan(&room.room_id, wanted, &facts).await?;
+                loop {
+                    match self.commit(intent, plan.clone()) {
+                        // What does not fit is added by the next commit. Key packages that were claimed for it are lost.
+                        Err(ClientError::CommitTooLarge { .. }) if plan.add.len() > 1 => {
+                            plan.add.truncate(plan.add.len() / 2);
+                        }
+                        done => return done,
+                    }
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `nabe bench group`: an encrypted room with many devices at a real server. Every device is a client of its own, as `nabe client` has
 //! it, with its state on disk; the server is a process of its own.
 //!
-//! One device brings all the others in; then some of them commit, one after the other. A commit's time is from the wish to the echo:
+//! One device brings all the others in, and each gives itself new keys, as clients do; then some commit, one after the other. A commit's time is from the wish to the echo:
 //! making it, the hub's checks, a durable append, and following it. The time until another member has followed comes on top. With
 //! `--to-the-limit` devices are added until a commit no longer fits into an event, which must be refused with the reason (LM
 //! #int-ev-mls-commit).
@@ -96,11 +96,11 @@ async fn measure(folder: &Path, arguments: &BenchGroup) -> anyhow::Result<Figure
             let start = now();
             reach(client, &room, 1).await?;
             joining.push(start.elapsed());
+            client.catch_up().await?;
+            client.update(&room).await?;
         }
         others.append(&mut batch);
-    }
-    for client in &mut others {
-        client.catch_up().await?;
+        founder.catch_up().await?;
     }
 
     let (mut committing, mut following) = (Vec::new(), Vec::new());
