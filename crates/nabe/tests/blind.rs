@@ -1,5 +1,5 @@
-//! What a server can know of an encrypted room (LM #int-mls-considerations): after two users of two providers have talked, no text and
-//! no private key is anywhere in the servers' files, their logs at trace level, or the memory of their processes.
+//! What a server can know of an encrypted room (LM #int-mls-considerations): after two users of two providers have talked, no text, no
+//! file and no private key is anywhere in the servers' files, their logs at trace level, or the memory of their processes.
 //!
 //! Keys and secrets are taken from the clients' databases after every step, so those of past epochs are among what is searched for. The
 //! same search finds what must be there (public keys, ciphertexts, identifiers), and in the clients' own files the secrets themselves.
@@ -24,6 +24,8 @@ use serde_json::json;
 
 /// In every message, and nowhere else.
 const PLAINTEXT: &str = "Meet me where the two rivers part";
+/// A file's content, likewise.
+const FILE: &str = "The deed to the old lighthouse, page one of two";
 /// State, which is not encrypted.
 const ROOM_NAME: &str = "Rivers and lighthouses";
 
@@ -51,6 +53,8 @@ async fn no_text_and_no_private_key_is_in_a_servers_files_logs_or_memory() {
     secrets.take(&[&alice]);
     alice.bring_in(&room, &bob, "hub.localhost").await;
     secrets.take(&[&alice, &bob]);
+    let file = parent.path().join("deed.txt");
+    fs::write(&file, FILE).unwrap();
     for round in 0..2 {
         for device in [&alice, &bob] {
             device.run(&["send", &room, &format!("{PLAINTEXT}, {round}")]);
@@ -59,15 +63,22 @@ async fn no_text_and_no_private_key_is_in_a_servers_files_logs_or_memory() {
             secrets.take(&[device]);
         }
     }
+    bob.run(&["send-file", &room, file.to_str().unwrap()]);
     for device in [&alice, &bob] {
         wait_for("everything to be read", async || {
             let read = device.texts(&room);
             let messages = read.iter().filter(|(_, text)| text.is_some());
-            (messages.count() == 4).then_some(())
+            (messages.count() == 5).then_some(())
         })
         .await;
         secrets.take(&[device]);
     }
+    // The file passes from server to server, sealed.
+    let newest = alice.run(&["messages", &room, "--limit", "1"]);
+    let event_id = newest.iter().find_map(|item| item["event_id"].as_str()).unwrap();
+    let fetched = parent.path().join("fetched.txt");
+    alice.run(&["get-file", &room, event_id, "--output", fetched.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(&fetched).unwrap(), FILE);
     secrets.check();
     // Of what goes well the logs say little, so that the room is named in them something has to be refused.
     let malformed = json!({ "type": "m.mls.commit", "content": { "message": "AAAA", "public_group_state": "AAAA" } });
@@ -82,6 +93,7 @@ async fn no_text_and_no_private_key_is_in_a_servers_files_logs_or_memory() {
 
     let mut forbidden = Needles::default();
     forbidden.add("a message's text", PLAINTEXT.as_bytes());
+    forbidden.add("a file's content", FILE.as_bytes());
     for (secret, what) in &secrets.found {
         forbidden.add(what, secret);
     }
@@ -93,7 +105,7 @@ async fn no_text_and_no_private_key_is_in_a_servers_files_logs_or_memory() {
     public.add("the room's ID", room.as_bytes());
     let log = backend.log(&alice.user, &room).await;
     let encrypted: Vec<_> = log.iter().filter(|event| event["type"] == "m.room.encrypted").collect();
-    assert_eq!(encrypted.len(), 4);
+    assert_eq!(encrypted.len(), 5);
     for event in encrypted {
         let ciphertext = event["content"]["ciphertext"].as_str().unwrap();
         // It begins with the group's ID and the epoch, which others have, too.
