@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nabe_mls::Suite;
-use nabe_types::{DeviceId, DeviceRef, RoomId, ServerName, UnixMillis, UserId};
+use nabe_types::{DeviceId, DeviceRef, EventId, RoomId, ServerName, UnixMillis, UserId};
 use rusqlite::Connection;
 
 use crate::device::Device;
@@ -284,6 +284,11 @@ impl Client {
     /// The newest items of a room in the order of the log.
     pub fn timeline(&self, room: &RoomId, limit: u32) -> Result<Vec<TimelineItem>, ClientError> {
         Ok(TimelineItem::newest(self.store.read(), room, limit)?)
+    }
+
+    /// What this client made of one event; `None` if it has not seen it.
+    pub fn timeline_item(&self, room: &RoomId, event_id: &EventId) -> Result<Option<TimelineItem>, ClientError> {
+        Ok(TimelineItem::of_event(self.store.read(), room, event_id)?)
     }
 
     /// The rooms that this client knows something about.

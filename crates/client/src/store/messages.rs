@@ -100,6 +100,19 @@ impl TimelineItem {
             .transpose()
     }
 
+    /// The item of an event.
+    pub(crate) fn of_event(
+        connection: &Connection,
+        room_id: &RoomId,
+        event_id: &EventId,
+    ) -> Result<Option<Self>, StoreError> {
+        connection
+            .prepare_cached("SELECT * FROM timeline WHERE room_id = ?1 AND event_id = ?2")?
+            .query_row([room_id.as_str(), event_id.as_str()], |row| Ok(Self::from_row(row)))
+            .optional()?
+            .transpose()
+    }
+
     /// The newest `limit` items of a room, in the order of the log.
     pub(crate) fn newest(connection: &Connection, room_id: &RoomId, limit: u32) -> Result<Vec<Self>, StoreError> {
         let mut statement = connection

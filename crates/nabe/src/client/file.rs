@@ -86,8 +86,7 @@ fn media_type_of(path: &Path) -> Option<&'static str> {
 }
 
 fn file_of(client: &Client, room: &RoomId, event_id: &EventId) -> anyhow::Result<(FileBlock, EncryptedFile)> {
-    let items = client.timeline(room, u32::MAX)?;
-    let item = items.into_iter().find(|item| item.event_id == *event_id);
+    let item = client.timeline_item(room, event_id)?;
     let Some(ItemBody::Message(payload)) = item.map(|item| item.body) else {
         return Err(ClientError::NoFile.into());
     };
