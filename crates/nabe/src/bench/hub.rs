@@ -3,7 +3,8 @@
 //! Everything the sender sends is signed before the clock starts, so what is measured is the hub: request authentication,
 //! two Ed25519 operations an event, the authorization rules, an append that is on the disk (SQLite, WAL, `synchronous=FULL`)
 //! before it is acknowledged, and delivery to the follower, which is the sender's own server (a hub echoes every event to its
-//! author, LM #int-receiving-events). CPU time counts until the follower has everything.
+//! author, LM #int-receiving-events). CPU time counts until the follower has everything. Then the hub is killed, and its database
+//! must have every event that was accepted.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +23,15 @@ use nabe_federation::{HttpsSettings, HttpsTransport, TlsSettings, Transport as _
 use nabe_http::tls::DevelopmentCa;
 use nabe_service::ports::{Clock as _, SystemClock, SystemEntropy};
 use nabe_signing::{Json, Object, object};
+use nabe_store::{Between, Order, Store as _};
+use nabe_store_sqlite::{SqliteOptions, SqliteStore};
 use nabe_types::{RoomId, ServerName};
 use serde::Serialize;
 
-use super::{load::Origin, percentile, process, sink};
+use super::{
+    load::{EVENT_TYPE, Origin},
+    percentile, process, sink,
+};
 use crate::{
     cli::{BenchHub, Init},
     init,
@@ -47,6 +53,8 @@ struct Figures {
     hub_cpu_us_per_event: f64,
     p50_ms: f64,
     p99_ms: f64,
+    /// Whether the database has everything that was accepted after the hub was killed.
+    durable: bool,
     delivered: u64,
     delivered_after_ms: f64,
     hub_resident_bytes: Option<u64>,
@@ -57,8 +65,9 @@ struct Figures {
 pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
     ensure!(arguments.events >= arguments.origins, "fewer events than origins");
     let folder = tempfile::tempdir()?;
-    let stage = Stage::set(folder.path(), arguments).await?;
-    let figures = stage.measure(arguments).await?;
+    let mut stage = Stage::set(folder.path(), arguments).await?;
+    let mut figures = stage.measure(arguments).await?;
+    figures.durable = stage.survives_a_kill(folder.path()).await?;
     if arguments.json {
         say!("{}", serde_json::to_string(&figures)?);
     } else {
@@ -76,6 +85,8 @@ struct Stage {
     transport: Arc<HttpsTransport>,
     origins: Vec<Origin>,
     rooms: Vec<RoomId>,
+    /// Events accepted so far, those before the clock starts included.
+    accepted: u64,
 }
 
 impl Stage {
@@ -121,6 +132,7 @@ impl Stage {
             transport,
             origins,
             rooms: Vec::new(),
+            accepted: 0,
         };
         stage.wait_until_ready().await?;
         let token = std::fs::read_to_string(folder.join("hub/provider.token"))?;
@@ -172,7 +184,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn measure(&self, arguments: &BenchHub) -> anyhow::Result<Figures> {
+    async fn measure(&mut self, arguments: &BenchHub) -> anyhow::Result<Figures> {
         let per_origin = arguments.events / arguments.origins;
         let warm_up = WARM_UP_EVENTS.min(per_origin);
         let mut loads = Vec::new();
@@ -185,10 +197,12 @@ impl Stage {
             warm_ups.push(requests);
             loads.push(rest);
         }
+        self.accepted += count_all(&warm_ups);
         self.send_all(warm_ups).await?;
         let expected_before = self.settled().await?;
 
-        let events: u64 = loads.iter().flatten().map(|request| count_pdus(request.body())).sum();
+        let events = count_all(&loads);
+        self.accepted += events;
         let expected_after = expected_before + events * u64::from(arguments.origins);
         let cpu_before = process::cpu_time(self.hub.id())?;
         let start = now();
@@ -208,11 +222,25 @@ impl Stage {
             hub_cpu_us_per_event: cpu.as_secs_f64() * 1e6 / events as f64,
             p50_ms: percentile(&latencies, 50),
             p99_ms: percentile(&latencies, 99),
+            durable: false,
             delivered: expected_after - expected_before,
             delivered_after_ms: delivered.as_secs_f64() * 1e3,
             hub_resident_bytes: process::resident_bytes(self.hub.id()),
             load_average: process::load_average(),
         })
+    }
+
+    /// Kills the hub, opens its database and counts.
+    async fn survives_a_kill(self, folder: &Path) -> anyhow::Result<bool> {
+        drop(self.hub);
+        let store = SqliteStore::open(&SqliteOptions::new(folder.join("hub/data/nabe.sqlite"))).await?;
+        let mut kept = 0;
+        for room in &self.rooms {
+            let log = store.entries(room, Between::ALL, usize::MAX, Order::Ascending).await?;
+            let messages = log.iter().filter_map(|entry| entry.pdu());
+            kept += messages.filter(|pdu| pdu.event_type() == EVENT_TYPE).count() as u64;
+        }
+        Ok(kept == self.accepted)
     }
 
     /// One transaction at a time for each origin, as the draft demands (LM #int-txn-ids); the origins in parallel.
@@ -373,6 +401,10 @@ fn start_hub(
     Ok((Process(child), address))
 }
 
+fn count_all(loads: &[Vec<Request<Bytes>>]) -> u64 {
+    loads.iter().flatten().map(|request| count_pdus(request.body())).sum()
+}
+
 fn count_pdus(body: &[u8]) -> u64 {
     let body = Object::parse(body).ok();
     let pdus = body.as_ref().and_then(|body| body.get("pdus")?.as_array());
@@ -407,6 +439,14 @@ fn print_text(figures: &Figures) {
         "  delivered                 {} events, the last after {:.0} ms",
         figures.delivered,
         figures.delivered_after_ms
+    );
+    say!(
+        "  durable                   {}",
+        if figures.durable {
+            "yes: all accepted events are in the database of the killed hub"
+        } else {
+            "NO: accepted events are not in the database of the killed hub"
+        }
     );
     if let Some(bytes) = figures.hub_resident_bytes {
         say!(

@@ -87,13 +87,7 @@ impl Origin {
     fn message(&self, room: &RoomId, hub: &ServerName, ts: u64, number: u32) -> anyhow::Result<Object> {
         let content = object! { "body" => format!("{number}: {BODY}"), "msgtype" => "m.text" };
         self.lpdu(
-            EventBuilder::new(
-                room.clone(),
-                "m.room.message",
-                self.user.clone(),
-                UnixMillis(ts),
-                content,
-            ),
+            EventBuilder::new(room.clone(), EVENT_TYPE, self.user.clone(), UnixMillis(ts), content),
             hub,
         )
     }
@@ -106,6 +100,9 @@ impl Origin {
             .clone())
     }
 }
+
+/// What the events are that are sent.
+pub(super) const EVENT_TYPE: &str = "m.room.message";
 
 #[cfg(test)]
 mod tests {
