@@ -72,7 +72,7 @@ async fn a_client_killed_again_and_again_loses_nothing_and_doubles_nothing() {
         kept.len()
     );
 
-    settle(&room, &[&alice, &bob]).await;
+    settle(&hub, &room, &[&alice, &bob]).await;
     let encrypted = check(&hub, &room, &[&alice, &bob]).await;
     let texts: Vec<String> = alice.texts(&room).into_iter().map(|(_, text)| text.unwrap()).collect();
     assert_eq!(texts.len(), kept.len(), "{texts:?}");
@@ -126,7 +126,7 @@ async fn what_waits_for_a_dead_hub_survives_both_servers_and_the_client() {
 
     hub_process = hub.serve(&[&follower]);
     hub.client().wait_until_ready().await;
-    settle(&room, &[&alice, &bob]).await;
+    settle(&hub, &room, &[&alice, &bob]).await;
     assert_eq!(check(&hub, &room, &[&alice, &bob]).await, 3);
     assert!(alice.group(&room)["epoch"].as_u64() > Some(epoch), "the commit counts");
     let texts: Vec<String> = alice.texts(&room).into_iter().map(|(_, text)| text.unwrap()).collect();
@@ -135,8 +135,9 @@ async fn what_waits_for_a_dead_hub_survives_both_servers_and_the_client() {
     assert!(follower_process.terminate().success(), "{}", follower.log());
 }
 
-/// Syncs until the devices have nothing left to do and agree on the group.
-async fn settle(room: &str, devices: &[&Device]) {
+/// Syncs until the devices have nothing left to do, agree on the group and have seen every message of the log: the last ones of one
+/// device may come after the other has synced.
+async fn settle(hub: &Folder, room: &str, devices: &[&Device]) {
     wait_for("the devices to have nothing left to do", async || {
         let groups: Vec<_> = devices.iter().map(|device| device.group(room)).collect();
         let states = devices.iter().map(|device| State::of(device));
@@ -144,7 +145,14 @@ async fn settle(room: &str, devices: &[&Device]) {
             .into_iter()
             .all(|state| state.waiting == 0 && state.commit.is_none() && state.intents == 0);
         let field = |name: &str| groups.iter().all(|group| group[name] == groups[0][name]);
-        (idle && groups[0]["epoch"].is_u64() && field("epoch_authenticator") && field("tree_hash")).then_some(())
+        let agreed = groups[0]["epoch"].is_u64() && field("epoch_authenticator") && field("tree_hash");
+        if !(idle && agreed) {
+            return None;
+        }
+        let log = hub.client().log(&devices[0].user, room).await;
+        let messages = log.iter().filter(|event| event["type"] == "m.room.encrypted").count();
+        let have_all = devices.iter().all(|device| device.texts(room).len() == messages);
+        have_all.then_some(())
     })
     .await;
 }
