@@ -84,7 +84,7 @@ pub enum ClientError {
     /// A commit that does not fit into an event (64 KiB).
     #[error(
         "the change would be an event of {bytes} bytes, over the limit of {limit}: the group's public state is in it, \
-         so a room holds at most about 180 devices"
+         so a room has space for 140 to 180 devices"
     )]
     CommitTooLarge {
         /// How large.

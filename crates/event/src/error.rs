@@ -147,7 +147,7 @@ impl Dropped {
 pub(crate) fn commit_too_large(len: usize, limit: usize) -> String {
     format!(
         "the commit is an event of {len} bytes, limit {limit}: it carries the public state of the room's MLS group, which is too \
-         large; over Linearized Matrix a group has room for about 180 devices"
+         large; over Linearized Matrix a group has room for 140 to 180 devices"
     )
 }
 

@@ -253,8 +253,8 @@ pub(crate) struct BenchHub {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchGroup {
-    /// Devices in the room
-    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(2..=180))]
+    /// Devices in the room; an event has no room for many more
+    #[arg(long, default_value_t = 130, value_parser = clap::value_parser!(u32).range(2..=180))]
     pub(crate) devices: u32,
     /// Commits that are measured
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]

@@ -38,7 +38,7 @@ async fn a_commit_too_large_for_an_event_is_refused_with_the_reason() {
         );
         let sentence = refused.body["error"]["message"].as_str().unwrap();
         assert!(
-            sentence.contains("public state of the room's MLS group") && sentence.contains("about 180 devices"),
+            sentence.contains("public state of the room's MLS group") && sentence.contains("140 to 180 devices"),
             "{sentence}"
         );
         // Other events have nothing to do with groups.

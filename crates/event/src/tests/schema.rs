@@ -65,7 +65,7 @@ fn commit_over_the_limit_is_dropped_with_the_reason() {
     assert!(matches!(refusal, Dropped::CommitTooLarge { len } if len > 65_536));
     let sentence = refusal.to_string();
     assert!(
-        sentence.contains("MLS group") && sentence.contains("about 180 devices"),
+        sentence.contains("MLS group") && sentence.contains("140 to 180 devices"),
         "{sentence}"
     );
 }
