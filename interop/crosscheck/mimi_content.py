@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""MIMI content (draft-ietf-mimi-content-08) a second time, to check the first: codec, message IDs, franking, sealing.
+"""MIMI content (draft-ietf-mimi-content-08) a second time, to check the first: codec, message IDs, franking, sealing; and message
+status reports (draft-mahy-mimi-message-status-01).
 
     mimi_content.py generate DIRECTORY   write content.json, the same every time
+    mimi_content.py status DIRECTORY     write status.json, the same every time
     mimi_content.py check FILE...        recompute everything that such files state
     mimi_content.py id SENDER ROOM FILE  the message ID of an encoded message
 
@@ -662,6 +664,83 @@ def refusal(data):
     return None
 
 
+def read_status(data):
+    """The pairs of a message status report; raises `Refused`."""
+    reader = Reader(data)
+    length = reader.array()
+    if length > 4096:
+        raise Refused(0, "more than 4096")
+    report = []
+    for _ in range(length):
+        reader.array(2)
+        at, name = reader.at, reader.bytes(32)
+        if name[0] != 1:
+            raise Refused(at, f"message ID with unknown hash algorithm {name[0]}")
+        report.append([name, reader.unsigned(255)])
+    if reader.at != len(data):
+        raise Refused(reader.at, f"{len(data) - reader.at} bytes follow")
+    return report
+
+
+def status_refusal(data):
+    try:
+        read_status(data)
+    except Refused as error:
+        return error
+    return None
+
+
+def status_reports():
+    """Name and pairs."""
+    yield "about nothing", []
+    yield "read", [[ID_A, 2]]
+    names = ["unread", "delivered", "read", "expired", "deleted", "hidden", "error"]
+    yield "each status that has a name", [[b"\x01" + bytes([number]) * 31, number] for number in range(len(names))]
+    yield "numbers without a name", [[ID_A, 7], [ID_A, 23], [ID_A, 24], [ID_A, 255]]
+    yield "one message twice", [[ID_A, 1], [ID_A, 2]]
+    yield "many messages", [[b"\x01" + number.to_bytes(31, "big"), 2] for number in range(30)]
+
+
+def status_refused():
+    """Name, bytes, offset, field."""
+    whole, one = "MessageStatusReport", [ID_A, 2]
+    good = item([one])
+    yield "nothing", b"", 0, whole
+    yield "a map", b"\xa0", 0, whole
+    yield "a pair without a list", item(one), 1, "[0]"
+    yield "a length in a longer form", b"\x98\x01" + good[1:], 0, whole
+    yield "an indefinite length", b"\x9f" + good[1:] + b"\xff", 0, whole
+    yield "a length that lies", b"\x82" + good[1:], len(good), "[1]"
+    yield "more than anybody sends", b"\x99\x10\x01", 0, whole
+    yield "a byte follows", good + b"\x00", len(good), whole
+    yield "an entry of one element", item([[ID_A]]), 1, "[0]"
+    yield "an entry of three elements", item([[ID_A, 2, 0]]), 1, "[0]"
+    yield "an ID of 31 bytes", item([[ID_A[:31], 2]]), 2, "[0].messageId"
+    yield "an ID that is null", item([[None, 2]]), 2, "[0].messageId"
+    yield "an ID by an unknown hash", item([one, [b"\x09" + ID_A[1:], 2]]), 1 + len(item(one)) + 1, "[1].messageId"
+    yield "status 256", item([[ID_A, 256]]), 2 + 34, "[0].status"
+    yield "a status below zero", item([[ID_A, -1]]), 2 + 34, "[0].status"
+    yield "a status as text", item([[ID_A, "read"]]), 2 + 34, "[0].status"
+    yield "a status in a longer form", item([[ID_A, Raw(b"\x18\x02")]]), 2 + 34, "[0].status"
+    yield "cut in an ID", good[:20], 2, "[0].messageId"
+
+
+def generate_status(directory):
+    out = {"note": "written by interop/crosscheck/mimi_content.py; all bytes are hexadecimal", "status": [], "status_refused": []}
+    for name, report in status_reports():
+        assert read_status(item(report)) == report, name
+        entries = [[ident.hex(), status] for ident, status in report]
+        out["status"].append({"name": name, "cbor": item(report).hex(), "entries": entries})
+    for name, data, offset, field in status_refused():
+        error = status_refusal(data)
+        assert error and error.offset == offset, (name, offset, error)
+        refused_entry = {"name": name, "cbor": data.hex(), "offset": offset, "field": field, "rule": error.rule}
+        out["status_refused"].append(refused_entry)
+    with open(os.path.join(directory, "status.json"), "w", encoding="utf-8") as file:
+        json.dump(out, file, ensure_ascii=False, indent=1)
+        file.write("\n")
+
+
 def generate(directory):
     out = {"note": "written by interop/crosscheck/mimi_content.py; all bytes are hexadecimal"}
     out["messages"] = []
@@ -730,6 +809,11 @@ def check(path):
         count += 1
         report = [[bytes.fromhex(name), status] for name, status in entry["entries"]]
         same(entry["name"], "report", item(report).hex(), entry["cbor"])
+        same(entry["name"], "refusal", status_refusal(bytes.fromhex(entry["cbor"])), None)
+    for entry in vectors.get("status_refused", []):
+        count += 1
+        error = status_refusal(bytes.fromhex(entry["cbor"]))
+        same(entry["name"], "refusal", error and (error.offset, error.rule), (entry["offset"], entry["rule"]))
     for entry in vectors.get("salts", []):
         count += 1
         salt = mac(bytes.fromhex(entry["secret"]), bytes.fromhex(entry["nonce"]))[:16].hex()
@@ -746,6 +830,8 @@ def check(path):
 def main(arguments):
     if len(arguments) == 2 and arguments[0] == "generate":
         generate(arguments[1])
+    elif len(arguments) == 2 and arguments[0] == "status":
+        generate_status(arguments[1])
     elif len(arguments) >= 2 and arguments[0] == "check":
         return 1 if sum(map(check, arguments[1:])) else 0
     elif len(arguments) == 4 and arguments[0] == "id":

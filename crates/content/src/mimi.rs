@@ -6,7 +6,7 @@
 //!
 //! | Module | What |
 //! |---|---|
-//! | here | the message ([`MimiContent`]), its parts ([`NestedPart`]), its ID ([`MessageId`]), its bytes field by field ([`outline()`]) |
+//! | here | the message ([`MimiContent`]), its parts ([`NestedPart`]), its ID ([`MessageId`]), its bytes field by field ([`outline()`], [`status_outline()`]) |
 //! | [`cbor`] | deterministic CBOR values, as extensions carry them |
 //! | [`choose`] | which alternatives to process, and in which order |
 //! | [`timeline`] | replies, reactions, edits, deletes, topics and expiry over many messages |
@@ -64,7 +64,7 @@ pub use content::{Expiration, Intent, MimiContent};
 pub use error::{Kind, Malformed, Rule};
 pub use extensions::{ExtensionKey, Extensions};
 pub use id::{Formula, MessageId, Origin, OriginError, Received, Salt};
-pub use outline::{Field, outline};
+pub use outline::{Field, outline, status_outline};
 pub use part::{
     ContentHash, Disposition, Encryption, ExternalPart, Languages, MultiPart, NestedPart, Part, PartIndex,
     PartSemantics, Parts, SinglePart, WrongReference, content_id,

@@ -1,4 +1,4 @@
-//! The vectors of `drafts/mimi-content/vectors`, which an independent implementation in Python wrote: messages, their IDs, what is refused
+//! The vectors of `drafts/mimi-content/vectors` and `drafts/mimi-message-status/vectors`, which an independent implementation in Python wrote: messages, their IDs, what is refused
 //! where and why, status reports, salts, sealed content, franks.
 
 #![expect(clippy::unwrap_used, reason = "a malformed vector file must fail the tests")]
@@ -10,15 +10,17 @@ use nabe_content::mimi::franking::{
 use nabe_content::mimi::status::{MessageStatus, StatusReport};
 use nabe_content::mimi::{
     ContentHash, Encryption, ExternalPart, Formula, Intent, MessageId, MimiContent, Origin, Part, Received, Salt,
+    status_outline,
 };
 use nabe_signing::{Json, Object, SigningKey};
 use nabe_types::{KeyId, UnixMillis};
 
 fn vectors(member: &str) -> Vec<Object> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../drafts/mimi-content/vectors/content.json"
-    );
+    vectors_of("mimi-content/vectors/content.json", member)
+}
+
+fn vectors_of(file: &str, member: &str) -> Vec<Object> {
+    let path = format!("{}/../../drafts/{file}", env!("CARGO_MANIFEST_DIR"));
     let file = Object::parse(&std::fs::read(path).unwrap()).unwrap();
     let entries = file.get(member).and_then(Json::as_array).unwrap();
     assert!(!entries.is_empty());
@@ -114,7 +116,8 @@ fn malformed_messages_are_refused_with_offset_field_and_rule() {
 
 #[test]
 fn status_reports_say_what_the_vectors_say() {
-    for entry in vectors("status") {
+    let own = vectors_of("mimi-message-status/vectors/status.json", "status");
+    for entry in vectors("status").into_iter().chain(own) {
         let stated = entry
             .get("entries")
             .and_then(Json::as_array)
@@ -128,6 +131,23 @@ fn status_reports_say_what_the_vectors_say() {
         let report = StatusReport::new(stated.collect());
         assert_eq!(StatusReport::decode(&bytes(&entry, "cbor")), Ok(report.clone()));
         assert_eq!(report.encode(), bytes(&entry, "cbor"));
+    }
+}
+
+#[test]
+fn malformed_status_reports_are_refused_with_offset_field_and_rule() {
+    for entry in vectors_of("mimi-message-status/vectors/status.json", "status_refused") {
+        let name = text(&entry, "name");
+        let cbor = bytes(&entry, "cbor");
+        let error = StatusReport::decode(&cbor).expect_err(name);
+        let found = (error.offset as u64, error.field.as_str(), error.rule.to_string());
+        let stated = (
+            number(&entry, "offset"),
+            text(&entry, "field"),
+            text(&entry, "rule").to_owned(),
+        );
+        assert_eq!(found, stated, "{name}");
+        assert_eq!(status_outline(&cbor).1, Some(error), "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ use nabe_check::Suite;
 use nabe_types::{RoomId, ServerName, UserId};
 
 use crate::client::ClientArgs;
+use crate::decode::{Asked, Form};
 
 /// A server and toolkit with which messaging providers talk to each other, and prove that they can.
 ///
@@ -47,8 +48,11 @@ pub(crate) enum Command {
     /// Look at rooms
     #[command(subcommand)]
     Room(RoomCommand),
-    /// Take an event or a signed request apart: fields, canonical form, hashes, event ID, signatures
+    /// Take bytes or JSON apart, field by field: MIMI's requests and answers, MLS, MIMI content, events, signed requests
     Decode(Decode),
+    /// Check franks, by which a hub knows what was reported to it
+    #[command(subcommand)]
+    Frank(FrankCommand),
     /// Work with test vectors
     #[command(subcommand)]
     Vectors(VectorsCommand),
@@ -144,23 +148,105 @@ pub(crate) enum RoomCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = DECODE_HELP)]
 pub(crate) struct Decode {
-    /// A file with the JSON of an event, or of a request as `{"method","uri","headers"|"authorization","content"}`; `-` for standard input
+    /// The input; `-` for standard input
+    ///
+    /// Bytes in hexadecimal (with any spaces, colons, commas, `0x` and `#` comments), in base64 (either alphabet, padded or
+    /// not), between `-----BEGIN …-----` lines, or as they are; or the JSON of an event, or of a request as
+    /// `{"method","uri","headers"|"authorization","content"}`.
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
-    /// The room version whose rules apply
+    /// What the input is, by its name in the drafts, such as `KeyPackage`, `content` or `notify`; `help` lists all of them.
+    /// Without it, the input is guessed, and what else it may be is said
+    #[arg(long = "as", value_name = "TYPE", value_parser = Asked::parse)]
+    pub(crate) as_type: Option<Asked>,
+    /// How the input is written down. Without it, that is guessed, too
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) from: Option<Form>,
+    /// Do not cut long values
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Events: the room version whose rules apply
     #[arg(long, default_value = "I.1")]
     pub(crate) room_version: String,
-    /// A public key to verify with: `server,ed25519:id,base64`; may be repeated
+    /// Events and requests: a public key to verify with: `server,ed25519:id,base64`; may be repeated
     #[arg(long = "key", value_name = "SERVER,KEYID,BASE64")]
     pub(crate) keys: Vec<String>,
-    /// A server key response (the body of `/_matrix/key/v2/server`) to take keys from; may be repeated
+    /// Events and requests: a server key response (the body of `/_matrix/key/v2/server`) to take keys from; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) key_response: Vec<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+const DECODE_HELP: &str = "\
+Examples:
+  nabe decode key-package.bin
+  echo '87 50 0001…' | nabe decode --as content
+  pbpaste | nabe decode --as notify --json
+
+Exit status:
+  0  well-formed, and nothing in it was found false
+  1  malformed (where and by which rule is printed, after what was read before), or a hash or signature does not hold
+  2  the command line is wrong
+  3  the input cannot be read: no such file, neither hex nor base64, no JSON";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FrankCommand {
+    /// Check a frank: the sender's tag, the hub's stamp and signature, and who is named
+    Verify(FrankVerify),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = FRANK_HELP)]
+pub(crate) struct FrankVerify {
+    /// A report: the body of a `reportAbuse` request. Each of its messages is checked
+    #[arg(long, value_name = "BYTES", conflicts_with_all = ["content", "frank", "accepted"])]
+    pub(crate) report: Option<String>,
+    /// The message, as it was decrypted: MIMI content, framed with its media type or not
+    #[arg(long, value_name = "BYTES", required_unless_present = "report", requires_all = ["frank", "accepted"])]
+    pub(crate) content: Option<String>,
+    /// The hub's `Frank`: server frank, cipher suite, integrity signature
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) frank: Option<String>,
+    /// When the hub accepted the message, in milliseconds since 1970
+    #[arg(long, value_name = "MS")]
+    pub(crate) accepted: Option<u64>,
+    /// The franking tag: 32 bytes, or the `SafeAAD` of the MLS message
+    #[arg(long, value_name = "BYTES", conflicts_with = "report")]
+    pub(crate) tag: Option<String>,
+    /// The group's franking agent: its public key, or its `FrankingAgentData`, which also says whose it is
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) agent: Option<String>,
+    /// A secret key of the hub, 32 bytes, as only the hub has it; may be repeated, for old keys
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) hub_key: Vec<String>,
+    /// The user in the credential of who sent the message
+    #[arg(long, value_name = "URI")]
+    pub(crate) sender: Option<String>,
+    /// The room that the message came in
+    #[arg(long, value_name = "URI")]
+    pub(crate) room: Option<String>,
+    /// The group's cipher suite by its number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) suite: Option<u16>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const FRANK_HELP: &str = "\
+BYTES are hexadecimal or base64, or @FILE (@- is standard input) with either or with the bytes themselves.
+
+What cannot be checked for want of --tag, --agent or --hub-key is said to be open, and is no failure.
+
+Exit status:
+  0  everything that could be checked holds
+  1  something does not hold
+  2  the command line is wrong
+  3  an input cannot be read, or nothing was given to check against";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VectorsCommand {

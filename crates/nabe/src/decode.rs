@@ -1,346 +1,93 @@
-//! `nabe decode`: takes an event or a signed request apart and says what holds and what does not, and where.
+//! `nabe decode`: takes bytes or JSON apart and says what is where, what holds and what does not. A file for each step: how
+//! the input is written down ([`input`]), what it is ([`guess`]), and the readers for each kind ([`event`], [`binary`],
+//! [`content`]).
 
-use std::{
-    fs,
-    io::{self, Read as _},
-    path::Path,
-};
+mod binary;
+mod content;
+mod event;
+mod findings;
+mod guess;
+mod input;
+mod page;
+mod subject;
 
-use anyhow::{Context as _, bail};
-use nabe_event::{EventKind, RawEvent, RoomVersionRules, event_id_of, hashes};
-use nabe_signing::{
-    Json, KeyMap, Object, PublicKey, ServerKeys, XMatrix, base64u, object, verify_signatures, xmatrix::request_object,
-};
-use nabe_types::{KeyId, RoomVersionId, ServerName};
+use std::{fs, io, io::Read as _, path::Path};
+
+use anyhow::Context as _;
+use nabe_event::RoomVersionRules;
+use nabe_types::RoomVersionId;
+
+pub(crate) use findings::Findings;
+pub(crate) use input::Form;
+pub(crate) use input::bytes_of as input_bytes;
+pub(crate) use page::hex;
+pub(crate) use subject::Asked;
 
 use crate::{cli::Decode, output::say};
+use guess::Guess;
+use input::Input;
+use page::{Page, Place};
+use subject::Subject;
 
 /// Prints what the input is; `true` when it is well-formed and nothing in it was found false.
 pub(crate) fn run(arguments: &Decode) -> anyhow::Result<bool> {
-    let bytes = read_input(&arguments.file)?;
-    let keys = Keys::read(arguments)?;
+    let asked = match arguments.as_type {
+        Some(Asked::Help) => {
+            say!("{}", subject::list().trim_end());
+            return Ok(true);
+        }
+        Some(Asked::Subject(subject)) => Some(subject),
+        None => None,
+    };
+    let inputs = input::forms(read(&arguments.file)?, arguments.from)?;
+    let guess = match asked {
+        Some(subject) => Guess::asked(subject, inputs),
+        None => guess::guess(inputs)?,
+    };
+    if guess.subject == Subject::Json {
+        return examine(&guess.input, arguments);
+    }
+    let page = read_as(guess.subject, &guess.input.bytes);
+    let heading = page::Heading {
+        guessed: asked.is_none(),
+        form: guess.input.form.name(),
+        bytes: guess.input.bytes.len(),
+        also: guess.also.iter().map(|subject| subject.name()).collect(),
+    };
+    if arguments.json {
+        say!("{}", page.to_json(&heading));
+    } else {
+        say!("{}", page.to_text(&heading, arguments.full).trim_end());
+    }
+    Ok(page.holds())
+}
+
+/// Reads bytes as what they are said to be, however far that goes.
+fn read_as(subject: Subject, bytes: &[u8]) -> Page {
+    let mut page = Page::new(subject.name());
+    match subject {
+        Subject::Content => content::message(&mut page, bytes, &Place::ROOT),
+        Subject::Status => content::status(&mut page, bytes, &Place::ROOT),
+        Subject::Struct(kind) => binary::read(&mut page, kind, bytes, &Place::ROOT),
+        Subject::Json => {}
+    }
+    page
+}
+
+fn examine(input: &Input, arguments: &Decode) -> anyhow::Result<bool> {
+    let keys = event::Keys::read(arguments)?;
     let version = RoomVersionId::parse(&arguments.room_version)?;
     let rules = RoomVersionRules::for_id(&version).with_context(|| format!("unknown room version {version}"))?;
-    let report = decode(&bytes, rules, &keys)?;
+    let findings = event::examine(&input.bytes, rules, &keys)?;
     if arguments.json {
-        say!("{}", report.to_json());
+        say!("{}", findings.to_json());
     } else {
-        say!("{}", report.to_text().trim_end());
+        say!("{}", findings.to_text().trim_end());
     }
-    Ok(report.holds())
+    Ok(findings.holds())
 }
 
-/// Lines in the order they are printed: a name and what was found.
-struct Report(Vec<(String, Finding)>);
-
-enum Finding {
-    /// A fact without a verdict.
-    Fact(Json),
-    /// Something the input states, and whether it is true.
-    Statement { true_: bool, detail: String },
-    /// Could not be checked, and why.
-    Open(String),
-}
-
-impl Report {
-    fn fact(&mut self, name: &str, value: impl Into<Json>) {
-        self.0.push((name.to_owned(), Finding::Fact(value.into())));
-    }
-
-    fn statement(&mut self, name: impl Into<String>, true_: bool, detail: impl Into<String>) {
-        self.0.push((
-            name.into(),
-            Finding::Statement {
-                true_,
-                detail: detail.into(),
-            },
-        ));
-    }
-
-    fn open(&mut self, name: impl Into<String>, why: impl Into<String>) {
-        self.0.push((name.into(), Finding::Open(why.into())));
-    }
-
-    fn holds(&self) -> bool {
-        self.0
-            .iter()
-            .all(|(_, finding)| !matches!(finding, Finding::Statement { true_: false, .. }))
-    }
-
-    fn to_text(&self) -> String {
-        let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        let line = |(name, finding): &(String, Finding)| match finding {
-            Finding::Fact(value) => match value.as_str() {
-                Some(text) => format!("       {name:width$}  {text}\n"),
-                None => format!("       {name:width$}  {value}\n"),
-            },
-            Finding::Statement { true_: true, detail } => format!("ok     {name:width$}  {detail}\n"),
-            Finding::Statement { true_: false, detail } => format!("FALSE  {name:width$}  {detail}\n"),
-            Finding::Open(why) => format!("?      {name:width$}  {why}\n"),
-        };
-        self.0.iter().map(line).collect()
-    }
-
-    fn to_json(&self) -> Object {
-        let finding = |finding: &Finding| -> Json {
-            match finding {
-                Finding::Fact(value) => value.clone(),
-                Finding::Statement { true_, detail } => {
-                    object! { "holds" => *true_, "detail" => detail.as_str() }.into()
-                }
-                Finding::Open(why) => object! { "open" => why.as_str() }.into(),
-            }
-        };
-        self.0
-            .iter()
-            .map(|(name, found)| (name.clone(), finding(found)))
-            .collect()
-    }
-}
-
-/// Public keys the signatures may be checked with.
-struct Keys(Vec<(ServerName, KeyId, PublicKey)>);
-
-impl Keys {
-    fn read(arguments: &Decode) -> anyhow::Result<Self> {
-        let mut keys = Vec::new();
-        for stated in &arguments.keys {
-            let [server, id, key] = stated.split(',').collect::<Vec<_>>()[..] else {
-                bail!("--key {stated}: not SERVER,KEYID,BASE64");
-            };
-            let key = PublicKey::from_base64(key).with_context(|| format!("--key {stated}"))?;
-            keys.push((ServerName::parse(server)?, KeyId::parse(id)?, key));
-        }
-        for path in &arguments.key_response {
-            let response = Object::parse(&fs::read(path)?).with_context(|| path.display().to_string())?;
-            let server = response
-                .get("server_name")
-                .and_then(Json::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            let response = ServerKeys::parse(response, &ServerName::parse(&server)?)
-                .with_context(|| path.display().to_string())?;
-            let old = response.old_verify_keys.into_iter().map(|(id, (key, _))| (id, key));
-            for (id, key) in response.verify_keys.into_iter().chain(old) {
-                keys.push((response.server.clone(), id, key));
-            }
-        }
-        Ok(Self(keys))
-    }
-
-    fn of(&self, server: &str) -> KeyMap {
-        let keys = self.0.iter().filter(|(of, ..)| of.as_str() == server);
-        keys.map(|(_, id, key)| (id.clone(), *key)).collect()
-    }
-}
-
-fn decode(bytes: &[u8], rules: &'static RoomVersionRules, keys: &Keys) -> anyhow::Result<Report> {
-    let parsed = Json::parse(bytes).context("the input is not JSON as LM #int-canonical-json wants it")?;
-    let object = parsed.as_object().context("the input is not a JSON object")?;
-    let mut report = Report(Vec::new());
-    if object.contains_key("method") && object.contains_key("uri") {
-        request(object, keys, &mut report)?;
-    } else {
-        event(object, bytes, rules, keys, &mut report);
-    }
-    Ok(report)
-}
-
-fn event(object: &Object, bytes: &[u8], rules: &'static RoomVersionRules, keys: &Keys, report: &mut Report) {
-    match RawEvent::from_json(object.clone(), rules) {
-        Ok(raw) => report.statement(
-            "schema",
-            true,
-            match raw.kind() {
-                EventKind::Lpdu => format!("a well-formed LPDU of room version {}", rules.id),
-                EventKind::Pdu => format!("a well-formed PDU of room version {}", rules.id),
-            },
-        ),
-        Err(dropped) => report.statement("schema", false, dropped.to_string()),
-    }
-    for member in FIELDS {
-        if let Some(value) = object.get(member) {
-            report.fact(member, value.clone());
-        }
-    }
-    let unknown = object
-        .keys()
-        .filter(|member| !FIELDS.contains(member) && !COVERED.contains(member));
-    for member in unknown.collect::<Vec<_>>() {
-        report.fact(
-            &format!("{member} (dropped by redaction)"),
-            object.get(member).cloned().unwrap_or(Json::Null),
-        );
-    }
-    let canonical = object.to_canonical();
-    report.fact(
-        "size",
-        format!("{} bytes in canonical form, {} as given", canonical.len(), bytes.len()),
-    );
-    report.fact("canonical", String::from_utf8_lossy(&canonical).into_owned());
-    report.fact("event ID", event_id_of(object).as_str());
-    stated_hashes(object, report);
-    signatures(object, keys, report);
-}
-
-const FIELDS: &[&str] = &[
-    "room_id",
-    "type",
-    "state_key",
-    "sender",
-    "origin_server_ts",
-    "hub_server",
-    "content",
-    "auth_events",
-    "prev_events",
-];
-const COVERED: &[&str] = &["hashes", "signatures"];
-
-fn stated_hashes(event: &Object, report: &mut Report) {
-    let stated = event.get("hashes").and_then(Json::as_object);
-    let mut check = |name: &str, stated: Option<&Json>, found: [u8; 32]| {
-        let found = base64u::encode(&found);
-        match stated.and_then(Json::as_str) {
-            Some(stated) if stated == found => report.statement(name, true, found),
-            Some(stated) => report.statement(name, false, format!("stated {stated}, it is {found}")),
-            None => report.open(name, format!("not stated, it is {found}")),
-        }
-    };
-    let lpdu = stated.and_then(|stated| stated.get("lpdu")).and_then(Json::as_object);
-    if event.contains_key("prev_events") {
-        check(
-            "hashes.sha256",
-            stated.and_then(|stated| stated.get("sha256")),
-            hashes::content_hash(event),
-        );
-    }
-    if event.contains_key("hub_server") || lpdu.is_some() {
-        check(
-            "hashes.lpdu.sha256",
-            lpdu.and_then(|lpdu| lpdu.get("sha256")),
-            hashes::lpdu_hash(event),
-        );
-    }
-}
-
-/// LM #int-signing-events: the sender's server signs the LPDU when another server is the hub, everybody else the PDU.
-fn signatures(event: &Object, keys: &Keys, report: &mut Report) {
-    let Some(stated) = event.get("signatures").and_then(Json::as_object) else {
-        return report.statement("signatures", false, "missing or not an object");
-    };
-    let text = |member: &str| event.get(member).and_then(Json::as_str);
-    let sender_server = text("sender")
-        .and_then(|sender| sender.split_once(':'))
-        .map(|(_, server)| server);
-    for (signer, by_signer) in stated {
-        let over_lpdu = text("hub_server").is_some_and(|hub| sender_server == Some(signer) && signer != hub);
-        let message = if over_lpdu {
-            hashes::lpdu_signed_bytes(event)
-        } else {
-            hashes::signed_bytes(event)
-        };
-        let covers = if over_lpdu {
-            "over the LPDU"
-        } else {
-            "over the whole event"
-        };
-        let known = keys.of(signer);
-        for key_id in by_signer.as_object().into_iter().flat_map(Object::keys) {
-            let name = format!("signature {signer} {key_id}");
-            let only_this = |id: &KeyId| (id.as_str() == key_id).then(|| known.get(id)).flatten();
-            if !known.keys().any(|id| id.as_str() == key_id) {
-                report.open(name, "not checked: give the key with --key or --key-response");
-                continue;
-            }
-            match verify_signatures(event.get("signatures"), signer, &message, only_this) {
-                Ok(()) => report.statement(name, true, covers),
-                Err(error) => report.statement(name, false, format!("{error} ({covers})")),
-            }
-        }
-    }
-}
-
-/// `{"method","uri","content"?}` with the header in `headers` (an object) or as `authorization`, each value text or a list
-/// of texts; or the signed object with `origin` and `destination`.
-fn request(request: &Object, keys: &Keys, report: &mut Report) -> anyhow::Result<()> {
-    let text = |member: &str| request.get(member).and_then(Json::as_str);
-    let (method, uri) = (
-        text("method").context("`method` is not text")?,
-        text("uri").context("`uri` is not text")?,
-    );
-    let headers = authorization(request)?;
-    report.fact("method", method);
-    report.fact("uri", uri);
-    for header in &headers {
-        let parsed = match XMatrix::parse(header) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                report.statement("header", false, format!("{header}: {error}"));
-                continue;
-            }
-        };
-        let stated_destination = text("destination").map(ServerName::parse).transpose()?;
-        let Some(destination) = parsed.destination.clone().or(stated_destination) else {
-            report.open("header", format!("{header}: names no destination; add `destination`"));
-            continue;
-        };
-        let signed = request_object(method, uri, &parsed.origin, &destination, request.get("content"));
-        let message = signed.to_canonical();
-        report.fact("origin", parsed.origin.as_str());
-        report.fact("destination", destination.as_str());
-        report.fact("signed bytes", String::from_utf8_lossy(&message).into_owned());
-        let name = format!("signature {} {}", parsed.origin, parsed.key);
-        match keys.of(parsed.origin.as_str()).get(&parsed.key) {
-            None => report.open(name, "not checked: give the key with --key or --key-response"),
-            Some(key) => match key.verify(&message, &parsed.sig) {
-                Ok(()) => report.statement(name, true, "over the signed bytes"),
-                Err(error) => report.statement(name, false, error.to_string()),
-            },
-        }
-    }
-    if headers.is_empty() {
-        let (origin, destination) = (text("origin"), text("destination"));
-        if let (Some(origin), Some(destination)) = (origin, destination) {
-            let (origin, destination) = (ServerName::parse(origin)?, ServerName::parse(destination)?);
-            let signed = request_object(method, uri, &origin, &destination, request.get("content"));
-            report.fact(
-                "signed bytes",
-                String::from_utf8_lossy(&signed.to_canonical()).into_owned(),
-            );
-        }
-        report.open("authorization", "no header given");
-    }
-    Ok(())
-}
-
-fn authorization(request: &Object) -> anyhow::Result<Vec<&str>> {
-    let headers = match request.get("headers") {
-        None => None,
-        Some(headers) => Some(headers.as_object().context("`headers` is not an object")?),
-    };
-    let of_headers = headers
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
-    let mut values = Vec::new();
-    for value in request
-        .get("authorization")
-        .into_iter()
-        .chain(of_headers.map(|(_, value)| value))
-    {
-        match value {
-            Json::String(header) => values.push(header.as_str()),
-            list => values.extend(
-                list.as_array()
-                    .and_then(|list| list.iter().map(Json::as_str).collect::<Option<Vec<_>>>())
-                    .context("`authorization` is neither text nor a list of texts")?,
-            ),
-        }
-    }
-    Ok(values)
-}
-
-fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes).context("standard input")?;
@@ -350,121 +97,4 @@ fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nabe_event::EventBuilder;
-    use nabe_signing::{Signer, SigningKey, xmatrix};
-    use nabe_types::{RoomId, UnixMillis, UserId};
-
-    fn signer(server: &str, seed: u8) -> Signer {
-        let key = SigningKey::from_seed(KeyId::parse("ed25519:1").unwrap(), [seed; 32]);
-        Signer::new(ServerName::parse(server).unwrap(), vec![key]).unwrap()
-    }
-
-    fn keys(signers: &[&Signer]) -> Keys {
-        let of = |signer: &&Signer| {
-            let keys = signer.public_keys();
-            keys.into_iter()
-                .map(|(id, key)| (signer.server().clone(), id, key))
-                .collect::<Vec<_>>()
-        };
-        Keys(signers.iter().flat_map(of).collect())
-    }
-
-    fn lpdu(participant: &Signer) -> Object {
-        let event = EventBuilder::new(
-            RoomId::parse("!r:hub.example").unwrap(),
-            "org.example.thing",
-            UserId::parse("@a:part.example").unwrap(),
-            UnixMillis(1_700_000_000_000),
-            object! { "body" => "hello" },
-        );
-        let hub = ServerName::parse("hub.example").unwrap();
-        let lpdu = event.build_lpdu(participant, &hub, &RoomVersionRules::I1).unwrap();
-        Object::parse(lpdu.bytes()).unwrap()
-    }
-
-    #[test]
-    fn a_true_event_holds_and_every_false_statement_is_named() {
-        let participant = signer("part.example", 2);
-        let event = lpdu(&participant);
-        let run =
-            |event: &Object| decode(&event.to_canonical(), &RoomVersionRules::I1, &keys(&[&participant])).unwrap();
-        let report = run(&event);
-        assert!(report.holds(), "{}", report.to_text());
-        assert!(report.to_text().contains(event_id_of(&event).as_str()));
-
-        let mut altered = event.clone();
-        altered.insert("content", object! { "body" => "goodbye" });
-        let report = run(&altered);
-        assert!(
-            report.to_text().contains("FALSE  hashes.lpdu.sha256"),
-            "{}",
-            report.to_text()
-        );
-
-        let mut redated = event;
-        redated.insert("origin_server_ts", 5);
-        assert!(run(&redated).to_text().contains("FALSE  signature part.example"));
-    }
-
-    #[test]
-    fn without_the_key_a_signature_is_open_and_not_called_false() {
-        let report = decode(
-            &lpdu(&signer("part.example", 2)).to_canonical(),
-            &RoomVersionRules::I1,
-            &keys(&[]),
-        )
-        .unwrap();
-        assert!(report.holds() && report.to_text().contains("give the key"));
-    }
-
-    fn header_of_get(origin: &Signer, uri: &str) -> String {
-        let request = xmatrix::Request {
-            method: "GET",
-            uri,
-            destination: &ServerName::parse("hub.example").unwrap(),
-            content: None,
-        };
-        xmatrix::sign_request(origin, &request).remove(0)
-    }
-
-    #[test]
-    fn a_requests_header_is_checked_over_the_signed_bytes() {
-        let origin = signer("part.example", 2);
-        let uri = "/_matrix/federation/v2/event/$x";
-        let header = header_of_get(&origin, uri);
-        let mut request = object! { "method" => "GET", "uri" => uri, "authorization" => header };
-        let run = |request: &Object| decode(&request.to_canonical(), &RoomVersionRules::I1, &keys(&[&origin])).unwrap();
-        assert!(run(&request).holds());
-        request.insert("uri", "/_matrix/federation/v2/event/$y");
-        assert!(!run(&request).holds());
-    }
-
-    #[test]
-    fn the_header_is_found_in_headers_whatever_the_case_of_its_name() {
-        let origin = signer("part.example", 2);
-        let uri = "/_matrix/federation/v2/event/$x";
-        let header = header_of_get(&origin, uri);
-        let run = |uri: &str, headers: Object| {
-            let request = object! { "method" => "GET", "uri" => uri, "headers" => headers };
-            decode(&request.to_canonical(), &RoomVersionRules::I1, &keys(&[&origin]))
-        };
-        for name in ["Authorization", "authorization", "AUTHORIZATION"] {
-            let as_text = object! { name => header.as_str(), "Accept" => "*/*" };
-            let as_list = object! { name => vec![Json::from(header.as_str())] };
-            for headers in [as_text, as_list] {
-                let report = run(uri, headers.clone()).unwrap();
-                assert!(
-                    report.to_text().contains("ok     signature part.example"),
-                    "{}",
-                    report.to_text()
-                );
-                assert!(!run("/_matrix/federation/v2/event/$y", headers).unwrap().holds());
-            }
-        }
-        let without = run(uri, object! { "X-Authorization" => header.as_str() }).unwrap();
-        assert!(without.to_text().contains("no header given"), "{}", without.to_text());
-        assert!(run(uri, object! { "Authorization" => 5 }).is_err());
-    }
-}
+mod tests;

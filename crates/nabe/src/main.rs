@@ -10,6 +10,7 @@ mod config;
 mod decode;
 mod demo;
 mod entropy;
+mod frank;
 mod init;
 mod keys;
 mod media;
@@ -32,7 +33,8 @@ use nabe_store::StoreError;
 use nabe_types::{KeyId, ServerName};
 
 use cli::{
-    BenchCommand, Cli, Command, ConfigCommand, ConfigFile, KeysCommand, RoomCommand, UserCommand, VectorsCommand,
+    BenchCommand, Cli, Command, ConfigCommand, ConfigFile, FrankCommand, KeysCommand, RoomCommand, UserCommand,
+    VectorsCommand,
 };
 use config::Config;
 use output::{note, say};
@@ -94,6 +96,9 @@ fn run(command: Command) -> anyhow::Result<Ended> {
             }
         }
         Command::Decode(arguments) => return holds(decode::run(&arguments).context(InputAtFault)?),
+        Command::Frank(FrankCommand::Verify(arguments)) => {
+            return holds(frank::verify(&arguments).context(InputAtFault)?);
+        }
         Command::Vectors(VectorsCommand::Verify { files }) => {
             return holds(vectors::verify_files(&files).context(InputAtFault)?);
         }

@@ -7,22 +7,29 @@ use std::sync::LazyLock;
 use openmls::component::{ComponentData, ComponentsList as TheirComponentsList};
 use openmls::extensions::{AppDataDictionary as TheirDictionary, AppDataDictionaryExtension};
 use openmls::messages::group_info::VerifiableGroupInfo;
-use openmls::messages::proposals::AppDataUpdateProposal;
+use openmls::messages::proposals::{AppDataUpdateProposal, AppEphemeralProposal};
+use openmls::messages::proposals_in::ProposalIn;
 use openmls::prelude::{
     BasicCredential, Capabilities as TheirCapabilities, Ciphersuite, Credential as TheirCredential, CredentialWithKey,
-    Extension as TheirExtension, ExtensionType as TheirExtensionType, Extensions, KeyPackage as TheirKeyPackage,
+    Extension as TheirExtension, ExtensionType as TheirExtensionType, Extensions,
+    ExternalSender as TheirExternalSender, GroupContext as TheirGroupContext, KeyPackage as TheirKeyPackage,
     KeyPackageIn, LeafNode as TheirLeafNode, MlsGroup, MlsMessageIn, MlsMessageOut, PURE_PLAINTEXT_WIRE_FORMAT_POLICY,
-    ProposalType as TheirProposalType, ProtocolVersion as TheirVersion, RatchetTreeIn, SafeAad as TheirSafeAad,
-    Welcome as TheirWelcome,
+    PrivateMessageIn, ProposalType as TheirProposalType, ProtocolVersion as TheirVersion, PublicMessageIn,
+    RatchetTreeIn, RequiredCapabilitiesExtension, SafeAad as TheirSafeAad, Welcome as TheirWelcome,
 };
+use openmls::schedule::PreSharedKeyId as TheirPreSharedKeyId;
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider;
+use openmls_traits::types::HpkeCiphertext as TheirHpkeCiphertext;
 use tls_codec::{DeserializeBytes, Serialize};
 
 use crate::KINDS;
 use crate::codec::{Decode, Encode, Reader};
-use crate::mls::{ComponentId, Credential, GroupInfo, KeyPackage, MlsMessage, RatchetTree, Welcome};
+use crate::mls::{
+    Capabilities, ComponentId, Credential, ExternalSender, GroupContext, GroupInfo, HpkeCiphertext, KeyPackage,
+    MlsMessage, PreSharedKeyId, PrivateMessage, Proposal, PublicMessage, RatchetTree, RequiredCapabilities, Welcome,
+};
 
 /// Any bytes as any struct: the first byte says which. What reads writes the same bytes, and what does not says where
 /// it breaks; every field that was read lies within its struct.
@@ -69,6 +76,16 @@ pub(crate) fn compare_all(bytes: &[u8]) {
     compare::<crate::app_data::AppDataDictionary, TheirDictionary>(bytes);
     compare::<crate::app_data::ComponentsList, TheirComponentsList>(bytes);
     compare::<crate::mls::AppDataUpdate, AppDataUpdateProposal>(bytes);
+    compare::<crate::mls::AppEphemeral, AppEphemeralProposal>(bytes);
+    compare::<Proposal, ProposalIn>(bytes);
+    compare::<PublicMessage, PublicMessageIn>(bytes);
+    compare::<PrivateMessage, PrivateMessageIn>(bytes);
+    compare::<GroupContext, TheirGroupContext>(bytes);
+    compare::<Capabilities, TheirCapabilities>(bytes);
+    compare::<RequiredCapabilities, RequiredCapabilitiesExtension>(bytes);
+    compare::<ExternalSender, TheirExternalSender>(bytes);
+    compare::<PreSharedKeyId, TheirPreSharedKeyId>(bytes);
+    compare::<HpkeCiphertext, TheirHpkeCiphertext>(bytes);
 }
 
 fn compare<Ours: Decode + Encode, Theirs: DeserializeBytes + Serialize>(bytes: &[u8]) {
@@ -265,9 +282,14 @@ impl Honest {
             bytes_of(&welcome),
             bytes_of(&group_info),
             bytes_of(&group.export_ratchet_tree()),
+            bytes_of(key_package.leaf_node()),
+            bytes_of(group.export_group_context()),
+            bytes_of(&openmls::prelude::Proposal::AppDataUpdate(Box::new(
+                AppDataUpdateProposal::update(ComponentId::PARTICIPANT_LIST.0, b"-bob".to_vec()),
+            ))),
         ];
         let [commit, ..] = messages.clone();
-        let [key_package, welcome, group_info, tree] = parts.clone();
+        let [key_package, welcome, group_info, tree, ..] = parts.clone();
         Self {
             key_package,
             commit,
@@ -279,7 +301,7 @@ impl Honest {
         }
     }
 
-    /// Everything above, and an application message, a proposal and a GroupInfo with the tree.
+    /// Everything above, an application message, a proposal, a GroupInfo with the tree; a leaf, a context and a proposal by themselves.
     pub fn seeds(&self) -> &[Vec<u8>] {
         &self.seeds
     }

@@ -13,10 +13,10 @@ use crate::group_info::{GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResp
 use crate::identifier_query::{IdentifierRequest, IdentifierResponse};
 use crate::key_material::{KeyMaterialRequest, KeyMaterialResponse};
 use crate::mls::{
-    AppDataUpdate, AppEphemeral, ComponentId, Credential, ExternalReceiver, ExternalSender, GroupContext, GroupInfo,
-    HpkeCiphertext, KeyPackage, LeafNode, MlsMessage, MultiCredential, PartialGroupInfo, PerMessageKeyAndNonces,
-    Proposal, RatchetTree, RatchetTreeOption, RequiredCapabilities, SemiPrivateMessage, SemiPrivateMessageContext,
-    Welcome,
+    AppDataUpdate, AppEphemeral, ComponentId, Credential, ExtensionType, ExternalReceiver, ExternalSender,
+    GroupContext, GroupInfo, HpkeCiphertext, KeyPackage, LeafNode, MlsMessage, MultiCredential, PartialGroupInfo,
+    PerMessageKeyAndNonces, Proposal, RatchetTree, RatchetTreeOption, RequiredCapabilities, SemiPrivateMessage,
+    SemiPrivateMessageContext, Welcome,
 };
 use crate::notify::{FanoutBatch, FanoutMessage};
 use crate::participant_list::{ParticipantListData, ParticipantListUpdate};
@@ -47,6 +47,7 @@ pub struct Kind {
     /// The longest encoding that is read, in bytes.
     pub max_len: usize,
     read: fn(&[u8]) -> Reading,
+    check: fn(&[u8]) -> Result<(), DecodeError>,
 }
 
 /// What became of some bytes.
@@ -101,9 +102,50 @@ impl Kind {
         }
     }
 
+    /// What a component says in passing, in an AppEphemeral proposal; `None` if it is not known (MLSX #app-ephemeral).
+    pub fn of_component_ephemeral(component: ComponentId) -> Option<&'static Self> {
+        (component == ComponentId::APP_ACK).then(|| Self::of_component_data(component))?
+    }
+
+    /// What a component puts into the SafeAAD; `None` if it is not known (MLSX #safe-aad).
+    pub fn of_component_aad(component: ComponentId) -> Option<&'static Self> {
+        (component == ComponentId::FRANK_AAD).then(|| Self::of_component_data(component))?
+    }
+
+    /// What the content of an extension is; `None` if it is not known, or a bare key or name. Two are lists, which are
+    /// not among [`KINDS`].
+    pub fn of_extension(extension: ExtensionType) -> Option<&'static Self> {
+        match extension {
+            ExtensionType::RATCHET_TREE => Self::named("RatchetTree"),
+            ExtensionType::REQUIRED_CAPABILITIES => Self::named("RequiredCapabilities"),
+            ExtensionType::APP_DATA_DICTIONARY => Self::named("AppDataDictionary"),
+            ExtensionType::SUPPORTED_WIRE_FORMATS | ExtensionType::REQUIRED_WIRE_FORMATS => Self::named("WireFormats"),
+            ExtensionType::EXTERNAL_SENDERS => Some(&const { Self::of::<Vec<ExternalSender>>() }),
+            ExtensionType::EXTERNAL_RECEIVERS => Some(&const { Self::of::<Vec<ExternalReceiver>>() }),
+            _ => None,
+        }
+    }
+
     /// Reads some bytes as this.
     pub fn read(&self, bytes: &[u8]) -> Reading {
         (self.read)(bytes)
+    }
+
+    /// Whether some bytes are this, and if not, why. As [`Self::read`], without keeping what was read.
+    ///
+    /// # Errors
+    /// Where and why they break.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), DecodeError> {
+        (self.check)(bytes)
+    }
+
+    const fn of<T: Message>() -> Self {
+        Self {
+            name: T::NAME,
+            max_len: T::MAX_LEN,
+            read: read::<T>,
+            check: check::<T>,
+        }
     }
 }
 
@@ -119,6 +161,22 @@ fn read<T: Message>(bytes: &[u8]) -> Reading {
     Reading { trace, encoded }
 }
 
+fn check<T: Message>(bytes: &[u8]) -> Result<(), DecodeError> {
+    T::from_bytes(bytes).map(drop)
+}
+
+/// The content of the extension `external_senders` (RFC 9420 section 12.1.8.1).
+impl Message for Vec<ExternalSender> {
+    const NAME: &'static str = "ExternalSender<V>";
+    const MAX_LEN: usize = MEDIUM;
+}
+
+/// The content of the extension `external_receivers` (draft-mahy-mls-semiprivatemessage).
+impl Message for Vec<ExternalReceiver> {
+    const NAME: &'static str = "ExternalReceiver<V>";
+    const MAX_LEN: usize = MEDIUM;
+}
+
 macro_rules! kinds {
     ($($type:ty: $name:literal, $max:ident;)*) => {
         $(impl Message for $type {
@@ -127,7 +185,7 @@ macro_rules! kinds {
         })*
 
         /// All of them: bodies, what bodies hold, components, MLS.
-        pub const KINDS: &[Kind] = &[$(Kind { name: $name, max_len: $max, read: read::<$type> },)*];
+        pub const KINDS: &[Kind] = &[$(Kind::of::<$type>(),)*];
     };
 }
 

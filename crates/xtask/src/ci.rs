@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: the steps of CI on a developer's machine, each named and timed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -58,7 +58,44 @@ const STEPS: &[(&str, Step)] = &[
     ("test", |root| {
         command(root, "cargo", &["test", "--workspace", "--locked"], &[])
     }),
+    ("vectors", verify_vectors),
+    ("libraries alone", libraries_alone),
 ];
+
+/// Every draft's vectors by the product's own code, as its users run it.
+fn verify_vectors(root: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    for draft in entries(&root.join("drafts"))? {
+        if draft.join("vectors").is_dir() {
+            files.extend(vector_files(&draft.join("vectors"))?);
+        }
+    }
+    let mut arguments = vec![
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "nabe",
+        "--",
+        "vectors",
+        "verify",
+    ];
+    arguments.extend(files.iter().map(String::as_str));
+    command(root, "cargo", &arguments, &[])
+}
+
+/// What others use as libraries builds by itself: with the features it asks for, not with those that the workspace switches on.
+fn libraries_alone(root: &Path) -> Result<()> {
+    for package in ["nabe-wire", "nabe-content"] {
+        command(
+            root,
+            "cargo",
+            &["check", "--quiet", "--locked", "--package", package],
+            &[],
+        )?;
+    }
+    Ok(())
+}
 
 /// Our vectors against the independent Python implementations, which need nothing but Python 3.
 fn crosscheck(root: &Path) -> Result<()> {
@@ -72,22 +109,31 @@ const CROSSCHECKS: &[(&str, &str)] = &[
     ("lm_vectors.py", "linearized-matrix"),
     ("mimi_wire.py", "mimi-protocol"),
     ("mimi_content.py", "mimi-content"),
+    ("mimi_content.py", "mimi-message-status"),
 ];
 
 fn check_vectors(root: &Path, script: &str, draft: &str) -> Result<()> {
-    let folder = root.join("drafts").join(draft).join("vectors");
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
-            files.push(path.to_string_lossy().into_owned());
-        }
-    }
-    files.sort();
+    let files = vector_files(&root.join("drafts").join(draft).join("vectors"))?;
     let script = format!("interop/crosscheck/{script}");
     let mut arguments = vec![script.as_str(), "check"];
     arguments.extend(files.iter().map(String::as_str));
     command(root, "python3", &arguments, &[])
+}
+
+/// The JSON files of a folder, in order.
+fn vector_files(folder: &Path) -> Result<Vec<String>> {
+    let mut files = entries(folder)?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    Ok(files.iter().map(|path| path.to_string_lossy().into_owned()).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        paths.push(entry?.path());
+    }
+    paths.sort();
+    Ok(paths)
 }
 
 fn command(root: &Path, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

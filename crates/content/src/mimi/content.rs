@@ -154,7 +154,8 @@ impl MimiContent {
     /// Writes the message, in its only encoding. Fails where reading would: a body too deep, with too many parts or a multipart of
     /// fewer than two; a topic or message too long.
     pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
-        let mut out = Vec::with_capacity(256);
+        let lengths = self.topic_id.len() + self.extensions.about_len() + self.body.about_len();
+        let mut out = Vec::with_capacity(FIXED_BYTES + lengths);
         write_head(&mut out, ARRAY, 7);
         write_bytes(&mut out, self.salt.as_bytes());
         write_id(&mut out, self.replaces);
@@ -250,6 +251,9 @@ impl Expiration {
         write_head(out, UNSIGNED, seconds.into());
     }
 }
+
+/// Salt, two IDs, an expiry and heads.
+const FIXED_BYTES: usize = 104;
 
 /// Says who sends this where.
 fn claim(extensions: &mut Extensions, origin: &Origin) {

@@ -169,6 +169,42 @@ pub enum Rule {
     NotLanguages,
 }
 
+impl Rule {
+    /// Its name without the particulars.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too-large",
+            Self::Truncated { .. } => "truncated",
+            Self::TrailingBytes { .. } => "trailing-bytes",
+            Self::WrongKind { .. } => "wrong-kind",
+            Self::NotShortest => "not-shortest",
+            Self::FloatNotShortest => "float-not-shortest",
+            Self::WrongNan => "wrong-nan",
+            Self::BigintFits => "bigint-fits",
+            Self::Indefinite => "indefinite",
+            Self::NotCbor => "not-cbor",
+            Self::NotUtf8 => "not-utf8",
+            Self::ArrayLength { .. } => "array-length",
+            Self::ByteLength { .. } => "byte-length",
+            Self::TooLong { .. } => "too-long",
+            Self::Empty => "empty",
+            Self::TooLargeNumber { .. } => "too-large-number",
+            Self::UnsortedKey => "unsorted-key",
+            Self::DuplicateKey => "duplicate-key",
+            Self::KeyRange => "key-range",
+            Self::TooDeep { .. } => "too-deep",
+            Self::TooManyParts { .. } => "too-many-parts",
+            Self::TooFewParts => "too-few-parts",
+            Self::UnknownCardinality(_) => "unknown-cardinality",
+            Self::UnknownSemantics(_) => "unknown-semantics",
+            Self::UnknownHash(_) => "unknown-hash",
+            Self::WithoutAlgorithm => "without-algorithm",
+            Self::NotLanguages => "not-languages",
+        }
+    }
+}
+
 /// Kinds of CBOR items.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {

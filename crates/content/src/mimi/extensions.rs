@@ -188,6 +188,16 @@ impl Extensions {
         Ok(Self { entries })
     }
 
+    /// About how many bytes they take, rather too many, to reserve them at once.
+    pub(crate) fn about_len(&self) -> usize {
+        let key = |key: &ExtensionKey| key.as_text().map_or(9, |name| name.len() + 2);
+        let entries = self.entries.iter();
+        entries
+            .map(|(name, value)| key(name) + value.as_cbor().len())
+            .sum::<usize>()
+            + 3
+    }
+
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         write_head(out, MAP, self.entries.len() as u64);
         for (key, value) in &self.entries {

@@ -6,6 +6,7 @@ use super::error::{Kind, Malformed};
 use super::extensions::ExtensionKey;
 use super::limits::{MAX_PART_LEVELS, MAX_PARTS};
 use super::part::Disposition;
+use super::status::{MAX_ENTRIES, MessageStatus, StatusReport};
 
 /// One field of a message, where it stands and what it says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,6 +45,28 @@ pub fn outline(bytes: &[u8]) -> (Vec<Field>, Option<Malformed>) {
     (walk.fields, problem)
 }
 
+/// The entries of a message status report as far as they can be read, and why the bytes are no report, if they are none.
+///
+/// ```
+/// use nabe_content::mimi::status_outline;
+///
+/// let (fields, problem) = status_outline(&[0x81, 0x82, 0x41, 1, 2]);
+/// assert_eq!((fields[0].name.as_str(), fields[0].offset, fields[0].length), ("[0].messageId", 2, 2));
+/// assert_eq!((fields[1].name.as_str(), fields[1].value.as_str()), ("[0].status", "2 (read)"));
+/// assert_eq!(problem.expect("an ID has 32 bytes").to_string(), "[0].messageId at byte 2: has 1 bytes, must have 32");
+/// ```
+#[must_use]
+pub fn status_outline(bytes: &[u8]) -> (Vec<Field>, Option<Malformed>) {
+    let problem = StatusReport::decode(bytes).err();
+    let mut walk = Walk {
+        reader: Reader::new(bytes),
+        fields: Vec::new(),
+        parts: 0,
+    };
+    let _ = walk.report();
+    (walk.fields, problem)
+}
+
 struct Walk<'a> {
     reader: Reader<'a>,
     fields: Vec<Field>,
@@ -72,6 +95,20 @@ impl Walk<'_> {
             self.item(&format!("mimiExtensions[{key}]"))?;
         }
         self.part("nestedPart", 1)
+    }
+
+    fn report(&mut self) -> Result<(), Malformed> {
+        for index in 0..self.reader.array()?.min(MAX_ENTRIES as u64) {
+            self.reader.array_of(2)?;
+            self.item(&format!("[{index}].messageId"))?;
+            self.item(&format!("[{index}].status"))?;
+            if let Some(field) = self.fields.last_mut()
+                && let Ok(number) = field.value.parse()
+            {
+                field.value = format!("{number} ({})", MessageStatus(number));
+            }
+        }
+        Ok(())
     }
 
     fn part(&mut self, at: &str, level: usize) -> Result<(), Malformed> {

@@ -575,6 +575,26 @@ impl NestedPart {
         })
     }
 
+    /// About how many bytes it takes, rather too many, to reserve them at once. As deep as a message may be, which is as deep as it
+    /// is written.
+    pub(crate) fn about_len(&self) -> usize {
+        self.about_len_at(1)
+    }
+
+    fn about_len_at(&self, level: usize) -> usize {
+        let inside = match &self.part {
+            Part::Null => 0,
+            Part::Single(single) => single.content_type.len() + single.content.len() + 8,
+            Part::External(external) => external.about_len(),
+            Part::Multi(_) if level == MAX_PART_LEVELS => 0,
+            Part::Multi(multi) => {
+                let parts = multi.parts.iter().take(MAX_PARTS);
+                parts.map(|part| part.about_len_at(level + 1)).sum::<usize>() + 4
+            }
+        };
+        inside + self.language.0.len() + 8
+    }
+
     /// Writes a part at `level`; `count` is how many parts came before.
     pub(crate) fn write(&self, out: &mut Vec<u8>, level: usize, count: &mut usize) -> Result<(), Malformed> {
         let at = out.len();
@@ -724,6 +744,13 @@ impl ExternalPart {
             description: reader.within("description", Reader::text)?.to_owned(),
             filename: reader.within("filename", Reader::text)?.to_owned(),
         })
+    }
+
+    fn about_len(&self) -> usize {
+        let texts = [&self.content_type, &self.url, &self.description, &self.filename];
+        let Encryption { key, nonce, aad, .. } = &self.encryption;
+        let bytes = [key, nonce, aad, &self.hash.hash];
+        texts.map(String::len).iter().sum::<usize>() + bytes.map(Vec::len).iter().sum::<usize>() + 48
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -52,7 +52,7 @@ impl MessageStatus {
     }
 
     /// Whether a later report of `self` makes sense after this one. The draft leaves transitions to implementations; we take what is
-    /// gone for gone (expired, deleted), and let nothing read, hidden or wrong become merely delivered. What is unknown passes.
+    /// gone for gone (expired, deleted), and let nothing read or hidden become merely delivered. What is unknown passes.
     #[must_use]
     pub const fn may_follow(self, before: Self) -> bool {
         match before {

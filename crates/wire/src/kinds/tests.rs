@@ -65,3 +65,45 @@ fn a_reading_tells_up_to_where_it_breaks() {
         ]
     );
 }
+
+#[test]
+fn checking_says_what_reading_says() {
+    for kind in KINDS {
+        for bytes in [&[][..], &[0], &[1, 0], &[0, 1, 0, 2], &[0x40; 70]] {
+            assert_eq!(
+                kind.check(bytes).err(),
+                kind.read(bytes).encoded.err(),
+                "{kind:?}: {bytes:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn extensions_have_the_formats_of_their_types() {
+    let of = |extension| Kind::of_extension(extension).map(|kind| kind.name);
+    assert_eq!(of(ExtensionType::APP_DATA_DICTIONARY), Some("AppDataDictionary"));
+    assert_eq!(of(ExtensionType::REQUIRED_WIRE_FORMATS), Some("WireFormats"));
+    assert_eq!(of(ExtensionType::EXTERNAL_PUB), None);
+    assert_eq!(of(ExtensionType(0x1234)), None);
+    let senders = Kind::of_extension(ExtensionType::EXTERNAL_SENDERS).unwrap();
+    let leaves = senders.read(&unhex("08 01aa 0001 03 6d6d6d")).trace.leaves();
+    let fields: Vec<_> = leaves.into_iter().map(|leaf| leaf.field).collect();
+    assert_eq!(
+        fields,
+        [
+            "[0].signature_key",
+            "[0].credential.credential_type",
+            "[0].credential.identity"
+        ]
+    );
+}
+
+#[test]
+fn what_goes_along_with_messages_has_the_formats_of_its_component() {
+    let name = |kind: Option<&Kind>| kind.map(|kind| kind.name);
+    assert_eq!(name(Kind::of_component_aad(ComponentId::FRANK_AAD)), Some("FrankAAD"));
+    assert_eq!(name(Kind::of_component_aad(ComponentId::PARTICIPANT_LIST)), None);
+    assert_eq!(name(Kind::of_component_ephemeral(ComponentId::APP_ACK)), Some("AppAck"));
+    assert_eq!(name(Kind::of_component_ephemeral(ComponentId::FRANK_AAD)), None);
+}
