@@ -112,7 +112,7 @@ fn large(criterion: &mut Criterion) {
 fn participants(users: u32) -> Vec<u8> {
     let mut entries = Vec::new();
     for user in 0..users {
-        let uri = IdentifierUri::new(&format!("mimi://example.com/u/user-{user:06}")).expect("a short URI");
+        let uri = IdentifierUri::new(format!("mimi://example.com/u/user-{user:06}")).expect("a short URI");
         uri.encode(&mut entries);
         1_u32.encode(&mut entries);
     }

@@ -82,7 +82,7 @@ fn decode(input: &[u8], arguments: &[&str]) -> Output {
 
 #[test]
 fn a_key_package_is_taken_apart_in_whatever_form_it_comes() {
-    let hex = structure("a KeyPackage");
+    let hex = structure("a key package");
     let bytes = unhex(&hex);
     let spaced: Vec<String> = bytes
         .chunks(7)
@@ -274,7 +274,7 @@ fn what_is_no_text_of_bytes_is_an_input_that_cannot_be_read() {
 
 #[test]
 fn every_beginning_of_some_structs_is_refused_without_a_panic() {
-    for (name, kind) in [("a KeyPackage", "KeyPackage"), ("a GroupContext", "GroupContext")] {
+    for (name, kind) in [("a key package", "KeyPackage"), ("a GroupContext", "GroupContext")] {
         let bytes = unhex(&structure(name));
         for length in (0..bytes.len()).step_by(13) {
             let decoded = decode(&bytes[..length], &["--as", kind, "--from", "raw"]);

@@ -22,14 +22,23 @@ impl Guess {
         let at = if subject == Subject::Json {
             inputs.len() - 1
         } else {
-            let fits = |input: &Input| fit(subject, &input.bytes).is_whole;
-            inputs.iter().position(fits).unwrap_or(0)
+            let reads = |input: &Input| reads(subject, &input.bytes);
+            inputs.iter().position(reads).unwrap_or(0)
         };
         Self {
             input: inputs.swap_remove(at),
             subject,
             also: Vec::new(),
         }
+    }
+}
+
+fn reads(subject: Subject, bytes: &[u8]) -> bool {
+    match subject {
+        Subject::Json => false,
+        Subject::Content => MimiContent::decode(bytes).is_ok(),
+        Subject::Status => status::StatusReport::decode(bytes).is_ok(),
+        Subject::Struct(kind) => kind.check(bytes).is_ok(),
     }
 }
 
@@ -141,13 +150,21 @@ fn struct_fit(kind: &'static Kind, bytes: &[u8]) -> (bool, i64, usize) {
     } else {
         kind.read(beginning).trace.leaves()
     };
+    // A body of an unknown protocol, or with an unknown code, is anything at all.
+    let is_anything = leaves.iter().any(|leaf| is_rest(&leaf.field, &leaf.value));
     let sense: i64 = leaves.iter().map(|leaf| sense(&leaf.field, &leaf.value)).sum();
     // An input that goes on is another thing's beginning.
     let tail = match &read {
         Err(error) if matches!(error.rule(), Rule::TrailingBytes { .. }) => 12,
         _ => 0,
     };
-    (read.is_ok(), sense - tail, reached)
+    (read.is_ok() && !is_anything, sense - tail, reached)
+}
+
+/// What follows to the end, whose grammar nobody knows.
+fn is_rest(field: &str, value: &Value) -> bool {
+    let name = field.rsplit('.').next();
+    name == Some("rest") && matches!(value, Value::Bytes(bytes) if !bytes.is_empty())
 }
 
 /// More than any struct gets: strictly read CBOR is nothing else.
@@ -169,8 +186,7 @@ fn sense(field: &str, value: &Value) -> i64 {
         Value::Text(text) if text.chars().any(char::is_control) => -8,
         Value::Text(text) if text.contains("://") => 12,
         Value::Text(text) => 2 + count(text.len().min(40)) / 8,
-        // Whatever there is, to the end.
-        Value::Bytes(_) if field.ends_with("rest") => -8,
+        rest if is_rest(field, rest) => -8,
         Value::Bytes(bytes) if matches!(bytes.len(), 16 | 32 | 48 | 64 | 65) => 3,
         Value::Bytes(bytes) if bytes.starts_with(b"mimi://") => 8,
         Value::Bytes(_) => 0,

@@ -109,16 +109,25 @@ pub(super) fn forms(raw: Vec<u8>, form: Option<Form>) -> Result<Vec<Input>, Inpu
         Err(InputError::NoBegin) => {}
         paste => return paste.map(|paste| vec![paste]),
     }
+    // So many characters are not digits by chance, nor so many characters base64.
+    let is_long = text.len() >= LONG;
     let mut inputs = Vec::new();
-    if let Ok(bytes) = hex(text) {
-        inputs.push(plain(Form::Hex, bytes));
+    match hex(text) {
+        Ok(bytes) => inputs.push(plain(Form::Hex, bytes)),
+        Err(odd @ InputError::Odd { .. }) if is_long => return Err(odd),
+        Err(_) => {}
     }
-    if let Ok(bytes) = base64(text) {
-        inputs.push(plain(Form::Base64, bytes));
+    if inputs.is_empty() || !is_long {
+        inputs.extend(base64(text).map(|bytes| plain(Form::Base64, bytes)));
     }
-    inputs.push(plain(Form::Raw, raw));
+    if inputs.is_empty() || !is_long {
+        inputs.push(plain(Form::Raw, raw));
+    }
     Ok(inputs)
 }
+
+/// Characters of a text that can hardly be of two forms.
+const LONG: usize = 32;
 
 /// The bytes of an argument of the command line: hexadecimal if it can be, base64 otherwise. With `@`, those of a file, in any
 /// form.
@@ -303,6 +312,16 @@ mod tests {
         let inputs = forms(b"deadbeef".to_vec(), None).unwrap();
         let forms: Vec<_> = inputs.iter().map(|input| input.form).collect();
         assert_eq!(forms, [Form::Hex, Form::Base64, Form::Raw]);
+    }
+
+    #[test]
+    fn a_long_text_of_digits_is_hexadecimal_and_nothing_else() {
+        let long = "deadbeef".repeat(5);
+        let only = |text: &str| super::forms(text.as_bytes().to_vec(), None).map(|inputs| inputs.len());
+        assert_eq!((first(&long).0, only(&long)), (Form::Hex, Ok(1)));
+        assert_eq!(only(&long[1..]), Err(InputError::Odd { digits: 39 }));
+        let base64 = "AAECAwQF".repeat(5);
+        assert_eq!((first(&base64).0, only(&base64)), (Form::Base64, Ok(1)));
     }
 
     #[test]

@@ -76,6 +76,10 @@ fn every_struct_is_what_it_is_or_named_among_what_else_it_reads_as() {
     let mut first = 0;
     let all = structs();
     for (kind, name, bytes) in &all {
+        // An unknown protocol, or an unknown code: what follows may be anything.
+        if leaves(kind, bytes).iter().any(|field| field == "rest") {
+            continue;
+        }
         let guess = guess::guess(raw(bytes)).unwrap();
         let named = guess.subject.name() == kind || guess.also.iter().any(|also| also.name() == kind);
         assert!(named, "{name} is taken for {}", guess.subject.name());
@@ -139,6 +143,17 @@ fn every_beginning_of_every_struct_says_where_it_ends() {
     }
 }
 
+/// The names of the fields with values.
+fn leaves(kind: &str, bytes: &[u8]) -> Vec<String> {
+    let kind = nabe_wire::Kind::named(kind).unwrap();
+    kind.read(bytes)
+        .trace
+        .leaves()
+        .into_iter()
+        .map(|leaf| leaf.field)
+        .collect()
+}
+
 /// Some bodies end where they please.
 fn guess_is_whole(kind: &str, bytes: &[u8]) -> bool {
     KINDS
@@ -159,9 +174,12 @@ fn every_beginning_of_a_message_says_where_it_ends() {
 
 #[test]
 fn a_beginning_is_taken_for_what_it_is_the_beginning_of() {
-    for name in ["a commit that adds", "a KeyPackage", "a GroupInfo"] {
-        let found = structs().into_iter().find(|(_, of, _)| of == name);
-        let Some((kind, _, bytes)) = found else { continue };
+    for (name, kind) in [
+        ("a commit by a member", "MLSMessage"),
+        ("a key package", "KeyPackage"),
+        ("a GroupInfo", "GroupInfo"),
+    ] {
+        let bytes = vector(name);
         let guess = guess::guess(raw(&bytes[..bytes.len() * 2 / 3])).unwrap();
         assert_eq!(guess.subject.name(), kind, "{name}");
     }

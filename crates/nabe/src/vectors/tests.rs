@@ -109,9 +109,12 @@ fn collect_texts(value: &Json, path: &mut Vec<Step>, found: &mut Vec<Vec<Step>>)
         // Other bytes may well be refused for the same reason, and other contents be shown as the same text.
         let is_refused = object.contains_key("rule");
         let is_shown = object.contains_key("plain");
+        // Where a sealed file lies is no matter of what is in it.
+        let is_file = object.contains_key("hashes") && object.contains_key("iv");
         for (member, inner) in object {
             if is_refused && matches!(member, "hex" | "cbor" | "type")
                 || is_shown && matches!(member, "content" | "type")
+                || is_file && member == "url"
             {
                 continue;
             }
