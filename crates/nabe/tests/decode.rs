@@ -140,11 +140,11 @@ fn a_file_is_read_and_the_type_can_be_said() {
 
 #[test]
 fn what_else_it_may_be_is_said() {
-    let decoded = decode(b"0204 6e6f7065", &[]);
+    let decoded = decode(structure("a URI").as_bytes(), &[]);
     let said = text(&decoded.stdout);
     assert_eq!(decoded.status.code(), Some(0), "{said}");
     assert!(
-        said.contains("also reads as") && said.contains("choose with --as"),
+        said.contains("also reads as Uri") && said.contains("choose with --as"),
         "{said}"
     );
 }

@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_long_text_of_digits_is_hexadecimal_and_nothing_else() {
         let long = "deadbeef".repeat(5);
-        let only = |text: &str| super::forms(text.as_bytes().to_vec(), None).map(|inputs| inputs.len());
+        let only = |text: &str| forms(text.as_bytes().to_vec(), None).map(|inputs| inputs.len());
         assert_eq!((first(&long).0, only(&long)), (Form::Hex, Ok(1)));
         assert_eq!(only(&long[1..]), Err(InputError::Odd { digits: 39 }));
         let base64 = "AAECAwQF".repeat(5);
