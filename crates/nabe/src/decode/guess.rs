@@ -109,9 +109,9 @@ fn fits(bytes: &[u8]) -> Vec<Fit> {
         .into_iter()
         .chain(KINDS.iter().map(Subject::Struct));
     let mut fits: Vec<Fit> = all.map(|subject| fit(subject, bytes)).collect();
-    // A message that is cut off makes as much sense as the bodies that begin with one.
-    let is_message = |fit: &Fit| fit.subject.name() == "MLSMessage";
-    fits.sort_by_key(|fit| std::cmp::Reverse((fit.is_whole, fit.sense, fit.reached, is_message(fit))));
+    // What is cut off makes as much sense as the larger structs that begin with it.
+    let is_common = |fit: &Fit| ["MLSMessage", "GroupInfo", "KeyPackage"].contains(&fit.subject.name());
+    fits.sort_by_key(|fit| std::cmp::Reverse((fit.is_whole, fit.sense, fit.reached, is_common(fit))));
     fits
 }
 
