@@ -96,6 +96,23 @@ pub(crate) async fn history(
     }))
 }
 
+/// One event of a room, as to what another one refers to.
+#[utoipa::path(get, path = "/_nabe/v1/rooms/{room}/events/{event}", tag = "events", operation_id = "event",
+    params(
+        ("room" = String, Path, description = "The room's ID."),
+        ("event" = String, Path, description = "The event's ID."),
+    ),
+    responses((status = 200, description = "The event.", body = RoomEvent)))]
+pub(crate) async fn one(
+    State(service): State<Service>,
+    Authenticated(caller): Authenticated,
+    target: Target,
+) -> Result<Reply, ClientError> {
+    let (room, event) = (target.path.room()?, target.path.event()?);
+    let event = service.room_event(&caller.user, &room, &event).await?;
+    Ok(Reply::of(&RoomEvent::from(event)))
+}
+
 fn direction(query: &Query) -> Result<Direction, ServiceError> {
     match query.one("dir")? {
         None | Some("b") => Ok(Direction::Backward),

@@ -65,10 +65,12 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(membership::ban))
         .routes(routes!(membership::unban))
         .routes(routes!(events::send, events::history))
+        .routes(routes!(events::one))
         .routes(routes!(to_device::send))
         .routes(routes!(media::upload))
         .routes(routes!(media::download, media::remove))
         .routes(routes!(stream::stream))
+        .routes(routes!(stream::handled))
         .routes(routes!(operations::live))
         .routes(routes!(operations::ready))
 }

@@ -8,17 +8,18 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use nabe_service::ServiceError;
 use nabe_service::client::{StreamBody, StreamItem};
+use nabe_service::{Service, ServiceError};
 use nabe_types::DeviceId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::{Authenticated, one_header};
 use super::model::RoomEvent;
-use super::request::Target;
+use super::request::{Target, Typed};
 use crate::AppState;
 use crate::error::ClientError;
+use crate::reply::Reply;
 
 /// `data` of a `room` event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -74,6 +75,38 @@ pub(crate) async fn stream(
         HeaderValue::from_static("no"),
     );
     Ok(response)
+}
+
+/// How far a reader has come.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HandledBody {
+    /// The last ID handled.
+    id: String,
+}
+
+/// Nothing to tell.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Noted {}
+
+/// Says that everything up to an ID of the stream is handled, for readers whose stream stays open for long.
+///
+/// Coming back to the stream with the ID says the same.
+#[utoipa::path(post, path = "/_nabe/v1/stream/handled", tag = "stream", operation_id = "stream_handled",
+    params(("device" = Option<String>, Query, description = "Which device has handled it. A token bound to a device speaks for that one.")),
+    request_body = HandledBody,
+    responses((status = 200, description = "Noted.", body = Noted)))]
+pub(crate) async fn handled(
+    State(service): State<Service>,
+    Authenticated(caller): Authenticated,
+    target: Target,
+    Typed(body): Typed<HandledBody>,
+) -> Result<Reply, ClientError> {
+    let device = device(&target, caller.device)?;
+    service
+        .acknowledge_inbox(&caller.user, device.as_ref(), &body.id)
+        .await?;
+    Ok(Reply::of(&Noted {}))
 }
 
 /// The device asked for; a token bound to one device does not read another's messages.

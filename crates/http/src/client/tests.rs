@@ -1,6 +1,7 @@
 //! The client API through the router.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -450,6 +451,13 @@ async fn history_is_paged_both_ways() {
     };
     let newest = page("?limit=2").await;
     assert_eq!(numbers(&newest), [4, 3]);
+    let id = newest["events"][0]["event_id"].as_str().unwrap();
+    let one = page(&format!("/{}", escape(id))).await;
+    assert_eq!(one, newest["events"][0]);
+    let absent = world
+        .client("bob", "GET", &format!("{events}/{}", escape(id)), "")
+        .await;
+    absent.expect_code(404, "not_found");
     let older = page(&format!("?limit=2&dir=b&from={}", newest["next"])).await;
     assert_eq!(numbers(&older), [2, 1]);
     let from = older["events"][1]["position"].as_i64().unwrap();
@@ -636,6 +644,57 @@ async fn stream_tells_what_happens_and_resumes_without_loss() {
 }
 
 #[tokio::test]
+async fn what_a_reader_says_it_has_handled_is_not_told_again() {
+    let world = World::new();
+    world
+        .client("bob", "PUT", "/_nabe/v1/devices/PHONE", "")
+        .await
+        .expect(200);
+    let message = r#"{"messages":[{"target":"@bob:h.example","target_device":"PHONE","type":"m.key","content":{}}]}"#;
+    world
+        .client("alice", "POST", "/_nabe/v1/to_device", message)
+        .await
+        .expect(200);
+    let mut stream = Reader::open(&world, "bob", "?device=PHONE&since=start", &[]).await;
+    stream.next().await;
+    let id = stream.next().await.id;
+    // A reader without a device may come back during the first hour.
+    world.clock.advance(Duration::from_secs(3600));
+    let handled = "/_nabe/v1/stream/handled?device=PHONE";
+    let body = json!({ "id": id }).to_string();
+    let noted = world.client("bob", "POST", handled, &body).await;
+    assert_eq!(noted.expect(200), json!({}));
+    world
+        .client(
+            "alice",
+            "POST",
+            "/_nabe/v1/to_device",
+            &message.replace("m.key", "m.next"),
+        )
+        .await
+        .expect(200);
+    let mut again = Reader::open(&world, "bob", "?device=PHONE&since=start", &[]).await;
+    again.next().await;
+    assert_eq!(again.next().await.data["message_type"], "m.next");
+    let bad = world.client("bob", "POST", handled, r#"{"id":"nonsense!"}"#).await;
+    bad.expect_code(400, "bad_request");
+}
+
+#[tokio::test]
+async fn token_of_one_device_does_not_speak_for_another() {
+    let world = World::new();
+    let token = world.token("alice", Some("PHONE")).await;
+    let bearer = format!("Bearer {token}");
+    let request = Request::builder()
+        .method("POST")
+        .uri("/_nabe/v1/stream/handled?device=DESK")
+        .header("Authorization", &bearer)
+        .body(r#"{"id":"AA"}"#.into())
+        .unwrap();
+    world.ask(request).await.expect_code(403, "forbidden");
+}
+
+#[tokio::test]
 async fn token_of_one_device_does_not_read_anothers_stream() {
     let world = World::new();
     let token = world.token("alice", Some("PHONE")).await;
@@ -724,6 +783,7 @@ const ROUTES: &[&str] = &[
     "get /_nabe/v1/rooms/{room}/delivery",
     "get /_nabe/v1/rooms/{room}/events",
     "post /_nabe/v1/rooms/{room}/events",
+    "get /_nabe/v1/rooms/{room}/events/{event}",
     "get /_nabe/v1/rooms/{room}/group",
     "post /_nabe/v1/rooms/{room}/invite",
     "post /_nabe/v1/rooms/{room}/join",
@@ -736,6 +796,7 @@ const ROUTES: &[&str] = &[
     "get /_nabe/v1/rooms/{room}/state/{type}/{state_key}",
     "post /_nabe/v1/rooms/{room}/unban",
     "get /_nabe/v1/stream",
+    "post /_nabe/v1/stream/handled",
     "post /_nabe/v1/to_device",
     "get /_nabe/v1/users/{user_id}/devices",
     "get /_nabe/v1/whoami",
@@ -867,7 +928,7 @@ fn check_references(value: &Value, document: &Value) {
 #[tokio::test(start_paused = true)]
 async fn answer_that_takes_too_long_is_given_up() {
     let mut world = World::new();
-    world.state.limits.answer_time = std::time::Duration::from_secs(1);
+    world.state.limits.answer_time = Duration::from_secs(1);
     let never = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
     let request = Request::builder()
         .method("POST")
