@@ -4,7 +4,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
 
-use crate::cases::all;
 use crate::context::Ctx;
 
 /// A set of cases, by the role in which the subject is checked.
@@ -107,11 +106,6 @@ pub(crate) enum Stop {
     },
     /// Nothing can be said.
     Skipped(String),
-}
-
-/// The cases of a suite, chapter by chapter.
-pub fn cases(suite: Suite) -> impl Iterator<Item = &'static Case> {
-    all().filter(move |case| case.suite == suite)
 }
 
 /// A failure of the subject.

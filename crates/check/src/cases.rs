@@ -3,7 +3,7 @@
 //! E8 state_ids, E9 backfill, E10 invite, E11 make_leave, E12 send_leave, E13 make_join, E14 send_join, E15 make_knock,
 //! E16 send_knock, E17 device, E18 claim of key packages.
 
-use crate::case::Case;
+use crate::case::{Case, Suite};
 
 /// Makes the function of a case one that a table can hold.
 macro_rules! run {
@@ -14,6 +14,11 @@ macro_rules! run {
 
 pub(crate) mod hub;
 mod participant;
+
+/// The cases of a suite, chapter by chapter.
+pub fn cases(suite: Suite) -> impl Iterator<Item = &'static Case> {
+    all().filter(move |case| case.suite == suite)
+}
 
 /// All cases, chapter by chapter, in the order in which they are reported.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {

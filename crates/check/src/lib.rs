@@ -28,7 +28,8 @@ mod subject;
 mod tests;
 
 pub use authority::{Authority, AuthorityError};
-pub use case::{Case, Suite, UnknownSuite, cases, suites};
+pub use case::{Case, Suite, UnknownSuite, suites};
+pub use cases::cases;
 pub use config::{CheckerConfig, FixedPeer, PeerNames, SubjectConfig};
 pub use report::{CaseResult, Report, Verdict};
 pub use run::{Filter, RunError, run};

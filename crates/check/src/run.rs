@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::authority::AuthorityError;
-use crate::case::{Case, Peers, Stop, Suite, cases};
+use crate::case::{Case, Peers, Stop, Suite};
+use crate::cases::cases;
 use crate::config::{CheckerConfig, FixedPeer, PeerNames, SubjectConfig};
 use crate::context::Ctx;
 use crate::peer::Peer;
