@@ -1,6 +1,5 @@
 //! The complete event as it is stored, forwarded and authorized. LM #int-pdu.
 
-use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use crate::RoomVersionRules;
 use crate::canonical::{Canonical, Replaced, View, check_size};
 use crate::error::{Dropped, SignerRole};
 use crate::event::Event;
-use crate::raw::{EventKind, RawEvent, listed_keys};
+use crate::raw::{EventKind, RawEvent};
 use crate::signatures;
 
 /// A complete event whose signatures were checked or made by us, and its exact bytes. Clones share everything.
@@ -108,14 +107,6 @@ impl Pdu {
     /// Checks the signatures of a server that need not have signed, such as an invited user's (LM #int-api-invite).
     pub fn verify_signature_by(&self, server: &ServerName, keys: &KeySet) -> Result<(), Dropped> {
         signatures::check_signed(&self.event, server, SignerRole::Invited, &self.signed_bytes(), keys).map(|_| ())
-    }
-
-    /// The Ed25519 keys under which `server` signed this event.
-    pub fn keys_listed_by(&self, server: &ServerName) -> BTreeSet<(ServerName, KeyId)> {
-        listed_keys(&self.event, server)
-            .into_iter()
-            .map(|key| (server.clone(), key))
-            .collect()
     }
 
     /// Whether `other` is this event apart from `signatures`.

@@ -1,9 +1,8 @@
 //! Hashing and signing an event on its way out, for the builder and for completion. LM #int-signing-events.
 
 use nabe_signing::json::{Json, Object};
-use nabe_signing::{Signer, base64u};
+use nabe_signing::{Signer, base64u, sha256};
 use nabe_types::EventId;
-use sha2::{Digest, Sha256};
 
 use crate::canonical::{Canonical, Replaced, View, check_size};
 use crate::error::Dropped;
@@ -52,10 +51,6 @@ pub(crate) fn seal_lpdu(mut event: Event, signer: &Signer) -> Result<SealedLpdu,
     event.object.insert("hashes", hashes);
     event.object.insert("signatures", signatures);
     Ok(SealedLpdu { event, bytes, lpdu_id })
-}
-
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 /// Signs the redacted form and returns its ID and the whole event's bytes.

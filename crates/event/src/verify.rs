@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::KeySet;
-use nabe_signing::{Signer, base64u, object};
+use nabe_signing::{Signer, base64u, object, sha256};
 use nabe_types::{EventId, KeyId};
 
 use crate::canonical::{Canonical, Replaced, View};
@@ -52,7 +52,7 @@ impl RawEvent {
         let Self { event, canonical, .. } = self;
         let message = canonical.write(View::Reference, Replaced::default());
         let signed_with = check_signed(&event, event.sender_server(), SignerRole::Sender, &message, keys)?;
-        let lpdu_id = EventId::from_hash(seal::sha256(&message));
+        let lpdu_id = EventId::from_hash(sha256(&message));
         let redacted = !lpdu_hash_matches(&event, &canonical);
         let (event, canonical) = if redacted {
             redacted_copy(event)
@@ -85,7 +85,7 @@ impl RawEvent {
         } else {
             check_signed(&event, event.sender_server(), SignerRole::Sender, &message, keys)?;
         }
-        let event_id = EventId::from_hash(seal::sha256(&message));
+        let event_id = EventId::from_hash(sha256(&message));
         if hashes_match(&event, &canonical) {
             return Ok(VerifiedPdu {
                 pdu: Pdu::new(event, canonical.into_bytes(), event_id),

@@ -331,7 +331,6 @@ impl Delivery {
         let mut writes = vec![Write::Confirm {
             destination: destination.clone(),
             txn_id,
-            now,
         }];
         let refused: Vec<_> = prepared
             .lpdus

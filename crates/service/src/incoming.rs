@@ -19,7 +19,7 @@ pub(crate) struct Checked {
     pub(crate) room: RoomId,
     /// The ID of the object as received; of an LPDU the LPDU's.
     pub(crate) event_id: EventId,
-    /// The only entry of `prev_events`, where there is one.
+    /// The event it follows in the log (`prev_events`); `None` of the first one, and of LPDUs, which name none.
     pub(crate) prev: Option<EventId>,
     pub(crate) verdict: CheckedVerdict,
 }

@@ -138,12 +138,6 @@ pub struct PeerResponse {
 }
 
 impl PeerResponse {
-    /// Whether the status is 200 to 299.
-    #[must_use]
-    pub const fn is_success(&self) -> bool {
-        self.status >= 200 && self.status < 300
-    }
-
     /// The body as strict JSON. Its size is not limited again: the answer to a join may be larger than any request.
     ///
     /// # Errors

@@ -176,11 +176,7 @@ async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> 
         } => outbox::enqueue(db, destination, item, *limit, *now).await,
         Write::Freeze { request } => frozen::freeze(db, request).await,
         Write::Thaw { destination, txn_id } => frozen::thaw(db, destination, txn_id).await,
-        Write::Confirm {
-            destination,
-            txn_id,
-            now: _,
-        } => frozen::confirm(db, destination, txn_id).await,
+        Write::Confirm { destination, txn_id } => frozen::confirm(db, destination, txn_id).await,
         Write::Backoff {
             destination,
             failures,

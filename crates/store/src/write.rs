@@ -166,8 +166,6 @@ pub enum Write {
         destination: ServerName,
         /// Which.
         txn_id: String,
-        /// When.
-        now: UnixMillis,
     },
     /// Records a failure to reach a destination.
     Backoff {

@@ -21,7 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nabe_event::Pdu;
-use nabe_signing::json::Object;
 use nabe_store::{IdempotencyKey, StoreError};
 use nabe_types::{EventId, LogPosition, UnixMillis, UserId};
 use tokio::sync::OwnedMutexGuard;
@@ -49,23 +48,6 @@ pub struct ClientEvent {
 }
 
 impl ClientEvent {
-    /// `event_id`, `room_id`, `type`, `sender`, `origin_server_ts`, `content`, where there is one `state_key`, and where it is
-    /// known `position`.
-    #[must_use]
-    pub fn to_object(&self) -> Object {
-        let mut object = Object::new();
-        for key in ["room_id", "type", "state_key", "sender", "origin_server_ts", "content"] {
-            if let Some(value) = self.pdu.object().get(key) {
-                object.insert(key, value.clone());
-            }
-        }
-        object.insert("event_id", self.pdu.event_id().as_str());
-        if let Some(position) = self.position {
-            object.insert("position", position.as_i64());
-        }
-        object
-    }
-
     /// The event's ID.
     #[must_use]
     pub fn event_id(&self) -> &EventId {

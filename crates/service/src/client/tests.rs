@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nabe_auth::lm::Membership;
+use nabe_signing::json::Object;
 use nabe_signing::object;
 use nabe_store::{InboxKind, Store};
 use nabe_types::{DeviceId, LogPosition, RoomId, UserId};

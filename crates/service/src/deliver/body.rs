@@ -4,10 +4,10 @@
 //! same order, so the same choice gives the same body.
 
 use bytes::Bytes;
+use nabe_signing::sha256;
 use nabe_store::{Between, DeliveryRange, DirectItem, OutboundRequest, Store, StoreError};
 use nabe_types::limits::{MAX_EDUS, MAX_PDUS};
 use nabe_types::{EventId, LogPosition, RoomId, ServerName, UnixMillis, UserId};
-use sha2::{Digest, Sha256};
 
 /// A request ready to be sent.
 pub(super) struct Prepared {
@@ -264,10 +264,6 @@ fn append(list: &mut Vec<u8>, item: &[u8]) {
         list.push(b',');
     }
     list.extend_from_slice(item);
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }
 
 /// Bytes of a body past which nothing is added: well below what any receiver that takes 50 events of the largest size reads.

@@ -66,7 +66,6 @@ fn confirm(txn_id: &str) -> Write {
     Write::Confirm {
         destination: b(),
         txn_id: txn_id.to_owned(),
-        now: at(99),
     }
 }
 

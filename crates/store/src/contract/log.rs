@@ -1036,7 +1036,6 @@ pub async fn prune_waits_for_checkpoint_and_followers(store: &dyn Store) {
     let confirm = Write::Confirm {
         destination: server("b.example"),
         txn_id: "1".to_owned(),
-        now: at(6),
     };
     commit(store, [Write::Freeze { request }, confirm, prune(3)])
         .await

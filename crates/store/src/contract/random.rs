@@ -213,11 +213,7 @@ impl<'a> Writer<'a> {
         if self.below(4) == 0 {
             return Write::Thaw { destination, txn_id };
         }
-        Write::Confirm {
-            destination,
-            txn_id,
-            now: at(self.now),
-        }
+        Write::Confirm { destination, txn_id }
     }
 
     fn enqueue(&mut self) -> Write {

@@ -146,7 +146,6 @@ async fn rooms(store: &dyn Store, names: &[&str]) -> Vec<RoomLog> {
         let confirm = Write::Confirm {
             destination: server("b.example"),
             txn_id: "t".to_owned(),
-            now: at(6),
         };
         commit(store, [Write::Freeze { request }, confirm]).await.unwrap();
         logs.push(log);

@@ -75,11 +75,7 @@ impl Journal<'_> {
                 self.in_flight(&destination, &txn_id)?;
                 self.set(|tables| &mut tables.frozen, destination, None);
             }
-            Write::Confirm {
-                destination,
-                txn_id,
-                now: _,
-            } => self.confirm(destination, &txn_id)?,
+            Write::Confirm { destination, txn_id } => self.confirm(destination, &txn_id)?,
             Write::Backoff {
                 destination,
                 failures,
