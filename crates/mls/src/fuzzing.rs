@@ -4,12 +4,17 @@
 use std::sync::LazyLock;
 
 use nabe_signing::Object;
+use nabe_wire::mls::MlsMessage;
+use nabe_wire::update::{HandshakeParts, UpdateRequest};
+use nabe_wire::{Kept, Message as _};
 
 use crate::codec::Reader;
 use crate::device::DeviceObject;
 use crate::group::HubGroup;
 use crate::key_package::check_key_package;
+use crate::mimi::{MimiGroup, ProposalRef};
 use crate::suite::Suite;
+use crate::testing::mimi::{Change, MimiDevice, TestBundle, TestHub, add_participants, found};
 use crate::testing::{TestCommit, TestDevice, wall_clock};
 
 /// Any bytes as a key package, and as changes to an honest one. None is taken in but the honest one itself.
@@ -123,6 +128,121 @@ impl Honest {
     }
 }
 
+/// Steps of a hostile stream of handshake messages into the hub of a MIMI room. Each names one of some honest proposals and commits, all
+/// for the same epoch, and says how to change it and what comes with it. Whatever happens, what is refused changes nothing, a
+/// proposal that is accepted is the honest one, and an accepted commit leads to the honest committer's tree.
+pub fn mimi_handshakes(data: &[u8]) {
+    static HONEST: LazyLock<HonestRoom> = LazyLock::new(HonestRoom::new);
+    let honest = &*HONEST;
+    let group = MimiGroup::restore(&honest.checkpoint).expect("it was just stored");
+    let mut reader = Reader::new(data);
+    while let Ok(pick) = reader.u8() {
+        let pick = usize::from(pick) % (honest.proposals.len() + honest.commits.len());
+        if let Some((message, reference)) = honest.proposals.get(pick) {
+            let Ok(message) = MlsMessage::from_bytes(&patched(message, &mut reader)) else {
+                continue;
+            };
+            if let Ok(staged) = group.propose(&Kept::new(message), &[], wall_clock()) {
+                assert_eq!(staged.proposals[0].reference, *reference, "nobody else has the keys");
+                take(&group, &staged.bytes);
+            }
+        } else {
+            let (request, tree_hash) = &honest.commits[pick - honest.proposals.len()];
+            let Ok(request) = UpdateRequest::from_bytes(&patched(request, &mut reader)) else {
+                continue;
+            };
+            let HandshakeParts::Commit(parts) = &request.with else {
+                continue;
+            };
+            if let Ok(staged) = group.stage(&request.proposal_or_commit, parts, wall_clock()) {
+                let group = take(&group, &staged.bytes);
+                assert_eq!(group.tree_hash(), tree_hash, "there is one tree after an honest commit");
+            }
+        }
+    }
+    assert_eq!(group.checkpoint(), honest.checkpoint, "checking changes nothing");
+    assert!(MimiGroup::restore(data).is_err(), "nothing this short is a group");
+}
+
+/// The group after a change, which is the same after a restart.
+fn take(before: &MimiGroup, change: &[u8]) -> MimiGroup {
+    let mut live = before.clone();
+    live.merge(change).expect("it was staged on this group");
+    let mut replayed = Some(MimiGroup::restore(&before.checkpoint()).expect("its own checkpoint"));
+    MimiGroup::replay(&mut replayed, change).expect("it was staged on this group");
+    assert!(replayed.as_ref() == Some(&live), "a replayed group is the live one");
+    live
+}
+
+struct HonestRoom {
+    checkpoint: Vec<u8>,
+    proposals: Vec<(Vec<u8>, ProposalRef)>,
+    commits: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl HonestRoom {
+    fn new() -> Self {
+        let hub = TestHub::new("mimi://a.example");
+        let mut alice = MimiDevice::new("mimi://a.example/d/alice/A").create_room(&hub);
+        let mut group = found(&hub, &alice);
+        let bob = MimiDevice::new("mimi://b.example/d/bob/B");
+        let bundle = alice.commit(Change {
+            add: vec![bob.key_package()],
+            updates: vec![add_participants(&[("mimi://b.example/u/bob", 2)])],
+            ..Change::default()
+        });
+        let staged = group.stage(&bundle.commit, &bundle.parts, wall_clock());
+        group
+            .merge(&staged.expect("an honest commit").bytes)
+            .expect("it was staged on this group");
+        alice.merge();
+        let mut bob = bob.join(bundle.welcome(), &group.ratchet_tree());
+
+        let dave = || MimiDevice::new("mimi://d.example/d/dave/D");
+        let list = add_participants(&[("mimi://d.example/u/dave", 2)]);
+        let by_hub = nabe_wire::mls::Proposal::AppDataUpdate(list.clone());
+        let by_hub = group.hub_proposal(by_hub, hub.signer()).expect("the hub has its key");
+        let proposals = [
+            bob.leave(),
+            bob.propose_component(&list),
+            by_hub,
+            dave().ask_to_join(&group),
+        ];
+        let reference = |message: &Kept<MlsMessage>| {
+            let staged = group.propose(message, &[], wall_clock()).expect("an honest proposal");
+            (message.as_bytes().to_vec(), staged.proposals[0].reference.clone())
+        };
+        let proposals = proposals.iter().map(reference).collect();
+
+        let mut commits = vec![dave().join_externally(&group, std::slice::from_ref(&list)).1];
+        for change in [
+            Change::default(),
+            Change {
+                add: vec![dave().key_package()],
+                updates: vec![list],
+                ..Change::default()
+            },
+            Change {
+                remove: vec![1],
+                ..Change::default()
+            },
+        ] {
+            commits.push(alice.commit(change).in_parts());
+            alice.clear();
+        }
+        let tree_hash = |bundle: &TestBundle| {
+            let staged = group.stage(&bundle.commit, &bundle.parts, wall_clock());
+            let after = take(&group, &staged.expect("an honest commit").bytes);
+            (bundle.to_request(), after.tree_hash().to_vec())
+        };
+        Self {
+            commits: commits.iter().map(tree_hash).collect(),
+            checkpoint: group.checkpoint().to_vec(),
+            proposals,
+        }
+    }
+}
+
 /// `bytes` after changes read from `reader`: a count, then for each a place and what to put there, or a new length.
 fn patched(bytes: &[u8], reader: &mut Reader<'_>) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
@@ -159,6 +279,11 @@ mod tests {
         }
 
         #[test]
+        fn any_bytes_as_handshakes_of_mimi(data in prop::collection::vec(any::<u8>(), 0..24)) {
+            mimi_handshakes(&data);
+        }
+
+        #[test]
         fn near_device_objects(user in "(@alice:a.test|@b:b.test|x)", device in "[A-B]{0,2}", key in "[A-Za-z0-9]{0,8}") {
             device_object(
                 format!(
@@ -172,6 +297,7 @@ mod tests {
     #[test]
     fn honest_commits_pass_and_a_real_device_object_is_read() {
         commits(&[0, 0, 0, 1, 0, 0, 2, 0, 0, 3, 0, 0]);
+        mimi_handshakes(&[0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0]);
         key_package(&[0]);
         device_object(&TestDevice::new("@bob:b.test", "B").device_object().to_canonical());
     }

@@ -1,6 +1,6 @@
 //! A room's MLS group as its servers see it (LM #int-mls-considerations): devices and their credentials
 //! (LM #int-mls-credentials), key packages (LM #int-mls-key-packages), and the group's public side, which follows every
-//! commit and holds no secret (LM #int-mls-add-remove).
+//! commit and holds no secret (LM #int-mls-add-remove). For the rooms of MIMI, whose groups are asked for more, there is [`mimi`].
 //!
 //! Nothing here knows a room's members, fetches or stores. A commit that passes [`HubGroup::stage`] is sound MLS and
 //! says which devices it adds and removes; whether those may come and go is a question for the authorization rules.
@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod group;
 mod group_info;
 mod key_package;
+pub mod mimi;
 mod provider;
 mod refusal;
 mod stored;

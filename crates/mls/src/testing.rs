@@ -3,6 +3,7 @@
 //!
 //! OpenMLS reads the wall clock for lifetimes, so a test that moves its own clock keeps near [`wall_clock`].
 
+pub mod mimi;
 mod paper;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-wire", &[]),
     ("nabe-content", &["nabe-types", "nabe-signing"]),
     ("nabe-event", &["nabe-types", "nabe-signing"]),
-    ("nabe-mls", &["nabe-types", "nabe-signing"]),
+    ("nabe-mls", &["nabe-types", "nabe-signing", "nabe-wire"]),
     ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event"]),
     // A device talks to a server by its wire alone, as a vendor's would.
     (

@@ -2,6 +2,8 @@
 //! hours. Its leaves are sound and signed, its parents hash as they should, and nobody has the keys of the parents: whoever joins
 //! externally has a real group all the same.
 
+use openmls::credentials::Credential;
+use openmls::prelude::Capabilities;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::signatures::Signer as _;
 use openmls_traits::types::HashType;
@@ -27,9 +29,48 @@ pub enum Parents {
 /// If there is no device.
 #[must_use]
 pub fn group_state_on_paper(room: &str, members: &[TestDevice], parents: Parents) -> Vec<u8> {
+    let (tree, tree_hash) = tree_on_paper(room, members, parents);
+    let info = group_info_on_paper(room, &members[0], &tree_hash, &[], Some(&tree));
+    [&[0, 1, 0, 4], &info[..]].concat()
+}
+
+/// What a leaf on paper is made of.
+pub(super) trait OnPaper {
+    fn signature_key(&self) -> &[u8];
+    fn sign(&self, message: &[u8]) -> Vec<u8>;
+    fn credential(&self) -> Credential;
+    fn capabilities(&self) -> Capabilities;
+    /// The content of the leaf's `extensions`.
+    fn extensions(&self) -> Vec<u8>;
+}
+
+impl OnPaper for TestDevice {
+    fn signature_key(&self) -> &[u8] {
+        Self::signature_key(self)
+    }
+
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.shared.signer.sign(message).expect("the key signs")
+    }
+
+    fn credential(&self) -> Credential {
+        self.leaf_credential.clone()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Self::capabilities(self)
+    }
+
+    fn extensions(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// A ratchet tree with these leaves as the content of a `ratchet_tree` extension, and its hash.
+pub(super) fn tree_on_paper<M: OnPaper>(group_id: &str, members: &[M], parents: Parents) -> (Vec<u8>, Vec<u8>) {
     let height = members.len().next_power_of_two().trailing_zeros();
     let mut tree = Tree {
-        room,
+        group_id,
         members,
         parents,
         nodes: vec![None; 2 * members.len() - 1],
@@ -41,36 +82,48 @@ pub fn group_state_on_paper(room: &str, members: &[TestDevice], parents: Parents
     }
     let mut ratchet_tree = Vec::new();
     write_opaque(&mut ratchet_tree, &encoded);
+    (ratchet_tree, tree_hash)
+}
+
+/// A bare `GroupInfo` of epoch 0, signed for leaf 0. `context_extensions` is the content of the context's `extensions`.
+pub(super) fn group_info_on_paper(
+    group_id: &str,
+    signer: &impl OnPaper,
+    tree_hash: &[u8],
+    context_extensions: &[u8],
+    tree: Option<&[u8]>,
+) -> Vec<u8> {
     let mut external_pub = Vec::new();
     write_opaque(&mut external_pub, &hash(b"external_pub"));
     let mut extensions = Vec::new();
-    for (kind, data) in [(RATCHET_TREE, ratchet_tree), (EXTERNAL_PUB, external_pub)] {
+    let tree = tree.map(|tree| (RATCHET_TREE, tree));
+    for (kind, data) in tree.into_iter().chain([(EXTERNAL_PUB, &external_pub[..])]) {
         extensions.extend_from_slice(&kind.to_be_bytes());
-        write_opaque(&mut extensions, &data);
+        write_opaque(&mut extensions, data);
     }
     let mut info = [MLS_1_0.to_be_bytes(), SUITE_1.to_be_bytes()].concat();
-    write_opaque(&mut info, room.as_bytes());
+    write_opaque(&mut info, group_id.as_bytes());
     info.extend_from_slice(&0_u64.to_be_bytes()); // epoch
-    write_opaque(&mut info, &tree_hash);
+    write_opaque(&mut info, tree_hash);
     write_opaque(&mut info, b""); // confirmed_transcript_hash
-    write_opaque(&mut info, b""); // extensions of the context
+    write_opaque(&mut info, context_extensions);
     write_opaque(&mut info, &extensions);
     write_opaque(&mut info, &hash(b"confirmation_tag"));
     info.extend_from_slice(&0_u32.to_be_bytes()); // signer
-    let signature = sign(&members[0], "GroupInfoTBS", &info);
+    let signature = signer.sign(&labeled("GroupInfoTBS", &info));
     write_opaque(&mut info, &signature);
-    [&[0, 1, 0, 4], &info[..]].concat()
+    info
 }
 
-struct Tree<'a> {
-    room: &'a str,
-    members: &'a [TestDevice],
+struct Tree<'a, M> {
+    group_id: &'a str,
+    members: &'a [M],
     parents: Parents,
     /// `Node`s in the order of the array, the blank ones at the end left out.
     nodes: Vec<Option<Vec<u8>>>,
 }
 
-impl Tree<'_> {
+impl<M: OnPaper> Tree<'_, M> {
     /// Makes the nodes over 2^`height` leaves from `first` on. `parent_hash` is what the subtree's uppermost node has to say of the
     /// nodes above. Returns the tree hash.
     fn subtree(&mut self, first: usize, height: u32, parent_hash: &[u8]) -> Vec<u8> {
@@ -117,11 +170,11 @@ impl Tree<'_> {
         hash(&input)
     }
 
-    fn leaf_node(&self, device: &TestDevice, index: [u8; 4], parent_hash: &[u8]) -> Vec<u8> {
+    fn leaf_node(&self, device: &M, index: [u8; 4], parent_hash: &[u8]) -> Vec<u8> {
         let mut node = Vec::new();
         write_opaque(&mut node, &hash(&[b"leaf", &index[..]].concat()));
         write_opaque(&mut node, device.signature_key());
-        encode(&mut node, &device.leaf_credential);
+        encode(&mut node, &device.credential());
         encode(&mut node, &device.capabilities());
         let is_committed = self.parents == Parents::Full;
         if is_committed {
@@ -133,13 +186,13 @@ impl Tree<'_> {
             node.extend_from_slice(&(now - HOUR).to_be_bytes());
             node.extend_from_slice(&(now + 80 * 24 * HOUR).to_be_bytes());
         }
-        write_opaque(&mut node, b""); // extensions
+        write_opaque(&mut node, &device.extensions());
         let mut signed = node.clone();
         if is_committed {
-            write_opaque(&mut signed, self.room.as_bytes());
+            write_opaque(&mut signed, self.group_id.as_bytes());
             signed.extend_from_slice(&index);
         }
-        let signature = sign(device, "LeafNodeTBS", &signed);
+        let signature = device.sign(&labeled("LeafNodeTBS", &signed));
         write_opaque(&mut node, &signature);
         node
     }
@@ -162,11 +215,6 @@ fn push_optional(out: &mut Vec<u8>, value: Option<&[u8]>) {
 
 fn hash(input: &[u8]) -> Vec<u8> {
     crypto().hash(HashType::Sha2_256, input).expect("SHA-256 is supported")
-}
-
-fn sign(device: &TestDevice, label: &str, content: &[u8]) -> Vec<u8> {
-    let message = labeled(label, content);
-    device.shared.signer.sign(&message).expect("the key signs")
 }
 
 const MLS_1_0: u16 = 1;
