@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nabe_types::limits::MAX_EVENT_BYTES;
 use nabe_types::{DeviceId, DeviceRef, MembershipDelta, RoomId, UnixMillis, UserId};
 use openmls::framing::{ContentType, ProcessedMessageContent, ProtocolMessage, Sender};
 use openmls::group::{ProposalStore, PublicGroup, StagedCommit};
@@ -21,20 +20,17 @@ use crate::codec::Reader;
 use crate::credential::BasicCredential;
 use crate::group_info::GroupInfoBytes;
 use crate::key_package::check_lifetime;
+use crate::limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
+use crate::overdue;
 use crate::provider::{NoStorage, crypto};
 use crate::refusal::{APP_DATA_UPDATE, GroupRefusal};
 use crate::stored::{RestoreError, Stored};
 use crate::suite::Suite;
 
-/// Largest commit in bytes. An event caps it far below (LM #int-pdu); this bounds whoever calls us with something else.
-pub const MAX_MESSAGE_BYTES: usize = 16 * MAX_EVENT_BYTES;
-
-/// Largest public group state in bytes: the tree of some 5,000 members. An event caps it far below (LM #int-pdu).
-pub const MAX_GROUP_STATE_BYTES: usize = 28 * MAX_EVENT_BYTES;
-
 /// The public side of a room's group at one epoch.
 ///
-/// It begins with a room's first commit ([`HubGroup::bootstrap`]), or wherever a participant starts to follow. Each
+/// It begins with a room's first commit ([`HubGroup::bootstrap`]), or wherever a participant starts to follow
+/// ([`HubGroup::take_up`]). Each
 /// later commit is checked once ([`HubGroup::stage`]), which changes nothing, and merged once it is stored
 /// ([`HubGroup::merge`]). What is stored is the *change*, about as large as the commit; [`HubGroup::replay`] merges it
 /// again after a restart, by the same code and without checking it a second time. So a group can be rebuilt at any
@@ -68,6 +64,40 @@ impl HubGroup {
         group_state: &[u8],
         now: UnixMillis,
     ) -> Result<(Self, StagedChange), GroupRefusal> {
+        let (group, change, epoch) = Self::begin(room, suite, message, group_state, load_tree)?;
+        if epoch == 0 {
+            let leaves = group.state.group.treesync().full_leaves();
+            leaves
+                .map(|(_, leaf)| leaf)
+                .try_for_each(|leaf| check_leaf_lifetime(leaf, now))?;
+        }
+        Ok((group, change))
+    }
+
+    /// As [`HubGroup::bootstrap`], for a group that others have let grow: whether a leaf had enough time left was for them to judge when it
+    /// was added, and it may have outlived its key package since.
+    pub fn take_up(
+        room: &RoomId,
+        suite: Suite,
+        message: &[u8],
+        group_state: &[u8],
+    ) -> Result<(Self, StagedChange), GroupRefusal> {
+        let load = |info: &GroupInfoBytes<'_>| match load_tree(info) {
+            Err(GroupRefusal::LeafLifetime(_)) => overdue::load(info),
+            loaded => loaded,
+        };
+        let (group, change, _) = Self::begin(room, suite, message, group_state, load)?;
+        Ok((group, change))
+    }
+
+    /// Also returns the epoch that the commit ended.
+    fn begin(
+        room: &RoomId,
+        suite: Suite,
+        message: &[u8],
+        group_state: &[u8],
+        load: impl FnOnce(&GroupInfoBytes<'_>) -> Result<PublicGroup, GroupRefusal>,
+    ) -> Result<(Self, StagedChange, u64), GroupRefusal> {
         let commit = Commit::parse(message, room)?;
         let info = parse_group_state(group_state, room, commit.epoch)?;
         if info.suite != suite.id() {
@@ -81,14 +111,8 @@ impl HubGroup {
             Sender::Member(_) => false,
             _ => true,
         };
-        let group = load_tree(info.bytes)?;
+        let group = load(&info)?;
         check_context_extensions(&group)?;
-        if commit.epoch == 0 {
-            let leaves = group.treesync().full_leaves();
-            leaves
-                .map(|(_, leaf)| leaf)
-                .try_for_each(|leaf| check_leaf_lifetime(leaf, now))?;
-        }
         let group = Self {
             state: Arc::new(State::new(group, room.clone(), suite)?),
         };
@@ -104,11 +128,11 @@ impl HubGroup {
             updated: Vec::new(),
         };
         let change = StagedChange {
-            bytes: Stored::begin(&group, &delta),
+            bytes: Stored::begin(&group.state.group, &delta),
             epoch: group.epoch(),
             delta,
         };
-        Ok((group, change))
+        Ok((group, change, commit.epoch))
     }
 
     /// Checks a commit against the group (LM #int-mls-add-remove). Says what it would change, and changes nothing. The
@@ -133,7 +157,7 @@ impl HubGroup {
         // committer rarely changes the key that it signs with, so both can be done at once.
         let early_key = state.key_of(&sender).filter(|_| info.signed.len() >= WORTH_A_THREAD);
         let (staged, early) = match &early_key {
-            Some(key) => rayon::join(
+            Some(key) => at_once(
                 || process(&state.group, message),
                 || Some(info.is_signed_by(state.suite, key)),
             ),
@@ -156,7 +180,7 @@ impl HubGroup {
             return Err(GroupRefusal::GroupStateBadSignature);
         }
         Ok(StagedChange {
-            bytes: Stored::change(self, &delta, staged),
+            bytes: Stored::change(&state.group, &delta, staged),
             epoch: self.epoch() + 1,
             delta,
         })
@@ -180,7 +204,7 @@ impl HubGroup {
     /// The whole group as bytes, for [`HubGroup::restore`]. Grows with the group: about 160 KB at 1,000 members.
     #[must_use]
     pub fn checkpoint(&self) -> Bytes {
-        Stored::checkpoint(self)
+        Stored::checkpoint(&self.state.group)
     }
 
     /// The group from a [`HubGroup::checkpoint`], at any later time.
@@ -238,10 +262,6 @@ impl HubGroup {
         MEMORY_BASE + self.state.roster.iter().len() * MEMORY_PER_MEMBER
     }
 
-    pub(crate) fn public_group(&self) -> &PublicGroup {
-        &self.state.group
-    }
-
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn copy_public_group(&self) -> PublicGroup {
         match Stored::parse(&self.checkpoint()) {
@@ -263,7 +283,7 @@ impl HubGroup {
         let Stored::Change(change) = Stored::parse(bytes)? else {
             return Err(RestoreError::Malformed);
         };
-        let (delta, staged) = change.load(self)?;
+        let (delta, staged) = change.load(&self.state.group)?;
         if Arc::get_mut(&mut self.state).is_none() {
             *self = Self::restore(&self.checkpoint())?;
         }
@@ -581,8 +601,8 @@ fn process(group: &PublicGroup, message: PublicMessageIn) -> Result<StagedCommit
     }
 }
 
-fn load_tree(group_info: &[u8]) -> Result<PublicGroup, GroupRefusal> {
-    let info = VerifiableGroupInfo::tls_deserialize_exact(group_info).map_err(|_| GroupRefusal::GroupStateMalformed)?;
+fn load_tree(info: &GroupInfoBytes<'_>) -> Result<PublicGroup, GroupRefusal> {
+    let info = VerifiableGroupInfo::tls_deserialize_exact(info.bytes).map_err(|_| GroupRefusal::GroupStateMalformed)?;
     let tree = info
         .extensions()
         .ratchet_tree()
@@ -619,6 +639,17 @@ fn device_at(leaf: u32, node: &LeafNode) -> Result<DeviceRef, GroupRefusal> {
         device: credential.device_id,
         leaf,
     })
+}
+
+/// Does one thing here and another on a thread of the pool. `rayon::join` would move both to the pool, and a thread that is not of it then
+/// waits to be woken twice.
+fn at_once<A, B: Send>(here: impl FnOnce() -> A, there: impl FnOnce() -> Option<B> + Send) -> (A, Option<B>) {
+    let mut from_there = None;
+    let from_here = rayon::in_place_scope(|scope| {
+        scope.spawn(|_| from_there = there());
+        here()
+    });
+    (from_here, from_there)
 }
 
 /// Bytes of a signed group state from which on waking another thread costs less than hashing them: some 60 members.

@@ -15,7 +15,9 @@ pub mod fuzzing;
 mod group;
 mod group_info;
 mod key_package;
+mod limits;
 pub mod mimi;
+mod overdue;
 mod provider;
 mod refusal;
 mod stored;
@@ -26,12 +28,13 @@ pub mod vectors;
 
 pub use credential::{BasicCredential, CredentialError};
 pub use device::{DeviceDraft, DeviceObject, DeviceObjectError, MAX_DEVICE_OBJECT_BYTES};
-pub use group::{HubGroup, MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES, StagedChange};
+pub use group::{HubGroup, StagedChange};
 pub use group_info::epoch_of_group_state;
 pub use key_package::{
     KeyPackageError, KeyPackageInfo, LifetimeFault, MAX_KEY_PACKAGE_BYTES, MAX_LIFETIME, MIN_REMAINING_LIFETIME,
     check_key_package,
 };
+pub use limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
 pub use refusal::GroupRefusal;
 pub use stored::RestoreError;
 pub use suite::{CredentialAlgorithm, Suite, SuiteSet};

@@ -10,8 +10,8 @@ use openmls::prelude::CreationFromExternalError;
 use openmls::treesync::errors::{LeafNodeValidationError, UpdatePathError};
 
 use crate::credential::CredentialError;
-use crate::group::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
 use crate::key_package::{LifetimeFault, lifetime_fault};
+use crate::limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
 
 /// Why a commit, or the public state that comes with it, is refused. Nothing of the group has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

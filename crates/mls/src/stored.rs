@@ -11,7 +11,6 @@ use openmls_traits::crypto::OpenMlsCrypto as _;
 use serde::{Deserialize, Serialize};
 use tls_codec::Serialize as _;
 
-use crate::group::HubGroup;
 use crate::provider::{self, crypto};
 
 /// What bytes hold once their tag is known.
@@ -70,21 +69,20 @@ impl<'a> Stored<'a> {
     }
 
     /// The group as the first change of a room.
-    pub(crate) fn begin(group: &HubGroup, delta: &MembershipDelta) -> Bytes {
-        encode_group(group, Some(&encode(&(delta, group.epoch()))))
+    pub(crate) fn begin(group: &PublicGroup, delta: &MembershipDelta) -> Bytes {
+        encode_group(group, Some(&encode(&(delta, epoch(group)))))
     }
 
-    pub(crate) fn checkpoint(group: &HubGroup) -> Bytes {
+    pub(crate) fn checkpoint(group: &PublicGroup) -> Bytes {
         encode_group(group, None)
     }
 
-    pub(crate) fn change(group: &HubGroup, delta: &MembershipDelta, mut staged: StagedCommit) -> Bytes {
+    pub(crate) fn change(group: &PublicGroup, delta: &MembershipDelta, mut staged: StagedCommit) -> Bytes {
         // The proposals are done; what they did is in the tree. They would repeat the key packages.
         staged.staged_proposal_queue = ProposalQueue::default();
-        let context = group.public_group().group_context();
         let change = StoredChange {
-            from_epoch: group.epoch(),
-            from_transcript: context.confirmed_transcript_hash(),
+            from_epoch: epoch(group),
+            from_transcript: group.group_context().confirmed_transcript_hash(),
             delta: &encode(delta),
             staged: &encode(&staged),
         };
@@ -113,9 +111,9 @@ impl StoredGroup<'_> {
 }
 
 impl StoredChange<'_> {
-    pub(crate) fn load(&self, group: &HubGroup) -> Result<(MembershipDelta, StagedCommit), RestoreError> {
-        let context = group.public_group().group_context();
-        if self.from_epoch != group.epoch() || self.from_transcript != context.confirmed_transcript_hash() {
+    pub(crate) fn load(&self, group: &PublicGroup) -> Result<(MembershipDelta, StagedCommit), RestoreError> {
+        let context = group.group_context();
+        if self.from_epoch != epoch(group) || self.from_transcript != context.confirmed_transcript_hash() {
             return Err(RestoreError::WrongEpoch);
         }
         Ok((decode(self.delta)?, decode(self.staged)?))
@@ -142,8 +140,11 @@ fn tagged(kind: u8, body: &[u8]) -> Bytes {
     [&encode(&tag), body].concat().into()
 }
 
-fn encode_group(group: &HubGroup, begins: Option<&[u8]>) -> Bytes {
-    let group = group.public_group();
+fn epoch(group: &PublicGroup) -> u64 {
+    group.group_context().epoch().as_u64()
+}
+
+fn encode_group(group: &PublicGroup, begins: Option<&[u8]>) -> Bytes {
     let stored = StoredGroup {
         begins,
         tree: &encode(group.treesync()),

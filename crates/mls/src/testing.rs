@@ -235,6 +235,7 @@ impl TestDevice {
         let provider = &self.shared.provider;
         let (group, bundle) = MlsGroup::external_commit_builder()
             .with_config(join_config())
+            .skip_lifetime_validation()
             .build_group(provider, group_info, self.credential_with_key())
             .expect("the group state is sound")
             .leaf_node_parameters(

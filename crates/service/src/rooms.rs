@@ -193,7 +193,7 @@ impl OpenRoom {
         }
         // As much is written again as the commits themselves took, so a commit costs the same however large the group is.
         if let (Some(position), Some(group)) = (newest_commit, loaded.view.group())
-            && loaded.group_changes >= loaded.group_checkpoint.max(GROUP_CHECKPOINT_EVERY)
+            && is_group_checkpoint_due(loaded.group_changes, loaded.group_checkpoint)
         {
             let checkpoint = off_reactor(|| group.checkpoint());
             (loaded.group_changes, loaded.group_checkpoint) = (0, checkpoint.len());
@@ -432,12 +432,7 @@ impl Service {
         };
         let entries = self.store().entries(room, between, 1, Order::Ascending).await?;
         let commit = entries.first().and_then(Entry::pdu).ok_or_else(|| group_lost(room))?;
-        let ctx = Ctx {
-            now: self.now(),
-            server: self.server_name(),
-            signer: self.signer(),
-        };
-        off_reactor(|| view.follow_from(commit, &ctx)).map_err(|error| {
+        off_reactor(|| view.follow_from(commit)).map_err(|error| {
             tracing::error!(room = %view.meta().room_id, %error, "the newest commit does not begin the group");
             group_lost(&view.meta().room_id)
         })?;
@@ -523,5 +518,36 @@ fn group_lost(room: &RoomId) -> ServiceError {
 /// Bytes of group changes after which the whole group is written, at least; more if the group is larger than that.
 const GROUP_CHECKPOINT_EVERY: usize = 64 * 1024;
 
+/// Whether a group's changes since its last checkpoint take as much as that checkpoint.
+fn is_group_checkpoint_due(changes: usize, checkpoint: usize) -> bool {
+    changes >= checkpoint.max(GROUP_CHECKPOINT_EVERY)
+}
+
 /// Entries after which a checkpoint is written along with an append: what a load replays at most.
 const CHECKPOINT_EVERY: i64 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written of a group beside its commits' events: the first commit's change is as large as the group, the others' are a good
+    /// kilobyte each, and now and then there is a checkpoint.
+    #[test]
+    fn checkpoints_of_a_group_take_no_more_than_its_changes_however_large_it_is() {
+        for group in [10_000, 300_000, 1_600_000, 30_000_000] {
+            let (mut changes, mut last, mut all_changes, mut checkpoints) = (group, 0, group, 0);
+            for _ in 0..100_000 {
+                changes += 1_400;
+                all_changes += 1_400;
+                if is_group_checkpoint_due(changes, last) {
+                    (changes, last) = (0, group);
+                    checkpoints += group;
+                }
+            }
+            assert!(
+                (1..=all_changes).contains(&checkpoints),
+                "{group}: {checkpoints} for {all_changes}"
+            );
+        }
+    }
+}

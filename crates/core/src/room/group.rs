@@ -110,10 +110,10 @@ impl RoomView {
     /// the commit was appended.
     ///
     /// # Errors
-    /// The commit's public group state is not sound, or not any more: OpenMLS holds the leaves' lifetimes against the clock.
-    pub fn follow_from(&mut self, commit: &Event, ctx: &Ctx<'_>) -> Result<(), CommitRefusal> {
+    /// The commit's public group state is not sound.
+    pub fn follow_from(&mut self, commit: &Event) -> Result<(), CommitRefusal> {
         if let Some(suite) = self.suite_if_commit(commit) {
-            let change = self.begin(suite, &CommitContent::read(commit)?, ctx)?;
+            let change = self.take_up(suite, &CommitContent::read(commit)?)?;
             HubGroup::replay(&mut self.group, &change.bytes).map_err(|_| GroupRefusal::GroupStateMalformed)?;
         }
         Ok(())
@@ -137,7 +137,8 @@ impl RoomView {
     }
 
     /// As participant: the hub's checks once more, to notice a hub that does not make them (LM #int-receiving-events). We follow from
-    /// the first commit we see that OpenMLS can begin with, and anew from one that shows that we missed some.
+    /// the first commit we see, and anew from one that shows that we missed some. Whether its leaves had enough time left we cannot
+    /// judge then, as we may see them much later than the hub did.
     pub(super) fn stage_as_participant(
         &self,
         event: &Event,
@@ -155,11 +156,7 @@ impl RoomView {
             Some(Err(GroupRefusal::WrongEpoch { epoch, current })) if epoch <= current => {
                 return Err(GroupRefusal::WrongEpoch { epoch, current }.into());
             }
-            None | Some(Err(GroupRefusal::WrongEpoch { .. })) => match self.begin(suite, &content, ctx) {
-                // A leaf that has outlived its key package is sound where it is; only OpenMLS cannot begin with it.
-                Err(CommitRefusal::Group(GroupRefusal::LeafLifetime(_))) => return Ok(None),
-                begun => (begun?, true),
-            },
+            None | Some(Err(GroupRefusal::WrongEpoch { .. })) => (self.take_up(suite, &content)?, true),
             Some(staged) => (staged?, false),
         };
         let mut delta = change.delta.clone();
@@ -188,6 +185,12 @@ impl RoomView {
     fn begin(&self, suite: Suite, content: &CommitContent, ctx: &Ctx<'_>) -> Result<StagedChange, CommitRefusal> {
         let (message, group_state) = (&content.message, &content.public_group_state);
         let (_, change) = HubGroup::bootstrap(&self.meta.room_id, suite, message, group_state, ctx.now)?;
+        Ok(change)
+    }
+
+    fn take_up(&self, suite: Suite, content: &CommitContent) -> Result<StagedChange, CommitRefusal> {
+        let (message, group_state) = (&content.message, &content.public_group_state);
+        let (_, change) = HubGroup::take_up(&self.meta.room_id, suite, message, group_state)?;
         Ok(change)
     }
 

@@ -18,6 +18,8 @@ use crate::provider::crypto;
 pub enum Parents {
     /// There are none yet: everybody was added and nobody has committed since. A path then names every leaf.
     Blank,
+    /// As `Blank`, and the key packages of all have expired an hour ago.
+    Expired,
     /// All are there and no leaf is unmerged: everybody has committed lately. A path is as short as can be.
     Full,
 }
@@ -182,9 +184,13 @@ impl<M: OnPaper> Tree<'_, M> {
             write_opaque(&mut node, parent_hash);
         } else {
             let now = wall_clock().0 / 1000;
+            let (begins, ends) = match self.parents {
+                Parents::Expired => (now - 80 * 24 * HOUR, now - HOUR),
+                Parents::Blank | Parents::Full => (now - HOUR, now + 80 * 24 * HOUR),
+            };
             node.push(FROM_KEY_PACKAGE);
-            node.extend_from_slice(&(now - HOUR).to_be_bytes());
-            node.extend_from_slice(&(now + 80 * 24 * HOUR).to_be_bytes());
+            node.extend_from_slice(&begins.to_be_bytes());
+            node.extend_from_slice(&ends.to_be_bytes());
         }
         write_opaque(&mut node, &device.extensions());
         let mut signed = node.clone();

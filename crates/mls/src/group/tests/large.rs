@@ -57,6 +57,31 @@ fn joining_and_rejoining_a_large_group_externally_is_followed() {
     assert_eq!(hub.members().len(), 81);
 }
 
+/// What is stored beside the event. It holds the path, which grows with the logarithm of the group, and nothing for each member.
+#[test]
+fn what_is_stored_of_a_commit_is_no_larger_than_the_commit() {
+    let stored = |members: u32, parents| {
+        let device = |number| TestDevice::new(&format!("@user{number}:a.test"), "D");
+        let devices: Vec<_> = (1..members).map(device).collect();
+        let state = group_state_on_paper(ROOM, &devices, parents);
+        let (mut alice, join) = TestDevice::new("@alice:a.test", "A").join_externally(&state);
+        let (hub, first) = bootstrap(&join, Suite::default()).unwrap();
+        assert!(first.bytes.len() > 200 * devices.len(), "the first change is the group");
+        let commit = alice.update();
+        let change = hub.stage(&commit.message, &commit.group_state, wall_clock()).unwrap();
+        let (change, commit) = (change.bytes.len(), commit.message.len());
+        assert!(
+            change < commit + 100,
+            "{members} {parents:?}: {change} bytes for a commit of {commit}"
+        );
+        change
+    };
+    let (small, large) = (stored(32, Parents::Full), stored(512, Parents::Full));
+    let more_nodes = 4;
+    assert!(large <= small + more_nodes * 160, "{small} bytes at 32, {large} at 512");
+    stored(256, Parents::Blank);
+}
+
 #[test]
 fn new_members_take_the_leftmost_free_leaves() {
     let (mut hub, mut alice) = room_of_eighty();
@@ -75,7 +100,7 @@ fn new_members_take_the_leftmost_free_leaves() {
     for device in &change.delta.added {
         assert_eq!(hub.member_at(device.leaf), Some(device));
     }
-    let tree = hub.public_group().treesync();
+    let tree = hub.state.group.treesync();
     assert_eq!(
         tree.full_leaves().map(|(leaf, _)| leaf.u32()).collect::<Vec<_>>(),
         hub.members().map(|member| member.leaf).collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::key_package::MIN_REMAINING_LIFETIME;
-use crate::testing::KeyPackageOptions;
+use crate::testing::{KeyPackageOptions, Parents, group_state_on_paper};
 
 #[test]
 fn a_checkpoint_restores_the_group() {
@@ -81,6 +81,71 @@ fn the_tag_names_the_version_of_openmls_that_is_built_in() {
     let bytes = Room::new().hub.checkpoint();
     // Format, then the version as text with its length in front.
     assert_eq!(&bytes[..2 + version.len()], [&[1, 5], version.as_bytes()].concat());
+}
+
+/// A group on paper, a device that has joined it, and its commit.
+fn joined(members: usize, parents: Parents) -> (TestMember, TestCommit) {
+    let device = |number| TestDevice::new(&format!("@user{number}:a.test"), "D");
+    let devices: Vec<_> = (0..members).map(device).collect();
+    let state = group_state_on_paper(ROOM, &devices, parents);
+    TestDevice::new("@alice:a.test", "A").join_externally(&state)
+}
+
+fn take_up(commit: &TestCommit) -> Result<(HubGroup, StagedChange), GroupRefusal> {
+    let room = RoomId::parse(ROOM).unwrap();
+    HubGroup::take_up(&room, Suite::default(), &commit.message, &commit.group_state)
+}
+
+#[test]
+fn a_group_whose_leaves_have_outlived_their_key_packages_is_taken_up_and_followed() {
+    let (mut alice, join) = joined(5, Parents::Expired);
+    assert!(matches!(
+        bootstrap(&join, Suite::default()),
+        Err(GroupRefusal::LeafLifetime(_))
+    ));
+    let (mut hub, change) = take_up(&join).unwrap();
+    assert_eq!(hub.tree_hash(), alice.tree_hash());
+    assert_eq!(hub.members().len(), 6);
+    assert_eq!(change.delta.added.len(), 6);
+    assert_eq!(HubGroup::restore(&hub.checkpoint()).unwrap(), hub);
+    for remove in [&[][..], &[1]] {
+        let commit = alice.change(&[], remove);
+        let change = hub.stage(&commit.message, &commit.group_state, wall_clock()).unwrap();
+        hub.merge(&change).unwrap();
+        alice.merge();
+        assert_eq!(hub.tree_hash(), alice.tree_hash());
+    }
+}
+
+#[test]
+fn nothing_but_lifetimes_is_overlooked_when_a_group_is_taken_up() {
+    for parents in [Parents::Blank, Parents::Expired, Parents::Full] {
+        let (_, mut join) = joined(5, parents);
+        for at in [join.group_state.len() - 1, join.group_state.len() / 2] {
+            join.group_state[at] ^= 1;
+            assert!(take_up(&join).is_err(), "{parents:?}, byte {at}");
+            join.group_state[at] ^= 1;
+        }
+        take_up(&join).unwrap();
+    }
+}
+
+#[test]
+fn a_group_is_the_same_whichever_way_it_is_begun_with() {
+    for parents in [Parents::Blank, Parents::Full] {
+        for members in [1, 2, 3, 6, 13] {
+            let (mut alice, _) = joined(members, parents);
+            // A gap in the middle or at the end.
+            let commit = alice.remove(&[u32::try_from(members / 2).unwrap()]);
+            let info = GroupInfoBytes::parse(&commit.group_state).unwrap();
+            let (ours, theirs) = (overdue::load(&info).unwrap(), load_tree(&info).unwrap());
+            assert_eq!(
+                Stored::checkpoint(&ours),
+                Stored::checkpoint(&theirs),
+                "{parents:?}, {members}"
+            );
+        }
+    }
 }
 
 /// The clock that OpenMLS reads cannot be moved, so the leaves are made to expire within the test, past what a hub would
