@@ -3,7 +3,7 @@
 
 use nabe_signing::Signer;
 use nabe_signing::json::{Json, Object};
-use nabe_types::limits::{MAX_EVENT_BYTES, MAX_SAFE_INTEGER, MAX_TYPE_CHARS};
+use nabe_types::limits::{COMPLETION_BYTES, MAX_EVENT_BYTES, MAX_SAFE_INTEGER, MAX_TYPE_CHARS};
 use nabe_types::{EventId, RoomId, ServerName, UnixMillis, UserId};
 
 use crate::error::{Dropped, commit_too_large};
@@ -57,9 +57,6 @@ pub enum BuildError {
     #[error("the sender is not a user of the signing server")]
     NotOurUser,
 }
-
-/// Bytes an author leaves free in an LPDU for what the hub adds: six event IDs, a hash and signatures by a few keys.
-const COMPLETION_BYTES: usize = 2048;
 
 impl EventBuilder {
     /// An event of this type, not a state event until [`EventBuilder::state_key`] is called.

@@ -3,6 +3,14 @@
 /// Largest event in bytes of canonical JSON, signatures included (LM #int-pdu).
 pub const MAX_EVENT_BYTES: usize = 65_536;
 
+/// Bytes an author leaves free in an event for what the room's hub adds (LM #int-lpdu): six event IDs for authorization and the one
+/// before it, a hash, and signatures by three keys under a name of any length.
+pub const COMPLETION_BYTES: usize = 1_024;
+
+/// Bytes an author's event has around its `content` at most, besides the type and the names in it: field names, a timestamp, a hash and
+/// signatures by two keys (LM #int-lpdu).
+pub const ENVELOPE_BYTES: usize = 480;
+
 /// Most events in one transaction (LM #int-api-send-txn).
 pub const MAX_PDUS: usize = 50;
 

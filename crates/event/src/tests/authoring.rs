@@ -2,7 +2,7 @@
 
 use nabe_signing::json::Json;
 use nabe_signing::object;
-use nabe_types::limits::MAX_EVENT_BYTES;
+use nabe_types::limits::{COMPLETION_BYTES, ENVELOPE_BYTES, MAX_EVENT_BYTES};
 
 use super::*;
 use crate::BuildError;
@@ -116,7 +116,7 @@ fn lpdu_leaves_room_for_what_the_hub_adds() {
         )
         .build_lpdu(&participant(), hub().server(), RULES)
     };
-    let limit = MAX_EVENT_BYTES - 2_048;
+    let limit = MAX_EVENT_BYTES - COMPLETION_BYTES;
     let overhead = lpdu(0).unwrap().bytes().len();
     let largest = lpdu(limit - overhead).unwrap();
     assert_eq!(largest.bytes().len(), limit);
@@ -125,6 +125,27 @@ fn lpdu_leaves_room_for_what_the_hub_adds() {
         lpdu(limit - overhead + 1).unwrap_err(),
         BuildError::TooLarge { len: limit + 1, limit }
     );
+}
+
+#[test]
+fn whoever_knows_the_names_knows_how_much_content_fits() {
+    let content = object! { "body" => "" };
+    let names = [
+        "m.room.message",
+        "!room:hub.example.org",
+        "@bob:second.example.org",
+        "second.example.org",
+        "hub.example.org",
+    ];
+    let names: usize = names.iter().map(|name| name.len()).sum();
+    let lpdu = builder("m.room.message", "@bob:second.example.org", content.clone())
+        .build_lpdu(&participant(), hub().server(), RULES)
+        .unwrap();
+    let around = lpdu.bytes().len() - content.to_canonical().len() - names;
+    let second_key = r#","ed25519:a_version_of_20_byte":"""#.len() + 86;
+    assert!(around + second_key <= ENVELOPE_BYTES, "{around} + {second_key}");
+    let completed = complete(lpdu.clone()).bytes().len() - lpdu.bytes().len();
+    assert!(completed < COMPLETION_BYTES, "{completed}");
 }
 
 #[test]
