@@ -10,50 +10,18 @@ use rusqlite::Connection;
 
 use crate::device::Device;
 use crate::error::ClientError;
+use crate::groups::Groups;
+use crate::intent::Intent;
 use crate::mls;
 use crate::notice::Notice;
 use crate::provider::Provider;
 use crate::receive::{Receiver, algorithm_of};
-use crate::store::{
-    ClientStore, GroupStatus, Intent, Room, StoredIntent, TOKEN, TimelineItem, meta, set_meta, told, untold,
-};
+use crate::settings::Settings;
+use crate::store::{ClientStore, GroupStatus, Room, StoredIntent, TOKEN, TimelineItem, meta, set_meta, told, untold};
 use crate::transport::{Member, NewRoom, RoomSummary, StreamItem, Transport, TransportError};
 
 /// What time it is.
 pub type Clock = Box<dyn Fn() -> UnixMillis + Send + Sync>;
-
-/// How a client behaves.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settings {
-    /// Whether it adds new devices of members, and removes those of users who left, without being asked.
-    pub tend: bool,
-    /// Over how much time the devices of a room spread such work: the first one does it, the others find it done.
-    pub tend_spread: Duration,
-    /// Whether it gives itself new keys soon after it was added.
-    pub update_after_join: bool,
-    /// How many races a commit may lose.
-    pub max_attempts: u32,
-    /// How many key packages the server should have of each suite.
-    pub key_package_stock: u64,
-    /// How long to wait for the echo of a commit: this often, …
-    pub rounds: u32,
-    /// … so long each time.
-    pub round: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            tend: true,
-            tend_spread: Duration::from_secs(2),
-            update_after_join: true,
-            max_attempts: 50,
-            key_package_stock: 50,
-            rounds: 40,
-            round: Duration::from_millis(500),
-        }
-    }
-}
 
 /// One device of one user.
 ///
@@ -71,6 +39,8 @@ pub struct Client {
     pub(crate) behind: BTreeMap<RoomId, u64>,
     /// Whether the server should be asked how many key packages it has.
     pub(crate) check_stock: bool,
+    /// As the store has them.
+    pub(crate) groups: Groups,
 }
 
 /// A group as this device sees it, for comparing with others.
@@ -149,6 +119,7 @@ impl Client {
             outcomes: BTreeMap::new(),
             behind: BTreeMap::new(),
             check_stock: false,
+            groups: Groups::default(),
         })
     }
 
@@ -240,13 +211,17 @@ impl Client {
             store,
             device,
             settings,
+            groups,
             ..
         } = self;
-        let (done, finished, low) = store.transaction(|connection| {
-            let mut receiver = Receiver::new(connection, device, settings, now);
+        // Whatever a transaction that fails did to them is undone in the store: they are read from there again.
+        let recent = std::mem::take(groups);
+        let (done, finished, low, recent) = store.transaction(|connection| {
+            let mut receiver = Receiver::new(connection, device, settings, now, recent);
             let done = work(&mut receiver, connection)?;
-            Ok::<_, ClientError>((done, receiver.finished, receiver.key_packages_low))
+            Ok::<_, ClientError>((done, receiver.finished, receiver.key_packages_low, receiver.groups))
         })?;
+        *groups = recent;
         self.outcomes.extend(finished);
         // Nobody waits for the oldest ones any longer.
         while self.outcomes.len() > MAX_OUTCOMES {
@@ -307,15 +282,23 @@ impl Client {
         if !known.is_some_and(|known| matches!(known.group, GroupStatus::Active | GroupStatus::Stuck)) {
             return Ok(None);
         }
-        let Some(group) = mls::load(&Provider::new(self.store.read()), room)? else {
-            return Ok(None);
+        let loaded;
+        let group = match self.groups.get(room) {
+            Some(group) => group,
+            None => match mls::load(&Provider::new(self.store.read()), room)? {
+                Some(group) => {
+                    loaded = group;
+                    &loaded
+                }
+                None => return Ok(None),
+            },
         };
         Ok(Some(GroupInfo {
             epoch: group.epoch().as_u64(),
             epoch_authenticator: group.epoch_authenticator().as_slice().to_vec(),
             tree_hash: group.public_group().group_context().tree_hash().to_vec(),
-            suite: mls::suite_of(&group)?,
-            members: mls::members(&group),
+            suite: mls::suite_of(group)?,
+            members: mls::members(group),
         }))
     }
 

@@ -93,6 +93,36 @@ impl<S: ser::Serializer> ser::Serializer for Writer<S> {
         })
     }
 
+    /// What `Vec` calls. Tries the whole list as bytes, in one loop that the compiler sees through.
+    fn collect_seq<I>(self, list: I) -> Result<S::Ok, S::Error>
+    where
+        I: IntoIterator,
+        I::Item: Serialize,
+    {
+        let mut list = list.into_iter();
+        let (least, most) = list.size_hint();
+        let mut bytes = Vec::with_capacity(least);
+        while let Some(item) = list.next() {
+            if let Ok(byte) = item.serialize(OneByte) {
+                bytes.push(byte);
+                continue;
+            }
+            let mut items = self.0.serialize_seq(most.filter(|most| *most == least))?;
+            for byte in bytes {
+                items.serialize_element(&byte)?;
+            }
+            items.serialize_element(&Compact(&item))?;
+            for item in list {
+                items.serialize_element(&Compact(&item))?;
+            }
+            return items.end();
+        }
+        match bytes.is_empty() {
+            true => self.0.serialize_seq(Some(0))?.end(),
+            false => self.0.serialize_bytes(&bytes),
+        }
+    }
+
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
         self.0.serialize_tuple(len).map(Parts)
     }

@@ -17,7 +17,7 @@ use tls_codec::{Deserialize as _, Serialize as _};
 
 use crate::error::{ClientError, Doing as _, NoKeyFor, StoreError};
 use crate::provider::{Cbor, Provider};
-use crate::store::{DEVICE, OwnKeyPackage, SIGNATURE_KEY, SUITES, USER, meta, set_meta};
+use crate::store::{DEVICE, OwnKeyPackage, SIGNATURE_KEY, SUITES, USER, Upload, meta, set_meta};
 
 /// Who this device is, and the keys it signs with.
 pub(crate) struct Device {
@@ -152,7 +152,7 @@ impl Device {
                 body: package.tls_serialize_detached().doing("encoding a key package")?,
                 last_resort,
                 expires: UnixMillis(package.life_time().not_after().saturating_mul(1000)),
-                uploaded: false,
+                upload: Upload::Waiting,
             };
             row.insert(connection)?;
         }

@@ -14,11 +14,14 @@ mod client;
 mod compact;
 mod device;
 mod error;
+mod groups;
+mod intent;
 mod mls;
 mod notice;
 mod provider;
 mod receive;
 mod send;
+mod settings;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -26,12 +29,14 @@ pub mod transport;
 mod undecryptable;
 mod work;
 
-pub use client::{Client, Clock, GroupInfo, Settings, room_algorithm};
+pub use client::{Client, Clock, GroupInfo, room_algorithm};
 pub use error::{ClientError, StoreError};
+pub use intent::Intent;
 pub use notice::{DeviceName, Notice};
+pub use settings::Settings;
 #[cfg(any(test, feature = "testing"))]
 pub use store::Fuse;
-pub use store::{ClientStore, GroupStatus, Intent, ItemBody, Room, TimelineItem};
+pub use store::{ClientStore, GroupStatus, ItemBody, Room, TimelineItem};
 pub use transport::{Transport, TransportError};
 pub use undecryptable::Undecryptable;
 

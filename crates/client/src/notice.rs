@@ -4,7 +4,7 @@
 use nabe_types::{DeviceId, EventId, RoomId, ServerName, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::store::Intent;
+use crate::intent::Intent;
 
 /// Something the user should know.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -117,6 +117,15 @@ pub enum Notice {
     DevicesChanged {
         /// Whose.
         user: UserId,
+    },
+    /// The server does not take key packages of this device, without which nobody can add it to a group.
+    KeyPackagesRefused {
+        /// Of which suite.
+        suite: String,
+        /// How many.
+        count: u64,
+        /// Why the first of them.
+        reason: String,
     },
     /// A Welcome that is of no use.
     WelcomeUnusable {

@@ -13,14 +13,16 @@ use openmls::prelude::{ProcessedMessageContent, Sender};
 use openmls_traits::OpenMlsProvider as _;
 use rusqlite::Connection;
 
-use crate::client::Settings;
 use crate::device::Device;
-use crate::error::{ClientError, Doing as _};
+use crate::error::{ClientError, Doing as _, sentence};
+use crate::groups::Groups;
+use crate::intent::Intent;
 use crate::mls;
 use crate::notice::{DeviceName, Notice};
 use crate::provider::Provider;
+use crate::settings::Settings;
 use crate::store::{
-    GroupStatus, Intent, ItemBody, Outgoing, PendingCommit, Room, StoredIntent, TimelineItem, WaitingWelcome, attempt,
+    GroupStatus, ItemBody, Outgoing, PendingCommit, Room, StoredIntent, TimelineItem, WaitingWelcome, attempt,
     forget_unaddable, held_event, hold, note_epoch, queue_to_device, release, tell,
 };
 use crate::transport::{RoomEvent, StreamBody, ToDevice};
@@ -37,10 +39,18 @@ pub(crate) struct Receiver<'a> {
     pub(crate) finished: Vec<(i64, Result<(), ClientError>)>,
     /// Whether key packages should be uploaded.
     pub(crate) key_packages_low: bool,
+    /// What of them is here is as the transaction sees it: whoever changes one otherwise than in the store does not put it back.
+    pub(crate) groups: Groups,
 }
 
 impl<'a> Receiver<'a> {
-    pub(crate) fn new(connection: &'a Connection, device: &'a Device, settings: &'a Settings, now: UnixMillis) -> Self {
+    pub(crate) fn new(
+        connection: &'a Connection,
+        device: &'a Device,
+        settings: &'a Settings,
+        now: UnixMillis,
+        groups: Groups,
+    ) -> Self {
         Self {
             connection,
             provider: Provider::new(connection),
@@ -49,6 +59,7 @@ impl<'a> Receiver<'a> {
             now,
             finished: Vec::new(),
             key_packages_low: false,
+            groups,
         }
     }
 
@@ -178,6 +189,7 @@ impl<'a> Receiver<'a> {
         let theirs = message.epoch().as_u64();
         if theirs < ours {
             // It is part of the state that this device joined with.
+            self.groups.put(&room.room_id, group);
             return Ok(());
         }
         if theirs > ours {
@@ -225,6 +237,7 @@ impl<'a> Receiver<'a> {
             self.lost_race(room, &pending)?;
         }
         self.epoch_began(room, event, &group, by, &before)?;
+        self.groups.put(&room.room_id, group);
         if external {
             self.look_after(room, event.position.as_i64());
         }
@@ -296,6 +309,7 @@ impl<'a> Receiver<'a> {
         }
         let by = self.own_name();
         self.epoch_began(room, event, &group, by, &before)?;
+        self.groups.put(&room.room_id, group);
         if joined {
             self.look_after(room, event.position.as_i64());
             self.release(room, event.position)?;
@@ -340,7 +354,7 @@ impl<'a> Receiver<'a> {
 
     /// All keys of a room's group go, and whatever was to be done with them.
     fn forget_group(&mut self, room: &mut Room, status: GroupStatus) -> Result<(), ClientError> {
-        mls::delete(&self.provider, &room.room_id)?;
+        self.delete_group(&room.room_id)?;
         PendingCommit::delete(self.connection, &room.room_id)?;
         room.group = status;
         room.reason = None;
@@ -356,11 +370,7 @@ impl<'a> Receiver<'a> {
     /// The group went on without this device. Its keys stay, for messages of epochs it has seen.
     fn stuck(&mut self, room: &mut Room, event: &RoomEvent, reason: String) -> Result<(), ClientError> {
         PendingCommit::delete(self.connection, &room.room_id)?;
-        if let Some(mut group) = mls::load(&self.provider, &room.room_id)? {
-            group
-                .clear_pending_commit(self.provider.storage())
-                .doing("dropping a commit")?;
-        }
+        self.drop_commit(&room.room_id)?;
         room.group = GroupStatus::Stuck;
         room.reason = Some(reason.clone());
         self.hold(room, event)?;
@@ -398,13 +408,11 @@ impl<'a> Receiver<'a> {
         let stale = current_epoch.is_some_and(|epoch| epoch != pending.epoch);
         let mut room = Room::load_or_new(self.connection, &pending.room_id)?;
         if room.group == GroupStatus::Joining {
-            mls::delete(&self.provider, &room.room_id)?;
+            self.delete_group(&room.room_id)?;
             room.group = GroupStatus::None;
             room.save(self.connection)?;
-        } else if let Some(mut group) = mls::load(&self.provider, &room.room_id)? {
-            group
-                .clear_pending_commit(self.provider.storage())
-                .doing("dropping a commit")?;
+        } else {
+            self.drop_commit(&room.room_id)?;
         }
         let intent = StoredIntent::load(self.connection, pending.intent_id)?;
         match intent {
@@ -483,7 +491,7 @@ impl<'a> Receiver<'a> {
         Ok(TimelineItem::put(self.connection, &room.room_id, event, &body, None)?)
     }
 
-    fn decrypt(&self, room: &Room, event: &RoomEvent) -> Result<Result<Vec<u8>, Undecryptable>, ClientError> {
+    fn decrypt(&mut self, room: &Room, event: &RoomEvent) -> Result<Result<Vec<u8>, Undecryptable>, ClientError> {
         let content = &event.content;
         let algorithm = content.get("algorithm").and_then(Json::as_str);
         let commit = content.get("commit_event_id").and_then(Json::as_str);
@@ -502,10 +510,24 @@ impl<'a> Receiver<'a> {
             return Ok(Err(Undecryptable::NotInGroup));
         }
         let mut group = self.load(room)?;
-        if mls::suite_of(&group)?.room_algorithm() != algorithm {
+        let opened = self.open(room, event, &mut group, algorithm)?;
+        if opened.is_ok() {
+            self.groups.put(&room.room_id, group);
+        }
+        Ok(opened)
+    }
+
+    fn open(
+        &self,
+        room: &Room,
+        event: &RoomEvent,
+        group: &mut MlsGroup,
+        algorithm: &str,
+    ) -> Result<Result<Vec<u8>, Undecryptable>, ClientError> {
+        if mls::suite_of(group)?.room_algorithm() != algorithm {
             return Ok(Err(Undecryptable::OtherAlgorithm));
         }
-        let Some(message) = mls::read_message(content, "ciphertext") else {
+        let Some(message) = mls::read_message(&event.content, "ciphertext") else {
             return Ok(Err(Undecryptable::Malformed));
         };
         let (epoch, ours) = (message.epoch().as_u64(), group.epoch().as_u64());
@@ -608,7 +630,7 @@ impl<'a> Receiver<'a> {
     }
 
     /// Opens a Welcome and makes sure that it leads into the group that the commit in the room's log began.
-    fn join(&self, room: &Room, event: &RoomEvent, welcome: &WaitingWelcome) -> Result<u64, JoinError> {
+    fn join(&mut self, room: &Room, event: &RoomEvent, welcome: &WaitingWelcome) -> Result<u64, JoinError> {
         let suite = Suite::from_welcome_algorithm(&welcome.algorithm).ok_or(JoinError::OtherAlgorithm)?;
         if room
             .algorithm
@@ -634,7 +656,7 @@ impl<'a> Receiver<'a> {
         if !is_sender {
             return Err(JoinError::OtherSender);
         }
-        mls::delete(&self.provider, &room.room_id)?;
+        self.delete_group(&room.room_id)?;
         let group = staged.into_group(&self.provider).doing("joining a group")?;
         Ok(group.epoch().as_u64())
     }
@@ -677,8 +699,34 @@ impl<'a> Receiver<'a> {
         Ok(hold(self.connection, &room.room_id, event)?)
     }
 
-    fn load(&self, room: &Room) -> Result<MlsGroup, ClientError> {
-        mls::load(&self.provider, &room.room_id)?.ok_or_else(|| ClientError::NotInGroup(room.room_id.clone()))
+    fn load(&mut self, room: &Room) -> Result<MlsGroup, ClientError> {
+        self.take_group(&room.room_id)?
+            .ok_or_else(|| ClientError::NotInGroup(room.room_id.clone()))
+    }
+
+    /// A room's group. Whoever is done with it, and has it as the store has it, hands it to [`Receiver::groups`].
+    pub(crate) fn take_group(&mut self, room: &RoomId) -> Result<Option<MlsGroup>, ClientError> {
+        match self.groups.take(room) {
+            Some(group) => Ok(Some(group)),
+            None => mls::load(&self.provider, room),
+        }
+    }
+
+    /// Forgets all secrets of a room's group.
+    pub(crate) fn delete_group(&mut self, room: &RoomId) -> Result<(), ClientError> {
+        self.groups.take(room);
+        mls::delete(&self.provider, room)
+    }
+
+    /// Forgets the commit that this device made of a room's group and nobody took, if there is one.
+    fn drop_commit(&mut self, room: &RoomId) -> Result<(), ClientError> {
+        if let Some(mut group) = self.take_group(room)? {
+            group
+                .clear_pending_commit(self.provider.storage())
+                .doing("dropping a commit")?;
+            self.groups.put(room, group);
+        }
+        Ok(())
     }
 
     fn tell(&self, notice: &Notice) -> Result<(), ClientError> {
@@ -710,21 +758,6 @@ enum JoinError {
     OtherState,
     #[error("it was not sent by whoever made the commit")]
     OtherSender,
-}
-
-/// An error and its causes in one line.
-pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The algorithm that an `m.room.create` chose; empty for none (LM #int-mls-considerations).

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::error::{ClientError, Doing as _};
 use crate::provider::crypto;
 use crate::store::{GroupStatus, Outgoing};
-use crate::work::{MAX_CONTENT_BYTES, idempotency_key};
+use crate::work::{idempotency_key, max_content_bytes};
 
 impl Client {
     /// Encrypts and sends a message. Returns its number: [`crate::TimelineItem::sent`] of its echo, or of a
@@ -42,7 +42,8 @@ impl Client {
             return Err(ClientError::NotInGroup(room.clone()));
         }
         // Base64 makes four bytes of three.
-        let (bytes, limit) = (payload.len() / 3 * 4 + ROOM_FOR_THE_REST, MAX_CONTENT_BYTES);
+        let bytes = payload.len() / 3 * 4 + ROOM_FOR_THE_REST;
+        let limit = max_content_bytes(room, self.user());
         if bytes > limit {
             return Err(ClientError::MessageTooLarge { bytes, limit });
         }

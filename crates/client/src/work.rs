@@ -5,22 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nabe_mls::{DeviceObject, Suite, check_key_package};
-use nabe_signing::{base64u, object};
-use nabe_types::{DeviceId, EventId, RoomId, UnixMillis, UserId};
+use nabe_signing::{Object, base64u, object};
+use nabe_types::limits::{COMPLETION_BYTES, ENVELOPE_BYTES, MAX_EVENT_BYTES};
+use nabe_types::{DeviceId, RoomId, UnixMillis, UserId};
 use openmls::group::MlsGroup;
 use openmls::prelude::{KeyPackage, KeyPackageIn, LeafNodeIndex, ProtocolVersion};
 use openmls_traits::random::OpenMlsRand as _;
+use rusqlite::Connection;
 use tls_codec::Deserialize as _;
 
 use crate::client::Client;
 use crate::device::drop_expired;
-use crate::error::{ClientError, Doing as _};
+use crate::error::{ClientError, Doing as _, sentence};
+use crate::intent::Intent;
 use crate::mls;
 use crate::notice::Notice;
 use crate::provider::{Provider, crypto};
-use crate::receive::sentence;
 use crate::store::{
-    CommitState, GroupStatus, Intent, Outgoing, OutgoingState, OwnKeyPackage, PendingCommit, Room, StoredIntent,
+    CommitState, GroupStatus, Outgoing, OutgoingState, OwnKeyPackage, PendingCommit, Room, StoredIntent, Upload,
     WaitingWelcome, commit_of_epoch, hold, is_unaddable, note_unaddable, queued_to_device, sent_to_device, tell,
 };
 use crate::transport::{Direction, GroupSnapshot, KeyPackageUpload, NewEvent, TransportError};
@@ -115,16 +117,18 @@ impl Client {
                 if room.group != GroupStatus::Active {
                     return Err(ClientError::NotInGroup(room.room_id));
                 }
-                let provider = Provider::new(self.store.read());
-                let group = mls::load(&provider, &room.room_id)?;
+                let group = match self.groups.take(&room.room_id) {
+                    Some(group) => Some(group),
+                    None => mls::load(&Provider::new(self.store.read()), &room.room_id)?,
+                };
                 let group = group.ok_or_else(|| ClientError::NotInGroup(room.room_id.clone()))?;
-                let behind = self.behind.get(&room.room_id).copied().unwrap_or(0);
-                if group.epoch().as_u64() < behind {
+                let facts = Facts::of(&group)?;
+                let epoch = group.epoch().as_u64();
+                self.groups.put(&room.room_id, group);
+                if epoch < self.behind.get(&room.room_id).copied().unwrap_or(0) {
                     // The commit that won has not come in yet.
                     return Ok(());
                 }
-                let facts = Facts::of(&group)?;
-                drop(group);
                 let mut plan = self.plan(&room.room_id, wanted, &facts).await?;
                 loop {
                     match self.commit(intent, plan.clone()) {
@@ -169,7 +173,8 @@ impl Client {
                 return receiver.finish(intent.id, outcome);
             }
             let provider = Provider::new(connection);
-            let mut group = mls::load(&provider, &intent.room_id)?
+            let mut group = receiver
+                .take_group(&intent.room_id)?
                 .ok_or_else(|| ClientError::NotInGroup(intent.room_id.clone()))?;
             let epoch = group.epoch().as_u64();
             let recipients = plan
@@ -179,17 +184,11 @@ impl Client {
                 .collect();
             let add = plan.add.into_iter().map(|(.., package)| package).collect();
             let made = mls::commit(&provider, receiver.device(), &mut group, add, plan.remove)?;
+            receiver.groups.put(&intent.room_id, group);
             let previous = commit_of_epoch(connection, &intent.room_id, epoch)?;
-            keep(
-                connection,
-                intent,
-                epoch,
-                false,
-                key,
-                &made,
-                previous.as_ref(),
-                recipients,
-            )
+            let limit = max_content_bytes(&intent.room_id, &receiver.device().user);
+            let content = fitting(made.content(previous.as_ref()), limit)?;
+            keep(connection, intent, epoch, false, key, content, made.welcome, recipients)
         })
     }
 
@@ -203,11 +202,13 @@ impl Client {
         let key = idempotency_key()?;
         self.in_transaction(|receiver, connection| {
             let provider = Provider::new(connection);
-            mls::delete(&provider, &intent.room_id)?;
+            receiver.delete_group(&intent.room_id)?;
             let mut group = mls::create(&provider, receiver.device(), suite, &intent.room_id)?;
             let made = mls::commit(&provider, receiver.device(), &mut group, Vec::new(), Vec::new())?;
             set_joining(connection, &intent.room_id)?;
-            keep(connection, intent, 0, false, key, &made, None, Vec::new())
+            let limit = max_content_bytes(&intent.room_id, &receiver.device().user);
+            let content = fitting(made.content(None), limit)?;
+            keep(connection, intent, 0, false, key, content, None, Vec::new())
         })
     }
 
@@ -241,10 +242,12 @@ impl Client {
         let key = idempotency_key()?;
         self.in_transaction(|receiver, connection| {
             let provider = Provider::new(connection);
-            mls::delete(&provider, &intent.room_id)?;
+            receiver.delete_group(&intent.room_id)?;
             let (_, made) = mls::join_externally(&provider, receiver.device(), suite, group_info)?;
             set_joining(connection, &intent.room_id)?;
-            keep(connection, intent, epoch, true, key, &made, Some(&event_id), Vec::new())
+            let limit = max_content_bytes(&intent.room_id, &receiver.device().user);
+            let content = fitting(made.content(Some(&event_id)), limit)?;
+            keep(connection, intent, epoch, true, key, content, None, Vec::new())
         })
     }
 
@@ -484,12 +487,13 @@ impl Client {
         }
         self.in_transaction(|receiver, connection| {
             let provider = Provider::new(connection);
-            let Some(mut group) = mls::load(&provider, &outgoing.room_id)? else {
+            let Some(mut group) = receiver.take_group(&outgoing.room_id)? else {
                 return Ok(None);
             };
             let epoch = group.epoch().as_u64();
             let is_fresh = |made_in: u64| epoch.saturating_sub(made_in) <= (mls::MAX_PAST_EPOCHS / 2) as u64;
             if outgoing.epoch.is_some_and(is_fresh) {
+                receiver.groups.put(&outgoing.room_id, group);
                 return Ok(Some(outgoing));
             }
             let suite = mls::suite_of(&group)?;
@@ -498,6 +502,7 @@ impl Client {
                 .doing("encrypting a message")?
                 .to_bytes()
                 .doing("encoding a message")?;
+            receiver.groups.put(&outgoing.room_id, group);
             let commit = commit_of_epoch(connection, &outgoing.room_id, epoch)?
                 .ok_or_else(|| ClientError::NotInGroup(outgoing.room_id.clone()))?;
             let content = object! {
@@ -506,8 +511,8 @@ impl Client {
                 "commit_event_id" => commit.as_str(),
             };
             let bytes = content.to_canonical().len();
-            if bytes > MAX_CONTENT_BYTES {
-                let limit = MAX_CONTENT_BYTES;
+            let limit = max_content_bytes(&outgoing.room_id, &receiver.device().user);
+            if bytes > limit {
                 let error = ClientError::MessageTooLarge { bytes, limit };
                 receiver.refused_message(&outgoing, &sentence(&error))?;
                 return Ok(None);
@@ -535,7 +540,9 @@ impl Client {
                     .into_iter()
                     .filter(|package| package.suite == suite)
                     .collect();
-                let waiting = ours.iter().filter(|package| !package.uploaded && !package.last_resort);
+                let waiting = ours
+                    .iter()
+                    .filter(|package| package.upload != Upload::Done && !package.last_resort);
                 let waiting = waiting.count() as u64;
                 let missing = stock.saturating_sub(there + waiting);
                 device.make_key_packages(connection, suite, usize::try_from(missing).unwrap_or(0), false)?;
@@ -549,7 +556,7 @@ impl Client {
                 Ok::<_, ClientError>(
                     unsent
                         .into_iter()
-                        .filter(|package| package.suite == suite && !package.uploaded)
+                        .filter(|package| package.suite == suite && package.upload != Upload::Done)
                         .collect::<Vec<_>>(),
                 )
             })?;
@@ -561,15 +568,37 @@ impl Client {
                         last_resort: package.last_resort,
                     })
                     .collect();
-                // What the server refuses it may have from an attempt whose answer was lost: its private half stays.
-                transport
+                let mark = |connection: &Connection, upload| -> Result<(), ClientError> {
+                    for package in batch {
+                        package.mark(connection, upload)?;
+                    }
+                    Ok(())
+                };
+                self.store.transaction(|connection| mark(connection, Upload::Offered))?;
+                let answers = transport
                     .upload_key_packages(&self.device.id, &algorithm, &uploads)
                     .await?;
+                // What the server refuses it may have from an attempt whose answer was lost: its private half stays.
+                let refused = batch
+                    .iter()
+                    .zip(answers)
+                    .filter_map(|(package, answer)| match package.upload {
+                        Upload::Waiting => answer.err(),
+                        Upload::Offered | Upload::Done => None,
+                    });
+                let reasons: Vec<String> = refused.collect();
                 self.store.transaction(|connection| {
-                    for package in batch {
-                        package.mark_uploaded(connection)?;
+                    if let Some(reason) = reasons.first() {
+                        tell(
+                            connection,
+                            &Notice::KeyPackagesRefused {
+                                suite: suite.name().to_owned(),
+                                count: reasons.len() as u64,
+                                reason: reason.clone(),
+                            },
+                        )?;
                     }
-                    Ok::<_, ClientError>(())
+                    mark(connection, Upload::Done)
                 })?;
             }
         }
@@ -669,24 +698,27 @@ fn read_key_package(bytes: &[u8], suite: Suite, object: &DeviceObject, now: Unix
         .map_err(|error| error.to_string())
 }
 
+/// A commit's content, if an event has room for it.
+fn fitting(content: Object, limit: usize) -> Result<Object, ClientError> {
+    let bytes = content.to_canonical().len();
+    if bytes > limit {
+        return Err(ClientError::CommitTooLarge { bytes, limit });
+    }
+    Ok(content)
+}
+
 /// Keeps a commit that was made, to be sent.
 #[expect(clippy::too_many_arguments, reason = "they are the columns of one row")]
 fn keep(
-    connection: &rusqlite::Connection,
+    connection: &Connection,
     intent: &StoredIntent,
     epoch: u64,
     external: bool,
     idempotency_key: String,
-    made: &mls::Made,
-    previous: Option<&EventId>,
+    content: Object,
+    welcome: Option<Vec<u8>>,
     recipients: Vec<(UserId, DeviceId)>,
 ) -> Result<(), ClientError> {
-    let content = made.content(previous);
-    let bytes = content.to_canonical().len();
-    if bytes > MAX_CONTENT_BYTES {
-        let limit = MAX_CONTENT_BYTES;
-        return Err(ClientError::CommitTooLarge { bytes, limit });
-    }
     let pending = PendingCommit {
         room_id: intent.room_id.clone(),
         intent_id: intent.id,
@@ -694,7 +726,7 @@ fn keep(
         external,
         idempotency_key,
         content,
-        welcome: made.welcome.clone(),
+        welcome,
         recipients,
         state: CommitState::Ready,
         lpdu_id: None,
@@ -702,7 +734,7 @@ fn keep(
     Ok(pending.save(connection)?)
 }
 
-fn set_joining(connection: &rusqlite::Connection, room: &RoomId) -> Result<(), ClientError> {
+fn set_joining(connection: &Connection, room: &RoomId) -> Result<(), ClientError> {
     let mut room = Room::load_or_new(connection, room)?;
     room.group = GroupStatus::Joining;
     Ok(room.save(connection)?)
@@ -718,8 +750,16 @@ pub(crate) fn is_temporary(error: &ClientError) -> bool {
     matches!(error, ClientError::Transport(error) if error.is_temporary())
 }
 
-/// What of an event's 64 KiB (LM #int-pdu) is left for its content: the rest of the event is far below 3 KiB.
-pub(crate) const MAX_CONTENT_BYTES: usize = 62 * 1024;
+/// What of an event's 64 KiB (LM #int-pdu) is left for the content of an event that `user` sends to `room`. The hub's name is not known here:
+/// it is taken to be as long as the room's, or the user's server's. A server that it does not fit for says so.
+pub(crate) fn max_content_bytes(room: &RoomId, user: &UserId) -> usize {
+    let server = user.server_name().as_str().len();
+    let hub = room.server_name().as_str().len().max(server);
+    let names = LONGEST_TYPE.len() + room.as_str().len() + user.as_str().len() + server + hub;
+    MAX_EVENT_BYTES.saturating_sub(COMPLETION_BYTES + ENVELOPE_BYTES + names)
+}
+/// The longer one of the types of event that a client sends.
+const LONGEST_TYPE: &str = "m.room.encrypted";
 /// How many devices one commit adds.
 const MAX_ADDED: usize = 50;
 /// How many key packages go up at once.

@@ -3,9 +3,10 @@
 use nabe_signing::Object;
 use nabe_types::{DeviceId, EventId, RoomId, UnixMillis, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::error::StoreError;
+use crate::intent::Intent;
 
 /// How this device stands to a room's group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -129,38 +130,6 @@ impl Room {
             tend_due: tend_due.and_then(UnixMillis::from_i64),
         })
     }
-}
-
-/// What should be done to a room's group. It is kept until it is done or refused, and made into a commit of whatever epoch
-/// the group is in then.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "intent", rename_all = "snake_case")]
-pub enum Intent {
-    /// Send the group's first commit (LM #int-mls-considerations, "Group Creation").
-    Found,
-    /// Give this device new keys.
-    Update,
-    /// Add every device of these users.
-    AddUsers {
-        /// The users, who must have joined the room.
-        users: Vec<UserId>,
-    },
-    /// Add one device.
-    AddDevice {
-        /// Whose.
-        user: UserId,
-        /// Which.
-        device: DeviceId,
-    },
-    /// Remove devices: one's own, or those of users who have left the room.
-    RemoveDevices {
-        /// Whose and which.
-        devices: Vec<(UserId, DeviceId)>,
-    },
-    /// Add the devices of members that are not in the group, and remove those that should not be.
-    Tend,
-    /// Join by an external commit.
-    JoinExternally,
 }
 
 /// An intention with its place in the queue.

@@ -455,6 +455,35 @@ pub(crate) fn sent_to_device(connection: &Connection, n: i64) -> Result<(), Stor
     Ok(())
 }
 
+/// Whether the server has a key package.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Upload {
+    /// Nobody has seen it.
+    Waiting,
+    /// It was on its way, and no answer came.
+    Offered,
+    /// The server has answered.
+    Done,
+}
+
+impl Upload {
+    const fn to_i64(self) -> i64 {
+        match self {
+            Self::Waiting => 0,
+            Self::Done => 1,
+            Self::Offered => 2,
+        }
+    }
+
+    const fn from_i64(number: i64) -> Self {
+        match number {
+            0 => Self::Waiting,
+            2 => Self::Offered,
+            _ => Self::Done,
+        }
+    }
+}
+
 /// One of our key packages.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct OwnKeyPackage {
@@ -463,7 +492,7 @@ pub(crate) struct OwnKeyPackage {
     pub(crate) body: Vec<u8>,
     pub(crate) last_resort: bool,
     pub(crate) expires: UnixMillis,
-    pub(crate) uploaded: bool,
+    pub(crate) upload: Upload,
 }
 
 impl OwnKeyPackage {
@@ -476,7 +505,7 @@ impl OwnKeyPackage {
                 self.body,
                 self.last_resort,
                 self.expires.as_i64(),
-                self.uploaded,
+                self.upload.to_i64(),
             ])?;
         Ok(())
     }
@@ -497,7 +526,7 @@ impl OwnKeyPackage {
                     body: row.get("body")?,
                     last_resort: row.get("last_resort")?,
                     expires: UnixMillis::from_i64(expires).unwrap_or(UnixMillis::ZERO),
-                    uploaded: row.get("uploaded")?,
+                    upload: Upload::from_i64(row.get("uploaded")?),
                 })
             }))
         })?;
@@ -511,10 +540,10 @@ impl OwnKeyPackage {
         Ok(packages)
     }
 
-    pub(crate) fn mark_uploaded(&self, connection: &Connection) -> Result<(), StoreError> {
+    pub(crate) fn mark(&self, connection: &Connection, upload: Upload) -> Result<(), StoreError> {
         connection
-            .prepare_cached("UPDATE key_packages SET uploaded = 1 WHERE reference = ?1")?
-            .execute([&self.reference])?;
+            .prepare_cached("UPDATE key_packages SET uploaded = ?2 WHERE reference = ?1")?
+            .execute(params![self.reference, upload.to_i64()])?;
         Ok(())
     }
 

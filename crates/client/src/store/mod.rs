@@ -19,11 +19,11 @@ pub(crate) use groups::{
     CommitState, PendingCommit, StoredIntent, commit_of_epoch, forget_unaddable, is_unaddable, note_epoch,
     note_unaddable,
 };
-pub use groups::{GroupStatus, Intent, Room};
+pub use groups::{GroupStatus, Room};
 pub use messages::{ItemBody, TimelineItem};
 pub(crate) use messages::{
-    Outgoing, OutgoingState, OwnKeyPackage, WaitingWelcome, held_event, hold, queue_to_device, queued_to_device,
-    release, sent_to_device, tell, told, untold,
+    Outgoing, OutgoingState, OwnKeyPackage, Upload, WaitingWelcome, held_event, hold, queue_to_device,
+    queued_to_device, release, sent_to_device, tell, told, untold,
 };
 
 /// An open client database.

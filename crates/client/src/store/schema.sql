@@ -116,7 +116,7 @@ CREATE TABLE key_packages (
     body BLOB NOT NULL,
     last_resort INTEGER NOT NULL,
     expires INTEGER NOT NULL,
-    uploaded INTEGER NOT NULL
+    uploaded INTEGER NOT NULL -- 0 no, 1 yes, 2 perhaps
 ) STRICT, WITHOUT ROWID;
 
 -- Devices that could not be added lately.

@@ -52,6 +52,7 @@ struct State {
     counter: u64,
     queue_events: bool,
     queued: Vec<Queued>,
+    no_key_packages: Option<String>,
 }
 
 #[derive(Clone)]
@@ -159,6 +160,23 @@ impl FakeHub {
         self.lock()
             .key_packages
             .retain(|(its_user, its_device, _), _| its_user.as_str() != user || its_device.as_str() != device);
+    }
+
+    /// From now on key packages are refused for this reason; `None` takes them again.
+    pub fn refuse_key_packages(&self, reason: Option<&str>) {
+        self.lock().no_key_packages = reason.map(str::to_owned);
+    }
+
+    /// Spoils a device's object, as if its server had found out that it is not valid: nobody gets it any more, and those who share a room
+    /// with its user hear that their devices changed.
+    pub fn invalidate_device(&self, user: &str, device: &str) {
+        let user = UserId::parse(user).expect("a test's user ID");
+        let device = DeviceId::parse(device).expect("a test's device ID");
+        let mut state = self.lock();
+        let object = state.devices.get_mut(&(user.clone(), device));
+        let object = object.and_then(Option::as_mut).expect("the device is there");
+        object.insert("algorithms", Json::Array(Vec::new()));
+        state.everybody_hears(&user);
     }
 
     /// A stream token after everything in all rooms and before everything in the inbox.
@@ -464,6 +482,7 @@ impl Transport for FakeTransport {
                 .signature_key(suite.credential_algorithm())
                 .expect("a key for the suite");
             let now = state.now;
+            let no_key_packages = state.no_key_packages.clone();
             let store = state
                 .key_packages
                 .entry((self.user.clone(), device.clone(), algorithm.to_owned()))
@@ -473,6 +492,9 @@ impl Transport for FakeTransport {
                 .map(|package| {
                     check_key_package(&package.key, Some(suite), &self.user, device, signature_key, now)
                         .map_err(|error| error.to_string())?;
+                    if let Some(reason) = &no_key_packages {
+                        return Err(reason.clone());
+                    }
                     if store.iter().any(|known| known.key == package.key) {
                         return Err("it is here already".to_owned());
                     }

@@ -69,6 +69,73 @@ fn an_upload_whose_answer_is_lost_is_repeated() {
     first.check_stock = true;
     now(first.work()).unwrap();
     assert_eq!(hub.key_packages_left(ALICE, "A"), 20);
+    let refused = |notice: &Notice| matches!(notice, Notice::KeyPackagesRefused { .. });
+    assert!(
+        !notices(&mut first).iter().any(refused),
+        "that the server knows what it got is no news"
+    );
+}
+
+#[test]
+fn the_user_hears_that_key_packages_are_refused() {
+    let hub = hub();
+    let mut alice = client(&hub, ALICE, "A");
+    notices(&mut alice);
+    hub.refuse_key_packages(Some("they are not liked here"));
+    alice.settings.key_package_stock = 15;
+    alice.check_stock = true;
+    now(alice.work()).unwrap();
+    let refused = Notice::KeyPackagesRefused {
+        suite: Suite::default().name().to_owned(),
+        count: 3,
+        reason: "they are not liked here".to_owned(),
+    };
+    assert!(notices(&mut alice).contains(&refused));
+    // With new ones it is tried again.
+    hub.refuse_key_packages(None);
+    alice.check_stock = true;
+    now(alice.work()).unwrap();
+    assert_eq!(hub.key_packages_left(ALICE, "A"), 15);
+    assert_eq!(notices(&mut alice), []);
+}
+
+/// LM #int-mls-credentials. Only the user's own devices may remove it while the user is in the room (LM #int-mls-add-remove).
+#[test]
+fn a_device_that_becomes_invalid_is_removed_by_its_users_other_devices() {
+    let hub = hub();
+    let tending = |user, name| {
+        let settings = Settings {
+            tend: true,
+            ..obedient()
+        };
+        client_with(&hub, user, name, ClientStore::in_memory().unwrap(), settings)
+    };
+    let mut alice = tending(ALICE, "A");
+    let (mut phone, mut lost) = (tending(BOB, "PHONE"), client(&hub, BOB, "LOST"));
+    let room = room(&mut alice, &mut [&mut phone, &mut lost]);
+    agree(&hub, &room, &[&alice, &phone, &lost]);
+    let commits = hub.commits(&room);
+    hub.invalidate_device(BOB, "LOST");
+    // Alice hears of it, too, and leaves it to those who may.
+    sync(&mut alice);
+    assert_eq!(hub.commits(&room), commits);
+    for _ in 0..2 {
+        sync(&mut phone);
+        sync(&mut alice);
+    }
+    assert_eq!(hub.commits(&room), commits + 1, "once is enough");
+    agree(&hub, &room, &[&alice, &phone]);
+    assert_eq!(alice.group(&room).unwrap().unwrap().members.len(), 2);
+    say(&mut alice, &room, "without it");
+    sync(&mut lost);
+    assert!(lost.group(&room).unwrap().is_none());
+    assert!(!read(&lost, &room).contains(&"without it".to_owned()));
+    assert!(
+        !notices(&mut alice)
+            .iter()
+            .any(|notice| matches!(notice, Notice::GaveUp { .. })),
+        "nobody tried what they may not"
+    );
 }
 
 #[test]

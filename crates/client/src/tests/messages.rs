@@ -1,7 +1,7 @@
 //! Messages: readable ones once, and words for the others.
 
 use nabe_content::attachment::{self, AcceptAll};
-use nabe_content::{Body, FileSource, Message};
+use nabe_content::{Body, FileSource, MediaType, Message};
 use nabe_signing::{Json, Object, base64u, object};
 
 use super::*;
@@ -253,6 +253,44 @@ fn a_file_is_sealed_sent_and_opened() {
         panic!("it was sealed")
     };
     assert_eq!(now(bob.fetch(&sealed)).unwrap(), b"the fish itself");
+}
+
+#[test]
+fn a_file_is_sent_as_what_its_media_type_says() {
+    let hub = hub();
+    let mut alice = client(&hub, ALICE, "A");
+    let room = room(&mut alice, &mut []);
+    let kind = |body: &Body| match body {
+        Body::Image(_) => "image",
+        Body::Video(_) => "video",
+        Body::Audio(_) => "audio",
+        Body::File(_) => "file",
+        _ => "something else",
+    };
+    for (media_type, expected) in [
+        (Some("image/png"), "image"),
+        (Some("video/mp4"), "video"),
+        (Some("video/webm"), "video"),
+        (Some("audio/ogg"), "audio"),
+        (Some("application/pdf"), "file"),
+        (Some("text/plain"), "file"),
+        (None, "file"),
+    ] {
+        let file = attachment::Outgoing {
+            media_type: media_type.map(|name| MediaType::parse(name).unwrap()),
+            ..attachment::Outgoing::new(b"bytes".to_vec())
+        };
+        now(alice.send_file(&room, file, &AcceptAll)).unwrap();
+        sync(&mut alice);
+        let item = alice.timeline(&room, 1).unwrap().pop().unwrap();
+        let ItemBody::Message(payload) = item.body else {
+            panic!("{:?}", item.body)
+        };
+        let Ok(Message::Post(post)) = Message::parse_payload(&payload) else {
+            panic!("a post was sent")
+        };
+        assert_eq!(kind(&post.body), expected, "{media_type:?}");
+    }
 }
 
 #[test]
