@@ -340,12 +340,12 @@ pub(crate) struct BenchHub {
 #[derive(Debug, Args)]
 pub(crate) struct BenchGroup {
     /// Devices in the room; an event has no room for many more
-    #[arg(long, default_value_t = 130, value_parser = clap::value_parser!(u32).range(2..=180))]
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(3..=180))]
     pub(crate) devices: u32,
-    /// Commits that are measured
+    /// Changes of keys that are measured once every device has committed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) commits: u32,
-    /// Then add devices until a commit does not fit into an event
+    /// Then add devices until a commit does not fit into an event, in both shapes of the tree
     #[arg(long)]
     pub(crate) to_the_limit: bool,
     /// Print one JSON document

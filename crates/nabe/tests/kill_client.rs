@@ -18,7 +18,34 @@ use common::{
     wait_for,
 };
 use rusqlite::Connection;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
+
+/// As if the client had died between the two, or another program had created the room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_was_left_without_a_group_gets_one() {
+    let parent = tempfile::tempdir().unwrap();
+    let servers = parent.path().join("servers");
+    std::fs::create_dir(&servers).unwrap();
+    let hub = Folder::init(&servers, "hub.localhost");
+    let _running = hub.serve(&[]);
+    hub.client().wait_until_ready().await;
+    let alice = Device::log_in(parent.path(), &hub, "alice", "ALICE");
+    let new = json!({ "encryption": "m.mls.v1.dhkemx25519-aes128gcm-sha256-ed25519" });
+    let made = hub.client().must_post(&alice.user, "/_nabe/v1/rooms", &new).await;
+    let room = made["room_id"].as_str().unwrap();
+    assert!(alice.group(room)["epoch"].is_null(), "nobody has made a group");
+    let shown = alice.run(&["room", "found", room]);
+    let shown = shown.last().unwrap();
+    assert_eq!((&shown["epoch"], &shown["room"]["room_id"]), (&json!(1), &json!(room)));
+    alice.run(&["send", room, "at home"]);
+    assert_eq!(alice.texts(room), [(alice.user.clone(), Some("at home".to_owned()))]);
+    let again = alice.attempt(&["room", "found", room]);
+    assert!(!again.status.success());
+    assert!(common::text(&again.stderr).contains("has a group already"));
+    let elsewhere = alice.attempt(&["room", "found", "!nowhere:hub.localhost"]);
+    assert!(!elsewhere.status.success());
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_killed_again_and_again_loses_nothing_and_doubles_nothing() {

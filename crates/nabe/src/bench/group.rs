@@ -1,64 +1,39 @@
 //! `nabe bench group`: an encrypted room with many devices at a real server. Every device is a client of its own, as `nabe client` has
 //! it, with its state on disk; the server is a process of its own.
 //!
-//! One device brings all the others in, and each gives itself new keys, as clients do; then some commit, one after the other. A commit's time is from the wish to the echo:
-//! making it, the hub's checks, a durable append, and following it. The time until another member has followed comes on top. With
-//! `--to-the-limit` devices are added until a commit no longer fits into an event, which must be refused with the reason (LM
-//! #int-ev-mls-commit).
+//! One device brings all the others in. What a group costs depends on the shape of its tree, so it is measured twice: while nobody else has
+//! committed (the path of a commit names every leaf, and the tree has hardly any inner nodes), and after everybody has given
+//! themselves new keys, as clients do (a short path, all inner nodes). Each time: new keys for some, one user gone and removed, the same one
+//! back and added, and messages that everybody reads. What an event has no room for is reported with the reason. With `--to-the-limit`
+//! devices are then added in both shapes until that happens (LM #int-ev-mls-commit).
+
+mod figures;
+mod hub;
 
 use std::{
-    fs,
-    net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
-    process::{Child, Command},
-    sync::Arc,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use nabe_client::{
-    Client, ClientError, ClientStore, Settings,
-    transport::{NewRoom, Transport as _},
-};
+use futures_util::future::try_join_all;
+use nabe_client::{Client, ClientError, ItemBody, transport::NewRoom};
+use nabe_content::{Body, Message as Content, Post, Text};
 use nabe_mls::Suite;
-use nabe_service::ports::{Clock as _, SystemClock};
-use nabe_types::{DeviceId, RoomId, ServerName, UserId};
-use serde::Serialize;
+use nabe_types::{RoomId, UserId};
 
-use super::{percentile, process};
-use crate::{
-    cli::{BenchGroup, Init},
-    client::{
-        account::{Account, Credential},
-        http::HttpTransport,
-    },
-    init,
-    output::say,
+use self::{
+    figures::{Figures, Limits, Message, Shape, Times, p50, print_text},
+    hub::Hub,
 };
+use super::{percentile, process};
+use crate::{cli::BenchGroup, output::say};
 
 /// How many devices one commit adds; the client's own limit is the same.
-const BATCH: u32 = 50;
-const HUB: &str = "hub.localhost";
+const BATCH: usize = 50;
+/// How often what is quick is measured.
+const REPEATED: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The figures, in the shape that `--json` prints.
-#[derive(Serialize)]
-struct Figures {
-    devices: usize,
-    commits: usize,
-    /// Of the event's content, canonical JSON.
-    commit_bytes: usize,
-    commit_p50_ms: f64,
-    commit_max_ms: f64,
-    followed_p50_ms: f64,
-    add_50_ms: f64,
-    join_by_welcome_p50_ms: f64,
-    hub_cpu_ms_per_commit: f64,
-    /// How many devices there were when the next did not fit, and what the client was told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<(usize, String)>,
-    load_average: Option<f64>,
-}
 
 /// Runs the benchmark and prints its figures.
 pub(crate) async fn run(arguments: &BenchGroup) -> anyhow::Result<()> {
@@ -73,245 +48,320 @@ pub(crate) async fn run(arguments: &BenchGroup) -> anyhow::Result<()> {
 }
 
 async fn measure(folder: &Path, arguments: &BenchGroup) -> anyhow::Result<Figures> {
-    let hub = Hub::start(folder)?;
-    let mut founder = hub.ready(0).await?;
-    let new = NewRoom {
-        join_rule: Some("public".to_owned()),
-        ..NewRoom::default()
-    };
-    let room = founder.create_room(new, Suite::default()).await?;
-    let mut others = Vec::new();
+    let devices = usize::try_from(arguments.devices)?;
+    let mut hub = Hub::start(folder)?;
+    let founder = hub.ready().await?;
+    let mut crowd = Crowd::found(founder).await?;
     let (mut adding, mut joining) = (Vec::new(), Vec::new());
-    while others.len() + 1 < usize::try_from(arguments.devices)? {
-        let missing = usize::try_from(arguments.devices)? - 1 - others.len();
-        let mut batch = hub
-            .newcomers(&room, others.len(), missing.min(usize::try_from(BATCH)?))
-            .await?;
+    while crowd.others.len() + 1 < devices {
+        let missing = devices - 1 - crowd.others.len();
+        let batch = hub.newcomers(&crowd.room, missing.min(BATCH)).await?;
+        let is_full = batch.len() == BATCH;
         let start = now();
-        add(&mut founder, &room, &batch).await?;
-        if batch.len() == usize::try_from(BATCH)? {
+        let batch = crowd.add(batch).await?;
+        if is_full {
             adding.push(start.elapsed());
         }
-        for client in &mut batch {
-            let start = now();
-            reach(client, &room, 1).await?;
-            joining.push(start.elapsed());
-            client.catch_up().await?;
-            client.update(&room).await?;
-        }
-        others.append(&mut batch);
-        founder.catch_up().await?;
+        joining.extend(crowd.welcome(batch).await?);
     }
-
-    let (mut committing, mut following) = (Vec::new(), Vec::new());
-    let cpu_before = process::cpu_time(hub.process.id())?;
-    let step = (others.len() / usize::try_from(arguments.commits)?).max(1);
-    for n in 0..usize::try_from(arguments.commits)? {
-        let at = n * step % others.len();
-        others[at].catch_up().await?;
-        let start = now();
-        others[at].update(&room).await?;
-        committing.push(start.elapsed());
-        let epoch = others[at].group(&room)?.context("the committer is in the group")?.epoch;
-        reach(&mut founder, &room, epoch).await?;
-        following.push(start.elapsed());
-        let epochs = [&founder, &others[at]].map(|client| client.group(&room));
-        let [Ok(Some(one)), Ok(Some(other))] = epochs else {
-            bail!("a member is not in the group");
-        };
-        ensure!(one == other, "two members are in different states of the group");
+    let fresh = crowd.shape(&hub, REPEATED, Updates::Last).await?;
+    for other in &mut crowd.others {
+        other.catch_up().await?;
+        other
+            .update(&crowd.room)
+            .await
+            .context("not every device could commit")?;
     }
-    let cpu = process::cpu_time(hub.process.id())?.saturating_sub(cpu_before);
-    let devices = founder
-        .group(&room)?
-        .context("the founder is in the group")?
-        .members
-        .len();
-    ensure!(
-        devices == usize::try_from(arguments.devices)?,
-        "{devices} devices are in the group"
-    );
-    let commit_bytes = hub.newest_commit(&founder, &room).await?;
-
-    let limit = match arguments.to_the_limit {
-        true => Some(hub.to_the_limit(&mut founder, &room, others.len()).await?),
+    let updates = usize::try_from(arguments.commits)?;
+    let committed = crowd.shape(&hub, updates, Updates::First).await?;
+    let limits = match arguments.to_the_limit {
+        true => Some(Limits {
+            committed: crowd.fill(&mut hub).await?,
+            fresh: crowd.anew().await?.fill_at_once(&mut hub).await?,
+        }),
         false => None,
     };
-    for times in [&mut adding, &mut joining, &mut committing, &mut following] {
-        times.sort_unstable();
-    }
     Ok(Figures {
-        devices,
-        commits: committing.len(),
-        commit_bytes,
-        commit_p50_ms: percentile(&committing, 50),
-        commit_max_ms: percentile(&committing, 100),
-        followed_p50_ms: percentile(&following, 50),
-        add_50_ms: percentile(&adding, 100),
-        join_by_welcome_p50_ms: percentile(&joining, 50),
-        hub_cpu_ms_per_commit: cpu.as_secs_f64() * 1e3 / committing.len() as f64,
-        limit,
+        fresh,
+        committed,
+        add_50_ms: {
+            adding.sort_unstable();
+            percentile(&adding, 100)
+        },
+        join_by_welcome_p50_ms: p50(&mut joining),
+        limits,
         load_average: process::load_average(),
     })
+}
+
+/// When changes of keys are measured. They fill the tree; somebody who comes back leaves a gap in it.
+enum Updates {
+    First,
+    Last,
+}
+
+/// A room and everybody in its group.
+struct Crowd {
+    room: RoomId,
+    founder: Client,
+    others: Vec<Client>,
+}
+
+impl Crowd {
+    async fn found(mut founder: Client) -> anyhow::Result<Self> {
+        let new = NewRoom {
+            join_rule: Some("public".to_owned()),
+            ..NewRoom::default()
+        };
+        Ok(Self {
+            room: founder.create_room(new, Suite::default()).await?,
+            founder,
+            others: Vec::new(),
+        })
+    }
+
+    /// Another room of the same founder.
+    async fn anew(self) -> anyhow::Result<Self> {
+        Self::found(self.founder).await
+    }
+
+    /// Has the founder add these devices' users, in one commit if an event has room for it.
+    async fn add(&mut self, newcomers: Vec<Client>) -> anyhow::Result<Vec<Client>> {
+        let users: Vec<UserId> = newcomers.iter().map(|client| client.user().clone()).collect();
+        self.founder.add_users(&self.room, &users).await?;
+        Ok(newcomers)
+    }
+
+    /// Has those who were added join by their Welcomes; returns how long each took.
+    async fn welcome(&mut self, newcomers: Vec<Client>) -> anyhow::Result<Vec<Duration>> {
+        let mut joining = Vec::with_capacity(newcomers.len());
+        for mut client in newcomers {
+            let start = now();
+            reach(&mut client, &self.room, 1).await?;
+            joining.push(start.elapsed());
+            self.others.push(client);
+        }
+        Ok(joining)
+    }
+
+    /// Measures the group as it is.
+    async fn shape(&mut self, hub: &Hub, count: usize, when: Updates) -> anyhow::Result<Shape> {
+        let devices = self.devices()?;
+        let message = self.messages().await?;
+        let cpu_before = hub.cpu_time()?;
+        let early = match when {
+            Updates::First => Some((
+                self.updates(hub, count).await?,
+                hub.cpu_time()?.saturating_sub(cpu_before),
+            )),
+            Updates::Last => None,
+        };
+        let remove = self.remove_last(hub).await?;
+        let add = self.bring_back_last(hub).await?;
+        ensure!(
+            add.refused.is_some() || self.devices()? == devices,
+            "{} devices instead of {devices} are in the group",
+            self.devices()?
+        );
+        let (update, cpu) = match early {
+            Some(early) => early,
+            None => {
+                let cpu_before = hub.cpu_time()?;
+                (
+                    self.updates(hub, count).await?,
+                    hub.cpu_time()?.saturating_sub(cpu_before),
+                )
+            }
+        };
+        Ok(Shape {
+            devices,
+            hub_cpu_ms_per_update: cpu.as_secs_f64() * 1e3 / update.committed.len().max(1) as f64,
+            update: update.figures(),
+            remove: remove.figures(),
+            add: add.figures(),
+            message,
+        })
+    }
+
+    fn devices(&self) -> anyhow::Result<usize> {
+        let group = self.founder.group(&self.room)?;
+        Ok(group.context("the founder is in the group")?.members.len())
+    }
+
+    /// New keys for some, spread over the tree.
+    async fn updates(&mut self, hub: &Hub, count: usize) -> anyhow::Result<Times> {
+        let mut times = Times::default();
+        let step = (self.others.len() / count).max(1);
+        for n in 0..count {
+            let at = n * step % self.others.len();
+            let other = &mut self.others[at];
+            other.catch_up().await?;
+            let start = now();
+            match other.update(&self.room).await {
+                Ok(()) => times.committed.push(start.elapsed()),
+                Err(error @ ClientError::CommitTooLarge { .. }) => {
+                    times.refused = Some(error.to_string());
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            let group = other.group(&self.room)?.context("the committer is in the group")?;
+            reach(&mut self.founder, &self.room, group.epoch).await?;
+            times.followed.push(start.elapsed());
+            ensure!(
+                self.founder.group(&self.room)? == Some(group),
+                "two members are in different states of the group"
+            );
+            times.bytes = times.bytes.max(hub.newest_commit(&self.room).await?);
+        }
+        Ok(times)
+    }
+
+    /// The last of the others leaves, and the founder removes their device.
+    async fn remove_last(&mut self, hub: &Hub) -> anyhow::Result<Times> {
+        let (last, rest) = self.others.split_last_mut().context("there are others")?;
+        if let Some(watching) = rest.last_mut() {
+            watching.catch_up().await?;
+        }
+        last.leave(&self.room).await?;
+        self.founder.catch_up().await?;
+        let start = now();
+        self.founder
+            .remove_device(&self.room, last.user(), last.device())
+            .await?;
+        let mut times = Times {
+            committed: vec![start.elapsed()],
+            ..Times::default()
+        };
+        let group = self.founder.group(&self.room)?.context("the founder is in the group")?;
+        if let Some(watching) = rest.last_mut() {
+            reach(watching, &self.room, group.epoch).await?;
+            times.followed.push(start.elapsed());
+        }
+        times.bytes = hub.newest_commit(&self.room).await?;
+        Ok(times)
+    }
+
+    /// The one who left comes back, and the founder adds them.
+    async fn bring_back_last(&mut self, hub: &Hub) -> anyhow::Result<Times> {
+        let mut last = self.others.pop().context("there are others")?;
+        last.catch_up().await?;
+        last.join(&self.room, &[]).await?;
+        self.founder.catch_up().await?;
+        let mut times = Times::default();
+        let start = now();
+        let added = self.founder.add_users(&self.room, &[last.user().clone()]).await;
+        match added {
+            Ok(()) => times.committed.push(start.elapsed()),
+            Err(error @ ClientError::CommitTooLarge { .. }) => {
+                times.refused = Some(error.to_string());
+                return Ok(times);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        reach(&mut last, &self.room, 1).await?;
+        times.followed.push(start.elapsed());
+        times.bytes = hub.newest_commit(&self.room).await?;
+        self.others.push(last);
+        Ok(times)
+    }
+
+    /// Messages of the founder that everybody waits for.
+    async fn messages(&mut self) -> anyhow::Result<Message> {
+        for other in &mut self.others {
+            other.catch_up().await?;
+        }
+        self.founder.catch_up().await?;
+        let (mut accepted, mut half, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        for n in 0..REPEATED {
+            let content = Content::Post(Post::new(Body::Text(Text::plain(format!("message {n}"))?)));
+            let payload = content.to_payload();
+            let (room, founder) = (&self.room, &mut self.founder);
+            let reading = self.others.iter_mut().map(|other| read(other, room, &payload));
+            let sending = async {
+                // By then everybody waits for the server.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let start = now();
+                founder.send(room, &content).await?;
+                anyhow::Ok((start, start.elapsed()))
+            };
+            let ((start, took), mut read) = tokio::try_join!(sending, try_join_all(reading))?;
+            read.sort_unstable();
+            let since = |at: &Instant| at.saturating_duration_since(start);
+            accepted.push(took);
+            half.extend(read.get(read.len() / 2).map(since));
+            all.extend(read.last().map(since));
+        }
+        Ok(Message {
+            measured: accepted.len(),
+            accepted_p50_ms: p50(&mut accepted),
+            half_have_read_p50_ms: p50(&mut half),
+            all_have_read_p50_ms: p50(&mut all),
+        })
+    }
+
+    /// Adds devices one by one, each of which commits as soon as it is in, until an event has no room for one or the other.
+    async fn fill(&mut self, hub: &mut Hub) -> anyhow::Result<(usize, String)> {
+        for _ in 0..UNREACHED {
+            let newcomers = hub.newcomers(&self.room, 1).await?;
+            self.founder.catch_up().await?;
+            let users = [newcomers[0].user().clone()];
+            if let Some(sentence) = too_large(self.founder.add_users(&self.room, &users).await)? {
+                return Ok((self.devices()?, sentence));
+            }
+            self.welcome(newcomers).await?;
+            let Some(last) = self.others.last_mut() else { continue };
+            if let Some(sentence) = too_large(last.update(&self.room).await)? {
+                return Ok((self.devices()? - 1, sentence));
+            }
+        }
+        bail!("no commit was too large")
+    }
+
+    /// Adds devices, none of which commits, until an event has no room for one more.
+    async fn fill_at_once(&mut self, hub: &mut Hub) -> anyhow::Result<(usize, String)> {
+        for _ in 0..UNREACHED {
+            let newcomers = hub.newcomers(&self.room, 10).await?;
+            let users: Vec<UserId> = newcomers.iter().map(|client| client.user().clone()).collect();
+            if let Some(sentence) = too_large(self.founder.add_users(&self.room, &users).await)? {
+                return Ok((self.devices()?, sentence));
+            }
+        }
+        bail!("no commit was too large")
+    }
+}
+
+/// The sentence that a client was told if its commit was too large.
+fn too_large(done: Result<(), ClientError>) -> anyhow::Result<Option<String>> {
+    match done {
+        Ok(()) => Ok(None),
+        Err(error @ ClientError::CommitTooLarge { .. }) => Ok(Some(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes in what comes until the client is in the group, and in this epoch of it at least.
 async fn reach(client: &mut Client, room: &RoomId, epoch: u64) -> anyhow::Result<()> {
     let deadline = now() + PATIENCE;
     loop {
-        client.sync(Duration::from_secs(5)).await?;
         if client.group(room)?.is_some_and(|group| group.epoch >= epoch) {
             return Ok(());
         }
         ensure!(now() < deadline, "{} did not reach epoch {epoch}", client.user());
+        client.sync(Duration::from_secs(5)).await?;
     }
 }
 
-async fn add(founder: &mut Client, room: &RoomId, newcomers: &[Client]) -> Result<(), ClientError> {
-    let users: Vec<UserId> = newcomers.iter().map(|client| client.user().clone()).collect();
-    founder.add_users(room, &users).await
-}
-
-/// The server's process and where its clients are.
-struct Hub {
-    process: Process,
-    folder: PathBuf,
-    url: String,
-    token: String,
-}
-
-impl Hub {
-    fn start(folder: &Path) -> anyhow::Result<Self> {
-        let dir = folder.join("hub");
-        let arguments = Init {
-            dir: dir.clone(),
-            server_name: ServerName::parse(HUB)?,
-            dev_tls: true,
-            dev_ca: None,
-        };
-        init::write(&arguments, SystemClock.now())?;
-        // Free for the moment it takes the server to start: nobody else is given a port that was just used.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let process = Command::new(std::env::current_exe()?)
-            .args(["serve", "--config"])
-            .arg(dir.join("nabe.toml"))
-            .env("NABE_LISTEN__ADDRESS", address.to_string())
-            .env("NABE_LIMITS__REQUESTS_PER_SECOND", "1000000")
-            .env("NABE_LIMITS__BURST", "1000000")
-            .env("NABE_LOG__LEVEL", "warn")
-            .spawn()?;
-        Ok(Self {
-            process: Process(process),
-            folder: folder.to_owned(),
-            url: format!("https://localhost:{}", address.port()),
-            token: fs::read_to_string(dir.join("provider.token"))?.trim().to_owned(),
-        })
-    }
-
-    fn account(&self, number: usize) -> anyhow::Result<Account> {
-        Ok(Account {
-            server: self.url.clone(),
-            device: DeviceId::parse("D")?,
-            credential: Credential::Provider {
-                token: self.token.clone(),
-                user: UserId::parse(&format!("@user{number}:{HUB}"))?,
-            },
-            ca: Some(self.folder.join("hub/ca.pem")),
-        })
-    }
-
-    /// The client of a new user.
-    async fn log_in(&self, number: usize) -> anyhow::Result<Client> {
-        let folder = self.folder.join(format!("user{number}"));
-        fs::create_dir_all(&folder)?;
-        let transport = Arc::new(HttpTransport::new(&self.account(number)?)?);
-        let store = ClientStore::open(&Account::database(&folder))?;
-        // Nothing by itself: what is measured is what is asked for.
-        let settings = Settings {
-            tend: false,
-            update_after_join: false,
-            key_package_stock: 1,
-            ..Settings::default()
-        };
-        let clock = Box::new(|| SystemClock.now());
-        let device = DeviceId::parse("D")?;
-        Ok(Client::log_in(transport, store, device, &[Suite::default()], settings, clock).await?)
-    }
-
-    /// The first client, once the server answers.
-    async fn ready(&self, number: usize) -> anyhow::Result<Client> {
-        let deadline = now() + PATIENCE;
-        loop {
-            match self.log_in(number).await {
-                Ok(client) => return Ok(client),
-                Err(error) if now() >= deadline => return Err(error.context("the server did not become ready")),
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
+/// Takes in what comes until this is the newest message. Returns when it was.
+async fn read(client: &mut Client, room: &RoomId, payload: &[u8]) -> anyhow::Result<Instant> {
+    let deadline = now() + PATIENCE;
+    loop {
+        client.sync(Duration::from_secs(20)).await?;
+        let newest = client.timeline(room, 1)?.pop().map(|item| item.body);
+        if newest.is_some_and(|body| matches!(body, ItemBody::Message(bytes) if bytes == payload)) {
+            return Ok(now());
         }
-    }
-
-    /// Clients of so many new users who have joined the room and not its group.
-    async fn newcomers(&self, room: &RoomId, known: usize, count: usize) -> anyhow::Result<Vec<Client>> {
-        let mut newcomers = Vec::new();
-        for number in known + 1..=known + count {
-            let mut client = self.log_in(number).await?;
-            client.join(room, &[]).await?;
-            newcomers.push(client);
-        }
-        Ok(newcomers)
-    }
-
-    /// How large the newest commit's content is.
-    async fn newest_commit(&self, asking: &Client, room: &RoomId) -> anyhow::Result<usize> {
-        use nabe_client::transport::Direction;
-        let transport = HttpTransport::new(&self.account(0)?)?;
-        let page = transport.history(room, None, Direction::Backward, 100).await?;
-        let mut commits = page.events.iter().filter(|event| event.event_type == "m.mls.commit");
-        let newest = commits
-            .next()
-            .with_context(|| format!("{} sees no commit", asking.user()))?;
-        Ok(newest.content.to_canonical().len())
-    }
-
-    /// Adds devices one by one until that is refused, for the reason that is to be expected.
-    async fn to_the_limit(
-        &self,
-        founder: &mut Client,
-        room: &RoomId,
-        mut known: usize,
-    ) -> anyhow::Result<(usize, String)> {
-        loop {
-            let newcomers = self.newcomers(room, known, 1).await?;
-            match add(founder, room, &newcomers).await {
-                Ok(()) => known += 1,
-                Err(error @ ClientError::CommitTooLarge { .. }) => {
-                    let devices = founder
-                        .group(room)?
-                        .context("the founder is in the group")?
-                        .members
-                        .len();
-                    return Ok((devices, error.to_string()));
-                }
-                Err(error) => return Err(error.into()),
-            }
-            ensure!(known < 1_000, "no commit was too large");
-        }
-    }
-}
-
-/// A child process that ends with us.
-struct Process(Child);
-
-impl Process {
-    fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        ensure!(now() < deadline, "{} did not get a message", client.user());
     }
 }
 
@@ -320,28 +370,5 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn print_text(figures: &Figures) {
-    say!("{} devices in one room, {} commits", figures.devices, figures.commits);
-    say!(
-        "  commit, wish to echo      p50 {:.0} ms, max {:.0} ms",
-        figures.commit_p50_ms,
-        figures.commit_max_ms
-    );
-    say!("  another has followed      p50 {:.0} ms", figures.followed_p50_ms);
-    say!("  commit event's content    {} bytes", figures.commit_bytes);
-    say!("  adding 50 devices         {:.0} ms at most", figures.add_50_ms);
-    say!(
-        "  joining by Welcome        p50 {:.0} ms",
-        figures.join_by_welcome_p50_ms
-    );
-    say!(
-        "  hub CPU time per commit   {:.0} ms, with its readers",
-        figures.hub_cpu_ms_per_commit
-    );
-    if let Some((devices, sentence)) = &figures.limit {
-        say!("  limit                     {devices} devices; for one more: {sentence}");
-    }
-    if let Some(load) = figures.load_average {
-        say!("  load average              {load:.2}");
-    }
-}
+/// More steps than to any limit.
+const UNREACHED: usize = 100;

@@ -153,6 +153,11 @@ pub(crate) enum RoomCommand {
         #[arg(long)]
         suite: Option<String>,
     },
+    /// Make the group of an encrypted room that has none: another program created the room, or this one died in between
+    Found {
+        /// The room
+        room: RoomId,
+    },
     /// Invite a user
     Invite {
         /// The room

@@ -147,6 +147,11 @@ async fn room(client: &mut Client, command: RoomCommand, style: Style) -> anyhow
             let room = client.create_room(new, chosen).await?;
             result(style, json!({ "room_id": room }), || room.to_string());
         }
+        RoomCommand::Found { room } => {
+            client.catch_up().await?;
+            client.found_group(&room).await?;
+            show_group(client, &room, style)?;
+        }
         RoomCommand::Invite { room, user } => client.invite(&room, &user).await?,
         RoomCommand::Join { room, via } => {
             client.join(&room, &via).await?;

@@ -140,6 +140,9 @@ fn words(notice: &Notice) -> String {
         },
         Notice::Membership { room, user, membership } => format!("{}  * {user}: {membership}", short(room)),
         Notice::DevicesChanged { user } => format!("* the devices of {user} changed"),
+        Notice::KeyPackagesRefused { suite, count, reason } => {
+            format!("* the server refused {count} key packages of this device ({suite}): {reason}")
+        }
         Notice::WelcomeUnusable { sender, reason } => format!("* a Welcome from {sender} is of no use: {reason}"),
     }
 }
