@@ -5,6 +5,8 @@ use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 use nabe_types::ServerName;
 
+pub use crate::mimi::fuzzing::policy;
+
 use crate::lm::{
     AuthRejection, Membership, PowerLevels, RoomState, Rule4Input, StateMap, auth_types, authorize as decide,
     membership_of,

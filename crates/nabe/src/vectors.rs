@@ -9,6 +9,7 @@ mod message_format;
 mod mimi_content;
 mod mimi_structs;
 mod passive_client;
+mod policy;
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -80,6 +81,9 @@ pub(crate) fn verify(bytes: &[u8]) -> anyhow::Result<Vec<Verdict>> {
         return Ok(passive_client::verify(groups));
     }
     let file = file.as_object().context("neither a JSON object nor a list")?;
+    if file.contains_key("decisions") {
+        return policy::verify(file);
+    }
     for member in file.keys() {
         anyhow::ensure!(
             MEMBERS.contains(&member) || LISTS.iter().any(|(list, _)| *list == member),

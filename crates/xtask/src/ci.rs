@@ -110,6 +110,7 @@ const CROSSCHECKS: &[(&str, &str)] = &[
     ("mimi_wire.py", "mimi-protocol"),
     ("mimi_content.py", "mimi-content"),
     ("mimi_content.py", "mimi-message-status"),
+    ("mimi_policy.py", "mimi-room-policy"),
 ];
 
 fn check_vectors(root: &Path, script: &str, draft: &str) -> Result<()> {

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-content", &["nabe-types", "nabe-signing"]),
     ("nabe-event", &["nabe-types", "nabe-signing"]),
     ("nabe-mls", &["nabe-types", "nabe-signing", "nabe-wire"]),
-    ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event"]),
+    ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event", "nabe-wire"]),
     // A device talks to a server by its wire alone, as a vendor's would.
     (
         "nabe-client",

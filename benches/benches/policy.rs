@@ -1,0 +1,195 @@
+//! Decisions under the policy of a MIMI room with ten thousand participants, each with a client: what a hub asks before it accepts
+//! anything. Beside them what is not a decision and goes through the whole list: loading the room, and the list after a commit.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use nabe_auth::mimi::templates::{self, GROUP_ADMIN, ORDINARY_USER, SUPER_ADMIN, Template};
+use nabe_auth::mimi::{
+    Action, Bundle, Claims, Client, Commit, CommitProposal, Committer, JoinCode, MessageEpoch, Proposer, Room,
+};
+use nabe_wire::IdentifierUri;
+use nabe_wire::app_data::AppDataDictionary;
+use nabe_wire::codec::{Bytes, NulFreeText};
+use nabe_wire::mls::{ComponentId, Credential, WireFormat};
+use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
+use nabe_wire::policy::{Capability, SingleSourceRoleChangeTargets};
+use nabe_wire::room_metadata::RoomMetaData;
+use nabe_wire::uri::Uri;
+
+const ROOM: &str = "mimi://hub.example/r/large";
+const SIZES: [u32; 2] = [10, 10_000];
+/// Has the role that may do most.
+const OWNER: u32 = 0;
+/// Somebody in the middle.
+const SOMEBODY: u32 = 5;
+
+fn user(number: u32) -> IdentifierUri {
+    let provider = number % 100;
+    IdentifierUri::new(format!("mimi://provider{provider}.example/u/participant-{number}")).expect("a short URI")
+}
+
+fn claims(user: &IdentifierUri) -> Claims {
+    Claims::of(&Credential::Basic {
+        identity: user.as_bytes().into(),
+    })
+}
+
+/// A cooperative room that is open.
+fn template() -> Template {
+    let mut template = templates::cooperative("hub.example");
+    template.roles.roles[0].role_capabilities.push(Capability::CAN_OPEN_JOIN);
+    template.roles.roles[0].authorized_role_changes = vec![SingleSourceRoleChangeTargets {
+        from_role_index: 0,
+        target_role_indexes: vec![ORDINARY_USER],
+    }];
+    template
+}
+
+fn dictionary(size: u32) -> AppDataDictionary {
+    let pair = |number| UserRolePair {
+        user: user(number),
+        role_index: match number {
+            OWNER => SUPER_ADMIN,
+            1 => GROUP_ADMIN,
+            _ => ORDINARY_USER,
+        },
+    };
+    template().dictionary(&ParticipantListData {
+        participants: (0..size).map(pair).collect(),
+    })
+}
+
+fn load(dictionary: &AppDataDictionary, size: u32) -> Room {
+    let room = IdentifierUri::new(ROOM).expect("a short URI");
+    let leaves = (0..size).map(|number| (number, user(number)));
+    Room::load(room, dictionary, leaves).expect("the room is in order")
+}
+
+fn list(roles: &[(u32, u32)], removed: &[u32], added: &[(u32, u32)]) -> Action {
+    let update = ParticipantListUpdate {
+        changed_role_participants: roles
+            .iter()
+            .map(|(user_index, role_index)| UserIndexRolePair {
+                user_index: *user_index,
+                role_index: *role_index,
+            })
+            .collect(),
+        removed_indices: removed.to_vec(),
+        added_participants: added
+            .iter()
+            .map(|(number, role_index)| UserRolePair {
+                user: user(*number),
+                role_index: *role_index,
+            })
+            .collect(),
+    };
+    Action::update(ComponentId::PARTICIPANT_LIST, &update)
+}
+
+fn renamed() -> Action {
+    let words = |text: &str| NulFreeText::new(text).expect("no null character");
+    let metadata = RoomMetaData {
+        room_uri: Uri::new(ROOM).expect("a URI"),
+        room_name: words("another name"),
+        room_descriptions: vec![],
+        room_avatar: Uri::default(),
+        room_subject: words(""),
+        room_mood: words(""),
+    };
+    Action::update(ComponentId::ROOM_METADATA, &metadata)
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("policy");
+    for size in SIZES {
+        let room = load(&dictionary(size), size);
+        let newcomer = user(size);
+        let joiner = Client::new(newcomer.clone(), claims(&newcomer));
+        let owner = claims(&user(OWNER));
+        let add = Action::Add(Box::new(joiner.clone()));
+        let proposals = |actions: &[Action]| -> Vec<(Bytes, Action)> {
+            let references = (0..=u8::MAX).map(|number| Bytes(vec![number; 32]));
+            references.zip(actions.iter().cloned()).collect()
+        };
+        for (name, actions) in [
+            ("add", vec![list(&[], &[], &[(size, ORDINARY_USER)]), add]),
+            ("remove", vec![list(&[], &[SOMEBODY], &[]), Action::Remove(SOMEBODY)]),
+            ("ban", vec![list(&[(SOMEBODY, 1)], &[], &[]), Action::Remove(SOMEBODY)]),
+            ("role", vec![list(&[(SOMEBODY, GROUP_ADMIN)], &[], &[])]),
+            ("rename", vec![renamed()]),
+        ] {
+            let proposals = proposals(&actions);
+            let bundle = Bundle {
+                proposer: Proposer::Member {
+                    leaf: OWNER,
+                    claims: &owner,
+                },
+                proposals: &proposals,
+                wire_format: WireFormat::PUBLIC_MESSAGE,
+            };
+            group.bench_function(BenchmarkId::new(format!("propose/{name}"), size), |bencher| {
+                bencher.iter(|| room.propose(black_box(&bundle), None).expect("allowed"));
+            });
+            let inline: Vec<_> = actions.into_iter().map(CommitProposal::Inline).collect();
+            let commit = Commit {
+                committer: Committer::Member {
+                    leaf: OWNER,
+                    claims: &owner,
+                    path: None,
+                },
+                proposals: &inline,
+                wire_format: WireFormat::PUBLIC_MESSAGE,
+            };
+            group.bench_function(BenchmarkId::new(format!("commit/{name}"), size), |bencher| {
+                bencher.iter(|| room.commit(black_box(&commit), None).expect("allowed"));
+            });
+            if name == "remove" {
+                let decide = || room.commit(&commit, None).expect("allowed");
+                group.bench_function(BenchmarkId::new("merge/remove", size), |bencher| {
+                    let both = || (room.clone(), decide());
+                    bencher.iter_batched_ref(
+                        || Some(both()),
+                        |taken| {
+                            let (mut room, merge) = taken.take()?;
+                            room.merge(merge).expect("nothing happened in between");
+                            Some(room)
+                        },
+                        BatchSize::LargeInput,
+                    );
+                });
+                let merge = decide();
+                group.bench_function(BenchmarkId::new("list_after/remove", size), |bencher| {
+                    bencher.iter(|| room.component_changes(black_box(&merge)));
+                });
+            }
+        }
+        let puts_themself = [CommitProposal::Inline(list(&[], &[], &[(size, ORDINARY_USER)]))];
+        let join = Commit {
+            committer: Committer::NewMember {
+                client: &joiner,
+                code: JoinCode::Absent,
+            },
+            proposals: &puts_themself,
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        group.bench_function(BenchmarkId::new("commit/open_join", size), |bencher| {
+            bencher.iter(|| room.commit(black_box(&join), None).expect("allowed"));
+        });
+        let sender = user(SOMEBODY);
+        group.bench_function(BenchmarkId::new("send", size), |bencher| {
+            bencher.iter(|| room.send(black_box(&sender), MessageEpoch::Behind(0)));
+        });
+        group.bench_function(BenchmarkId::new("group_info", size), |bencher| {
+            bencher.iter(|| room.group_info(black_box(&joiner), JoinCode::Absent));
+        });
+        let dictionary = dictionary(size);
+        group.bench_function(BenchmarkId::new("load", size), |bencher| {
+            bencher.iter(|| load(black_box(&dictionary), size));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(policy, decisions);
+criterion_main!(policy);

@@ -1,0 +1,410 @@
+//! Any bytes as what happens in a MIMI room, and what holds in any room whatever happens.
+
+use nabe_wire::app_data::AppDataDictionary;
+use nabe_wire::codec::{Bytes, NulFreeText};
+use nabe_wire::mls::{AppDataUpdate, ComponentId, Credential, ProposalType, WireFormat};
+use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
+use nabe_wire::policy::RoleData;
+use nabe_wire::room_metadata::RoomMetaData;
+use nabe_wire::uri::Uri;
+use nabe_wire::{Encode, IdentifierUri, Message};
+
+use super::templates::{self, Template};
+use super::{
+    Action, Bundle, CAPABILITIES, Claims, Client, Commit, CommitProposal, Committer, JoinCode, MessageEpoch, Proposer,
+    Rejection, Room,
+};
+
+const ROOM: &str = "mimi://hub.example/r/room";
+const USERS: [&str; 6] = [
+    "mimi://hub.example/u/ann",
+    "mimi://a.example/u/bob",
+    "mimi://a.example/u/cid",
+    "mimi://b.example/u/dan",
+    "mimi://b.example/u/eve",
+    "mimi://c.example/u/fay",
+];
+
+/// Bytes as a room and what happens in it: four that choose policy, roles of its users, and a capability of a role; then five for
+/// each step.
+///
+/// Holds throughout: no panic; the same decision twice; after each commit the components and leaves that it names make up the very same
+/// room when they are loaded, so everything that must hold in a room does; what was accepted is what is committed; whoever is banned has
+/// no client and sends nothing; taking a capability away from a role never allows more.
+pub fn policy(data: &[u8]) {
+    follow(data);
+}
+
+/// How many bundles of proposals and commits were allowed, and how many were decided.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Allowed {
+    pub(crate) proposals: [usize; 2],
+    pub(crate) commits: [usize; 2],
+}
+
+/// [`policy`], and how it went.
+pub(crate) fn follow(data: &[u8]) -> Allowed {
+    let Some((&[template, roles, role, capability], steps)) = data.split_first_chunk() else {
+        return Allowed::default();
+    };
+    let template = match template % 5 {
+        0 => templates::cooperative("hub.example"),
+        1 => templates::strict("hub.example"),
+        2 => templates::moderated("hub.example"),
+        3 => templates::multi_organization("hub.example", "a.example"),
+        _ => templates::direct_message(),
+    };
+    let Some(mut world) = World::new(&template, roles) else {
+        return Allowed::default();
+    };
+    world.taken = (u32::from(role % 10), usize::from(capability) % CAPABILITIES.len());
+    for step in steps.chunks_exact(5).take(60) {
+        world.step(step);
+    }
+    world.allowed
+}
+
+struct World {
+    room: Room,
+    /// What the group's context has, by what commits change of it.
+    dictionary: AppDataDictionary,
+    leaves: Vec<(u32, IdentifierUri)>,
+    count: u32,
+    /// The role from which a capability is taken, and which.
+    taken: (u32, usize),
+    allowed: Allowed,
+}
+
+impl World {
+    /// Four of the users with a client each. `None` if no room can be like this.
+    fn new(template: &Template, roles: u8) -> Option<Self> {
+        let names = template.roles.roles.len();
+        let role = |number: usize| {
+            let index = usize::from(roles >> (number * 2)) % names;
+            template.roles.roles[index].role_index
+        };
+        let pair = |number: usize| UserRolePair {
+            user: user(number),
+            role_index: role(number).max(2),
+        };
+        let participants = (0..4).map(pair).collect();
+        let dictionary = template.dictionary(&ParticipantListData { participants });
+        let leaves: Vec<_> = (0..).zip(0..4).map(|(leaf, number)| (leaf, user(number))).collect();
+        let room = Room::load(uri(ROOM), &dictionary, leaves.clone()).ok()?;
+        Some(Self {
+            room,
+            dictionary,
+            leaves,
+            count: 0,
+            taken: (0, 0),
+            allowed: Allowed::default(),
+        })
+    }
+
+    fn step(&mut self, step: &[u8]) {
+        let (who, actions) = (usize::from(step[0]), self.actions(step));
+        match step[1] >> 6 {
+            0 | 1 => self.propose(who, actions),
+            2 => self.commit(who, actions),
+            _ => self.join(who, step),
+        }
+        for number in 0..USERS.len() {
+            let sends = self.room.send(&user(number), MessageEpoch::Behind(0)).is_ok();
+            let may = self.room.takes_part(&user(number)) && self.room.clients_of(&user(number)) > 0;
+            assert!(may || !sends, "only active participants send");
+        }
+    }
+
+    fn actions(&self, step: &[u8]) -> Vec<Action> {
+        let (a, b) = (step[2], step[3]);
+        let (index, role) = (u32::from(a % 7), u32::from(b % 11));
+        let of = |number: u8| user(usize::from(number) % USERS.len());
+        let leaves_of = |index: u32| {
+            let leaves = self
+                .room
+                .participants()
+                .at(index)
+                .map(|it| it.leaves().collect::<Vec<_>>());
+            leaves.unwrap_or_default().into_iter().map(Action::Remove)
+        };
+        let list = |roles, removed, added| {
+            let update = ParticipantListUpdate {
+                changed_role_participants: roles,
+                removed_indices: removed,
+                added_participants: added,
+            };
+            Action::update(ComponentId::PARTICIPANT_LIST, &update)
+        };
+        let pair = UserIndexRolePair {
+            user_index: index,
+            role_index: role,
+        };
+        match step[1] % 16 {
+            0 => vec![list(vec![pair], vec![], vec![])],
+            1 => {
+                let mut actions = vec![list(vec![pair], vec![], vec![])];
+                actions.extend(leaves_of(index));
+                actions
+            }
+            2 | 3 => {
+                let mut actions = vec![list(vec![], vec![index], vec![])];
+                actions.extend(leaves_of(index).skip(usize::from(b % 2)));
+                actions
+            }
+            4 | 5 => {
+                let added = UserRolePair {
+                    user: of(a),
+                    role_index: role,
+                };
+                let mut actions = vec![list(vec![], vec![], vec![added])];
+                actions.extend((0..step[4] % 3).map(|_| Action::Add(Box::new(client(&of(a))))));
+                actions
+            }
+            6 => vec![Action::Remove(u32::from(a % 8))],
+            7 => vec![Action::SelfRemove],
+            8 => vec![Action::Add(Box::new(client(&of(a))))],
+            9 => vec![Action::update(
+                ComponentId::ROLES_LIST,
+                &without(self.data(ComponentId::ROLES_LIST), role, usize::from(a)),
+            )],
+            10 => {
+                let mut base = self.room.policy().base().clone();
+                base.max_users = (b < 128).then(|| u32::from(b % 8));
+                base.max_clients = (a < 128).then(|| u32::from(a % 8));
+                base.multi_device = step[4].is_multiple_of(2);
+                vec![Action::update(ComponentId::BASE_ROOM_POLICY, &base)]
+            }
+            11 => vec![Action::update(ComponentId::ROOM_METADATA, &metadata(a))],
+            12 => vec![Action::AppData(AppDataUpdate {
+                component_id: ComponentId(u16::from(a % 0x30)),
+                update: None,
+            })],
+            13 => vec![Action::AppData(AppDataUpdate {
+                component_id: ComponentId(0x20 + u16::from(a % 0x11)),
+                update: Some(step[3..].into()),
+            })],
+            14 => vec![Action::Other(ProposalType(u16::from(a)))],
+            _ => vec![Action::Update(Box::new(client(&of(a))))],
+        }
+    }
+
+    fn data(&self, component: ComponentId) -> &[u8] {
+        self.room.policy().dictionary().data(component).unwrap_or_default()
+    }
+
+    fn propose(&mut self, who: usize, actions: Vec<Action>) {
+        let proposals: Vec<(Bytes, Action)> = actions.into_iter().map(|action| (self.reference(), action)).collect();
+        let credential = claims(USERS[who % USERS.len()]);
+        let hub = claims("mimi://hub.example");
+        let applicant = client(&user(who % USERS.len()));
+        let proposer = match (self.leaf_of(who), who % 8) {
+            (_, 6) => Proposer::External { index: 0, claims: &hub },
+            (_, 7) => Proposer::External {
+                index: 1,
+                claims: &credential,
+            },
+            (Some(leaf), _) => Proposer::Member {
+                leaf,
+                claims: &credential,
+            },
+            (None, _) => Proposer::NewMember { client: &applicant },
+        };
+        let bundle = Bundle {
+            proposer,
+            proposals: &proposals,
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        self.taking_away_never_allows_more(|room| room.propose(&bundle, None).map(drop));
+        let again = self.room.propose(&bundle, None).map(drop);
+        let decided = self.room.propose(&bundle, None);
+        assert_eq!(decided.as_ref().err(), again.as_ref().err());
+        self.allowed.proposals[1] += 1;
+        if let Ok(proposed) = decided {
+            self.allowed.proposals[0] += 1;
+            self.room.accept(proposed).expect("nothing happened in between");
+        }
+    }
+
+    fn commit(&mut self, who: usize, actions: Vec<Action>) {
+        let Some(leaf) = self.leaf_of(who) else {
+            return;
+        };
+        let credential = claims(USERS[who % USERS.len()]);
+        let pending: Vec<Bytes> = self.room.accepted().iter().map(|it| it.reference().into()).collect();
+        let is_pure = who < 128;
+        let inline = actions.into_iter().filter(|_| !is_pure).map(CommitProposal::Inline);
+        let references = pending.iter().map(|reference| CommitProposal::Reference(reference));
+        let proposals: Vec<CommitProposal<'_>> = references.chain(inline).collect();
+        let before = self.room.effective_list();
+        let committer = Committer::Member {
+            leaf,
+            claims: &credential,
+            path: None,
+        };
+        let is_merged = self.decide(committer, &proposals);
+        let is_all = self.room.left_over_roles().next().is_none();
+        if is_merged && is_pure && is_all {
+            assert_eq!(
+                sorted(&self.room.effective_list()),
+                sorted(&before),
+                "what was accepted is committed"
+            );
+        }
+    }
+
+    fn join(&mut self, who: usize, step: &[u8]) {
+        let joiner = client(&user(who % USERS.len()));
+        let role_index = u32::from(step[3] % 8);
+        let list = ParticipantListUpdate {
+            changed_role_participants: vec![],
+            removed_indices: vec![],
+            added_participants: vec![UserRolePair {
+                user: joiner.user.clone(),
+                role_index,
+            }],
+        };
+        let code = match step[4] % 3 {
+            0 => JoinCode::Absent,
+            1 => JoinCode::Expired,
+            _ => JoinCode::For(role_index),
+        };
+        let leaving: Vec<Bytes> = self
+            .room
+            .accepted()
+            .iter()
+            .filter(|it| matches!(it.action(), Action::SelfRemove))
+            .map(|it| it.reference().into())
+            .collect();
+        let mut proposals: Vec<_> = leaving.iter().map(|it| CommitProposal::Reference(it)).collect();
+        if step[2].is_multiple_of(2) {
+            proposals.push(CommitProposal::Inline(Action::update(
+                ComponentId::PARTICIPANT_LIST,
+                &list,
+            )));
+        }
+        if step[2] % 4 == 3 {
+            proposals.extend(
+                self.leaf_of(who)
+                    .map(|leaf| CommitProposal::Inline(Action::Remove(leaf))),
+            );
+        }
+        let before = self.room.effective_list();
+        let committer = Committer::NewMember { client: &joiner, code };
+        if self.decide(committer, &proposals) {
+            let stays = |pair: &UserRolePair| self.room.role_of(&pair.user) == pair.role_index;
+            assert!(before.participants.iter().all(stays), "what was accepted counts on");
+        }
+    }
+
+    fn decide(&mut self, committer: Committer<'_>, proposals: &[CommitProposal<'_>]) -> bool {
+        let commit = Commit {
+            committer,
+            proposals,
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        if self.room.accepted().is_empty() {
+            self.taking_away_never_allows_more(|room| room.commit(&commit, None).map(drop));
+        }
+        self.allowed.commits[1] += 1;
+        let Ok(merge) = self.room.commit(&commit, None) else {
+            return false;
+        };
+        self.allowed.commits[0] += 1;
+        for (component, data) in self.room.component_changes(&merge) {
+            match data {
+                Some(data) => self.dictionary.set(component, data),
+                None => drop(self.dictionary.remove(component)),
+            }
+        }
+        let removed: Vec<u32> = merge.removed_leaves().collect();
+        self.leaves.retain(|(leaf, _)| !removed.contains(leaf));
+        for (leaf, owner) in merge.added_leaves() {
+            assert!(self.leaves.iter().all(|(taken, _)| *taken != leaf), "the leaf is blank");
+            self.leaves.push((leaf, owner.clone()));
+        }
+        self.room.merge(merge).expect("nothing happened in between");
+        let loaded = Room::load(uri(ROOM), &self.dictionary, self.leaves.clone()).expect("a room stays in order");
+        assert_eq!(loaded.participants(), self.room.participants());
+        assert_eq!(loaded.committed_policy(), self.room.committed_policy());
+        true
+    }
+
+    /// Where nothing is pending, so that the lesser room can be loaded.
+    fn taking_away_never_allows_more(&self, decide: impl Fn(&Room) -> Result<(), Rejection>) {
+        let (role, capability) = self.taken;
+        let load = |dictionary| Room::load(uri(ROOM), dictionary, self.leaves.clone());
+        let mut lesser = self.dictionary.clone();
+        let roles = lesser.data(ComponentId::ROLES_LIST).unwrap_or_default();
+        lesser.set(ComponentId::ROLES_LIST, without(roles, role, capability).to_bytes());
+        let (Ok(room), Ok(lesser)) = (load(&self.dictionary), load(&lesser)) else {
+            unreachable!("both are in order");
+        };
+        if decide(&lesser).is_ok() {
+            assert_eq!(
+                decide(&room),
+                Ok(()),
+                "without {:?} of role {role}",
+                CAPABILITIES[capability].0
+            );
+        }
+    }
+
+    fn leaf_of(&self, who: usize) -> Option<u32> {
+        self.room.participants().get(&user(who % USERS.len()))?.leaves().next()
+    }
+
+    fn reference(&mut self) -> Bytes {
+        self.count += 1;
+        self.count.to_bytes().into()
+    }
+}
+
+/// The roles with a capability taken from one of them.
+fn without(roles: &[u8], role: u32, capability: usize) -> RoleData {
+    let mut data = RoleData::from_bytes(roles).expect("the roles of a room read");
+    let (capability, _) = CAPABILITIES[capability % CAPABILITIES.len()];
+    for its in data.roles.iter_mut().filter(|its| its.role_index == role) {
+        its.role_capabilities.retain(|it| *it != capability);
+    }
+    data
+}
+
+fn metadata(seed: u8) -> RoomMetaData {
+    let text = |bit: u8| NulFreeText::new(if seed & bit == 0 { "" } else { "x" }).expect("no null character");
+    RoomMetaData {
+        room_uri: Uri::new(ROOM).expect("a URI"),
+        room_name: text(1),
+        room_descriptions: vec![],
+        room_avatar: Uri::default(),
+        room_subject: text(2),
+        room_mood: text(4),
+    }
+}
+
+fn sorted(list: &ParticipantListData) -> Vec<(&str, u32)> {
+    let mut list: Vec<_> = list
+        .participants
+        .iter()
+        .map(|pair| (&*pair.user, pair.role_index))
+        .collect();
+    list.sort_unstable();
+    list
+}
+
+fn user(number: usize) -> IdentifierUri {
+    uri(USERS[number])
+}
+
+fn uri(text: &str) -> IdentifierUri {
+    IdentifierUri::new(text).expect("a short URI")
+}
+
+fn claims(identity: &str) -> Claims {
+    Claims::of(&Credential::Basic {
+        identity: identity.as_bytes().into(),
+    })
+}
+
+fn client(user: &IdentifierUri) -> Client {
+    Client::new(user.clone(), claims(user))
+}

@@ -1,0 +1,51 @@
+//! What holds in any room whatever happens; `fuzzing::policy` says what.
+
+use proptest::prelude::*;
+
+use crate::mimi::fuzzing::{follow, policy};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn rooms_stay_in_order_whatever_happens(data in prop::collection::vec(any::<u8>(), 4..304)) {
+        policy(&data);
+    }
+
+    /// Steps that proposals and commits by those who may do most are among more often.
+    #[test]
+    fn taking_a_capability_away_never_allows_more(
+        head in any::<[u8; 4]>(),
+        steps in prop::collection::vec((0..8_u8, any::<[u8; 4]>()), 1..50),
+    ) {
+        let steps = steps.into_iter().flat_map(|(who, [a, b, c, d])| [who, a, b, c, d]);
+        let data: Vec<u8> = head.into_iter().chain(steps).collect();
+        policy(&data);
+    }
+}
+
+/// So that the properties are about something: of what is tried, enough is allowed and enough is not.
+#[test]
+fn much_of_what_is_tried_is_allowed_and_much_is_not() {
+    let mut seed = 1_u32;
+    let mut byte = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        seed.to_be_bytes()[0]
+    };
+    let (mut proposals, mut commits) = ([0; 2], [0; 2]);
+    for _ in 0..40 {
+        let data: Vec<u8> = (0..304).map(|_| byte()).collect();
+        let allowed = follow(&data);
+        for number in 0..2 {
+            proposals[number] += allowed.proposals[number];
+            commits[number] += allowed.commits[number];
+        }
+    }
+    for [allowed, decided] in [proposals, commits] {
+        assert!(
+            allowed * 20 > decided && allowed * 2 < decided * 2 - decided / 10,
+            "{allowed} of {decided}"
+        );
+        assert!(decided > 200, "{decided}");
+    }
+}
