@@ -350,6 +350,15 @@ def cases():
     lacks("a closed room is not joined", "club", joined(XIA, on_list(add=[(XIA, USER)])), "canOpenJoin")
     case("a joined role is full", room(roles=[{**one, "active": [0, 2]} if one["name"] == "user" else one for one in OPEN]),
          joined(XIA, on_list(add=[(XIA, USER)])), "max-active")
+    case("an open room without a role to join", room(roles=having("no_role", "canOpenJoin")), joined(XIA, on_list(add=[(XIA, USER)])),
+         "role-change-not-authorized")
+    case("a preauthorized role is full", room(roles=[{**one, "participants": [1, 1]} if one["name"] == "admin" else one for one in JOINABLE], preauth=[AT_B]),
+         joined(ZOE, on_list(add=[(ZOE, ADMIN)])), "max-participants")
+    case("the role of a join code is full", room(roles=[{**one, "participants": [0, 3]} if one["name"] == "user" else one for one in JOINABLE]),
+         joined(XIA, on_list(add=[(XIA, USER)]), code=USER), "max-participants")
+    case("a user is added to a full role", room(roles=having("user", participants=[0, 3])), proposed(member(B1), PUT_ZOE), "max-participants")
+    case("a user is added with clients beyond the maximum", room(roles=having("user", active=[0, 2])), proposed(member(B1), PUT_ZOE, added(ZOE)), "max-active")
+    case("a user is added without clients at the maximum", room(roles=having("user", active=[0, 2])), proposed(member(B1), PUT_ZOE))
     case("external commits are off", room(operational={"external_commit_allowed": False}), joined(BOB), "external-commits-off")
     case("preauthorization lets in", "joinable", joined(YAN, on_list(add=[(YAN, USER)])))
     case("preauthorization gives the first role", "joinable", joined(ZOE, on_list(add=[(ZOE, ADMIN)])))

@@ -69,8 +69,8 @@ impl std::error::Error for Rejection {}
 rejections! {
     // Who proposes.
     UnknownLeaf "unknown-leaf" "MRP #membership-capabilities": "no client of the room has this leaf; fetch the current tree"
-    ProposerRemoved "proposer-removed" "MIMI #update-room-state": "the user was taken off the list and can only remove their own clients"
-    ProposerBanned "proposer-banned" "MIMI #update-room-state": "the user is banned and can only remove their own clients"
+    ProposerRemoved "proposer-removed" "MIMI #update-room-state": "the user is not on the list and can only remove clients of their own"
+    ProposerBanned "proposer-banned" "MIMI #update-room-state": "the user is banned and can only remove clients of their own"
     SenderWithoutRole "external-sender-role" "MRP #preauth": "no entry of preauth_list gives this external sender a role; it needs one"
     ExternalProposalsOff "external-proposals-off" "MRP #operational": "the room takes no proposals from outside; ask a member to propose it"
     ExternalCommitsOff "external-commits-off" "MRP #operational": "the room takes no external commits; ask a member to add you"

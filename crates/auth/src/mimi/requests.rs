@@ -275,3 +275,30 @@ impl AssetKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Image, Self::Audio, Self::Video, Self::Attachment];
 }
+
+#[cfg(test)]
+mod tests {
+    use nabe_wire::app_data::Parameter;
+
+    use super::*;
+
+    fn of(media_type: &str, parameter: Option<(&str, &str)>) -> MediaType {
+        let parameter = parameter.map(|(name, value)| Parameter {
+            parameter_name: name.into(),
+            parameter_value: value.into(),
+        });
+        MediaType {
+            parameters: parameter.into_iter().collect(),
+            ..MediaType::new(media_type)
+        }
+    }
+
+    #[test]
+    fn an_entry_without_parameters_covers_all() {
+        let (plain, gfm) = (of("text/markdown", None), of("Text/Markdown", Some(("variant", "GFM"))));
+        assert!(covers(&plain, &gfm) && covers(&plain, &plain) && covers(&gfm, &gfm));
+        assert!(!covers(&gfm, &plain));
+        assert!(!covers(&gfm, &of("text/markdown", Some(("variant", "MIMI")))));
+        assert!(!covers(&plain, &of("text/plain", None)));
+    }
+}
