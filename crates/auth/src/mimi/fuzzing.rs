@@ -40,6 +40,8 @@ pub fn policy(data: &[u8]) {
 pub(crate) struct Allowed {
     pub(crate) proposals: [usize; 2],
     pub(crate) commits: [usize; 2],
+    /// How often something was left over by an external commit.
+    pub(crate) left_over: usize,
 }
 
 /// [`policy`], and how it went.
@@ -293,6 +295,29 @@ impl World {
         if self.decide(committer, &proposals) {
             let stays = |pair: &UserRolePair| self.room.role_of(&pair.user) == pair.role_index;
             assert!(before.participants.iter().all(stays), "what was accepted counts on");
+            let again = self.room.left_over_proposals();
+            let proposals: Vec<_> = again.into_iter().map(|action| (self.reference(), action)).collect();
+            let nobody = claims("mimi://nobody.example");
+            let bundle = Bundle {
+                proposer: Proposer::External {
+                    index: 0,
+                    claims: &nobody,
+                },
+                proposals: &proposals,
+                wire_format: WireFormat::PUBLIC_MESSAGE,
+            };
+            let proposed = self.room.propose(&bundle, None);
+            self.allowed.left_over += usize::from(!proposals.is_empty());
+            assert_eq!(
+                proposed.as_ref().err(),
+                None,
+                "the hub proposes again what was left over"
+            );
+            if step[4] >= 128 {
+                self.room
+                    .accept(proposed.expect("just allowed"))
+                    .expect("nothing happened in between");
+            }
         }
     }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::codec::Bytes;
-use nabe_wire::mls::{ComponentId, WireFormat};
-use nabe_wire::participant_list::ParticipantListData;
-use nabe_wire::{Encode, IdentifierUri};
+use nabe_wire::mls::{AppDataUpdate, ComponentId, ProposalOrRef, WireFormat};
+use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
+use nabe_wire::policy::{JoinLinksData, JoinLinksUpdate};
+use nabe_wire::{Encode, IdentifierUri, Message};
 
 use super::Rejection;
 use super::action::{Action, Client, JoinCode, Proposer};
@@ -22,7 +23,7 @@ use super::participants::Participants;
 use super::pending::{LeftOver, Pending, View};
 use super::policy::{Policy, read};
 use super::proposal::{Around, Authority, Counts, authorize, holds, unbanned};
-use super::roles::NO_ROLE;
+use super::roles::{NO_ROLE, Role};
 
 /// A room's policy, participants and leaves, with everything that was accepted in this epoch.
 #[derive(Clone, Debug)]
@@ -110,6 +111,19 @@ pub enum CommitProposal<'a> {
     Reference(&'a [u8]),
     /// One of the committer.
     Inline(Action),
+}
+
+impl<'a> CommitProposal<'a> {
+    /// As it stands in a commit.
+    ///
+    /// # Errors
+    /// As for [`Action::of`].
+    pub fn of(proposal: &'a ProposalOrRef) -> Result<Self, Rejection> {
+        match proposal {
+            ProposalOrRef::Reference(reference) => Ok(Self::Reference(reference)),
+            ProposalOrRef::Proposal(proposal) => Action::of(proposal).map(Self::Inline),
+        }
+    }
 }
 
 /// Proposals that may be accepted: [`Room::accept`].
@@ -362,6 +376,60 @@ impl Room {
             .map(|(component, data)| (*component, data.as_ref()))
     }
 
+    /// What the hub proposes right after an external commit, for what it left over: the changes of the list with the clients that go
+    /// along, or, since not everything goes into one commit, the components if no change of the list is left over.
+    pub fn left_over_proposals(&self) -> Vec<Action> {
+        if self.left_over.roles.is_empty() {
+            let change =
+                |(component, data): (&ComponentId, &Option<Bytes>)| self.proposal_of(*component, data.as_ref());
+            return self.left_over.components.iter().map(change).collect();
+        }
+        let mut update = ParticipantListUpdate {
+            changed_role_participants: Vec::new(),
+            removed_indices: Vec::new(),
+            added_participants: Vec::new(),
+        };
+        let mut clients = Vec::new();
+        for (user, (role_index, _)) in &self.left_over.roles {
+            let role_index = *role_index;
+            let Some(user_index) = self.participants.index_of(user) else {
+                let user = user.clone();
+                update.added_participants.push(UserRolePair { user, role_index });
+                continue;
+            };
+            if role_index == NO_ROLE {
+                update.removed_indices.push(user_index);
+            } else {
+                let pair = UserIndexRolePair { user_index, role_index };
+                update.changed_role_participants.push(pair);
+            }
+            let roles = self.policy().roles();
+            let is_without_clients = roles.get(role_index).is_some_and(Role::is_without_clients);
+            if role_index == NO_ROLE || roles.is_ban(role_index) || is_without_clients {
+                clients.extend(self.participants.get(user).into_iter().flat_map(|it| it.leaves()));
+            }
+        }
+        let list = Action::update(ComponentId::PARTICIPANT_LIST, &update);
+        std::iter::once(list)
+            .chain(clients.into_iter().map(Action::Remove))
+            .collect()
+    }
+
+    fn proposal_of(&self, component_id: ComponentId, data: Option<&Bytes>) -> Action {
+        let links = data.filter(|_| component_id == ComponentId::JOIN_LINKS);
+        if let Some(links) = links.and_then(|links| JoinLinksData::from_bytes(links).ok()) {
+            let update = JoinLinksUpdate {
+                removed_indices: (0..).take(self.policy.join_links().len()).collect(),
+                added_links: links.join_links,
+            };
+            return Action::update(component_id, &update);
+        }
+        Action::AppData(AppDataUpdate {
+            component_id,
+            update: data.cloned(),
+        })
+    }
+
     pub(super) fn unbanned(&self) -> u32 {
         unbanned(&self.view())
     }
@@ -419,8 +487,6 @@ impl Merge {
 
 /// The list with its changes: role changes, removals, additions at the end.
 fn list_of(view: &View<'_>) -> ParticipantListData {
-    use nabe_wire::participant_list::UserRolePair;
-
     // Whoever is added that an external commit left over is not among those of this epoch.
     let left_over = view.changed_users().filter_map(|(user, change)| {
         let is_new = view.committed.get(user).is_none() && !change.is_added;

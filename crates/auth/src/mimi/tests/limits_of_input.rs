@@ -5,7 +5,7 @@ use nabe_wire::Kept;
 use nabe_wire::app_data::{AppDataDictionary, ComponentsList};
 use nabe_wire::mls::{
     AppDataUpdate, Capabilities, CipherSuite, CredentialType, Extension, ExtensionType, KeyPackage, LeafNode,
-    LeafNodeSource, Lifetime, Proposal, ProposalType, ProtocolVersion,
+    LeafNodeSource, Lifetime, Proposal, ProposalOrRef, ProposalType, ProtocolVersion,
 };
 
 use super::super::templates::{self, ORDINARY_USER, SUPER_ADMIN};
@@ -128,6 +128,20 @@ fn proposals_keep_their_types() {
         assert_eq!(Action::of(&proposal), Ok(action.clone()));
         assert_eq!(action.proposal_type(), proposal.proposal_type());
     }
+}
+
+#[test]
+fn a_commit_refers_or_brings() {
+    let reference = ProposalOrRef::Reference(b"one".as_slice().into());
+    assert!(matches!(
+        CommitProposal::of(&reference),
+        Ok(CommitProposal::Reference(b"one"))
+    ));
+    let inline = ProposalOrRef::Proposal(Proposal::Remove(3));
+    assert!(matches!(
+        CommitProposal::of(&inline),
+        Ok(CommitProposal::Inline(Action::Remove(3)))
+    ));
 }
 
 #[test]
