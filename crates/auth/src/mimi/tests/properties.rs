@@ -51,3 +51,15 @@ fn much_of_what_is_tried_is_allowed_and_much_is_not() {
         assert!(decided > 200, "{decided}");
     }
 }
+
+#[test]
+fn the_seeds_of_the_fuzz_target_hold() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/policy");
+    let seeds = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let seeds: Vec<_> = seeds.filter(|path| path.extension().is_some()).collect();
+    assert!(seeds.len() >= 4);
+    for seed in seeds {
+        let allowed = follow(&std::fs::read(&seed).unwrap());
+        assert!(allowed.proposals[0] + allowed.commits[0] > 0, "{}", seed.display());
+    }
+}
