@@ -78,7 +78,7 @@ struct World {
 }
 
 impl World {
-    /// Four of the users with a client each. `None` if no room can be like this.
+    /// Four of the users, or two where there may be no more, with a client each. `None` if no room can be like this.
     fn new(template: &Template, roles: u8) -> Option<Self> {
         let names = template.roles.roles.len();
         let role = |number: usize| {
@@ -89,9 +89,13 @@ impl World {
             user: user(number),
             role_index: role(number).max(2),
         };
-        let participants = (0..4).map(pair).collect();
+        let members = template.base.max_users.map_or(4, |_| 2);
+        let participants = (0..members).map(pair).collect();
         let dictionary = template.dictionary(&ParticipantListData { participants });
-        let leaves: Vec<_> = (0..).zip(0..4).map(|(leaf, number)| (leaf, user(number))).collect();
+        let leaves: Vec<_> = (0..)
+            .zip(0..members)
+            .map(|(leaf, number)| (leaf, user(number)))
+            .collect();
         let room = Room::load(uri(ROOM), &dictionary, leaves.clone()).ok()?;
         Some(Self {
             room,
