@@ -38,7 +38,9 @@ fn claims(user: &IdentifierUri) -> Claims {
 /// A cooperative room that is open.
 fn template() -> Template {
     let mut template = templates::cooperative("hub.example");
-    template.roles.roles[0].role_capabilities.push(Capability::CAN_OPEN_JOIN);
+    template.roles.roles[0]
+        .role_capabilities
+        .push(Capability::CAN_OPEN_JOIN);
     template.roles.roles[0].authorized_role_changes = vec![SingleSourceRoleChangeTargets {
         from_role_index: 0,
         target_role_indexes: vec![ORDINARY_USER],

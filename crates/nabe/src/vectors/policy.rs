@@ -21,7 +21,10 @@ pub(super) fn verify(file: &Object) -> anyhow::Result<Vec<Verdict>> {
     let decisions = decisions.context("`decisions` is not a list")?;
     anyhow::ensure!(!decisions.is_empty(), "no vector in it");
     let verdict = |(index, entry): (usize, &Json)| {
-        let name = entry.as_object().and_then(|entry| entry.get("name")).and_then(Json::as_str);
+        let name = entry
+            .as_object()
+            .and_then(|entry| entry.get("name"))
+            .and_then(Json::as_str);
         Verdict {
             entry: name.map_or_else(|| format!("decisions/{index}"), |name| format!("decisions/{name}")),
             outcome: verify_decision(rooms, entry).map_err(|error| Untrue(error.to_string())),
@@ -45,7 +48,12 @@ mod tests {
         let verdicts = verify(&std::fs::read(FILE).unwrap()).unwrap();
         assert!(verdicts.len() >= 120);
         for verdict in verdicts {
-            assert!(verdict.outcome.is_ok(), "{}: {}", verdict.entry, verdict.outcome.unwrap_err());
+            assert!(
+                verdict.outcome.is_ok(),
+                "{}: {}",
+                verdict.entry,
+                verdict.outcome.unwrap_err()
+            );
         }
     }
 
@@ -54,8 +62,13 @@ mod tests {
         let text = std::fs::read_to_string(FILE).unwrap();
         let changed = text.replacen("\"verdict\": \"can-kick\"", "\"verdict\": \"can-ban\"", 1);
         assert_ne!(changed, text);
-        let failed = verify(changed.as_bytes()).unwrap().into_iter().filter(|it| it.outcome.is_err());
-        let failed: Vec<String> = failed.map(|it| format!("{}: {}", it.entry, it.outcome.unwrap_err())).collect();
+        let failed = verify(changed.as_bytes())
+            .unwrap()
+            .into_iter()
+            .filter(|it| it.outcome.is_err());
+        let failed: Vec<String> = failed
+            .map(|it| format!("{}: {}", it.entry, it.outcome.unwrap_err()))
+            .collect();
         assert_eq!(failed.len(), 1);
         assert!(failed[0].starts_with("decisions/") && failed[0].ends_with("the verdict is `can-kick`"));
     }
