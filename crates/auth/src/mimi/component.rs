@@ -84,7 +84,10 @@ impl Changed {
             return match earlier {
                 Some(true) => Err(Rejection::UpdateAndRemove),
                 _ if component == ComponentId::ROLES_LIST => Err(Rejection::ComponentRequired),
-                _ if earlier == Some(&false) || view.component(component).is_none() => Err(Rejection::ComponentAbsent),
+                // What counts is the commit's beginning: what was left over may have taken effect without being committed.
+                _ if earlier == Some(&false) || view.committed_policy().dictionary().data(component).is_none() => {
+                    Err(Rejection::ComponentAbsent)
+                }
                 _ => Ok(Self {
                     component,
                     data: None,

@@ -24,6 +24,17 @@ proptest! {
     }
 }
 
+/// A member's proposal to remove a component, accepted and left over by an external commit.
+#[test]
+fn removal_of_a_component_that_was_left_over_is_proposed_again() {
+    let mut data = [0; 89];
+    data[..2].copy_from_slice(&[27, 48]);
+    data[25] = 4;
+    data[64..67].copy_from_slice(&[166, 28, 182]);
+    data[78..].copy_from_slice(&[4, 24, 204, 246, 116, 5, 116, 192, 163, 37, 179]);
+    policy(&data);
+}
+
 /// So that the properties are about something: of what is tried, enough is allowed and enough is not.
 #[test]
 fn much_of_what_is_tried_is_allowed_and_much_is_not() {
