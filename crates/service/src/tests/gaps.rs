@@ -552,14 +552,18 @@ async fn starts_anew(topic_is_forged: bool, key_server_is_down: bool) -> (Hub, S
     } else {
         event.insert("content", object! { "topic" => "not by alice" });
     }
-    hub.world
-        .intercept(move |from, _, request| match request.stable.split('/').nth(4) {
+    hub.world.intercept(move |from, to, request| {
+        let asked = request.stable.split('/').nth(4);
+        match asked {
+            // What comes is what is pushed below.
+            _ if *to == server("p") => Some(answer(503, object! { "errcode" => "M_UNKNOWN" })),
             _ if *from != server("p") => None,
             Some("backfill") => Some(answer(404, object! { "errcode" => "M_NOT_FOUND" })),
             Some("state") => Some(answer(200, state.clone())),
             Some("event") => Some(answer(200, event.clone())),
             _ => None,
-        });
+        }
+    });
     hub.world.set_down("p", false);
     hub.world.set_down("d", key_server_is_down);
     let reply = push(&participant, "h", "pushed", hub.newest(1).await).await;
@@ -593,12 +597,16 @@ async fn state_that_cannot_be_verified_now_is_asked_for_again() {
     assert_ne!(hub.bodies_at_p().await.last().unwrap().as_deref(), Some("seen"));
     assert_eq!(hub.world.store("p").parked_ids(&hub.room).await.unwrap().len(), 1);
     hub.world.set_down("d", false);
-    hub.world.clock.advance(std::time::Duration::from_secs(600));
-    participant.retry_due().await.unwrap();
-    eventually("the participant goes on", || async {
-        hub.bodies_at_p().await.last().unwrap().as_deref() == Some("seen")
-    })
-    .await;
+    let goes_on = || async { hub.bodies_at_p().await.last().unwrap().as_deref() == Some("seen") };
+    // Whoever looks first, the worker or this test, may have the other put the event off once more.
+    for _ in 0..10 {
+        hub.world.clock.advance(std::time::Duration::from_secs(600));
+        participant.retry_due().await.unwrap();
+        if goes_on().await {
+            return;
+        }
+    }
+    eventually("the participant goes on", goes_on).await;
 }
 
 #[tokio::test]
