@@ -383,6 +383,8 @@ class Room:
             roles = {user: (state.standing(user), state.go_along.get(user, False)) for user in state.touched | set(roles)
                      if state.standing(user) != result.standing(user)}
             components = components | {number: state.policy.components.get(number) for number in state.ops}
+        else:
+            components = {number: value for number, value in components.items() if number not in result.ops}
         leaves = dict(result.leaves)
         for user in result.added_clients:
             leaves[next(leaf for leaf in range(len(leaves) + 1) if leaf not in leaves)] = user
@@ -529,7 +531,7 @@ class Room:
             number = action["remove_component"]
             refuse_if(state.ops.get(number) == "update", "update-and-remove")
             refuse_if(number == 0x25, "component-required")
-            refuse_if(number not in state.policy.components, "component-absent")
+            refuse_if(number in state.ops or number not in state.start_policy.components, "component-absent")
             return number, None
         if "change_links" in action:
             number, change = 0x2a, action["change_links"]

@@ -535,6 +535,12 @@ def cases():
          after={"left_over": [], "participants": [*LISTED[:2], *LISTED[3:]], "leaves": [[ALICE, 0], [ANN, 1], [CATHY, 2], [CATHY, 4], [LOU, 5]]})
     case("a policy counts on in the same way", "club", proposed(member(AN), on_list(roles=[(I_BOB, ADMIN)])), "can-change-user-role", "canChangeUserRole",
          before=[proposed(member(AL), {"roles": without("admin", "canChangeUserRole")}), joined(CATHY)])
+    case("a removal that was left over is proposed again", "club", proposed(UNKNOWN_HUB, {"remove_component": 0x26}),
+         before=[proposed(member(AL), {"remove_component": 0x26}), joined(CATHY)])
+    case("a component that is absent is not removed for that", "club", proposed(member(AL), {"remove_component": 0x26}), "component-absent",
+         before=[committed(member(AL), {"remove_component": 0x26})])
+    case("who changes a component after that has the last word", "club", proposed(member(AN), on_list(roles=[(I_BOB, ADMIN)])),
+         before=[proposed(member(AL), {"roles": without("admin", "canChangeUserRole")}), joined(CATHY), committed(member(AL), {"roles": roles()})])
     case("a client that has no place is cleared away by the hub", "club", proposed(UNKNOWN_HUB, gone(B2)),
          before=[leaving, joined(CATHY, "p1")])
 

@@ -2,6 +2,7 @@
 //! MRP #base-room-policy-component-syntax, MRP #other-mimi-policy-components, MRP #operational, MIMI #room-metadata).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::codec::Bytes;
@@ -24,8 +25,9 @@ use super::{Rejection, metadata};
 pub struct Policy {
     room: IdentifierUri,
     dictionary: AppDataDictionary,
-    roles: Roles,
-    preauth: PreAuthData,
+    /// Shared with the policies that differ in other components: there is much of it, and it hardly ever changes.
+    roles: Arc<Roles>,
+    preauth: Arc<PreAuthData>,
     base: BaseRoomPolicy,
     operational: Option<OperationalParameters>,
     assets: Option<AssetPolicy>,
@@ -43,10 +45,8 @@ impl Policy {
         own.remove(ComponentId::PARTICIPANT_LIST);
         let roles = own.data(ComponentId::ROLES_LIST).ok_or(Rejection::ComponentRequired)?;
         let policy = Self {
-            roles: Roles::new(&read::<RoleData>(roles)?)?,
-            preauth: PreAuthData {
-                preauthorized_entries: Vec::new(),
-            },
+            roles: Arc::new(Roles::new(&read::<RoleData>(roles)?)?),
+            preauth: Arc::new(without_preauthorization()),
             base: without_base_policy(),
             operational: None,
             assets: None,
@@ -80,11 +80,10 @@ impl Policy {
         let data = self.dictionary.data(component);
         match component {
             ComponentId::ROLES_LIST => {
-                self.roles = Roles::new(&read(data.ok_or(Rejection::ComponentRequired)?)?)?;
+                self.roles = Arc::new(Roles::new(&read(data.ok_or(Rejection::ComponentRequired)?)?)?);
             }
             ComponentId::PREAUTH_LIST => {
-                self.preauth.preauthorized_entries =
-                    optional::<PreAuthData>(data)?.map_or_else(Vec::new, |preauth| preauth.preauthorized_entries);
+                self.preauth = Arc::new(optional(data)?.unwrap_or_else(without_preauthorization));
             }
             ComponentId::BASE_ROOM_POLICY => {
                 self.base = optional(data)?.unwrap_or_else(without_base_policy);
@@ -293,6 +292,12 @@ fn reads<T: Message>(data: Option<&[u8]>) -> Result<(), Rejection> {
 
 fn optional<T: Message>(data: Option<&[u8]>) -> Result<Option<T>, Rejection> {
     data.map(read).transpose()
+}
+
+fn without_preauthorization() -> PreAuthData {
+    PreAuthData {
+        preauthorized_entries: Vec::new(),
+    }
 }
 
 /// What holds in a room without the component: several clients for each user, which the draft calls the default, and no limits.

@@ -245,7 +245,12 @@ impl Room {
             }
             left_over
         } else {
-            self.left_over.clone()
+            // Whoever changed a component since had the last word.
+            let mut left_over = self.left_over.clone();
+            left_over
+                .components
+                .retain(|component, _| !outcome.result.components.contains_key(component));
+            left_over
         };
         let changes = self.with(&outcome.result);
         let removed: BTreeSet<u32> = changes
