@@ -94,7 +94,7 @@
 //!
 //! - a module for each endpoint: [`key_material`], [`update`], [`submit_message`], [`notify`], [`group_info`],
 //!   [`consent`], [`identifier_query`], [`report_abuse`]; what they share: [`protocol`], [`franking`], [`uri`],
-//!   [`pseudonym`]
+//!   [`pseudonym`]; where they are: [`directory`]
 //! - the room's state: [`participant_list`], [`room_metadata`], [`policy`], and what MLS carries it in: [`app_data`]
 //! - [`mls`]: RFC 9420 and the drafts beside it
 //! - [`codec`]: how all of it is read; [`label`]: how it is signed and sealed; [`KINDS`]: everything by name
@@ -102,6 +102,7 @@
 pub mod app_data;
 pub mod codec;
 pub mod consent;
+pub mod directory;
 pub mod franking;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

@@ -114,7 +114,7 @@ fn looks_like_a_uri(uri: &str) -> bool {
         && only_uri_characters(rest, b"-._~:/?#[]@!$&'()*+,;=")
 }
 
-fn only_uri_characters(text: &str, besides_alphanumeric: &[u8]) -> bool {
+pub(crate) fn only_uri_characters(text: &str, besides_alphanumeric: &[u8]) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let allowed = match byte {
