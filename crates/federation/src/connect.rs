@@ -195,6 +195,8 @@ pub(crate) struct Failure {
     pub(crate) error: TransportError,
     /// Whether the peer may never have seen the request: the connection ended before any answer.
     pub(crate) connection_lost: bool,
+    /// Whether the peer cannot have seen it: it was still waiting for its turn.
+    pub(crate) never_sent: bool,
 }
 
 impl Connection {
@@ -274,24 +276,20 @@ impl Failure {
         Self {
             error,
             connection_lost: false,
+            never_sent: false,
         }
     }
 
     fn before_answer(error: &hyper::Error) -> Self {
         if error.is_user() {
-            Self {
-                error: TransportError::InvalidRequest,
-                connection_lost: false,
-            }
+            Self::fatal(TransportError::InvalidRequest)
         } else if error.is_parse() {
-            Self {
-                error: TransportError::Protocol,
-                connection_lost: false,
-            }
+            Self::fatal(TransportError::Protocol)
         } else {
             Self {
                 error: TransportError::Unreachable,
                 connection_lost: true,
+                never_sent: error.is_canceled() || error.is_closed(),
             }
         }
     }

@@ -16,10 +16,12 @@ use self::cache::DelegationCache;
 use self::well_known::{Answer, Delegation, interpret};
 
 mod cache;
+mod direct;
 mod srv;
 mod url;
 pub(crate) mod well_known;
 
+pub(crate) use self::direct::Direct;
 pub use self::srv::SrvRecord;
 pub use self::url::WellKnownUrl;
 
@@ -85,6 +87,17 @@ pub struct Target {
     pub tls_name: String,
     /// Whether the operator wrote the address down, so that no range of addresses is refused.
     pub overridden: bool,
+}
+
+/// From the name that a request is for to where it is sent.
+#[async_trait]
+pub trait Resolve: Send + Sync + 'static {
+    /// Where to connect and as whom.
+    ///
+    /// # Errors
+    ///
+    /// [`Unresolvable`] when there is no address.
+    async fn resolve(&self, name: &ServerName) -> Result<Target, Unresolvable>;
 }
 
 /// No address found.
@@ -153,12 +166,7 @@ impl Discovery {
     /// [`Unresolvable`] when the step that applies finds no address. A bad `.well-known` answer is no error.
     pub async fn resolve(&self, server: &ServerName) -> Result<Target, Unresolvable> {
         if let Some(&address) = self.overrides.get(server) {
-            return Ok(Target {
-                addresses: vec![address],
-                host_header: server.as_str().to_owned(),
-                tls_name: server.host().to_owned(),
-                overridden: true,
-            });
+            return Ok(Target::overridden(server, address));
         }
         // Step 1
         if let Some(port) = server.port() {
@@ -177,12 +185,7 @@ impl Discovery {
 
     /// An explicit port: only the host is looked up, and `Host` carries the port.
     async fn at_port(&self, name: &ServerName, port: u16) -> Result<Target, Unresolvable> {
-        Ok(Target {
-            addresses: self.socket_addresses(name.host(), port).await?,
-            host_header: name.as_str().to_owned(),
-            tls_name: name.host().to_owned(),
-            overridden: false,
-        })
+        at_port(&*self.dns, name, port).await
     }
 
     /// No port: SRV records, else port 8448. Certificate and `Host` are of `host`, never of the SRV target.
@@ -190,7 +193,7 @@ impl Discovery {
         // A failed lookup counts as no records: the certificate protects us on port 8448 just as well.
         let records = self.dns.srv(&format!("_matrix._tcp.{host}")).await.unwrap_or_default();
         let addresses = if records.is_empty() {
-            self.socket_addresses(host, DEFAULT_PORT).await?
+            socket_addresses(&*self.dns, host, DEFAULT_PORT).await?
         } else {
             self.srv_addresses(records).await?
         };
@@ -205,25 +208,11 @@ impl Discovery {
     async fn srv_addresses(&self, records: Vec<SrvRecord>) -> Result<Vec<SocketAddr>, Unresolvable> {
         let mut addresses = Vec::new();
         for record in srv::in_order(records, &*self.entropy).into_iter().take(MAX_SRV_TARGETS) {
-            if let Ok(found) = self.socket_addresses(&record.target, record.port).await {
+            if let Ok(found) = socket_addresses(&*self.dns, &record.target, record.port).await {
                 addresses.extend(found);
             }
         }
         addresses.truncate(MAX_ADDRESSES);
-        if addresses.is_empty() {
-            Err(Unresolvable)
-        } else {
-            Ok(addresses)
-        }
-    }
-
-    async fn socket_addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolvable> {
-        let found = self.dns.addresses(host).await.map_err(|_| Unresolvable)?;
-        let addresses: Vec<_> = found
-            .into_iter()
-            .take(MAX_ADDRESSES)
-            .map(|ip| SocketAddr::new(ip, port))
-            .collect();
         if addresses.is_empty() {
             Err(Unresolvable)
         } else {
@@ -264,6 +253,49 @@ impl Discovery {
                 Answer::Invalid => return None,
             }
         }
+    }
+}
+
+#[async_trait]
+impl Resolve for Discovery {
+    async fn resolve(&self, name: &ServerName) -> Result<Target, Unresolvable> {
+        Self::resolve(self, name).await
+    }
+}
+
+impl Target {
+    /// Where the operator says that it is.
+    fn overridden(name: &ServerName, address: SocketAddr) -> Self {
+        Self {
+            addresses: vec![address],
+            host_header: name.as_str().to_owned(),
+            tls_name: name.host().to_owned(),
+            overridden: true,
+        }
+    }
+}
+
+/// The addresses of a name's host, at this port.
+async fn at_port(dns: &dyn Dns, name: &ServerName, port: u16) -> Result<Target, Unresolvable> {
+    Ok(Target {
+        addresses: socket_addresses(dns, name.host(), port).await?,
+        host_header: name.as_str().to_owned(),
+        tls_name: name.host().to_owned(),
+        overridden: false,
+    })
+}
+
+async fn socket_addresses(dns: &dyn Dns, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolvable> {
+    let found = dns.addresses(host).await.map_err(|_| Unresolvable)?;
+    let addresses: Vec<_> = found
+        .into_iter()
+        .take(MAX_ADDRESSES)
+        .map(|ip| SocketAddr::new(ip, port))
+        .collect();
+    if addresses.is_empty() {
+        Err(Unresolvable)
+    } else {
+        Ok(addresses)
     }
 }
 

@@ -16,11 +16,11 @@ use nabe_types::{ServerName, ServerPattern};
 
 use crate::address::AddressGuard;
 use crate::connect::{self, Connector, Failure, Security, WellKnownFetch};
-use crate::discovery::{Discovery, Dns};
+use crate::discovery::{Direct, Discovery, Dns, Resolve};
 use crate::dns::SystemDns;
 use crate::pool::{Gate, Pool, PoolLimits, Pooled};
 use crate::tls::{TlsError, TlsSettings};
-use crate::transport::{ResponseLimit, Transport, TransportBody, TransportError};
+use crate::transport::{AtMostOnce, ResponseLimit, Transport, TransportBody, TransportError};
 
 /// How to reach other servers.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ impl Default for HttpsSettings {
 pub struct HttpsTransport {
     settings: HttpsSettings,
     clock: Arc<dyn Clock>,
-    discovery: Discovery,
+    resolver: Box<dyn Resolve>,
     connector: Arc<Connector>,
     pool: Arc<Pool>,
 }
@@ -115,12 +115,7 @@ impl HttpsTransport {
         entropy: Arc<dyn Entropy>,
         dns: Arc<dyn Dns>,
     ) -> Result<Self, TlsError> {
-        let connector = Arc::new(Connector::new(
-            AddressGuard::new(settings.allowed_networks.clone()),
-            settings.tls.client_config()?,
-            settings.connect_timeout,
-            settings.handshake_timeout,
-        ));
+        let connector = settings.connector()?;
         let well_known = WellKnownFetch {
             connector: Arc::clone(&connector),
             dns: Arc::clone(&dns),
@@ -128,15 +123,50 @@ impl HttpsTransport {
         let discovery = Discovery::new(dns, Arc::new(well_known), Arc::clone(&clock), entropy)
             .with_overrides(settings.overrides.clone())
             .with_well_known_timeout(settings.well_known_timeout);
+        Ok(Self::with_parts(settings, clock, connector, Box::new(discovery)))
+    }
+
+    /// A transport whose destinations are authorities of `https` URLs: no discovery, port 443 unless they have one, always
+    /// TLS. Otherwise as [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] when the trust anchors are unusable.
+    pub fn direct(settings: HttpsSettings, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        Self::direct_with_dns(settings, clock, Arc::new(SystemDns::new()))
+    }
+
+    /// As [`direct`](Self::direct), with names resolved by `dns`.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] when the trust anchors are unusable.
+    pub fn direct_with_dns(
+        mut settings: HttpsSettings,
+        clock: Arc<dyn Clock>,
+        dns: Arc<dyn Dns>,
+    ) -> Result<Self, TlsError> {
+        settings.insecure_http = Vec::new();
+        let connector = settings.connector()?;
+        let resolver = Direct::new(dns, settings.overrides.clone());
+        Ok(Self::with_parts(settings, clock, connector, Box::new(resolver)))
+    }
+
+    fn with_parts(
+        settings: HttpsSettings,
+        clock: Arc<dyn Clock>,
+        connector: Arc<Connector>,
+        resolver: Box<dyn Resolve>,
+    ) -> Self {
         let pool = Arc::new(Pool::new(settings.pool_limits()));
         tokio::spawn(close_idle_connections(Arc::downgrade(&pool), Arc::clone(&clock)));
-        Ok(Self {
+        Self {
             settings,
             clock,
-            discovery,
+            resolver,
             connector,
             pool,
-        })
+        }
     }
 
     async fn exchange(
@@ -150,10 +180,14 @@ impl HttpsTransport {
         if let Some(pooled) = self.pool.take(destination, self.clock.now()) {
             match self.exchange_on(pooled, destination, request).await {
                 // The peer closed the connection while it was idle. Requests may be repeated: transaction IDs make
-                // the others what `GET` is by nature (LM #int-txn-ids).
+                // the others what `GET` is by nature (LM #int-txn-ids); those that may not say so.
                 Err(Failure {
-                    connection_lost: true, ..
-                }) => self.pool.discard(destination),
+                    connection_lost: true,
+                    never_sent,
+                    ..
+                }) if never_sent || request.extensions().get::<AtMostOnce>().is_none() => {
+                    self.pool.discard(destination);
+                }
                 answered => return answered.map_err(|failure| failure.error),
             }
         }
@@ -188,7 +222,7 @@ impl HttpsTransport {
             return Ok(pooled);
         }
         let target = self
-            .discovery
+            .resolver
             .resolve(destination)
             .await
             .map_err(|_| TransportError::Unresolvable)?;
@@ -207,7 +241,7 @@ impl HttpsTransport {
         request: &Request<Bytes>,
     ) -> Result<Response<TransportBody>, TransportError> {
         let target = self
-            .discovery
+            .resolver
             .resolve(destination)
             .await
             .map_err(|_| TransportError::Unresolvable)?;
@@ -283,6 +317,15 @@ impl Drop for DiscardUnlessFinished<'_> {
 }
 
 impl HttpsSettings {
+    fn connector(&self) -> Result<Arc<Connector>, TlsError> {
+        Ok(Arc::new(Connector::new(
+            AddressGuard::new(self.allowed_networks.clone()),
+            self.tls.client_config()?,
+            self.connect_timeout,
+            self.handshake_timeout,
+        )))
+    }
+
     const fn pool_limits(&self) -> PoolLimits {
         PoolLimits {
             max_in_flight: self.max_in_flight,

@@ -22,12 +22,12 @@ pub mod tls;
 pub mod transport;
 
 pub use address::AddressGuard;
-pub use discovery::{Discovery, Dns, Target, WellKnown};
+pub use discovery::{Discovery, Dns, Resolve, Target, WellKnown};
 pub use dns::SystemDns;
 pub use https::{HttpsSettings, HttpsTransport};
 pub use peers::{PeerSettings, SignedPeers};
 pub use tls::{TlsError, TlsSettings};
-pub use transport::{ResponseLimit, TlsFault, Transport, TransportBody, TransportError};
+pub use transport::{AtMostOnce, ResponseLimit, TlsFault, Transport, TransportBody, TransportError};
 
 #[cfg(test)]
 mod testing;

@@ -424,7 +424,8 @@ impl Answer {
     }
 }
 
-fn retry_after_header(headers: &HeaderMap) -> Option<Duration> {
+/// `Retry-After` in seconds.
+pub(crate) fn retry_after_header(headers: &HeaderMap) -> Option<Duration> {
     seconds(headers.get(RETRY_AFTER)?.to_str().ok()?.trim())
 }
 
@@ -448,7 +449,7 @@ const MAX_REMEMBERED: usize = 4096;
 /// No error we understand is longer.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// No peer keeps us waiting longer.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -19,6 +20,8 @@ pub struct TlsSettings {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Speak TLS 1.2 with peers that cannot do better. The draft requires 1.3 of everyone.
     pub permit_tls12: bool,
+    /// The certificate that we show to servers that ask for one (MIMI #transport-layer), chosen anew for each connection.
+    pub client_certificate: Option<Arc<dyn ResolvesClientCert>>,
 }
 
 impl Default for TlsSettings {
@@ -28,6 +31,7 @@ impl Default for TlsSettings {
             extra_root_files: Vec::new(),
             extra_roots: Vec::new(),
             permit_tls12: false,
+            client_certificate: None,
         }
     }
 }
@@ -68,11 +72,19 @@ impl TlsSettings {
             &[&rustls::version::TLS13]
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(TlsError::Versions)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match &self.client_certificate {
+            None => config.with_no_client_auth(),
+            Some(certificate) => {
+                let mut config = config.with_client_cert_resolver(Arc::clone(certificate));
+                // A resumed session would go on under the certificate that was shown in the first.
+                config.resumption = Resumption::disabled();
+                config
+            }
+        };
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(Arc::new(config))
     }

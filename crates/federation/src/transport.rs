@@ -50,6 +50,11 @@ pub type TransportBody = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ResponseLimit(pub usize);
 
+/// Extension of a request that must not be acted on twice: after a connection was lost it is sent on another one only if the peer
+/// cannot have seen it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AtMostOnce;
+
 /// Why a request has no complete answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransportError {
@@ -97,6 +102,10 @@ pub enum TlsFault {
     /// The certificate has expired or is not valid yet.
     #[error("the certificate is not valid at this time")]
     NotValidNow,
+    /// The peer does not accept our own certificate, or wants one and got none. With TLS 1.3 it says so when the handshake is over on
+    /// our side: then the connection is merely lost, [`TransportError::Unreachable`].
+    #[error("the peer does not accept our certificate")]
+    OurCertificate,
     /// The certificate is unfit in another way: malformed, revoked, for another use.
     #[error("the certificate is unacceptable")]
     BadCertificate,
@@ -125,6 +134,17 @@ impl From<&rustls::Error> for TlsFault {
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. },
             ) => Self::NotValidNow,
+            // Nobody but a peer that looks at our certificate has these to say.
+            Error::AlertReceived(
+                AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied
+                | AlertDescription::CertificateRequired,
+            ) => Self::OurCertificate,
             Error::InvalidCertificate(_) | Error::NoCertificatesPresented => Self::BadCertificate,
             Error::PeerIncompatible(_)
             | Error::NoApplicationProtocol
@@ -151,6 +171,26 @@ impl From<TransportError> for PeerError {
             TransportError::TooLarge { limit } => Self::TooLarge { limit },
             TransportError::Protocol => Self::Protocol,
             TransportError::InvalidRequest => Self::InvalidRequest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, Error};
+
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_of_our_certificate_is_told_from_what_it_says_of_parameters() {
+        for (alert, fault) in [
+            (AlertDescription::CertificateRequired, TlsFault::OurCertificate),
+            (AlertDescription::UnknownCA, TlsFault::OurCertificate),
+            (AlertDescription::UnsupportedCertificate, TlsFault::OurCertificate),
+            (AlertDescription::ProtocolVersion, TlsFault::Incompatible),
+            (AlertDescription::InternalError, TlsFault::Broken),
+        ] {
+            assert_eq!(TlsFault::from(&Error::AlertReceived(alert)), fault);
         }
     }
 }

@@ -62,7 +62,8 @@ pub(crate) fn lifetime(headers: &HeaderMap, now: UnixMillis) -> Duration {
         .min(MAX_LIFETIME)
 }
 
-fn explicit_lifetime(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
+/// What the headers say; `None` when they say nothing.
+pub(crate) fn explicit_lifetime(headers: &HeaderMap, now: UnixMillis) -> Option<Duration> {
     let control = CacheControl::parse(headers);
     if control.forbidden {
         return Some(Duration::ZERO);
@@ -127,7 +128,7 @@ pub(crate) fn seconds(text: &str) -> Option<Duration> {
     digits.then(|| Duration::from_secs(text.parse::<u32>().unwrap_or(u32::MAX).into()))
 }
 
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+pub(crate) fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
