@@ -5,9 +5,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use nabe_signing::Object;
 use nabe_types::UnixMillis;
+use nabe_wire::directory::{Endpoint, Template};
 
 use crate::discovery::well_known::{Answer, MAX_LIFETIME, interpret, lifetime, parse_body};
 use crate::discovery::{WellKnownReply, WellKnownUrl};
+use crate::mimi::Directory;
+use crate::mimi::url::HttpsUrl;
 use crate::peers::retry_after_body;
 
 /// A body of `/.well-known/matrix/server`: a server name in it survives being written and read again.
@@ -52,6 +55,24 @@ pub fn redirect(location: &[u8]) {
     }
 }
 
+/// A MIMI provider's directory: a template in it survives being written and read again, and a URL made from it names no IP address
+/// and has what it was made for in one segment.
+pub fn mimi_directory(body: &[u8]) {
+    let Ok(directory) = Directory::parse(body) else {
+        return;
+    };
+    for endpoint in Endpoint::ALL {
+        let Some(Ok(template)) = directory.template(endpoint) else {
+            continue;
+        };
+        assert_eq!(Template::parse(endpoint, &template.to_string()).as_ref(), Ok(template));
+        if let Some(url) = HttpsUrl::parse(&template.expand("mimi://a.example/r/x")) {
+            assert!(url.authority().host().parse::<std::net::IpAddr>().is_err());
+            assert!(url.path().as_str().contains("mimi%3A%2F%2Fa.example%2Fr%2Fx"));
+        }
+    }
+}
+
 /// The body of an error answer.
 pub fn error_body(body: &[u8]) {
     if let Ok(object) = Object::parse(body) {
@@ -71,6 +92,7 @@ mod tests {
             well_known_body(&bytes);
             cache_headers(&bytes);
             redirect(&bytes);
+            mimi_directory(&bytes);
             error_body(&bytes);
         }
 
@@ -79,10 +101,12 @@ mod tests {
             server in "[a-z0-9.:\\-\\[\\]]{0,20}",
             age in "(max-age|no-store|Max-Age)?[=, \"]{0,2}[0-9]{0,25}",
             location in "(https://|//|/|\\?)?[a-zA-Z0-9./:?#%@-]{0,30}",
+            template in "(https://)?[a-zA-Z0-9.:@-]{0,20}/?[a-zA-Z0-9./?#%{}-]{0,10}(\\{roomId\\}[a-z/?{}]{0,5})?",
         ) {
             well_known_body(format!(r#"{{"m.server":"{server}"}}"#).as_bytes());
             cache_headers(age.as_bytes());
             redirect(location.as_bytes());
+            mimi_directory(format!(r#"{{"update":"{template}"}}"#).as_bytes());
         }
     }
 }

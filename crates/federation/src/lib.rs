@@ -4,6 +4,7 @@
 //! - [`peers`]: [`SignedPeers`], the service's `Peers` port over any [`Transport`]
 //! - [`transport`]: the port [`Transport`] and what can go wrong below HTTP
 //! - [`https`]: [`HttpsTransport`], the transport of a running server: discovery, pool, TLS, limits
+//! - [`mimi`]: [`MimiPeers`], requests to the endpoints that a MIMI provider's directory has (MIMI #directory)
 //! - [`discovery`]: server name to [`Target`], over the ports [`Dns`] and [`WellKnown`]
 //! - [`address`]: which IP addresses we connect to
 //! - [`dns`]: `Dns` by the system's resolver
@@ -16,6 +17,7 @@ pub mod discovery;
 pub mod dns;
 pub mod fuzzing;
 pub mod https;
+pub mod mimi;
 pub mod peers;
 mod pool;
 pub mod tls;
@@ -25,6 +27,7 @@ pub use address::AddressGuard;
 pub use discovery::{Discovery, Dns, Resolve, Target, WellKnown};
 pub use dns::SystemDns;
 pub use https::{HttpsSettings, HttpsTransport};
+pub use mimi::{MimiPeerError, MimiPeers, MimiRequest, MimiSettings};
 pub use peers::{PeerSettings, SignedPeers};
 pub use tls::{TlsError, TlsSettings};
 pub use transport::{AtMostOnce, ResponseLimit, TlsFault, Transport, TransportBody, TransportError};

@@ -58,11 +58,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "nabe-federation",
-        &["nabe-types", "nabe-signing", "nabe-event", "nabe-service"],
+        &["nabe-types", "nabe-signing", "nabe-wire", "nabe-event", "nabe-service"],
     ),
     (
         "nabe-http",
-        &["nabe-types", "nabe-signing", "nabe-event", "nabe-service"],
+        &["nabe-types", "nabe-signing", "nabe-wire", "nabe-event", "nabe-service"],
     ),
     // The conformance checks judge any server by its wire alone, so they know none of ours.
     ("nabe-check", &["nabe-types", "nabe-signing", "nabe-event", "nabe-mls"]),

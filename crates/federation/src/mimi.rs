@@ -1,0 +1,322 @@
+//! [`MimiPeers`]: requests to the endpoints of MIMI providers (MIMI #transport-layer, MIMI #directory). Where an endpoint is, the
+//! provider's directory says; who we are, `From` and our certificate say, which the [`Transport`] shows.
+//!
+//! - `directory`: the document, read
+//! - `cache`: documents by provider, fetched once however many requests wait for them
+//! - `url`: where a document or an endpoint is
+//!
+//! The transport is one whose destinations are authorities of URLs, such as
+//! [`HttpsTransport::direct`](crate::HttpsTransport::direct): it verifies the certificate for the URL's host and guards the addresses.
+//! That the URL's host speaks for the provider is what the directory says, which came from a host with the provider's certificate.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use http::header::{ACCEPT, CONTENT_TYPE, FROM};
+use http::{HeaderValue, Request, Response, StatusCode};
+use nabe_service::metric::PEER_REQUESTS;
+use nabe_service::ports::{Clock, PeerError, PeerResponse, PeerStream};
+use nabe_types::{ServerName, ServerPolicy};
+use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, TemplateError};
+
+use self::cache::{Directories, Known};
+use self::directory::MAX_DIRECTORY_BYTES;
+pub use self::directory::{Directory, DirectoryError};
+use self::url::HttpsUrl;
+use crate::discovery::well_known::header;
+use crate::peers::{MAX_RETRY_AFTER, retry_after_header};
+use crate::transport::{AtMostOnce, ResponseLimit, Transport, TransportError};
+
+mod cache;
+mod directory;
+pub(crate) mod url;
+
+/// How to speak to MIMI providers.
+#[derive(Clone, Debug)]
+pub struct MimiSettings {
+    /// Whom we speak to at all.
+    pub policy: ServerPolicy,
+    /// Longest wait for a directory, redirects included.
+    pub directory_timeout: Duration,
+}
+
+impl Default for MimiSettings {
+    fn default() -> Self {
+        Self {
+            policy: ServerPolicy::default(),
+            directory_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One request to an endpoint.
+#[derive(Clone, Debug)]
+pub struct MimiRequest {
+    /// The endpoint, which also says the method.
+    pub endpoint: Endpoint,
+    /// What the endpoint's template is filled with: the URI of a room or user, a domain, a URL. Not escaped.
+    pub target: String,
+    /// The body; empty for a download.
+    pub body: Bytes,
+    /// Bound on the whole call: the directory, connecting, sending and reading the answer.
+    pub timeout: Duration,
+    /// The most bytes of an answer that are read; of no account for [`MimiPeers::open`].
+    pub max_response_bytes: usize,
+}
+
+/// Why a request to an endpoint has no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum MimiPeerError {
+    /// As for any other request to a peer.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The provider's directory is not to be had.
+    #[error("the provider's directory: {0}")]
+    Directory(#[from] DirectoryError),
+    /// The provider's directory does not have the endpoint.
+    #[error("the provider's directory has no {0}")]
+    NoEndpoint(Endpoint),
+    /// What the provider's directory has for the endpoint cannot be used.
+    #[error("the provider's directory has no usable template for {endpoint}: {error}")]
+    BadTemplate {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What is wrong with its template.
+        error: TemplateError,
+    },
+    /// A URL made from the provider's template is none that we connect to: its host is no DNS name.
+    #[error("the provider's template for {0} leads nowhere")]
+    BadUrl(Endpoint),
+}
+
+impl MimiPeerError {
+    /// Whether the same request may succeed later without anybody changing a setting of ours.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        match self {
+            Self::Peer(error) => error.is_transient(),
+            Self::Directory(_) | Self::NoEndpoint(_) | Self::BadTemplate { .. } | Self::BadUrl(_) => true,
+        }
+    }
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Peer(error) => error.label(),
+            Self::Directory(_) | Self::NoEndpoint(_) | Self::BadTemplate { .. } | Self::BadUrl(_) => "directory",
+        }
+    }
+}
+
+impl From<TransportError> for MimiPeerError {
+    fn from(error: TransportError) -> Self {
+        Self::Peer(error.into())
+    }
+}
+
+/// Sends requests to MIMI providers in the name of one of them, by `T`.
+pub struct MimiPeers<T> {
+    transport: T,
+    from: HeaderValue,
+    clock: Arc<dyn Clock>,
+    settings: MimiSettings,
+    directories: Directories,
+}
+
+impl<T> fmt::Debug for MimiPeers<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MimiPeers")
+            .field("from", &self.from)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a request goes, by which directory.
+struct Route {
+    url: HttpsUrl,
+    known: Known,
+}
+
+impl<T: Transport> MimiPeers<T> {
+    /// Requests come from `domain`, for which the transport's certificate must be.
+    #[must_use]
+    pub fn new(transport: T, domain: &ServerName, clock: Arc<dyn Clock>, settings: MimiSettings) -> Self {
+        let from = format!("mimi@{}", domain.host().to_ascii_lowercase());
+        Self {
+            transport,
+            from: HeaderValue::try_from(from).expect("a server name is ASCII without spaces"),
+            clock,
+            settings,
+            directories: Directories::default(),
+        }
+    }
+
+    /// Sends a request to an endpoint of `provider` and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiPeerError`] when there is none.
+    pub async fn call(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerResponse, MimiPeerError> {
+        let outcome = within(request.timeout, async {
+            let route = self.route(provider, &request, None).await?;
+            let answer = self.send(&route.url, &request).await?;
+            if answer.status() == StatusCode::NOT_FOUND
+                && let Some(moved) = self.moved(provider, &request, &route).await
+            {
+                return self.send(&moved, &request).await;
+            }
+            Ok(answer)
+        })
+        .await;
+        count(&outcome);
+        outcome.map(|answer| PeerResponse {
+            status: answer.status().as_u16(),
+            retry_after: retry_after_header(answer.headers()).map(|wait| wait.min(MAX_RETRY_AFTER)),
+            body: answer.into_body(),
+        })
+    }
+
+    /// As [`call`](Self::call), with the answer's body still to be read: for downloads. The request's timeout bounds everything up to
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiPeerError`] when there is no answer.
+    pub async fn open(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerStream, MimiPeerError> {
+        let outcome = within(request.timeout, async {
+            let open = async |url: &HttpsUrl| {
+                let message = self.message(url, &request)?;
+                let answer = self.transport.open(url.authority(), message, request.timeout).await?;
+                Ok::<_, MimiPeerError>(answer)
+            };
+            let route = self.route(provider, &request, None).await?;
+            let answer = open(&route.url).await?;
+            if answer.status() == StatusCode::NOT_FOUND
+                && let Some(moved) = self.moved(provider, &request, &route).await
+            {
+                return open(&moved).await;
+            }
+            Ok(answer)
+        })
+        .await;
+        count(&outcome);
+        let (head, body) = outcome?.into_parts();
+        Ok(PeerStream {
+            status: head.status.as_u16(),
+            content_type: header(&head.headers, CONTENT_TYPE).map(str::to_owned),
+            body: Box::pin(body.map_err(PeerError::from)),
+        })
+    }
+
+    /// Where the request goes by the provider's directory; by another one than `seen`, if that is still the one we know.
+    async fn route(
+        &self,
+        provider: &ServerName,
+        request: &MimiRequest,
+        seen: Option<&Known>,
+    ) -> Result<Route, MimiPeerError> {
+        if !self.settings.policy.permits(provider) {
+            return Err(PeerError::Refused.into());
+        }
+        let fetch = within_directory(self.settings.directory_timeout, self.fetch(provider));
+        let known = self.directories.get(provider, seen, &*self.clock, fetch).await?;
+        let endpoint = request.endpoint;
+        let template = match known.directory.template(endpoint) {
+            Some(Ok(template)) => template,
+            Some(Err(error)) => return Err(MimiPeerError::BadTemplate { endpoint, error }),
+            None => return Err(MimiPeerError::NoEndpoint(endpoint)),
+        };
+        let url = HttpsUrl::parse(&template.expand(&request.target)).ok_or(MimiPeerError::BadUrl(endpoint))?;
+        Ok(Route { url, known })
+    }
+
+    /// Another URL for the request that was answered 404, if the directory has changed since.
+    async fn moved(&self, provider: &ServerName, request: &MimiRequest, answered: &Route) -> Option<HttpsUrl> {
+        let route = self.route(provider, request, Some(&answered.known)).await.ok()?;
+        (route.url != answered.url).then_some(route.url)
+    }
+
+    async fn send(&self, url: &HttpsUrl, request: &MimiRequest) -> Result<Response<Bytes>, MimiPeerError> {
+        let mut message = self.message(url, request)?;
+        message
+            .extensions_mut()
+            .insert(ResponseLimit(request.max_response_bytes));
+        let answer = self.transport.send(url.authority(), message, request.timeout).await?;
+        Ok(answer)
+    }
+
+    fn message(&self, url: &HttpsUrl, request: &MimiRequest) -> Result<Request<Bytes>, PeerError> {
+        let endpoint = request.endpoint;
+        let mut message = Request::builder()
+            .method(endpoint.method())
+            .uri(url.path().clone())
+            .header(FROM, self.from.clone())
+            .header(ACCEPT, "*/*");
+        if endpoint.method() == "POST" {
+            message = message.header(CONTENT_TYPE, "application/octet-stream");
+        }
+        let mut message = message
+            .body(request.body.clone())
+            .map_err(|_| PeerError::InvalidRequest)?;
+        if !endpoint.may_be_repeated() {
+            message.extensions_mut().insert(AtMostOnce);
+        }
+        Ok(message)
+    }
+
+    /// The provider's directory and the headers it came with, redirects followed.
+    async fn fetch(&self, provider: &ServerName) -> Result<(Directory, http::HeaderMap), DirectoryError> {
+        let mut url = HttpsUrl::new(provider.clone(), DIRECTORY_PATH).ok_or(DirectoryError::Redirects)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let mut message = Request::get(url.path().clone())
+                .header(FROM, self.from.clone())
+                .header(ACCEPT, "application/json")
+                .body(Bytes::new())
+                .map_err(|_| DirectoryError::NoAnswer(PeerError::InvalidRequest))?;
+            message.extensions_mut().insert(ResponseLimit(MAX_DIRECTORY_BYTES));
+            let timeout = self.settings.directory_timeout;
+            let answer = self.transport.send(url.authority(), message, timeout).await;
+            let (head, body) = answer
+                .map_err(|error| DirectoryError::NoAnswer(error.into()))?
+                .into_parts();
+            match head.status.as_u16() {
+                200 => return Ok((Directory::parse(&body)?, head.headers)),
+                301 | 302 | 303 | 307 | 308 => {
+                    url = header(&head.headers, http::header::LOCATION)
+                        .and_then(|location| url.redirected(location))
+                        .ok_or(DirectoryError::Redirects)?;
+                }
+                status => return Err(DirectoryError::Status(status)),
+            }
+        }
+        Err(DirectoryError::Redirects)
+    }
+}
+
+async fn within<A>(time: Duration, answer: impl Future<Output = Result<A, MimiPeerError>>) -> Result<A, MimiPeerError> {
+    tokio::time::timeout(time, answer)
+        .await
+        .unwrap_or(Err(MimiPeerError::Peer(PeerError::Timeout)))
+}
+
+async fn within_directory<A>(
+    time: Duration,
+    answer: impl Future<Output = Result<A, DirectoryError>>,
+) -> Result<A, DirectoryError> {
+    tokio::time::timeout(time, answer)
+        .await
+        .unwrap_or(Err(DirectoryError::NoAnswer(PeerError::Timeout)))
+}
+
+fn count<A>(outcome: &Result<A, MimiPeerError>) {
+    let label = outcome.as_ref().err().map_or("answered", |error| error.label());
+    metrics::counter!(PEER_REQUESTS, "outcome" => label).increment(1);
+}
+
+const MAX_REDIRECTS: usize = 3;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! A provider's directory (MIMI #directory): a JSON object of templates. Names we do not know are left alone, and a template that
+//! cannot be used harms no other.
+
+use std::collections::BTreeMap;
+
+use nabe_service::ports::PeerError;
+use nabe_signing::Object;
+use nabe_signing::json::Limits;
+use nabe_wire::directory::{Endpoint, Template, TemplateError};
+
+/// Where a provider's endpoints are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Directory {
+    templates: BTreeMap<Endpoint, Result<Template, TemplateError>>,
+}
+
+/// Why there is no directory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DirectoryError {
+    /// The provider did not answer.
+    #[error("{0}")]
+    NoAnswer(PeerError),
+    /// The provider answered that there is none.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// It leads elsewhere too often, or to what is no `https` URL.
+    #[error("leads nowhere")]
+    Redirects,
+    /// It is no JSON object.
+    #[error("not a JSON object")]
+    NotJson,
+}
+
+impl Directory {
+    /// Reads a document.
+    ///
+    /// # Errors
+    ///
+    /// [`DirectoryError::NotJson`] for what is no JSON object, or one that has a name twice.
+    pub fn parse(body: &[u8]) -> Result<Self, DirectoryError> {
+        let limits = Limits {
+            max_bytes: MAX_DIRECTORY_BYTES,
+            ..Limits::default()
+        };
+        let document = Object::parse_with(body, limits).map_err(|_| DirectoryError::NotJson)?;
+        let template = |endpoint: Endpoint| {
+            let entry = document.get(endpoint.name())?;
+            let template = match entry.as_str() {
+                Some(text) => Template::parse(endpoint, text),
+                None => Err(TemplateError::Malformed),
+            };
+            Some((endpoint, template))
+        };
+        Ok(Self {
+            templates: Endpoint::ALL.into_iter().filter_map(template).collect(),
+        })
+    }
+
+    /// What it has for an endpoint.
+    #[must_use]
+    pub fn template(&self, endpoint: Endpoint) -> Option<Result<&Template, TemplateError>> {
+        let template = self.templates.get(&endpoint)?;
+        Some(template.as_ref().map_err(|error| *error))
+    }
+}
+
+/// The longest directory that is read, in bytes.
+pub(super) const MAX_DIRECTORY_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_that_cannot_be_used_harms_no_other() {
+        let directory = Directory::parse(
+            br#"{"update":"https://a.example/{roomId}","notify":"http://a.example/{roomId}","submitMessage":7,"more":{"x":[]}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            directory.template(Endpoint::Update).unwrap().unwrap().to_string(),
+            "https://a.example/{roomId}"
+        );
+        assert_eq!(directory.template(Endpoint::Notify), Some(Err(TemplateError::NotHttps)));
+        assert_eq!(
+            directory.template(Endpoint::SubmitMessage),
+            Some(Err(TemplateError::Malformed))
+        );
+        assert_eq!(directory.template(Endpoint::GroupInfo), None);
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_no_directory() {
+        let long = format!(r#"{{"pad":"{}"}}"#, "x".repeat(MAX_DIRECTORY_BYTES));
+        for body in [
+            "",
+            "[]",
+            "<html></html>",
+            "{",
+            r#"{"update":"https://a.example/{roomId}","update":"https://b.example/{roomId}"}"#,
+            // The sample of the draft lacks this colon.
+            r#"{"proxyDownload" "https://a.example/{downloadUrl}"}"#,
+            &long,
+        ] {
+            assert_eq!(Directory::parse(body.as_bytes()), Err(DirectoryError::NotJson));
+        }
+    }
+}
