@@ -18,6 +18,7 @@ pub mod listener;
 mod media;
 mod operations;
 mod params;
+pub mod peer_certificate;
 mod reply;
 mod shell;
 mod stall;

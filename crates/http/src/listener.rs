@@ -32,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tracing::debug;
 
+use crate::peer_certificate::PeerCertificate;
 use crate::stall::{Pace, Paced, Stalling, Streams};
 
 /// Limits of one listener; see each field for the unit.
@@ -171,16 +172,19 @@ impl Shared {
         };
         let stream = Stalling::new(stream, self.limits.stall);
         let Some(acceptor) = &self.tls else {
-            return self.http(stream, address).await;
+            return self.http(stream, address, None).await;
         };
         match timeout(self.limits.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.http(stream, address).await,
+            Ok(Ok(stream)) => {
+                let peer = PeerCertificate::of(stream.get_ref().1);
+                self.http(stream, address, peer).await;
+            }
             Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
             Err(_) => debug!(%address, "TLS handshake took too long"),
         }
     }
 
-    async fn http<S>(&self, stream: S, address: SocketAddr)
+    async fn http<S>(&self, stream: S, address: SocketAddr, peer: Option<PeerCertificate>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -211,6 +215,9 @@ impl Shared {
             .clone()
             .map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(address));
+                if let Some(peer) = &peer {
+                    request.extensions_mut().insert(peer.clone());
+                }
                 request.map(axum::body::Body::new)
             })
             .map_response(move |answer: axum::response::Response| answer.map(|body| Paced::new(body, pace)));

@@ -10,10 +10,12 @@ use std::{
     time::SystemTime,
 };
 
+use rcgen::ExtendedKeyUsagePurpose;
 use rustls::{
-    ServerConfig,
+    ServerConfig, SignatureScheme,
+    client::ResolvesClientCert,
     crypto::{CryptoProvider, ring},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -40,6 +42,9 @@ pub enum TlsError {
     /// The certificate and the key do not fit together, or the key's algorithm is not supported.
     #[error("certificate and key do not fit: {0}")]
     Mismatch(#[from] rustls::Error),
+    /// No authority whose certificates peers may show, or one that is unusable.
+    #[error("authorities of peers: {0}")]
+    NoPeerRoots(#[source] rustls::server::VerifierBuilderError),
     /// The development CA could not make a certificate.
     #[error("development certificate: {0}")]
     Development(#[from] rcgen::Error),
@@ -113,6 +118,18 @@ impl ResolvesServerCert for CertificateFiles {
     }
 }
 
+/// The same certificate for requests we make: a provider is one name, whichever way it speaks.
+impl ResolvesClientCert for CertificateFiles {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let key = Arc::clone(&self.read().key);
+        key.key.choose_scheme(schemes).is_some().then_some(key)
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl Loaded {
     fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         // Stamped before reading: a change between the two is seen again at the next look.
@@ -168,6 +185,26 @@ pub fn server_config(certificates: Arc<CertificateFiles>, allow_tls12: bool) -> 
     Ok(Arc::new(config))
 }
 
+/// The rustls configuration of a listener that asks for certificates of peers (MIMI #transport-layer): TLS 1.3, ALPN `h2` then
+/// `http/1.1`.
+///
+/// # Errors
+/// [`TlsError::Mismatch`] when the provider does not support TLS 1.3.
+pub fn mutual_server_config(
+    certificates: Arc<CertificateFiles>,
+    peers: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(peers)
+        .with_cert_resolver(certificates);
+    // A resumed session would bring back the certificate of its first handshake, whatever has become of it.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// A certificate authority for development and closed networks; never for the public Internet.
 pub struct DevelopmentCa {
     certificate_pem: String,
@@ -179,6 +216,16 @@ impl fmt::Debug for DevelopmentCa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DevelopmentCa").finish_non_exhaustive()
     }
+}
+
+/// What a certificate of the development CA may be used for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum CertificateProfile {
+    /// `serverAuth` only, as public authorities issue them.
+    #[default]
+    Server,
+    /// `serverAuth` and `clientAuth`.
+    Mutual,
 }
 
 /// A leaf certificate and its key, both PEM.
@@ -234,11 +281,19 @@ impl DevelopmentCa {
         })
     }
 
-    /// A server certificate for DNS names and IP addresses.
+    /// A server certificate for DNS names and IP addresses, as public authorities issue them.
     ///
     /// # Errors
     /// [`TlsError::Development`] when a name cannot stand in a certificate.
     pub fn issue(&self, names: &[String]) -> Result<IssuedCertificate, TlsError> {
+        self.issue_for(names, CertificateProfile::Server)
+    }
+
+    /// A certificate for DNS names and IP addresses.
+    ///
+    /// # Errors
+    /// [`TlsError::Development`] when a name cannot stand in a certificate.
+    pub fn issue_for(&self, names: &[String], profile: CertificateProfile) -> Result<IssuedCertificate, TlsError> {
         let key = rcgen::KeyPair::generate()?;
         let mut parameters = rcgen::CertificateParams::new(names)?;
         if let Some(name) = names.first() {
@@ -246,7 +301,12 @@ impl DevelopmentCa {
                 .distinguished_name
                 .push(rcgen::DnType::CommonName, name.as_str());
         }
-        parameters.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        parameters.extended_key_usages = match profile {
+            CertificateProfile::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            CertificateProfile::Mutual => {
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
+            }
+        };
         let leaf = parameters.signed_by(&key, &self.issuer)?;
         Ok(IssuedCertificate {
             chain_pem: format!("{}{}", leaf.pem(), self.certificate_pem),
