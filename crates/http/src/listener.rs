@@ -3,6 +3,8 @@
 //! What is bounded here: connections in all and per address, the time of a handshake and of the header block, the size of
 //! headers, HTTP/2 streams, and how long a peer may take to read its answers. Bodies, the time to answer and what unread
 //! answers take are bounded by the routes ([`HttpLimits`](crate::HttpLimits)).
+//!
+//! Behind a proxy that passes connections through, addresses are those that the proxy says ([`ListenerLimits::proxies`]).
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +22,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -34,6 +37,8 @@ use tracing::debug;
 
 use crate::peer_certificate::PeerCertificate;
 use crate::stall::{Pace, Paced, Stalling, Streams};
+
+pub(crate) mod proxy_protocol;
 
 /// Limits of one listener; see each field for the unit.
 #[derive(Clone, Debug)]
@@ -58,6 +63,10 @@ pub struct ListenerLimits {
     pub answer_bytes_per_second: u32,
     /// How long open requests may go on after shutdown was asked for.
     pub drain: Duration,
+    /// Proxies that pass connections through and say by the PROXY protocol, version 1 or 2, who connects: the limits per address,
+    /// and what requests are told of their origin, go by that. A connection from one of these must begin with such a header, within
+    /// [`Self::handshake`]; from anybody else such a header is garbage.
+    pub proxies: Vec<IpNet>,
 }
 
 impl Default for ListenerLimits {
@@ -73,6 +82,7 @@ impl Default for ListenerLimits {
             stall: Duration::from_secs(30),
             answer_bytes_per_second: 8 * 1024,
             drain: Duration::from_secs(10),
+            proxies: Vec::new(),
         }
     }
 }
@@ -156,10 +166,31 @@ impl Shared {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, _permit: OwnedSemaphorePermit) {
+    async fn connection(self: Arc<Self>, mut stream: TcpStream, address: SocketAddr, _permit: OwnedSemaphorePermit) {
         // Small signed requests and answers go back and forth: never wait to fill a segment.
         let _ = stream.set_nodelay(true);
+        let Some(address) = self.source(&mut stream, address).await else {
+            return;
+        };
         self.transport(stream, address).await;
+    }
+
+    /// Who is at the other end, or at the other end of the proxy there; `None` when the proxy does not say.
+    async fn source(&self, stream: &mut TcpStream, address: SocketAddr) -> Option<SocketAddr> {
+        if !contains(&self.limits.proxies, address.ip()) {
+            return Some(address);
+        }
+        match timeout(self.limits.handshake, proxy_protocol::read(stream)).await {
+            Ok(Ok(source)) => Some(source.unwrap_or(address)),
+            Ok(Err(error)) => {
+                debug!(%address, %error, "a proxy does not say who connects");
+                None
+            }
+            Err(_) => {
+                debug!(%address, "a proxy took too long to say who connects");
+                None
+            }
+        }
     }
 
     async fn transport<S>(&self, stream: S, address: SocketAddr)
@@ -274,6 +305,12 @@ impl Drop for AddressSlot<'_> {
             }
         }
     }
+}
+
+/// Whether an address is in one of the networks; an IPv4 address inside an IPv6 one is the IPv4 address.
+pub(crate) fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// What counts as one address: whoever has an IPv6 address mostly has 2^64 of them.

@@ -72,6 +72,8 @@ pub(crate) struct Listen {
     pub(crate) allow_tls12: bool,
     /// Serve plain HTTP: only behind a reverse proxy on the same machine.
     pub(crate) plain_http: bool,
+    /// Proxies that pass connections to `address` through and say by the PROXY protocol who connects.
+    pub(crate) proxy_protocol_from: Vec<IpNet>,
     /// What `/.well-known/matrix/server` delegates to, as `host[:port]`; absent = 404.
     pub(crate) well_known: Option<ServerName>,
 }
@@ -630,6 +632,7 @@ impl Default for Listen {
             tls_key: None,
             allow_tls12: false,
             plain_http: false,
+            proxy_protocol_from: Vec::new(),
             well_known: None,
         }
     }
@@ -746,6 +749,7 @@ mod tests {
                 ("NABE_STORAGE__READERS", "2"),
                 ("NABE_FEDERATION__DENY", "[\"*.evil.example\"]"),
                 ("NABE_FEDERATION__ALLOW_TLS12", "true"),
+                ("NABE_LISTEN__PROXY_PROTOCOL_FROM", "[\"192.0.2.0/24\"]"),
                 ("NABE_REQUIRE_ALL", "1"),
             ],
         )
@@ -754,6 +758,7 @@ mod tests {
         assert_eq!(config.listen.address, ([127, 0, 0, 1], 1).into());
         assert_eq!(config.storage.readers, 2);
         assert_eq!(config.federation.deny.len(), 1);
+        assert_eq!(config.listen.proxy_protocol_from, ["192.0.2.0/24".parse().unwrap()]);
         assert!(config.federation.allow_tls12);
     }
 

@@ -124,6 +124,9 @@ tls_key = "tls.key"
 # allow_tls12 = false
 # Plain HTTP instead of TLS: only behind a reverse proxy on the same machine.
 # plain_http = false
+# Proxies that pass connections through to `address` and say by the PROXY protocol, version 1 or 2, who connects. A connection from one of
+# these must begin with that.
+# proxy_protocol_from = ["192.0.2.10/32"]
 # What /.well-known/matrix/server delegates to, as "host" or "host:port".
 # well_known = "matrix.example.org:443"
 
@@ -266,6 +269,7 @@ mod tests {
     fn states_a_default(line: &str) -> bool {
         const EXAMPLES: &[&str] = &[
             "operations_address",
+            "proxy_protocol_from",
             "well_known",
             "deny",
             "overrides",

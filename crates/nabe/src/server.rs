@@ -98,13 +98,11 @@ impl Server {
             ..ListenerLimits::default()
         };
         let app = nabe_http::app(state.clone());
-        listeners.spawn(listener::serve(
-            sockets.public,
-            tls,
-            app,
-            limits.clone(),
-            stopping.clone(),
-        ));
+        let public = ListenerLimits {
+            proxies: config.listen.proxy_protocol_from.clone(),
+            ..limits.clone()
+        };
+        listeners.spawn(listener::serve(sockets.public, tls, app, public, stopping.clone()));
         if let Some(socket) = sockets.operations {
             let app = nabe_http::operations_router(state);
             listeners.spawn(listener::serve(socket, None, app, limits, stopping.clone()));

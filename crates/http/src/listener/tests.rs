@@ -339,3 +339,93 @@ async fn listener_ends_when_nobody_can_stop_it_any_more() {
         .unwrap()
         .unwrap();
 }
+
+/// The listener as its operator's proxy sees it.
+fn behind_proxies(proxies: &str) -> ListenerLimits {
+    ListenerLimits {
+        proxies: vec![proxies.parse().unwrap()],
+        connections_per_address: 1,
+        ..ListenerLimits::default()
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_says_who_connects_in_front_of_plain_http_and_of_tls() {
+    let server = Server::start(None, behind_proxies("127.0.0.0/8")).await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 4660 443\r\n")
+        .await
+        .unwrap();
+    assert_eq!(over_http1(stream, "/").await, "192.0.2.7 HTTP/1.1");
+
+    let tls = tls();
+    let server = Server::start(Some(Arc::clone(&tls.server)), behind_proxies("127.0.0.0/8")).await;
+    let mut stream = server.connect().await;
+    let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x09\x7f\0\0\x01\0\x01\0\x02";
+    stream.write_all(header).await.unwrap();
+    let stream = tls.over(stream, &rustls::version::TLS13, b"h2").await.unwrap();
+    assert_eq!(over_http2(stream).await, "192.0.2.9 HTTP/2.0");
+}
+
+#[tokio::test]
+async fn behind_a_proxy_each_address_has_its_own_share_of_connections() {
+    let server = Server::start(None, behind_proxies("127.0.0.1/32")).await;
+    let from = async |address: &str| {
+        let mut stream = server.connect().await;
+        let line = format!("PROXY TCP4 {address} 198.51.100.1 4660 443\r\n");
+        stream.write_all(line.as_bytes()).await.unwrap();
+        stream
+    };
+    let first = tokio::spawn(over_http1(from("192.0.2.1").await, "/slow"));
+    server.slow.begun.notified().await;
+    assert_eq!(closed(from("192.0.2.1").await).await, b"");
+    assert_eq!(over_http1(from("192.0.2.2").await, "/").await, "192.0.2.2 HTTP/1.1");
+    server.slow.let_go.notify_one();
+    assert_eq!(first.await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_say_who_connects_is_not_served() {
+    let server = Server::start(None, behind_proxies("127.0.0.1/32")).await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: h.localhost\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(closed(stream).await, b"");
+
+    let limits = ListenerLimits {
+        handshake: Duration::from_millis(20),
+        ..behind_proxies("127.0.0.1/32")
+    };
+    let silent = Server::start(None, limits).await;
+    assert_eq!(closed(silent.connect().await).await, b"");
+}
+
+#[tokio::test]
+async fn who_is_no_proxy_cannot_say_to_be_somebody_else() {
+    // The proxies are elsewhere.
+    let server = Server::start(None, behind_proxies("192.0.2.0/24")).await;
+    assert_eq!(over_http1(server.connect().await, "/").await, "127.0.0.1 HTTP/1.1");
+    let mut spoofed = server.connect().await;
+    spoofed
+        .write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 4660 443\r\nGET / HTTP/1.1\r\nHost: h.localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = closed(spoofed).await;
+    assert!(
+        answer.starts_with(b"HTTP/1.1 400"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+
+    let tls = tls();
+    let server = Server::start(Some(Arc::clone(&tls.server)), behind_proxies("192.0.2.0/24")).await;
+    let mut spoofed = server.connect().await;
+    spoofed
+        .write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 4660 443\r\n")
+        .await
+        .unwrap();
+    assert!(tls.over(spoofed, &rustls::version::TLS13, b"h2").await.is_err());
+}
