@@ -1,5 +1,6 @@
 //! The one place that says what a failure looks like on the wire: for peers `{"errcode","error"}`
-//! (LM #int-transport-errors), for clients `{"error":{"code","message"}}`. Failures of our own are logged here, once.
+//! (LM #int-transport-errors), for clients `{"error":{"code","message"}}`, for MIMI providers a line of text ([`mimi`]). Failures of
+//! our own are logged here, once.
 
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use utoipa::ToSchema;
 
 use crate::body::BodyError;
 use crate::reply::Reply;
+
+pub(crate) mod mimi;
 
 /// What a peer hears.
 #[derive(Debug)]

@@ -6,7 +6,9 @@
 //! | [`federation_router`] | LM #int-transport, one file per endpoint in `federation/` |
 //! | [`client_router`] | `/_nabe/v1`, one file per group in `client/`, and the OpenAPI document generated from them; health |
 //! | [`operations_router`] | metrics and health, for a port of the operator's own |
+//! | [`mimi`] | what the endpoints of MIMI have in common; none is served yet |
 //! | [`listener`], [`tls`] | sockets, certificates, limits on connections and on peers that do not read |
+//! | [`peer_certificate`] | who is at the other end of a connection where both ends show certificates |
 
 mod answer;
 mod body;
@@ -16,6 +18,7 @@ mod federation;
 pub mod fuzzing;
 pub mod listener;
 mod media;
+pub mod mimi;
 mod operations;
 mod params;
 pub mod peer_certificate;

@@ -17,9 +17,11 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
+use nabe_wire::directory::DIRECTORY_PATH;
 use tokio::time::{Instant, timeout};
 
 use crate::AppState;
+use crate::error::mimi::MimiRefusal;
 use crate::error::{ClientError, FederationError};
 use crate::listener::owner;
 
@@ -34,22 +36,24 @@ pub(crate) fn finish(routes: Router<AppState>, state: AppState) -> Router {
 
 /// LM #int-unknown-endpoints. A trailing slash or a leading double one makes a path unknown, too.
 async fn unknown_path(uri: Uri) -> Response {
-    match is_client_path(uri.path()) {
-        true => ClientError::unknown_endpoint().into_response(),
-        false => FederationError::unrecognized(StatusCode::NOT_FOUND).into_response(),
+    match Caller::of(uri.path()) {
+        Caller::Client => ClientError::unknown_endpoint().into_response(),
+        Caller::Provider => MimiRefusal::UnknownEndpoint.into_response(),
+        Caller::Server => FederationError::unrecognized(StatusCode::NOT_FOUND).into_response(),
     }
 }
 
 /// LM #int-unknown-endpoints
 async fn wrong_method(uri: Uri) -> Response {
-    match is_client_path(uri.path()) {
-        true => ClientError::method_not_allowed().into_response(),
-        false => FederationError::unrecognized(StatusCode::METHOD_NOT_ALLOWED).into_response(),
+    match Caller::of(uri.path()) {
+        Caller::Client => ClientError::method_not_allowed().into_response(),
+        Caller::Provider => MimiRefusal::WrongMethod.into_response(),
+        Caller::Server => FederationError::unrecognized(StatusCode::METHOD_NOT_ALLOWED).into_response(),
     }
 }
 
 async fn surround(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let is_client = is_client_path(request.uri().path());
+    let caller = Caller::of(request.uri().path());
     let time = match is_media_path(request.uri().path()) {
         true => state.limits.media_time,
         false => state.limits.answer_time,
@@ -67,18 +71,14 @@ async fn surround(State(state): State<AppState>, request: Request, next: Next) -
     let started = Instant::now();
     let response = match timeout(time, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if is_client => ClientError::too_slow().into_response(),
-        Err(_) => FederationError::too_slow().into_response(),
+        Err(_) => caller.too_slow(),
     };
     let status = response.status().as_u16();
     let mut response = match state.limits.answer_budget.hold(response, from) {
         Some(response) => response,
         None => {
             metrics::counter!(ANSWERS_REFUSED).increment(1);
-            match is_client {
-                true => ClientError::busy().into_response(),
-                false => FederationError::busy().into_response(),
-            }
+            caller.busy()
         }
     };
     let labels = [
@@ -217,8 +217,43 @@ impl Drop for Watched {
     }
 }
 
-fn is_client_path(path: &str) -> bool {
-    path.starts_with("/_nabe/")
+/// Who calls, by the path: each hears of failures in a form of its own.
+#[derive(Clone, Copy)]
+enum Caller {
+    /// A user's client, or the provider's backend.
+    Client,
+    /// A provider that speaks MIMI.
+    Provider,
+    /// A server that speaks Linearized Matrix, and anybody else.
+    Server,
+}
+
+impl Caller {
+    fn of(path: &str) -> Self {
+        if path.starts_with("/_nabe/") {
+            Self::Client
+        } else if path.starts_with("/_mimi/") || path == DIRECTORY_PATH {
+            Self::Provider
+        } else {
+            Self::Server
+        }
+    }
+
+    fn too_slow(self) -> Response {
+        match self {
+            Self::Client => ClientError::too_slow().into_response(),
+            Self::Provider => MimiRefusal::TooSlow.into_response(),
+            Self::Server => FederationError::too_slow().into_response(),
+        }
+    }
+
+    fn busy(self) -> Response {
+        match self {
+            Self::Client => ClientError::busy().into_response(),
+            Self::Provider => MimiRefusal::Busy.into_response(),
+            Self::Server => FederationError::busy().into_response(),
+        }
+    }
 }
 
 fn is_media_path(path: &str) -> bool {

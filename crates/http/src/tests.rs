@@ -68,6 +68,15 @@ async fn fuzzing_entry_takes_anything() {
         crate::fuzzing::path(target.as_bytes());
     }
     crate::fuzzing::path(&[0xff, 0xfe]);
+    crate::fuzzing::path(b"/_mimi/v1/update/mimi%3A%2F%2Fa.example%2Fr%2Fx");
+    for header in [
+        &b""[..],
+        b"PROXY UNKNOWN\r\nmore",
+        b"PROXY TCP4 ",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+    ] {
+        crate::fuzzing::proxy_header(header);
+    }
 }
 
 #[tokio::test]

@@ -249,7 +249,11 @@ impl Service {
     }
 
     /// Refuses peers the operator's lists exclude. Our own name is always fine.
-    pub(crate) fn check_policy(&self, server: &ServerName) -> Result<(), ServiceError> {
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::PolicyRefused`]
+    pub fn check_policy(&self, server: &ServerName) -> Result<(), ServiceError> {
         if self.is_us(server) || self.settings().policy.permits(server) {
             return Ok(());
         }

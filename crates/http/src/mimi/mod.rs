@@ -1,0 +1,160 @@
+//! What MIMI providers call (MIMI #mimi-endpoints-and-framing), as far as it is the same for each endpoint: where they are, who may
+//! call them, how bodies are read and answers written. An endpoint is a handler; [`Endpoints`] gives it its route, its place in the
+//! directory, and callers that are known.
+//!
+//! - `identity`: who calls ([`PeerIdentity`]), by `From` and certificate (MIMI #transport-layer)
+//! - `forwarded`: certificates that a proxy saw and tells of ([`ForwardedCertificates`])
+//! - `target`: what a path names ([`Target`])
+//! - `body`: bodies in TLS's presentation language, in and out ([`Tls`], [`TlsReply`])
+//!
+//! ```text
+//! connection   listener: handshake, peer_certificate     ┐ or a proxy's header, checked again: forwarded
+//! request      Host is ours → From → certificate covers it → the operator's lists → handler
+//! ```
+
+mod body;
+mod forwarded;
+mod identity;
+mod target;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::handler::Handler;
+use axum::http::header::{CACHE_CONTROL, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
+use bytes::Bytes;
+use nabe_service::Service;
+use nabe_signing::{Json, Object};
+use nabe_types::ServerName;
+use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, Template, TemplateError};
+
+pub use self::body::{Tls, TlsReply};
+pub use self::forwarded::{CertificateHeader, ForwardedCertificates};
+pub use self::identity::PeerIdentity;
+pub use self::target::Target;
+pub use crate::error::mimi::{CertificateFault, FromFault, MimiRefusal};
+use crate::reply::Reply;
+use crate::{AppState, shell};
+
+/// What the endpoints of every kind need to know.
+#[derive(Clone, Debug)]
+pub struct MimiSettings {
+    /// The provider's domain, whose directory we serve.
+    pub domain: ServerName,
+    /// The authority in the URLs of the endpoints: the domain itself, or another name that leads to us.
+    pub authority: ServerName,
+    /// Whom to believe about certificates that we did not see ourselves.
+    pub forwarded: Option<ForwardedCertificates>,
+}
+
+/// The endpoints that are served, each with its handler.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    routes: Vec<(Endpoint, MethodRouter<AppState>)>,
+}
+
+impl Endpoints {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves an endpoint by this handler, which is only reached by callers that are known ([`PeerIdentity`]). A second handler for an
+    /// endpoint takes the place of the first.
+    #[must_use]
+    pub fn serve<H, T>(mut self, endpoint: Endpoint, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        let filter = match endpoint.method() {
+            "GET" => MethodFilter::GET,
+            _ => MethodFilter::POST,
+        };
+        self.routes.retain(|(served, _)| *served != endpoint);
+        self.routes.push((endpoint, on(filter, handler)));
+        self
+    }
+
+    /// The routes of these endpoints, and the directory that has exactly them.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`] if there is no URL with such an authority.
+    pub fn router(self, settings: MimiSettings, state: AppState) -> Result<Router, TemplateError> {
+        Ok(shell::finish(self.routes(settings, &state)?, state))
+    }
+
+    fn routes(self, settings: MimiSettings, state: &AppState) -> Result<Router<AppState>, TemplateError> {
+        let directory = self.directory(&settings.authority)?;
+        let gate = Arc::new(Gate {
+            settings,
+            service: state.service.clone(),
+        });
+        let directory = Bytes::from(directory.to_canonical());
+        let serve = move || std::future::ready(serve_directory(directory.clone()));
+        let router = Router::new().route(DIRECTORY_PATH, get(serve));
+        Ok(self.routes.into_iter().fold(router, |router, (endpoint, handler)| {
+            let guarded = handler.layer(from_fn_with_state(Arc::clone(&gate), admit));
+            router.route(&format!("{BASE}/{}/{{*target}}", endpoint.name()), guarded)
+        }))
+    }
+
+    fn directory(&self, authority: &ServerName) -> Result<Object, TemplateError> {
+        let base = format!("https://{authority}{BASE}");
+        let entry = |endpoint: Endpoint| {
+            let template = Template::below(&base, endpoint)?;
+            Ok((endpoint.name().to_owned(), Json::from(template.to_string())))
+        };
+        self.routes.iter().map(|(endpoint, _)| entry(*endpoint)).collect()
+    }
+}
+
+/// What stands between a route and its handler.
+struct Gate {
+    settings: MimiSettings,
+    service: Service,
+}
+
+async fn admit(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    match gate.identify(&mut request) {
+        Ok(peer) => {
+            request.extensions_mut().insert(peer);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+impl Gate {
+    fn identify(&self, request: &mut Request) -> Result<PeerIdentity, MimiRefusal> {
+        if let Some(forwarded) = &self.settings.forwarded {
+            forwarded.take_from(request)?;
+        }
+        identity::check_host(request, [&self.settings.domain, &self.settings.authority])?;
+        let peer = PeerIdentity::of(request)?;
+        match self.service.check_policy(peer.domain()) {
+            Ok(()) => Ok(peer),
+            Err(_) => Err(MimiRefusal::Excluded(peer.domain().clone())),
+        }
+    }
+}
+
+/// MIMI #directory
+fn serve_directory(directory: Bytes) -> Response {
+    let mut response = Reply::bytes(directory).into_response();
+    response.headers_mut().insert(CACHE_CONTROL, DIRECTORY_LIFETIME);
+    response
+}
+
+/// What the paths of all endpoints begin with.
+pub(crate) const BASE: &str = "/_mimi/v1";
+const DIRECTORY_LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Over real connections: our client of MIMI providers and this server, each with certificates of its own.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use nabe_federation::discovery::{DnsError, SrvRecord};
+use nabe_federation::mimi::DirectoryError;
+use nabe_federation::{Dns, HttpsSettings, HttpsTransport, MimiPeerError, MimiPeers, MimiRequest, TlsSettings};
+use nabe_service::ports::{PeerError, SystemClock};
+use rustls::client::ResolvesClientCert;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::*;
+use crate::listener::{ListenerLimits, serve};
+use crate::tls::mutual_server_config;
+
+/// Everybody is on this machine.
+struct Loopback;
+
+#[async_trait]
+impl Dns for Loopback {
+    async fn addresses(&self, _: &str) -> Result<Vec<IpAddr>, DnsError> {
+        Ok(vec![Ipv4Addr::LOCALHOST.into()])
+    }
+
+    async fn srv(&self, _: &str) -> Result<Vec<SrvRecord>, DnsError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A provider `h.example` whose endpoints are at `mimi.h.example`, both with one certificate, listening.
+struct Provider {
+    pki: Pki,
+    address: SocketAddr,
+    _stop: watch::Sender<bool>,
+}
+
+impl Provider {
+    async fn start(usage: PeerUsage) -> Self {
+        Self::start_as(&["h.example", "mimi.h.example"], usage).await
+    }
+
+    async fn start_as(names: &[&str], usage: PeerUsage) -> Self {
+        let pki = Pki::new();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (certificate, key) = pki.write("server", &pki.ca.issue(&names).unwrap());
+        let files = CertificateFiles::open(certificate, key).unwrap();
+        let tls = mutual_server_config(files, verifier(pki.roots(), usage).unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let app = router(settings(), &World::new());
+        tokio::spawn(serve(listener, Some(tls), app, ListenerLimits::default(), stopped));
+        Self {
+            pki,
+            address,
+            _stop: stop,
+        }
+    }
+
+    /// A provider that shows this certificate and says to be `from`.
+    fn peer(&self, from: &str, certificate: Option<Arc<CertificateFiles>>) -> MimiPeers<HttpsTransport> {
+        self.peer_with(from, certificate, |_| {})
+    }
+
+    fn peer_with(
+        &self,
+        from: &str,
+        certificate: Option<Arc<CertificateFiles>>,
+        adjust: impl FnOnce(&mut HttpsSettings),
+    ) -> MimiPeers<HttpsTransport> {
+        let names = ["h.example", "mimi.h.example"].map(|name| (ServerName::parse(name).unwrap(), self.address));
+        let mut settings = HttpsSettings {
+            tls: TlsSettings {
+                system_roots: false,
+                extra_root_files: vec![self.pki.path("ca.pem")],
+                client_certificate: certificate.map(|files| files as Arc<dyn ResolvesClientCert>),
+                ..TlsSettings::default()
+            },
+            overrides: BTreeMap::from(names),
+            ..HttpsSettings::default()
+        };
+        adjust(&mut settings);
+        let clock = Arc::new(SystemClock);
+        let transport = HttpsTransport::direct_with_dns(settings, clock.clone(), Arc::new(Loopback)).unwrap();
+        let from = ServerName::parse(from).unwrap();
+        MimiPeers::new(transport, &from, clock, nabe_federation::MimiSettings::default())
+    }
+}
+
+/// What the provider answers to a request for each endpoint.
+async fn notify(peer: &MimiPeers<HttpsTransport>) -> Result<(u16, String), MimiPeerError> {
+    let request = MimiRequest {
+        endpoint: Endpoint::Notify,
+        target: "mimi://h.example/r/club".to_owned(),
+        body: Bytes::from_static(b"body"),
+        // Generous: only a broken test gets there.
+        timeout: Duration::from_secs(20),
+        max_response_bytes: 1024,
+    };
+    let answer = peer.call(&server("h"), request).await?;
+    Ok((answer.status, String::from_utf8(answer.body.to_vec()).unwrap()))
+}
+
+/// The server ends a handshake that is over on the client's side, which sees an alert or just the end.
+#[track_caller]
+fn expect_no_connection(answer: Result<(u16, String), MimiPeerError>) {
+    use PeerError::{Tls, Unreachable};
+    let refused = matches!(
+        answer,
+        Err(MimiPeerError::Directory(DirectoryError::NoAnswer(Tls | Unreachable)))
+    );
+    assert!(refused, "{answer:?}");
+}
+
+#[tokio::test]
+async fn providers_know_each_other_by_certificates_of_either_profile() {
+    let provider = Provider::start(PeerUsage::Either).await;
+    for profile in [CertificateProfile::Server, CertificateProfile::Mutual] {
+        let files = provider.pki.files("peer", "p.example", profile);
+        let peer = provider.peer("p.example", Some(files));
+        for _ in 0..2 {
+            assert_eq!(notify(&peer).await, Ok((200, "p.example".to_owned())), "{profile:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_strict_provider_wants_the_usage_for_clients() {
+    let provider = Provider::start(PeerUsage::ClientAuth).await;
+    let files = provider.pki.files("peer", "p.example", CertificateProfile::Mutual);
+    assert_eq!(
+        notify(&provider.peer("p.example", Some(files))).await,
+        Ok((200, "p.example".to_owned()))
+    );
+    let files = provider.pki.files("peer", "p.example", CertificateProfile::Server);
+    expect_no_connection(notify(&provider.peer("p.example", Some(files))).await);
+}
+
+#[tokio::test]
+async fn who_shows_no_certificate_reads_the_directory_and_nothing_else() {
+    let provider = Provider::start(PeerUsage::Either).await;
+    let (status, text) = notify(&provider.peer("p.example", None)).await.unwrap();
+    assert_eq!((status, text), (401, format!("{}\n", MimiRefusal::NoCertificate)));
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_authority_that_is_not_trusted_is_refused() {
+    let provider = Provider::start(PeerUsage::Either).await;
+    let files = Pki::new().files("peer", "p.example", CertificateProfile::Mutual);
+    expect_no_connection(notify(&provider.peer("p.example", Some(files))).await);
+}
+
+#[tokio::test]
+async fn nobody_speaks_for_a_domain_their_certificate_is_not_for() {
+    let provider = Provider::start(PeerUsage::Either).await;
+    let files = provider.pki.files("peer", "p.example", CertificateProfile::Mutual);
+    let (status, text) = notify(&provider.peer("q.example", Some(files))).await.unwrap();
+    assert_eq!(
+        (status, text),
+        (403, format!("{}\n", MimiRefusal::OtherDomain(server("q"))))
+    );
+}
+
+#[tokio::test]
+async fn a_provider_whose_certificate_is_for_another_name_is_told_nothing() {
+    // Neither by the provider's own name nor, where only that is right, by the one that the directory leads to.
+    for (names, refused) in [
+        (
+            &["mimi.h.example"][..],
+            MimiPeerError::Directory(DirectoryError::NoAnswer(PeerError::Tls)),
+        ),
+        (&["h.example"], MimiPeerError::Peer(PeerError::Tls)),
+    ] {
+        let provider = Provider::start_as(names, PeerUsage::Either).await;
+        let files = provider.pki.files("peer", "p.example", CertificateProfile::Mutual);
+        assert_eq!(notify(&provider.peer("p.example", Some(files))).await, Err(refused));
+    }
+}
+
+#[tokio::test]
+async fn a_directory_cannot_lead_to_addresses_that_are_not_public() {
+    let provider = Provider::start(PeerUsage::Either).await;
+    let files = provider.pki.files("peer", "p.example", CertificateProfile::Mutual);
+    // The operator wrote down where the provider is, not where its endpoints are.
+    let peer = provider.peer_with("p.example", Some(files), |settings| {
+        settings.overrides.retain(|name, _| name.as_str() == "h.example");
+    });
+    let refused = MimiPeerError::Peer(PeerError::AddressRefused);
+    assert_eq!(notify(&peer).await, Err(refused));
+}
+
+#[tokio::test]
+async fn a_certificate_that_changed_is_the_one_shown_from_then_on() {
+    let provider = Provider::start(PeerUsage::Either).await;
+    let files = provider.pki.files("peer", "p.example", CertificateProfile::Server);
+    let answered = Ok((200, "p.example".to_owned()));
+    assert_eq!(notify(&provider.peer("p.example", Some(files.clone()))).await, answered);
+    let new = provider.pki.issue("q.example", CertificateProfile::Server);
+    let (certificate, _) = provider.pki.write("peer", &new);
+    let later = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    std::fs::File::options()
+        .append(true)
+        .open(certificate)
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    assert!(files.reload_if_changed().unwrap());
+    let (status, _) = notify(&provider.peer("p.example", Some(files.clone()))).await.unwrap();
+    assert_eq!(status, 403);
+    let answered = Ok((200, "q.example".to_owned()));
+    assert_eq!(notify(&provider.peer("q.example", Some(files))).await, answered);
+}
