@@ -438,6 +438,31 @@ async fn an_idle_connection_that_the_peer_has_cut_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_request_that_may_have_come_is_sent_again_unless_it_must_not_come_twice() {
+    for (alpn, at_most_once) in [(H2_AND_H1, false), (H1_ONLY, false), (H2_AND_H1, true), (H1_ONLY, true)] {
+        let world = world(alpn, Answers::First).await;
+        let (transport, peer) = (world.transport(world.settings()), world.peer());
+        assert_eq!(status(&transport, &peer).await, Ok(200));
+        let mut second = request("/x");
+        if at_most_once {
+            second.extensions_mut().insert(AtMostOnce);
+        }
+        let cut = async {
+            world.server.has_seen_requests(2).await;
+            world.server.cut_connections();
+            world.server.has_seen_requests(3).await;
+        };
+        tokio::select! {
+            outcome = transport.send(&peer, second, TIMEOUT) => {
+                assert_eq!(outcome.map(drop), Err(TransportError::Unreachable), "{alpn:?}");
+                assert!(at_most_once, "{alpn:?}");
+            }
+            () = cut => assert!(!at_most_once, "{alpn:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed_when_their_time_has_come() {
     for alpn in [H2_AND_H1, H1_ONLY] {
         let world = world(alpn, Answers::Empty).await;

@@ -73,6 +73,8 @@ pub(super) enum Answers {
     Chunked(usize),
     /// 302 to `/elsewhere`.
     Redirect,
+    /// `{}` to the first request; takes the others and says nothing.
+    First,
     /// Takes the request and says nothing.
     Never,
 }
@@ -220,7 +222,8 @@ impl Shared {
                 response.headers_mut().insert("location", "/elsewhere".parse().unwrap());
                 response
             }
-            Answers::Never => std::future::pending().await,
+            Answers::First if *self.requests.borrow() == 1 => whole(b"{}".to_vec()),
+            Answers::First | Answers::Never => std::future::pending().await,
         })
     }
 }
