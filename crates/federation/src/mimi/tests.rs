@@ -27,7 +27,9 @@ struct Sent {
 
 /// Gives the answers it was given, in order, and keeps what it was asked.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<(VecDeque<Result<Response<Bytes>, TransportError>>, Vec<Sent>)>>);
+struct Script(Arc<Mutex<(VecDeque<Answer>, Vec<Sent>)>>);
+
+type Answer = Result<Response<Bytes>, TransportError>;
 
 #[async_trait]
 impl Transport for Script {
