@@ -18,9 +18,10 @@ use tls_codec::{Deserialize as _, Serialize as _};
 
 use crate::codec::Reader;
 use crate::credential::BasicCredential;
-use crate::group_info::GroupInfoBytes;
+use crate::group_info::{GroupInfoBytes, SignatureCheck};
 use crate::key_package::check_lifetime;
 use crate::limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
+use crate::meanwhile::Meanwhile;
 use crate::overdue;
 use crate::provider::{NoStorage, crypto};
 use crate::refusal::{APP_DATA_UPDATE, GroupRefusal};
@@ -156,14 +157,10 @@ impl HubGroup {
         // The signature covers the whole tree, and hashing that takes about as long as everything else together. A
         // committer rarely changes the key that it signs with, so both can be done at once.
         let early_key = state.key_of(&sender).filter(|_| info.signed.len() >= WORTH_A_THREAD);
-        let (staged, early) = match &early_key {
-            Some(key) => at_once(
-                || process(&state.group, message),
-                || Some(info.is_signed_by(state.suite, key)),
-            ),
-            None => (process(&state.group, message), None),
-        };
-        let staged = staged?;
+        let early = early_key
+            .as_ref()
+            .map(|key| Meanwhile::offer(info.signature_check(state.suite, key), SignatureCheck::holds));
+        let staged = process(&state.group, message)?;
         let (delta, key) = state.delta(&sender, &staged, now)?;
         let context = staged.group_context().tls_serialize_detached();
         if context.as_deref() != Ok(info.context) || info.confirmation_tag != commit.confirmation_tag {
@@ -173,7 +170,7 @@ impl HubGroup {
             return Err(GroupRefusal::GroupStateWrongSigner);
         }
         let is_signed = match early {
-            Some(verdict) if early_key.as_ref() == Some(&key) => verdict,
+            Some(check) if early_key.as_ref() == Some(&key) => check.finish(),
             _ => info.is_signed_by(state.suite, &key),
         };
         if !is_signed {
@@ -639,17 +636,6 @@ fn device_at(leaf: u32, node: &LeafNode) -> Result<DeviceRef, GroupRefusal> {
         device: credential.device_id,
         leaf,
     })
-}
-
-/// Does one thing here and another on a thread of the pool. `rayon::join` would move both to the pool, and a thread that is not of it then
-/// waits to be woken twice.
-fn at_once<A, B: Send>(here: impl FnOnce() -> A, there: impl FnOnce() -> Option<B> + Send) -> (A, Option<B>) {
-    let mut from_there = None;
-    let from_here = rayon::in_place_scope(|scope| {
-        scope.spawn(|_| from_there = there());
-        here()
-    });
-    (from_here, from_there)
 }
 
 /// Bytes of a signed group state from which on waking another thread costs less than hashing them: some 60 members.

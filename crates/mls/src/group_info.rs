@@ -5,6 +5,7 @@
 //! compared byte by byte with what staging the commit gave, and the signature is checked over the bytes as they are.
 
 use openmls_traits::crypto::OpenMlsCrypto as _;
+use openmls_traits::types::SignatureScheme;
 
 use crate::codec::{Malformed, Reader, labeled};
 use crate::provider::crypto;
@@ -113,9 +114,32 @@ impl<'a> GroupInfoBytes<'a> {
 
     /// Whether `key`, of a leaf, made the signature.
     pub(crate) fn is_signed_by(&self, suite: Suite, key: &[u8]) -> bool {
-        let message = labeled("GroupInfoTBS", self.signed);
+        self.signature_check(suite, key).holds()
+    }
+
+    /// The same question, with all that it takes to answer it later and elsewhere.
+    pub(crate) fn signature_check(&self, suite: Suite, key: &[u8]) -> SignatureCheck {
+        SignatureCheck {
+            scheme: suite.credential_algorithm().scheme(),
+            message: labeled("GroupInfoTBS", self.signed),
+            key: key.to_vec(),
+            signature: self.signature.to_vec(),
+        }
+    }
+}
+
+/// Whether a key made the signature of a group state.
+pub(crate) struct SignatureCheck {
+    scheme: SignatureScheme,
+    message: Vec<u8>,
+    key: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl SignatureCheck {
+    pub(crate) fn holds(&self) -> bool {
         crypto()
-            .verify_signature(suite.credential_algorithm().scheme(), &message, key, self.signature)
+            .verify_signature(self.scheme, &self.message, &self.key, &self.signature)
             .is_ok()
     }
 }

@@ -16,6 +16,7 @@ mod group;
 mod group_info;
 mod key_package;
 mod limits;
+mod meanwhile;
 pub mod mimi;
 mod overdue;
 mod provider;
