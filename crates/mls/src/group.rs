@@ -20,6 +20,7 @@ use crate::codec::Reader;
 use crate::credential::BasicCredential;
 use crate::group_info::{GroupInfoBytes, SignatureCheck};
 use crate::key_package::check_lifetime;
+use crate::keys;
 use crate::limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
 use crate::meanwhile::Meanwhile;
 use crate::overdue;
@@ -153,15 +154,20 @@ impl HubGroup {
             return Err(GroupRefusal::UnknownCommitter);
         }
         let info = parse_group_state(group_state, &state.room, commit.epoch)?;
-        let Commit { message, sender, .. } = commit;
+        let Commit {
+            message: parsed,
+            sender,
+            ..
+        } = commit;
         // The signature covers the whole tree, and hashing that takes about as long as everything else together. A
         // committer rarely changes the key that it signs with, so both can be done at once.
         let early_key = state.key_of(&sender).filter(|_| info.signed.len() >= WORTH_A_THREAD);
         let early = early_key
             .as_ref()
             .map(|key| Meanwhile::offer(info.signature_check(state.suite, key), SignatureCheck::holds));
-        let staged = process(&state.group, message)?;
+        let staged = process(&state.group, parsed)?;
         let (delta, key) = state.delta(&sender, &staged, now)?;
+        keys::check(&state.group, message, &staged, &delta)?;
         let context = staged.group_context().tls_serialize_detached();
         if context.as_deref() != Ok(info.context) || info.confirmation_tag != commit.confirmation_tag {
             return Err(GroupRefusal::GroupStateMismatch);

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod group;
 mod group_info;
 mod key_package;
+mod keys;
 mod limits;
 mod meanwhile;
 pub mod mimi;

@@ -84,6 +84,16 @@ pub enum GroupRefusal {
     /// A key is used a second time in the group.
     #[error("a key is already in use in the group")]
     DuplicateKey,
+    /// The committer would sign with the key of another leaf, and nobody could join by such a tree.
+    #[error("the committer's new leaf has the signature key of the leaf at {leaf}")]
+    SignatureKeyInUse {
+        /// The other leaf, of a member or of a device that the commit adds.
+        leaf: u32,
+    },
+    /// A new leaf or a node of the commit's path has the encryption key of an inner node that stays; nobody could join by
+    /// such a tree.
+    #[error("a new encryption key is that of another node in the tree")]
+    EncryptionKeyInUse,
     /// A leaf or key package breaks a rule of its own, such as its signature.
     #[error("a new leaf is invalid")]
     InvalidLeaf,

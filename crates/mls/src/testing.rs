@@ -185,6 +185,28 @@ impl TestDevice {
             .expect("a key package encodes")
     }
 
+    /// A new key package of suite 1 whose leaf has this encryption key, to which somebody else has the private one.
+    #[must_use]
+    pub fn key_package_with_encryption_key(&self, key: &[u8]) -> Vec<u8> {
+        let package = self.key_package();
+        let leaf = read_key_package(&package).leaf_node().tls_serialize_detached();
+        let leaf = leaf.expect("a leaf encodes");
+        // Version, suite and init key come before the leaf; the leaf begins with the key and, like the package, ends with the signature.
+        let (before, after) = (4 + 33, 4 + 33 + leaf.len());
+        let mut node = Vec::new();
+        write_opaque(&mut node, key);
+        node.extend_from_slice(&leaf[33..leaf.len() - SIGNATURE]);
+        self.sign_at_end("LeafNodeTBS", &mut node);
+        let mut forged = [&package[..before], &node, &package[after..package.len() - SIGNATURE]].concat();
+        self.sign_at_end("KeyPackageTBS", &mut forged);
+        forged
+    }
+
+    fn sign_at_end(&self, label: &str, content: &mut Vec<u8>) {
+        let signature = self.shared.signer.sign(&crate::codec::labeled(label, content));
+        write_opaque(content, &signature.expect("the key signs"));
+    }
+
     /// Makes the room's group, with this device as its only member, at epoch 0.
     #[must_use]
     pub fn create_group(&self, room: &str) -> TestMember {
@@ -430,15 +452,24 @@ impl TestMember {
     /// Commits a leaf that signs with a new key from now on, for which the credential is made anew. What this member does
     /// after merging it is not provided for.
     pub fn update_signature_key(&mut self) -> TestCommit {
-        let shared = &self.device.shared;
-        let scheme = shared.suite.credential_algorithm().scheme();
+        let scheme = self.device.suite().credential_algorithm().scheme();
         let signer = SignatureKeyPair::new(scheme).expect("a key pair is made");
+        self.commit_with_key(&signer, &[], &[])
+    }
+
+    /// As [`TestMember::change`], with a leaf that signs with another device's key from now on.
+    pub fn change_with_key_of(&mut self, other: &TestDevice, key_packages: &[Vec<u8>], leaves: &[u32]) -> TestCommit {
+        self.commit_with_key(&other.shared.signer, key_packages, leaves)
+    }
+
+    fn commit_with_key(&mut self, signer: &SignatureKeyPair, key_packages: &[Vec<u8>], leaves: &[u32]) -> TestCommit {
+        let shared = &self.device.shared;
         let credential = BasicCredential {
             signature_key: signer.public().to_vec(),
             ..shared.credential.clone()
         };
         let new_signer = NewSignerBundle {
-            signer: &signer,
+            signer,
             credential_with_key: CredentialWithKey {
                 credential: credential.to_mls(),
                 signature_key: signer.public().into(),
@@ -449,6 +480,8 @@ impl TestMember {
             .group
             .commit_builder()
             .force_self_update(true)
+            .propose_adds(key_packages.iter().map(|package| read_key_package(package)))
+            .propose_removals(leaves.iter().map(|&leaf| LeafNodeIndex::new(leaf)))
             .load_psks(shared.provider.storage())
             .expect("there are none")
             .create_group_info(true)
@@ -772,5 +805,7 @@ fn join_config() -> MlsGroupJoinConfig {
 
 const VERSION_AND_WIRE_FORMAT: [u8; 4] = [0, 1, 0, 1];
 const SENDER_MEMBER: u8 = 1;
+/// An Ed25519 signature with its length.
+const SIGNATURE: usize = 2 + 64;
 const CONTENT_APPLICATION: u8 = 1;
 const CONTENT_COMMIT: u8 = 3;

@@ -225,6 +225,81 @@ fn a_key_that_is_in_use() {
     assert_eq!(added(&mut room, &package), GroupRefusal::DuplicateKey);
 }
 
+/// Every step of this is allowed to an honest device, so only the hub can see that the tree at the end is one by which nobody joins.
+#[test]
+fn a_committer_that_takes_the_signature_key_of_another_leaf() {
+    let mut room = Room::of_three();
+    room.join("bob", &[("bob's other", "@bob:b.test", "B2")]);
+    let first = room.member("bob").device().clone();
+    let leaf = room.member("bob").leaf();
+    let commit = room.member("bob's other").change_with_key_of(&first, &[], &[]);
+    assert_eq!(
+        bootstrap(&commit, Suite::default()).map(|_| ()),
+        Err(GroupRefusal::DuplicateKey),
+        "who joins by the tree"
+    );
+    assert_eq!(room.stage(&commit), Err(GroupRefusal::SignatureKeyInUse { leaf }));
+
+    // It may do so if that leaf goes, and it may not take the key of one that comes.
+    room.member("bob's other").clear();
+    let commit = room.member("bob's other").change_with_key_of(&first, &[], &[leaf]);
+    room.stage(&commit).unwrap();
+    room.member("bob's other").clear();
+    let dave = TestDevice::new("@dave:d.test", "D");
+    let commit = room
+        .member("bob's other")
+        .change_with_key_of(&dave, &[dave.key_package()], &[]);
+    assert_eq!(room.stage(&commit), Err(GroupRefusal::SignatureKeyInUse { leaf: 4 }));
+
+    // OpenMLS takes the leaf with that key for the joiner's own, and replaces it.
+    let state = room.member("alice").export_group_state(true, true);
+    let third = BasicCredential {
+        device_id: DeviceId::parse("B3").unwrap(),
+        ..first.credential().clone()
+    };
+    let (_, commit) = first.with_leaf_credential(third.to_mls()).join_externally(&state);
+    assert_eq!(room.stage(&commit).err(), Some(GroupRefusal::ExternalRemoval));
+}
+
+/// Whoever is added with the key of an inner node could not be told from it, and a joiner refuses the tree.
+#[test]
+fn a_leaf_with_the_encryption_key_of_an_inner_node() {
+    let mut room = Room::of_three();
+    let commit = room.member("bob").update();
+    room.accept("bob", &commit);
+    let key_of = |room: &Room, parent: usize| {
+        let parents: Vec<_> = room.hub.state.group.treesync().full_parents().collect();
+        let node = parents
+            .iter()
+            .find(|(index, _)| index.u32() as usize == parent)
+            .unwrap()
+            .1;
+        let node = node.tls_serialize_detached().unwrap();
+        Reader::new(&node).opaque().unwrap().to_vec()
+    };
+    // Node 0 is above alice and bob, node 1 is the root.
+    let (below, root) = (key_of(&room, 0), key_of(&room, 1));
+    let dave = TestDevice::new("@dave:d.test", "D");
+    let package = dave.key_package_with_encryption_key(&below);
+    let commit = room.member("carol").add(std::slice::from_ref(&package));
+    assert_eq!(
+        bootstrap(&commit, Suite::default()).map(|_| ()),
+        Err(GroupRefusal::DuplicateKey),
+        "who joins by the tree"
+    );
+    assert_eq!(room.stage(&commit), Err(GroupRefusal::EncryptionKeyInUse));
+    room.member("carol").clear();
+
+    // Alice's commit replaces both.
+    for key in [below, root] {
+        let package = dave.key_package_with_encryption_key(&key);
+        let commit = room.member("alice").add(std::slice::from_ref(&package));
+        room.stage(&commit).unwrap();
+        bootstrap(&commit, Suite::default()).unwrap();
+        room.member("alice").clear();
+    }
+}
+
 #[test]
 fn a_device_that_is_a_member_already() {
     let mut room = Room::of_three();
