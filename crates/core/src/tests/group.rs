@@ -1,7 +1,7 @@
 //! Commits and the room's MLS group (LM #int-mls-add-remove). Cases 76 to 78, in the core.
 
 use nabe_auth::lm::{GroupRejection, select_auth_events};
-use nabe_mls::testing::{TestCommit, TestDevice, TestMember, wall_clock};
+use nabe_mls::testing::{Parents, TestCommit, TestDevice, TestMember, group_state_on_paper, wall_clock};
 use nabe_mls::{GroupRefusal, Suite};
 use nabe_signing::base64u;
 use nabe_signing::json::Json;
@@ -435,6 +435,29 @@ fn a_participant_that_missed_commits_follows_anew() {
     assert_eq!(outcome.soft_failure, None);
     room.commits(ALICE, &next).unwrap();
     assert_eq!(view.group(), room.hub.group());
+}
+
+/// Its leaves were in order when the hub let them in; what they are now is no reason not to follow the group.
+#[test]
+fn a_participant_begins_with_a_group_in_which_leaves_have_outlived_their_key_packages() {
+    let (mut room, _) = Encrypted::founded();
+    let devices = [device(ALICE, "PHONE"), device(ANNE, "PHONE")];
+    let state = group_state_on_paper(room_id().as_str(), &devices, Parents::Expired);
+    let (mut tablet, join) = device(ALICE, "TABLET").join_externally(&state);
+    assert!(matches!(
+        refusal(room.commits(ALICE, &join)),
+        CommitRefusal::Group(GroupRefusal::LeafLifetime(_))
+    ));
+    let mut view = room.participant();
+    for epoch in [2, 3] {
+        let commit = tablet.update();
+        tablet.merge();
+        let seen = room.forced(&view, ALICE, &commit);
+        assert_eq!(room.receives(&mut view, &seen).soft_failure, None);
+        let group = view.group().unwrap();
+        assert_eq!((group.epoch(), group.members().len()), (epoch, 3));
+        assert_eq!(group.tree_hash(), tablet.tree_hash());
+    }
 }
 
 #[test]
