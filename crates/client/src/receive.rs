@@ -403,7 +403,7 @@ impl<'a> Receiver<'a> {
         &mut self,
         pending: &PendingCommit,
         current_epoch: Option<u64>,
-        reason: &str,
+        error: ClientError,
     ) -> Result<(), ClientError> {
         let stale = current_epoch.is_some_and(|epoch| epoch != pending.epoch);
         let mut room = Room::load_or_new(self.connection, &pending.room_id)?;
@@ -419,11 +419,11 @@ impl<'a> Receiver<'a> {
             // Another device of this user has founded the group.
             Some(intent) if stale && intent.intent == Intent::Found => {
                 PendingCommit::delete(self.connection, &room.room_id)?;
-                self.give_up(&intent, ClientError::CommitRefused(reason.to_owned()))
+                self.give_up(&intent, error)
             }
             Some(intent) if !stale => {
                 PendingCommit::delete(self.connection, &room.room_id)?;
-                self.give_up(&intent, ClientError::CommitRefused(reason.to_owned()))
+                self.give_up(&intent, error)
             }
             _ => self.lost_race(&room, pending),
         }
@@ -448,7 +448,7 @@ impl<'a> Receiver<'a> {
         let is_it = |known: &Option<String>| known.as_deref() == Some(lpdu_id);
         for pending in PendingCommit::all(self.connection)? {
             if is_it(&pending.lpdu_id) {
-                self.refused_commit(&pending, current_epoch, error)?;
+                self.refused_commit(&pending, current_epoch, ClientError::CommitRefused(error.to_owned()))?;
             }
         }
         for outgoing in Outgoing::all(self.connection)? {

@@ -182,11 +182,17 @@ impl Client {
                 .iter()
                 .map(|(user, device, _)| (user.clone(), device.clone()))
                 .collect();
+            let is_divisible = plan.add.len() > 1;
             let add = plan.add.into_iter().map(|(.., package)| package).collect();
             let made = mls::commit(&provider, receiver.device(), &mut group, add, plan.remove)?;
             receiver.groups.put(&intent.room_id, group);
             let previous = commit_of_epoch(connection, &intent.room_id, epoch)?;
-            let limit = max_content_bytes(&intent.room_id, &receiver.device().user);
+            // What can be divided is divided here; of what cannot, the server knows better whether it fits.
+            let user = &receiver.device().user;
+            let limit = match is_divisible {
+                true => max_content_bytes(&intent.room_id, user),
+                false => most_content_bytes(&intent.room_id, user),
+            };
             let content = fitting(made.content(previous.as_ref()), limit)?;
             keep(connection, intent, epoch, false, key, content, made.welcome, recipients)
         })
@@ -206,7 +212,7 @@ impl Client {
             let mut group = mls::create(&provider, receiver.device(), suite, &intent.room_id)?;
             let made = mls::commit(&provider, receiver.device(), &mut group, Vec::new(), Vec::new())?;
             set_joining(connection, &intent.room_id)?;
-            let limit = max_content_bytes(&intent.room_id, &receiver.device().user);
+            let limit = most_content_bytes(&intent.room_id, &receiver.device().user);
             let content = fitting(made.content(None), limit)?;
             keep(connection, intent, 0, false, key, content, None, Vec::new())
         })
@@ -245,7 +251,7 @@ impl Client {
             receiver.delete_group(&intent.room_id)?;
             let (_, made) = mls::join_externally(&provider, receiver.device(), suite, group_info)?;
             set_joining(connection, &intent.room_id)?;
-            let limit = max_content_bytes(&intent.room_id, &receiver.device().user);
+            let limit = most_content_bytes(&intent.room_id, &receiver.device().user);
             let content = fitting(made.content(Some(&event_id)), limit)?;
             keep(connection, intent, epoch, true, key, content, None, Vec::new())
         })
@@ -436,9 +442,14 @@ impl Client {
                 if let Some(epoch) = refusal.current_epoch {
                     self.behind.insert(pending.room_id.clone(), epoch);
                 }
-                self.in_transaction(|receiver, _| {
-                    receiver.refused_commit(&pending, refusal.current_epoch, &refusal.message)
-                })
+                let error = match &*refusal.code {
+                    "too_large" => ClientError::CommitTooLarge {
+                        bytes: pending.content.to_canonical().len(),
+                        limit: max_content_bytes(&pending.room_id, self.user()),
+                    },
+                    _ => ClientError::CommitRefused(refusal.message),
+                };
+                self.in_transaction(|receiver, _| receiver.refused_commit(&pending, refusal.current_epoch, error))
             }
             Err(error) => Err(error.into()),
         }
@@ -750,14 +761,26 @@ pub(crate) fn is_temporary(error: &ClientError) -> bool {
     matches!(error, ClientError::Transport(error) if error.is_temporary())
 }
 
-/// What of an event's 64 KiB (LM #int-pdu) is left for the content of an event that `user` sends to `room`. The hub's name is not known here:
-/// it is taken to be as long as the room's, or the user's server's. A server that it does not fit for says so.
+/// What of an event's 64 KiB (LM #int-pdu) is left for its content on every way that an event of `user` can take to `room`. The hub's name is
+/// not known here: it is taken to be as long as the room's server's, or the user's.
 pub(crate) fn max_content_bytes(room: &RoomId, user: &UserId) -> usize {
-    let server = user.server_name().as_str().len();
-    let hub = room.server_name().as_str().len().max(server);
-    let names = LONGEST_TYPE.len() + room.as_str().len() + user.as_str().len() + server + hub;
-    MAX_EVENT_BYTES.saturating_sub(COMPLETION_BYTES + ENVELOPE_BYTES + names)
+    let hub = room.server_name().as_str().len().max(user.server_name().as_str().len());
+    MAX_EVENT_BYTES.saturating_sub(COMPLETION_BYTES + ENVELOPE_BYTES + names(room, user) + hub)
 }
+
+/// The same on the shortest way: the user's server is the room's hub and signs with one key. For longer ways the server refuses what is
+/// too large.
+fn most_content_bytes(room: &RoomId, user: &UserId) -> usize {
+    MAX_EVENT_BYTES.saturating_sub(HUB_ENVELOPE_BYTES + names(room, user))
+}
+
+fn names(room: &RoomId, user: &UserId) -> usize {
+    LONGEST_TYPE.len() + room.as_str().len() + user.as_str().len() + user.server_name().as_str().len()
+}
+
+/// What a hub's own event has around its content, without names: field names, six event IDs for authorization and the one before, a hash, a
+/// signature.
+const HUB_ENVELOPE_BYTES: usize = 650;
 /// The longer one of the types of event that a client sends.
 const LONGEST_TYPE: &str = "m.room.encrypted";
 /// How many devices one commit adds.

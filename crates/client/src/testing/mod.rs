@@ -53,6 +53,7 @@ struct State {
     queue_events: bool,
     queued: Vec<Queued>,
     no_key_packages: Option<String>,
+    max_content: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -121,6 +122,11 @@ impl FakeHub {
     pub fn advance(&self, duration: Duration) {
         let mut state = self.lock();
         state.now = state.now.plus(duration);
+    }
+
+    /// How large an event's content may be, if not as large as usual.
+    pub fn limit_content(&self, bytes: Option<usize>) {
+        self.lock().max_content = bytes;
     }
 
     /// From now on events are taken and not decided, as by a server that is not the room's hub; [`FakeHub::decide`] decides them.
@@ -343,7 +349,7 @@ impl State {
 
     fn append_checked(&mut self, user: &UserId, room_id: &RoomId, event: &NewEvent) -> Result<EventId, Refusal> {
         self.must_be_joined(room_id, user)?;
-        if event.content.to_canonical().len() > 63 * 1024 {
+        if event.content.to_canonical().len() > self.max_content.unwrap_or(MAX_CONTENT) {
             return Err(refusal(413, "too_large", "the event is over 64 KiB"));
         }
         if event.event_type == "m.mls.commit" {
@@ -870,3 +876,6 @@ pub fn text(body: &str) -> Vec<u8> {
     object! { "type" => "m.message", "content" => object! { "m.text" => Json::Array(vec![Json::Object(object! { "body" => body })]) } }
         .to_canonical()
 }
+
+/// What an event's content may have of its 64 KiB.
+const MAX_CONTENT: usize = 63 * 1024;

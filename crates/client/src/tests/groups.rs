@@ -339,6 +339,23 @@ fn a_commit_refused_by_a_distant_hub_is_made_again() {
 }
 
 #[test]
+fn a_commit_that_the_server_has_no_room_for_says_so_and_the_group_goes_on() {
+    let hub = hub();
+    let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
+    let room = room(&mut alice, &mut [&mut bob]);
+    hub.limit_content(Some(1_000));
+    let error = now(alice.update(&room)).unwrap_err();
+    let ClientError::CommitTooLarge { bytes, .. } = error else {
+        panic!("{error}")
+    };
+    assert!(bytes > 1_000);
+    hub.limit_content(None);
+    now(alice.update(&room)).unwrap();
+    sync(&mut bob);
+    agree(&hub, &room, &[&alice, &bob]);
+}
+
+#[test]
 fn a_client_gives_up_after_too_many_lost_races() {
     let hub = hub();
     let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
