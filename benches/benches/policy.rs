@@ -102,6 +102,25 @@ fn renamed() -> Action {
     Action::update(ComponentId::ROOM_METADATA, &metadata)
 }
 
+/// A thousand users who are asked for, by four who list them.
+fn fill(room: &mut Room, size: u32) {
+    for number in 0..1_000 {
+        let leaf = 10 + number % 4;
+        let claims = claims(&user(leaf));
+        let proposals = [(
+            Bytes(vec![255, (number >> 8).to_le_bytes()[0], number.to_le_bytes()[0]]),
+            list(&[], &[], &[(size + 1 + number, ORDINARY_USER)]),
+        )];
+        let bundle = Bundle {
+            proposer: Proposer::Member { leaf, claims: &claims },
+            proposals: &proposals,
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        let proposed = room.propose(&bundle, None).expect("allowed");
+        room.accept(proposed).expect("nothing happened in between");
+    }
+}
+
 fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("policy");
     for size in SIZES {
@@ -141,11 +160,23 @@ fn decisions(criterion: &mut Criterion) {
                     path: None,
                 },
                 proposals: &inline,
+                expired: &[],
                 wire_format: WireFormat::PUBLIC_MESSAGE,
             };
             group.bench_function(BenchmarkId::new(format!("commit/{name}"), size), |bencher| {
                 bencher.iter(|| room.commit(black_box(&commit), None).expect("allowed"));
             });
+            // The same once a thousand of others' proposals are pending.
+            let mut busy = room.clone();
+            if size > 1_000 {
+                fill(&mut busy, size);
+                group.bench_function(
+                    BenchmarkId::new(format!("propose_among_1000/{name}"), size),
+                    |bencher| {
+                        bencher.iter(|| busy.propose(black_box(&bundle), None).expect("allowed"));
+                    },
+                );
+            }
             if name == "remove" {
                 let decide = || room.commit(&commit, None).expect("allowed");
                 group.bench_function(BenchmarkId::new("merge/remove", size), |bencher| {
@@ -173,6 +204,7 @@ fn decisions(criterion: &mut Criterion) {
                 code: JoinCode::Absent,
             },
             proposals: &puts_themself,
+            expired: &[],
             wire_format: WireFormat::PUBLIC_MESSAGE,
         };
         group.bench_function(BenchmarkId::new("commit/open_join", size), |bencher| {
@@ -183,7 +215,7 @@ fn decisions(criterion: &mut Criterion) {
             bencher.iter(|| room.send(black_box(&sender), MessageEpoch::Behind(0)));
         });
         group.bench_function(BenchmarkId::new("group_info", size), |bencher| {
-            bencher.iter(|| room.group_info(black_box(&joiner), JoinCode::Absent));
+            bencher.iter(|| room.group_info(black_box(&joiner), JoinCode::Absent, None));
         });
         let dictionary = dictionary(size);
         group.bench_function(BenchmarkId::new("load", size), |bencher| {

@@ -54,12 +54,23 @@ def refuse_if(condition, rule):
         raise Refused(rule)
 
 
+# How many proposals may be pending, and how many of them of one user or sender; the hub's own do not count.
+MOST_PENDING, MOST_OF_ONE = 1024, 256
+
+
 # --- Policies ------------------------------------------------------------------------------------------------------
 
 
 def uri_parts(uri):
     match = re.fullmatch(r"mimi://([a-z0-9.-]+)(?:/([udrg])/(.+))?", uri)
     return match.groups() if match else None
+
+
+def is_user(uri):
+    """In the form in which users are listed: host in lower case, and a name."""
+    match = re.fullmatch(r"mimi://([^/]*)/u/((?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)*)", uri)
+    label = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+    return bool(match) and len(match[1]) <= 253 and len(match[2]) <= 255 and bool(re.fullmatch(rf"(?:{label}\.)*(?![0-9]+$){label}", match[1]))
 
 
 def claims_of_identity(identity):
@@ -188,7 +199,8 @@ class State:
         self.start_list, self.start_policy, self.start_leaves = [user for user, _ in users], policy, dict(leaves)
         self.added_clients = []
         self.touched, self.added, self.go_along, self.ops = set(), set(), {}, {}
-        self.list_changed = self.beyond_removals = False
+        # How each leaf went: "left over", "remove" or "self"; and the entries of the list's updates that count.
+        self.gone, self.entries, self.dropped = {}, [], set()
         self.removed_links, self.added_links, self.appended = set(), [], []
 
     def clients(self, user):
@@ -215,14 +227,17 @@ class State:
                 counts[index] = (participants + 1, active + (self.clients(user) > 0))
         return counts
 
-    def take_leaf(self, leaf):
-        del self.leaves[leaf]
+    def take_leaf(self, leaf, how):
+        self.leaves.pop(leaf, None)
+        self.gone[leaf] = how
 
 
 def holds(before, now, parent):
     """What must be true afterwards. Without `before` the room was just loaded."""
     policy, base = now.policy, now.policy.base()
     users = sorted((user for user in now.touched | set(now.added_clients)), key=str.encode)
+    new_roles = before is None or now.policy.roles() != before.policy.roles()
+    refuse_if(new_roles and policy.is_ban(1) and any(now.standing(user) == 1 and now.clients(user) for user in now.role), "banned-user-has-clients")
     for user in users:
         if now.clients(user):
             index = now.standing(user)
@@ -248,11 +263,13 @@ def holds(before, now, parent):
         for number, earlier_number, which, rule in ((participants, participants_before, "participants", "min-participants"),
                                                     (active, active_before, "active", "min-active")):
             refuse_if(number < earlier_number and number < policy.minimum(index, which), rule)
-    is_new = 0x27 in now.ops
-    if before and base.get("parent_dependant") and (is_new or now.unbanned() > before.unbanned()):
-        refuse_if(parent is None, "parent-unknown")
-        refuse_if(is_new and any(now.takes_part(user) and not parent.takes_part(user) for user in now.role), "not-in-parent")
-        refuse_if(now.unbanned() >= parent.unbanned(), "not-strict-subset")
+    if before and base.get("parent_dependant") and parent != "not asked":
+        is_new = base != before.policy.base() or policy.is_ban(1) != before.policy.is_ban(1)
+        comers = [user for user in now.role if now.takes_part(user) and (is_new or user in now.touched)]
+        more = now.unbanned() > before.unbanned()
+        refuse_if(parent is None and (is_new or comers or more), "parent-unknown")
+        refuse_if(any(not parent.takes_part(user) for user in comers), "not-in-parent")
+        refuse_if((is_new or more) and now.unbanned() >= parent.unbanned(), "not-strict-subset")
 
 
 class Proposer:
@@ -291,6 +308,7 @@ class Room:
         users = stated["participants"]
         for position, (user, index) in enumerate(users):
             refuse_if(index == 0, "role-zero")
+            refuse_if(not is_user(user), "user-uri")
             refuse_if(user in [name for name, _ in users[:position]], "user-listed")
         leaves = {}
         for user, leaf in stated["leaves"]:
@@ -316,11 +334,16 @@ class Room:
         else:
             client = by["new_member"]
             proposer = Proposer(state, "applicant", client["user"], client_claims(client))
-        references = [reference for reference, _, _ in self.pending] + [reference for reference, _ in step["proposals"]]
+        references = [reference for reference, *_ in self.pending] + [reference for reference, _ in step["proposals"]]
         refuse_if(len(set(references)) != len(references), "proposal-twice")
+        author = None if proposer.is_hub else proposer.user or by["external"]
+        of_them = [who for *_, who in self.pending if who == author] + [author] * len(step["proposals"])
+        others = [who for *_, who in self.pending if who not in (None, author)]
+        refuse_if(author is not None and (len(of_them) > MOST_OF_ONE or len(of_them) + len(others) > MOST_PENDING), "pending-full")
         self.judge(state, proposer, [action for _, action in step["proposals"]], parent, None)
         self.state = state
-        self.pending += [(reference, by.get("leaf"), action) for reference, action in step["proposals"]]
+        self.pending += [(reference, by.get("leaf"), action, author) for reference, action in step["proposals"]]
+        self.pending = [one for one in self.pending if one[0] not in state.dropped]
 
     def commit(self, step, parent):
         self.takes(step)
@@ -334,7 +357,7 @@ class Room:
             proposer = Proposer(state, "member", state.start_leaves[by["leaf"]], claims_of(by.get("claims")), leaf=by["leaf"])
             proposer.is_out()
         concerns = lambda action: not joins or "self_remove" in action
-        known, seen, brought, all_of_it = {reference: (leaf, action) for reference, leaf, action in self.pending}, set(), [], []
+        known, seen, brought, all_of_it = {reference: (leaf, action) for reference, leaf, action, _ in self.pending}, set(), [], []
         for proposal in step["proposals"]:
             if isinstance(proposal, str):
                 refuse_if(proposal not in known, "unknown-proposal")
@@ -346,7 +369,9 @@ class Room:
                 refuse_if("self_remove" in proposal, "self-remove-inline")
                 brought.append(proposal)
                 all_of_it.append((by.get("leaf"), proposal))
-        refuse_if(any(concerns(action) and reference not in seen for reference, _, action in self.pending), "pending-proposal-missing")
+        own_update = lambda leaf, action: "update" in action and leaf == by.get("leaf")
+        needed = lambda reference, leaf, action: concerns(action) and not own_update(leaf, action) and not (
+            "add" in action and reference in step.get("expired", [])) and reference not in state.dropped
         if not joins:
             own = state.start_list.index(proposer.user) if proposer.user in state.start_list else None
             leaves = by["leaf"] not in state.leaves or any(
@@ -367,6 +392,8 @@ class Room:
             refuse_if(state.standing(client["user"]) == 0, "client-of-unlisted-user")
             state.added_clients.append(client["user"])
             holds(before, state, parent)
+        refuse_if(any(reference not in seen and needed(reference, leaf, action) for reference, leaf, action, _ in self.pending),
+                  "pending-proposal-missing")
         # The same once more, without what an external commit made void, on what the epoch began with.
         result = copy.deepcopy(self.start)
         before = copy.deepcopy(result)
@@ -375,31 +402,87 @@ class Room:
         if joins:
             result.added_clients.append(client["user"])
         holds(before, result, parent)
-        self.merge(state, result, joins)
+        self.merge(state, result, joins, parent)
 
-    def merge(self, state, result, joins):
-        roles, components = self.left_over
+    def merge(self, state, result, joins, parent):
+        users, components = self.left_over
+        own_leaves = lambda user, leaves: {leaf for leaf in leaves if state.start_leaves[leaf] == user}
         if joins:
-            roles = {user: (state.standing(user), state.go_along.get(user, False)) for user in state.touched | set(roles)
-                     if state.standing(user) != result.standing(user)}
+            users = {}
+            for user in state.touched | set(self.left_over[0]) | {state.start_leaves[leaf] for leaf in state.gone}:
+                role = state.standing(user) if state.standing(user) != result.standing(user) else None
+                leaves = own_leaves(user, set(state.gone) - set(result.gone))
+                users[user] = (role, state.go_along.get(user, False), leaves)
             components = components | {number: state.policy.components.get(number) for number in state.ops}
         else:
+            users = {user: (role, along, leaves - set(result.gone)) for user, (role, along, leaves) in users.items()}
             components = {number: value for number, value in components.items() if number not in result.ops}
+        if parent is not None and result.policy.base().get("parent_dependant"):
+            stranger = lambda user, role: role and not result.policy.is_ban(role) and not parent.takes_part(user)
+            users = {user: (None if stranger(user, role) else role, along, its) for user, (role, along, its) in users.items()}
         leaves = dict(result.leaves)
         for user in result.added_clients:
             leaves[next(leaf for leaf in range(len(leaves) + 1) if leaf not in leaves)] = user
         self.start, self.state = (State(result.policy, result.listed(), leaves) for _ in range(2))
-        roles = {user: it for user, it in roles.items() if self.state.standing(user) != it[0]}
-        components = {number: value for number, value in components.items() if self.state.policy.components.get(number) != value}
-        self.left_over, self.pending = (roles, components), []
-        for user, (index, along) in roles.items():
-            self.state.role.pop(user, None)
-            if index:
-                self.state.role[user] = index
-            self.state.go_along[user] = along
-        for number, value in components.items():
-            changed = {key: it for key, it in self.state.policy.components.items() if key != number}
-            self.state.policy = Policy(self.state.policy.room, changed if value is None else changed | {number: value})
+        self.pending = []
+        self.keep_left_over(users, components)
+
+    def keep_left_over(self, users, components):
+        """As much of it as a commit could still contain counts on."""
+        self.left_over, start = ({}, {}), self.start
+        for user in sorted(users, key=str.encode):
+            role, along, leaves = users[user]
+            role = None if role == start.standing(user) else role
+            leaves = {leaf for leaf in leaves if start.leaves.get(leaf) == user}
+            if role is not None or leaves:
+                self.left_over[0][user] = (role, along, leaves)
+
+        def put(state, user):
+            role, along, leaves = self.left_over[0][user]
+            if role is not None:
+                state.role.pop(user, None)
+                if role:
+                    state.role[user] = role
+                state.go_along[user] = along
+            for leaf in leaves:
+                state.take_leaf(leaf, "left over")
+
+        def fits_in(before, now):
+            # Of those who changed, nobody has clients without a place.
+            asked = copy.deepcopy(now)
+            asked.touched = set(self.left_over[0])
+            try:
+                holds(before, asked, "not asked")
+            except Refused:
+                return False
+            return True
+
+        together = copy.deepcopy(self.state)
+        for user in self.left_over[0]:
+            put(together, user)
+        if not fits_in(start, together):
+            together = copy.deepcopy(self.state)
+            for user in list(self.left_over[0]):
+                alone = copy.deepcopy(together)
+                put(alone, user)
+                if fits_in(together, alone):
+                    together = alone
+                else:
+                    del self.left_over[0][user]
+        self.state = together
+        for number in sorted(components):
+            value = components[number]
+            if self.state.policy.components.get(number) == value:
+                continue
+            changed = copy.deepcopy(self.state)
+            rest = {key: it for key, it in changed.policy.components.items() if key != number}
+            try:
+                changed.policy = Policy(self.state.policy.room, rest if value is None else rest | {number: value})
+                holds(self.state, changed, "not asked")
+            except Refused:
+                continue
+            self.state.policy = changed.policy
+            self.left_over[1][number] = value
 
     def takes(self, step):
         formats = self.state.policy.operational().get("handshake_formats", [])
@@ -411,14 +494,16 @@ class Room:
     def judge(self, state, proposer, actions, parent, code):
         before, operational = copy.deepcopy(state), proposer.policy.operational()
         kind = proposer.kind
-        refuse_if(kind in ("external", "applicant") and not operational.get("external_proposal_allowed", True), "external-proposals-off")
+        again = proposer.is_hub and all(self.repeats(state, action) for action in actions)
+        refuse_if(kind in ("external", "applicant") and not again and not operational.get("external_proposal_allowed", True),
+                  "external-proposals-off")
         refuse_if(kind == "external" and not proposer.is_hub and proposer.role is None, "external-sender-role")
         own = lambda action: "self_remove" in action or "remove" in action and state.start_leaves.get(action["remove"]) == proposer.user
         if kind in ("member", "applicant") and not all(own(action) for action in actions):
             proposer.is_out()
         for action in actions:
             number = proposal_type(action)
-            refuse_if(number in operational.get("forbidden_proposals", []), "proposal-type-forbidden")
+            refuse_if(not again and number in operational.get("forbidden_proposals", []), "proposal-type-forbidden")
             allowed = {"member": True, "external": number not in (2, 10), "applicant": number == 1,
                        "joiner": number in (3, 4, 6, 8)}[kind]
             refuse_if(not allowed, "proposal-from-outside")
@@ -431,11 +516,11 @@ class Room:
                 self.change_component(state, proposer, action)
             else:
                 continue
-            refuse_if(state.list_changed and 0x25 in state.ops, "roles-with-list-change")
-            refuse_if(state.beyond_removals and 0x26 in state.ops, "preauth-with-list-change")
+            refuse_if(state.entries and 0x25 in state.ops, "roles-with-list-change")
+            refuse_if(any(kind != "remove" for kind, _ in state.entries) and 0x26 in state.ops, "preauth-with-list-change")
         for action in actions:
             if "remove" in action or "self_remove" in action:
-                self.remove(state, proposer, action.get("remove", proposer.leaf))
+                self.remove(state, proposer, action.get("remove", proposer.leaf), "self" if "self_remove" in action else "remove")
         for action in actions:
             if "add" in action:
                 self.add(state, proposer, action["add"])
@@ -443,6 +528,7 @@ class Room:
             if "update" in action:
                 refuse_if(action["update"]["user"] != proposer.user, "leaf-user-changed")
                 fits(state.policy, action["update"])
+                self.drop(state, lambda leaf, it: "update" in it and leaf == proposer.leaf)
             elif "extensions" in action:
                 if not proposer.is_hub:
                     proposer.needs("canChangeMlsOperationalPolicies")
@@ -455,20 +541,60 @@ class Room:
         if kind != "joiner":
             holds(before, state, parent)
 
+    def drop(self, state, gives_way):
+        """What was accepted before and gives way to what is proposed now."""
+        state.dropped |= {reference for reference, leaf, action, _ in self.pending if gives_way(leaf, action)}
+
+    def repeats(self, state, action):
+        """The action is one that an external commit made void."""
+        users, components = self.left_over
+        if "list" in action:
+            entries = self.entries(state, action["list"])
+            return bool(entries) and all(user in users and users[user][0] == to for _, user, to in entries)
+        if "remove" in action:
+            return any(action["remove"] in leaves for _, _, leaves in users.values())
+        if proposal_type(action) != 8:
+            return False
+        try:
+            number, value = self.changed(state, action)
+        except Refused:
+            return False
+        return number in components and components[number] == value
+
     def entries(self, state, update):
         at = lambda index: state.start_list[index] if index < len(state.start_list) else None
         return ([("role", at(index), to) for index, to in update.get("roles", [])] + [("remove", at(index), 0) for index in update.get("remove", [])]
                 + [("add", user, to) for user, to in update.get("add", [])])
 
+    def own_change(self, state, user):
+        """The update by which users change nothing but their own place."""
+        for reference, leaf, action, _ in self.pending:
+            if "list" in action and leaf is not None and state.start_leaves[leaf] == user and reference not in state.dropped:
+                if {one for _, one, _ in self.entries(state, action["list"])} == {user}:
+                    return reference
+        return None
+
     def change_list(self, state, proposer, update, parent, code):
+        refuse_if(not self.entries(state, update), "no-change")
         for kind, user, to in self.entries(state, update):
             refuse_if(user is None, "list-index")
+            own = self.own_change(state, user) if user in state.touched and user != proposer.user else None
+            if own is not None:
+                state.dropped.add(own)
+                state.touched.discard(user)
+                state.go_along.pop(user, None)
+                state.role[user] = self.start.standing(user)
+                state.entries = [one for one in state.entries if one[1] != user]
             refuse_if(user in state.touched, "user-touched-twice")
+            refuse_if(kind == "add" and not is_user(user), "user-uri")
             if kind != "remove":
                 refuse_if(to == 0, "role-zero")
                 refuse_if(state.policy.role(to) is None, "no-ban-role" if to == 1 else "role-undefined")
             along = self.may_change_list(state, proposer, kind, user, to, parent, code)
             self.put_entry(state, kind, user, to, along)
+            if to == 0 or state.policy.is_ban(to) or state.policy.no_clients(to):
+                self.drop(state, lambda _, action: action.get("add", {}).get("user") == user)
+                state.added_clients = [one for one in state.added_clients if one != user]
 
     def put_entry(self, state, kind, user, to, along=False):
         if to:
@@ -477,20 +603,20 @@ class Room:
             state.role.pop(user, None)
         state.touched.add(user)
         state.go_along[user] = along
-        state.list_changed = True
-        state.beyond_removals |= kind != "remove"
+        state.entries.append((kind, user))
         if kind == "add":
             state.added.add(user)
             state.appended.append(user)
 
     def may_change_list(self, state, proposer, kind, user, to, parent, code):
-        if user in self.left_over[0]:
-            index, along = self.left_over[0][user]
+        if self.left_over[0].get(user, (None,))[0] is not None:
+            index, along, _ = self.left_over[0][user]
             refuse_if(not proposer.is_hub or index != to, "user-touched-twice")
             return along
         own, policy, start = user == proposer.user, proposer.policy, state.standing(user)
         base = policy.base()
         refuse_if(proposer.kind == "joiner" and not (own and kind == "add"), "joiner-changes-others")
+        refuse_if(kind == "role" and to == start, "no-change")
         if kind == "role" and own:
             proposer.needs("canChangeOwnRole")
             refuse_if(policy.preauthorized(proposer.claims) != to, "own-role-not-preauthorized")
@@ -553,7 +679,9 @@ class Room:
 
     def change_component(self, state, proposer, action):
         number, value = self.changed(state, action)
-        if not (proposer.is_hub and number in self.left_over[1] and self.left_over[1][number] == value):
+        if not (proposer.is_hub and self.repeats(state, action)):
+            refuse_if(action.get("change_links", {"add": 1}) in ({}, {"add": []}, {"remove": []}, {"add": [], "remove": []}), "no-change")
+            refuse_if(value == state.policy.components.get(number), "no-change")
             self.may_change_component(state, proposer, action, number, value)
         self.put_component(state, action, number, value)
 
@@ -589,9 +717,12 @@ class Room:
             refuse_if(number not in proposer.policy.base().get("policy_component_ids", []), "component-unknown")
             proposer.needs("canChangeOtherPolicyAttribute")
 
-    def remove(self, state, proposer, leaf):
+    def remove(self, state, proposer, leaf, how):
         refuse_if(leaf not in state.start_leaves, "unknown-leaf")
-        refuse_if(leaf not in state.leaves, "leaf-removed-twice")
+        before, again = state.gone.get(leaf), proposer.is_hub and state.gone.get(leaf) == "left over"
+        # Who leaves, or joins in place of the client, may do what somebody else proposed.
+        is_by_owner = before != "self" and (how == "self" or proposer.kind == "joiner")
+        refuse_if(before is not None and not again and not is_by_owner, "leaf-removed-twice")
         owner = state.start_leaves[leaf]
         index = state.standing(owner)
         stays = index != 0 and not state.policy.is_ban(index)
@@ -600,10 +731,11 @@ class Room:
                 proposer.needs("canRemoveOwnClient")
         elif proposer.kind == "joiner":
             raise Refused("joiner-changes-others")
-        elif not state.go_along.get(owner):
+        elif not state.go_along.get(owner) and not again:
             if not (proposer.is_hub and (not stays or state.policy.no_clients(index))):
                 proposer.needs("canKick")
-        state.take_leaf(leaf)
+        state.take_leaf(leaf, how)
+        self.drop(state, lambda its, action: "update" in action and its == leaf or how == "self" and action.get("remove") == leaf)
 
     def add(self, state, proposer, client):
         fits(proposer.policy, client)
@@ -628,7 +760,7 @@ class Room:
         elif proposal_type(action) == 8:
             self.put_component(state, action, *self.changed(state, action))
         elif "remove" in action or "self_remove" in action:
-            state.take_leaf(action.get("remove", leaf))
+            state.take_leaf(action.get("remove", leaf), "remove")
         elif "add" in action:
             state.added_clients.append(action["add"]["user"])
 
@@ -665,7 +797,7 @@ class Room:
             index = self.participant(step["user"])
         self.needs(index, "canDestroyRoom")
 
-    def group_info(self, step, _):
+    def group_info(self, step, parent):
         policy, user = self.state.policy, step["client"]["user"]
         refuse_if(not policy.operational().get("external_commit_allowed", True), "external-commits-off")
         index = self.state.standing(user)
@@ -674,6 +806,9 @@ class Room:
             self.needs(index, "canAddOwnClient")
         else:
             refuse_if(policy.base().get("fixed_membership"), "fixed-membership")
+            if policy.base().get("parent_dependant"):
+                refuse_if(parent is None, "parent-unknown")
+                refuse_if(not parent.takes_part(user), "not-in-parent")
             may_join(policy, client_claims(step["client"]), step.get("code"), None)
 
     def upload(self, step, _):
@@ -822,7 +957,8 @@ def problem_of(rooms, case):
     after = case.get("after", {})
     found = room and {"participants": room.state.listed(),
                       "leaves": [[room.state.start_leaves[leaf], leaf] for leaf in sorted(room.state.start_leaves)],
-                      "left_over": [[user, room.left_over[0][user][0]] for user in sorted(room.left_over[0], key=str.encode)]}
+                      "left_over": [[user, role] for user, (role, _, _) in room.left_over[0].items() if role is not None],
+                      "left_over_leaves": [[user, leaf] for user, (_, _, leaves) in room.left_over[0].items() for leaf in sorted(leaves)]}
     for member, stated in after.items():
         if found[member] != stated:
             return f"{member} afterwards are {found[member]}"

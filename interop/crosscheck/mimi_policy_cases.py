@@ -139,6 +139,7 @@ EXTERNAL_INIT = {"other": 6}
 
 def cases():
     entries = []
+    load = {"load": True}
 
     def case(name, where, decide, verdict="allowed", capability=None, **more):
         entry = {"name": name, "room": where, **more, "decide": decide, "verdict": verdict}
@@ -493,10 +494,31 @@ def cases():
     lacks("a lurker does not change the name", "club", proposed(member(LO), {"metadata": {**METADATA, "room_name": "Pub"}}), "canChangeRoomName")
     case("a user changes name and mood", "club", proposed(member(B1), {"metadata": {**METADATA, "room_name": "Pub", "room_mood": "loud"}}),
          "can-change-room-mood", "canChangeRoomMood")
-    case("metadata that change nothing", "club", proposed(member(LO), {"metadata": METADATA}))
-    case("metadata twice", "club", proposed(member(B1), {"metadata": METADATA}, {"metadata": METADATA}), "metadata-twice")
+    case("metadata that change nothing", "club", proposed(member(LO), {"metadata": METADATA}), "no-change")
+    case("metadata twice", "club", proposed(member(B1), {"metadata": {**METADATA, "room_name": "Pub"}}, {"metadata": METADATA}), "metadata-twice")
     case("metadata of another room", "club", proposed(member(B1), {"metadata": {**METADATA, "room_uri": HALL}}), "metadata-room")
     case("a picture that is no https URL", "club", proposed(member(AL), {"metadata": {**METADATA, "room_avatar": "http://hub.example/x"}}), "metadata-avatar")
+
+    # Bans by another name.
+    guests = room(roles=roles(banned=role(1, "guest")), leaves=[*LEAVES, [EVE, 6]])
+    case("guests are there", guests, load)
+    case("guests with clients are not banned by a name", guests, proposed(member(AL), {"roles": roles(banned=role(1, "banned"))}),
+         "banned-user-has-clients")
+    case("guests without clients are", room(roles=roles(banned=role(1, "guest"))), proposed(member(AL), {"roles": roles(banned=role(1, "banned"))}))
+    case("nor is the room loaded then", room(roles=roles(banned=role(1, "banned")), leaves=[*LEAVES, [EVE, 6]]), load, "banned-user-has-clients")
+
+    # Rooms of a parent, once more.
+    for user, verdict in ((ZOE, "not-in-parent"), (CATHY, "allowed")):
+        who = user.rsplit("/", 1)[1]
+        case(f"{who} is banned and unbanned", "corner", committed(member(0), on_list(roles=[(2, USER)])), verdict, parent="hall",
+             before=[committed(member(0), on_list(add=[(user, 1)]))])
+        case(f"{who} asks for the GroupInfo", room(participants=SMALL, leaves=[[ALICE, 0], [BOB, 1]], base=SUBSET, roles=OPEN),
+             {"group_info": {"client": client(user)}}, verdict, parent="hall")
+        case(f"{who} is unbanned by another name of the ban", room(participants=[*SMALL, [user, 1]], leaves=[[ALICE, 0], [BOB, 1]], base=SUBSET),
+             proposed(member(0), {"roles": roles(banned=role(1, "guest"))}), verdict, parent="hall")
+    case("nobody knows who asks for the GroupInfo", room(participants=SMALL, leaves=[[ALICE, 0], [BOB, 1]], base=SUBSET, roles=OPEN),
+         {"group_info": {"client": client(CATHY)}}, "parent-unknown")
+    case("a role changes without a parent at hand", "corner", proposed(member(0), on_list(roles=[(1, LURKER)])), "parent-unknown")
 
     # Plain MLS.
     case("an owner begins a new group", "club", proposed(member(AL), {"other": 5}))
@@ -544,6 +566,112 @@ def cases():
     case("a client that has no place is cleared away by the hub", "club", proposed(UNKNOWN_HUB, gone(B2)),
          before=[leaving, joined(CATHY, "p1")])
 
+    # What gives way to what comes later.
+    another = proposed(member(B1), added(BOB))
+    banned = proposed(member(AN), *BAN_BOB, first=1)
+    no_bob = [[ALICE, 0], [ANN, 1], [CATHY, 4], [LOU, 5]]
+    case("a client that was asked for keeps nobody from being banned", "club", banned, before=[another])
+    case("nor from being removed", "club", proposed(member(CA), *DROP_BOB, first=1), before=[another])
+    case("it is not committed any more", "club", committed(member(AL), "p1", "p2", "p3"), before=[another, banned], after={"leaves": no_bob})
+    case("nor referred to", "club", committed(member(AL), "p0", "p1", "p2", "p3"), "unknown-proposal", before=[another, banned])
+    case("a ban in a commit leaves it out", "club", committed(member(AN), *BAN_BOB), before=[another], after={"leaves": no_bob})
+    case("a ban in a commit does not go with it", "club", committed(member(AN), "p0", *BAN_BOB), "banned-user-has-clients", before=[another])
+    case("another role leaves no client out", "club", committed(member(AL), on_list(roles=[(I_BOB, ADMIN)])), "pending-proposal-missing",
+         before=[another])
+    renewed = proposed(member(B1), {"update": client(BOB)})
+    kicked = proposed(member(AN), gone(B1), first=1)
+    case("an Update gives way to a Remove", "club", committed(member(AL), "p1"), before=[renewed, kicked])
+    case("and is not referred to then", "club", committed(member(AL), "p0", "p1"), "unknown-proposal", before=[renewed, kicked])
+    case("a Remove in a commit leaves the Update out", "club", committed(member(AN), gone(B1)), before=[renewed])
+    case("an Update of a client that stays is not left out", "club", committed(member(AN), gone(B2)), "pending-proposal-missing", before=[renewed])
+    case("an Update gives way to the next", "club", committed(member(AL), "p1"),
+         before=[renewed, proposed(member(B1), {"update": client(BOB)}, first=1)])
+    case("nobody commits their own Update", "club", committed(member(B1)), before=[renewed])
+    case("others do", "club", committed(member(B2)), "pending-proposal-missing", before=[renewed])
+    case("a client whose key package is not good any more is left out", "club", committed(member(AL), expired=["p0"]), before=[another],
+         after={"leaves": LEAVES})
+    case("nothing else is for that", "club", committed(member(AL), expired=["p0"]), "pending-proposal-missing", before=[renewed])
+    kicked, leaving_then = proposed(member(AN), gone(B1)), proposed(member(B1), SELF_REMOVE, first=1)
+    case("a Remove gives way to a SelfRemove", "club", committed(member(AL), "p1"), before=[kicked, leaving_then])
+    case("and an external commit contains that", "club", joined(CATHY, "p1"), before=[kicked, leaving_then],
+         after={"leaves": [*LEAVES[:2], [CATHY, 2], *LEAVES[3:]]})
+    case("a SelfRemove does not give way", "club", proposed(member(AN), gone(B1), first=1), "leaf-removed-twice",
+         before=[proposed(member(B1), SELF_REMOVE)])
+    case("SelfRemove twice", "club", leaving_then, "leaf-removed-twice", before=[proposed(member(B1), SELF_REMOVE)])
+    promoted = proposed(member(B1, BOB), on_list(roles=[(I_BOB, ADMIN)]))
+    case("what users make of themselves gives way to a ban", "joinable", banned, before=[promoted],
+         after={"participants": [*LISTED[:2], [BOB, 1], *LISTED[3:]]})
+    case("and is not committed any more", "joinable", committed(member(AL), "p1", "p2", "p3"), before=[promoted, banned],
+         after={"leaves": no_bob, "participants": [*LISTED[:2], [BOB, 1], *LISTED[3:]]})
+    case("a ban in a commit leaves it out, too", "joinable", committed(member(AN), *BAN_BOB), before=[promoted], after={"leaves": no_bob})
+    case("and does not go with it", "joinable", committed(member(AN), "p0", *BAN_BOB), "user-touched-twice", before=[promoted])
+    case("it gives way to another role", "joinable", proposed(member(AL), on_list(roles=[(I_BOB, LURKER)]), first=1), before=[promoted])
+    case("it does not give way to the user", "joinable", proposed(member(B2, BOB), on_list(roles=[(I_BOB, ADMIN)]), first=1), "user-touched-twice",
+         before=[promoted])
+    case("nor to somebody who may not", "joinable", proposed(member(LO), on_list(roles=[(I_BOB, 1)]), first=1), "can-ban", "canBan", before=[promoted])
+    case("who leaves can be banned for it", "club", proposed(member(AN), on_list(roles=[(I_BOB, 1)]), first=3), before=[leaving],
+         after={"participants": [*LISTED[:2], [BOB, 1], *LISTED[3:]]})
+    case("what others are part of does not give way", "club", proposed(member(AL), on_list(roles=[(I_BOB, 1)]), gone(B1), gone(B2), first=4),
+         "user-touched-twice", before=[proposed(member(B1), on_list(remove=[I_BOB, I_DORA]), SELF_REMOVE, gone(B2))])
+
+    # Proposals that change nothing would only take up the place of others.
+    case("a role that the user has", "club", proposed(member(AL), on_list(roles=[(I_BOB, USER)])), "no-change")
+    case("one's own role", "joinable", proposed(member(AN, ANN), on_list(roles=[(I_ANN, ADMIN)])), "no-change")
+    case("an update of the list without an entry", "club", proposed(member(LO), on_list()), "no-change")
+    case("an update of the join links without an entry", links, proposed(member(LO), {"change_links": {}}), "no-change")
+    case("a component as it is", "club", proposed(member(AL), {"roles": roles()}), "no-change")
+    case("a component as it was accepted", "club", proposed(member(AL), {"preauth": []}, first=1), "no-change",
+         before=[proposed(member(AL), {"preauth": []})])
+    case("a component as the epoch began with it, once another was accepted", "club", proposed(member(AL), {"preauth": [HUB_ENFORCES]}, first=1),
+         before=[proposed(member(AL), {"preauth": []})])
+
+    # What an external commit made void.
+    closed = room(operational={"external_proposal_allowed": False})
+    again = proposed(UNKNOWN_HUB, on_list(remove=[I_BOB]), gone(B2))
+    case("the hub proposes again where nothing is proposed from outside", closed, again, before=[leaving, joined(CATHY, "p1")])
+    case("and nothing with it", closed, proposed(UNKNOWN_HUB, on_list(remove=[I_BOB]), gone(B2), {"other": 4}), "external-proposals-off",
+         before=[leaving, joined(CATHY, "p1")])
+    case("the hub proposes again what is forbidden since", "club", again,
+         before=[leaving, proposed(member(AL), {"operational": {"forbidden_proposals": [3, 8]}}, first=3), joined(CATHY, "p1")])
+    kick = proposed(member(AN), gone(B2))
+    case("a client that was to go is left over", "club", proposed(UNKNOWN_HUB, gone(B2), first=1), before=[kick, joined(CATHY)],
+         after={"left_over": [], "left_over_leaves": [[BOB, B2]]})
+    case("nobody else proposes that again", "club", proposed(member(AN), gone(B2), first=1), "leaf-removed-twice", before=[kick, joined(CATHY)])
+    case("nor the hub twice", "club", proposed(UNKNOWN_HUB, gone(B2), first=2), "leaf-removed-twice",
+         before=[kick, joined(CATHY), proposed(UNKNOWN_HUB, gone(B2), first=1)])
+    case("the client itself may go", "club", proposed(member(B2), SELF_REMOVE, first=1), before=[kick, joined(CATHY)])
+    case("it commits nothing", "club", committed(member(B2)), "committer-leaves", before=[kick, joined(CATHY)])
+    case("it is gone once that is committed", "club", committed(member(AL), "p1"),
+         before=[kick, joined(CATHY), proposed(UNKNOWN_HUB, gone(B2), first=1)],
+         after={"left_over_leaves": [], "leaves": [*LEAVES[:3], *LEAVES[4:], [CATHY, 6]]})
+    case("a leaf that is somebody else's is not left over", "club", joined(CATHY, gone(CA)), before=[proposed(member(AN), gone(CA))],
+         after={"left_over_leaves": []})
+    fewer = [proposed(member(AN), gone(B2)), proposed(member(AL), {"base": {"multi_device": True, "pseudonyms_allowed": True, "max_clients": 5}}, first=1),
+             joined(CATHY, gone(CA))]
+    case("a limit that holds only with it is left over with it", "club", proposed(UNKNOWN_HUB, gone(B2), fewer[1]["propose"]["proposals"][0][1], first=2),
+         before=fewer, after={"left_over_leaves": [[BOB, B2]]})
+    case("and stops nobody in between", "club", proposed(member(AL), on_list(roles=[(I_DORA, ADMIN)]), first=2), before=fewer)
+    one_active = room(roles=having("admin", active=[1, None]))
+    swap = [proposed(member(AL), on_list(remove=[I_ANN], add=[(ZOE, ADMIN)]), gone(AN), added(ZOE)),
+            proposed(member(AL), {"base": {"multi_device": True, "pseudonyms_allowed": True, "max_users": 6}}, first=3), joined(CATHY)]
+    case("what could not be committed any more does not count on", one_active, proposed(UNKNOWN_HUB, on_list(add=[(ZOE, ADMIN)]), first=4),
+         before=swap, after={"left_over": [[ZOE, ADMIN]], "participants": [*LISTED, [ZOE, ADMIN]]})
+    case("nor does a limit that would not hold", one_active, proposed(UNKNOWN_HUB, swap[1]["propose"]["proposals"][0][1], first=4), "external-sender-role",
+         before=swap)
+
+    # Users are listed by their URI.
+    for what, uri in {"with an upper-case host": "mimi://B.example/u/zoe", "that is a client's": "mimi://b.example/d/zoe/1",
+                      "that is a room's": "mimi://b.example/r/zoe", "that is a provider's": "mimi://b.example", "of another kind": "zoe@b.example",
+                      "without a name": "mimi://b.example/u/", "at an address": "mimi://10.0.0.1/u/zoe"}.items():
+        case(f"a user under a URI {what}", "club", proposed(member(B1), on_list(add=[(uri, USER)])), "user-uri")
+    case("a user is compared with case", "club", proposed(member(B1), on_list(add=[("mimi://b.example/u/Bob", USER)])))
+
+    # As many as one may propose.
+    many = [{"other": 4}] * 256
+    case("one proposal more than one may have pending", "club", proposed(member(B2), {"other": 4}, first=256), "pending-full",
+         before=[proposed(member(B1), *many)])
+    case("others still propose", "club", proposed(member(LO), {"other": 4}, first=256), before=[proposed(member(B1), *many)])
+
     # Messages, reports, files, the end.
     case("a user sends", "club", {"send": {"user": BOB}})
     lacks("a lurker sends nothing", "club", {"send": {"user": LOU}}, "canSendMessage")
@@ -584,8 +712,6 @@ def cases():
     case("a file in a way that is allowed and forbidden", files, {"download": {"user": BOB, "way": 2}}, "download-way")
 
     # Rooms that contradict themselves.
-    load = {"load": True}
-
     def is_loaded(name, verdict="allowed", **components):
         case(name, room(**components), load, verdict)
 
@@ -598,10 +724,12 @@ def cases():
     is_loaded("an active minimum above the maximum", "role-bounds-reversed", roles=having("lurker", active=[2, 1]))
     is_loaded("canOpenJoin on a role", "open-join-on-role", roles=having("lurker", "canOpenJoin"))
     is_loaded("a listed user with a role that does not exist", "role-in-use", participants=[[ALICE, 9]], leaves=[])
+    is_loaded("a listed user under a URI with an upper-case host", "user-uri", participants=[["mimi://B.example/u/bob", 2]], leaves=[])
+    is_loaded("a listed provider", "user-uri", participants=[["mimi://b.example", 2]], leaves=[])
     is_loaded("a listed user with role 0", "role-zero", participants=[[ALICE, 0]], leaves=[])
     is_loaded("a user listed twice", "user-listed", participants=[[ALICE, 2], [ALICE, 3]], leaves=[])
     is_loaded("a leaf of nobody", "client-of-unlisted-user", participants=[[ALICE, 2]], leaves=[[BOB, 0]])
-    is_loaded("a banned user with a leaf", "max-active", participants=[[ALICE, 1]], leaves=[[ALICE, 0]])
+    is_loaded("a banned user with a leaf", "banned-user-has-clients", participants=[[ALICE, 1]], leaves=[[ALICE, 0]])
     is_loaded("more users than there may be", "max-users", base={"max_users": 5})
     is_loaded("a room without roles", "component-required", roles=None, preauth=None)
     is_loaded("a preauthorized role that does not exist", "preauth-role-undefined", preauth=[{**AT_B, "role": 9}])

@@ -44,9 +44,11 @@
 //!
 //! - the room: [`Room`], its [`Policy`] with [`Roles`], its [`Participants`]; [`templates`] to begin with
 //! - what is proposed, and by whom: [`Action`], [`Proposer`], [`Client`], [`Claims`]
+//! - what is pending: [`Accepted`], and what an external commit kept from being committed: [`LeftOver`]
 //! - the rules: [`Rejection`], and [`CAPABILITIES`] for which of them the hub enforces
 //! - [`vectors`]: cases that other implementations can be held against
 
+mod accepted;
 mod action;
 mod capability;
 mod claims;
@@ -54,6 +56,7 @@ mod commit;
 mod component;
 pub(crate) mod fuzzing;
 mod joining;
+mod left_over;
 mod list;
 mod metadata;
 mod participants;
@@ -70,12 +73,14 @@ pub mod vectors;
 #[cfg(test)]
 mod tests;
 
+pub use accepted::{Accepted, MAX_PENDING, MAX_PENDING_OF_ONE};
 pub use action::{Action, Client, JoinCode, Proposer, Support};
 pub use capability::{CAPABILITIES, Enforcement, enforcement};
 pub use claims::{Claims, user_of};
+pub use left_over::{LeftOver, LeftOverUser};
 pub use participants::{Participant, Participants, Tally};
 pub use policy::Policy;
 pub use rejection::Rejection;
 pub use requests::{AssetKind, MessageEpoch, Upload};
 pub use roles::{BAN_ROLE, Bounds, NO_ROLE, Role, Roles};
-pub use room::{Accepted, Bundle, Commit, CommitProposal, Committer, Merge, Proposed, Room, Stale};
+pub use room::{Bundle, Commit, CommitProposal, Committer, Merge, Proposed, Room, Stale};

@@ -1,103 +1,112 @@
 //! Whether a commit is allowed: what it brings itself by its committer, what it refers to by those who proposed it, and what holds
 //! once it is merged (MIMI #proposal-commit-paradigm, MIMI #update-room-state).
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use nabe_wire::mls::ComponentId;
 use nabe_wire::participant_list::ParticipantListUpdate;
 use nabe_wire::policy::Capability;
 
 use super::Rejection;
+use super::accepted::Accepted;
 use super::action::{Action, Client, Proposer};
 use super::pending::{Pending, View};
 use super::policy::read;
-use super::proposal::{Around, Authority, Counts, apply, authorize, fits, give_leaf, holds};
+use super::proposal::{Around, Authority, apply, authorize, fits, give_leaf, holds};
 use super::roles::NO_ROLE;
-use super::room::{Accepted, Commit, CommitProposal, Committer, Room};
+use super::room::{Commit, CommitProposal, Committer, Room};
 
 /// What a commit makes of the room, beside what it leaves over.
 #[derive(Debug)]
 pub(super) struct Outcome {
     /// On top of what was committed before.
     pub(super) result: Pending,
-    /// On top of the same, with all that was accepted: what the room counts as from now on.
-    pub(super) effective: Pending,
-    pub(super) is_external: bool,
+    /// Of an external commit, on top of what was accepted: what the room counts as from now on.
+    pub(super) effective: Option<Pending>,
 }
 
 pub(super) fn decide(room: &Room, commit: &Commit<'_>, around: &Around<'_>) -> Result<Outcome, Rejection> {
+    let mut view = room.view();
     match &commit.committer {
         Committer::Member { leaf, claims, path } => {
-            let view = room.view();
             let proposer = Proposer::Member { leaf: *leaf, claims };
             let authority = Authority::new(&view, &proposer, around)?;
             authority.standing_in_the_way()?;
-            let proposals = resolve(room, commit, |_| true)?;
+            let referred = resolve(room, commit, |_| true)?;
             stays(&view, *leaf, &authority, commit)?;
-            let effective = by_member(view, &authority, commit)?;
+            // What was accepted stays so; what the commit brings is judged on top of it.
+            authorize(&mut view, &authority, &inline(commit))?;
             if let Some(client) = path {
                 if authority.user.as_ref() != Some(&client.user) {
                     return Err(Rejection::LeafUserChanged);
                 }
                 fits(&authority.policy, client)?;
             }
-            let result = replay(room, &proposals, around, |_| {})?;
+            // "An Update of the committer" is not for its own commit (RFC 9420, section 12.2).
+            let is_own = |it: &Accepted| matches!(it.action(), Action::Update(_)) && it.leaf() == Some(*leaf);
+            let is_expired =
+                |it: &Accepted| matches!(it.action(), Action::Add(_)) && commit.expired.contains(&it.reference());
+            is_whole(room, &view, &referred, |it| !is_own(it) && !is_expired(it))?;
             Ok(Outcome {
-                result,
-                effective,
-                is_external: false,
+                result: replay(room, commit, around, |_| {})?,
+                effective: None,
             })
         }
         Committer::NewMember { client, .. } => {
-            let view = room.view();
             let authority = Authority::of_joiner(&view, client, around);
-            let proposals = resolve(room, commit, |action| matches!(action, Action::SelfRemove))?;
-            let effective = by_joiner(view, &authority, commit, client)?;
-            let result = replay(room, &proposals, around, |view| give_leaf(view, &client.user))?;
+            let leaves = |it: &Accepted| matches!(it.action(), Action::SelfRemove);
+            let referred = resolve(room, commit, leaves)?;
+            by_joiner(&mut view, &authority, commit, client)?;
+            is_whole(room, &view, &referred, leaves)?;
             Ok(Outcome {
-                result,
-                effective,
-                is_external: true,
+                result: replay(room, commit, around, |view| give_leaf(view, &client.user))?,
+                effective: Some(view.into_own().0),
             })
         }
     }
 }
 
-/// Of each proposal who made it, if a member did, and what it is, in the order of the commit. All that is pending has to be
-/// there, as far as this kind of commit refers to it.
-fn resolve<'a>(
-    room: &'a Room,
-    commit: &'a Commit<'_>,
-    may_refer_to: impl Fn(&Action) -> bool,
-) -> Result<Vec<(Option<u32>, &'a Action)>, Rejection> {
-    let pending: BTreeMap<&[u8], &Accepted> = room.accepted().iter().map(|it| (it.reference(), it)).collect();
-    let committer = match commit.committer {
-        Committer::Member { leaf, .. } => Some(leaf),
-        Committer::NewMember { .. } => None,
-    };
+/// The numbers of the proposals that the commit refers to: each was accepted and is for this kind of commit.
+fn resolve(
+    room: &Room,
+    commit: &Commit<'_>,
+    may_refer_to: impl Fn(&Accepted) -> bool,
+) -> Result<BTreeSet<u64>, Rejection> {
+    let queue = room.queue();
     let mut referred = BTreeSet::new();
-    let mut proposals = Vec::with_capacity(commit.proposals.len());
     for proposal in commit.proposals {
         match proposal {
             CommitProposal::Reference(reference) => {
-                let accepted = pending.get(reference).ok_or(Rejection::UnknownProposal)?;
-                if !may_refer_to(accepted.action()) {
+                let number = queue.number_of(reference).ok_or(Rejection::UnknownProposal)?;
+                if !queue.get(number).is_some_and(&may_refer_to) {
                     return Err(Rejection::ReferenceInExternalCommit);
                 }
-                if !referred.insert(*reference) {
+                if !referred.insert(number) {
                     return Err(Rejection::ProposalTwice);
                 }
-                proposals.push((accepted.leaf(), accepted.action()));
             }
             CommitProposal::Inline(Action::SelfRemove) => return Err(Rejection::SelfRemoveInline),
-            CommitProposal::Inline(action) => proposals.push((committer, action)),
+            CommitProposal::Inline(_) => {}
         }
     }
-    let is_missing = |it: &&Accepted| may_refer_to(it.action()) && !referred.contains(it.reference());
-    match room.accepted().iter().find(is_missing) {
-        Some(_) => Err(Rejection::PendingMissing),
-        None => Ok(proposals),
+    Ok(referred)
+}
+
+/// All that is pending is there, as far as this kind of commit needs it and nothing in the commit makes it give way.
+fn is_whole(
+    room: &Room,
+    view: &View<'_>,
+    referred: &BTreeSet<u64>,
+    is_needed: impl Fn(&Accepted) -> bool,
+) -> Result<(), Rejection> {
+    let mut pending = room.queue().numbered();
+    let is_missing = |(number, accepted): (u64, &Accepted)| {
+        !referred.contains(&number) && is_needed(accepted) && !view.is_superseded(number)
+    };
+    if pending.any(is_missing) {
+        Err(Rejection::PendingMissing)
+    } else {
+        Ok(())
     }
 }
 
@@ -118,7 +127,7 @@ fn stays(view: &View<'_>, leaf: u32, authority: &Authority<'_>, commit: &Commit<
     });
     let is_pending = view
         .change_of(user)
-        .is_some_and(|change| change.removed.contains(&leaf));
+        .is_some_and(|change| change.removed.contains_key(&leaf));
     if leaves || is_pending {
         return Err(Rejection::CommitterLeaves);
     }
@@ -133,19 +142,13 @@ fn inline<'a>(commit: &'a Commit<'_>) -> Vec<&'a Action> {
     inline.collect()
 }
 
-/// What was accepted stays so; what the commit brings is judged on top of it.
-fn by_member(mut view: View<'_>, authority: &Authority<'_>, commit: &Commit<'_>) -> Result<Pending, Rejection> {
-    authorize(&mut view, authority, &inline(commit))?;
-    Ok(view.pending.into_owned())
-}
-
 /// `canAddOwnClient` for those who are on the list; the others put themselves there in the same commit.
 fn by_joiner(
-    mut view: View<'_>,
+    view: &mut View<'_>,
     authority: &Authority<'_>,
     commit: &Commit<'_>,
     client: &Client,
-) -> Result<Pending, Rejection> {
+) -> Result<(), Rejection> {
     let operational = authority.policy.operational();
     if operational.is_some_and(|it| !it.external_commit_allowed) {
         return Err(Rejection::ExternalCommitsOff);
@@ -154,34 +157,42 @@ fn by_joiner(
         authority.standing_in_the_way().map_err(|_| Rejection::JoinerBanned)?;
         authority.needs(Capability::CAN_ADD_OWN_CLIENT, Rejection::CannotAddOwnClient)?;
     }
-    let before = Counts::of(&view);
-    authorize(&mut view, authority, &inline(commit))?;
+    authorize(view, authority, &inline(commit))?;
     fits(&authority.policy, client)?;
     if view.standing(&client.user).role == NO_ROLE {
         return Err(Rejection::ClientOfUnlisted);
     }
-    give_leaf(&mut view, &client.user);
-    holds(&view, &before, authority.around.parent)?;
-    Ok(view.pending.into_owned())
+    give_leaf(view, &client.user);
+    holds(view, authority.around.parent)
 }
 
-/// What the commit's proposals make of what was committed, without whatever else was accepted.
+/// What the commit's proposals, in its order, make of what was committed, without whatever else was accepted.
 fn replay(
     room: &Room,
-    proposals: &[(Option<u32>, &Action)],
+    commit: &Commit<'_>,
     around: &Around<'_>,
     finish: impl FnOnce(&mut View<'_>),
 ) -> Result<Pending, Rejection> {
-    let mut view = View::new(
-        room.participants(),
-        room.committed_policy(),
-        Cow::Owned(Pending::default()),
-    );
-    let before = Counts::of(&view);
-    for (proposer, action) in proposals {
-        apply(&mut view, *proposer, action)?;
+    let mut view = View::new(room.participants(), room.committed_policy(), None);
+    let committer = match commit.committer {
+        Committer::Member { leaf, .. } => Some(leaf),
+        Committer::NewMember { .. } => None,
+    };
+    for proposal in commit.proposals {
+        let (proposer, action) = match proposal {
+            CommitProposal::Inline(action) => (committer, action),
+            CommitProposal::Reference(reference) => {
+                let accepted = room
+                    .queue()
+                    .number_of(reference)
+                    .and_then(|number| room.queue().get(number));
+                let accepted = accepted.ok_or(Rejection::UnknownProposal)?;
+                (accepted.leaf(), accepted.action())
+            }
+        };
+        apply(&mut view, proposer, action)?;
     }
     finish(&mut view);
-    holds(&view, &before, around.parent)?;
-    Ok(view.pending.into_owned())
+    holds(&view, around.parent)?;
+    Ok(view.into_own().0)
 }

@@ -9,6 +9,7 @@ use nabe_wire::mls::{AppDataUpdate, ComponentId};
 use nabe_wire::policy::{Capability, JoinLinksUpdate};
 use nabe_wire::{Encode, IdentifierUri};
 
+use super::left_over::LeftOver;
 use super::pending::View;
 use super::policy::{Policy, read};
 use super::proposal::Authority;
@@ -21,7 +22,8 @@ pub(super) fn authorize(
     update: &AppDataUpdate,
 ) -> Result<(), Rejection> {
     let changed = Changed::new(view, update)?;
-    if !changed.is_left_over(authority) {
+    if !(authority.is_hub() && changed.is_left_over(authority.around.left_over)) {
+        changed.is_one(view)?;
         authorize_change(view, authority, update, &changed)?;
     }
     changed.apply(view)
@@ -32,13 +34,17 @@ pub(super) fn apply(view: &mut View<'_>, update: &AppDataUpdate) -> Result<(), R
     Changed::new(view, update)?.apply(view)
 }
 
+/// The update is one that an external commit left over, which the hub proposes again.
+pub(super) fn is_left_over(view: &View<'_>, left_over: &LeftOver, update: &AppDataUpdate) -> bool {
+    Changed::new(view, update).is_ok_and(|changed| changed.is_left_over(left_over))
+}
+
 /// Roles change in no commit that changes the list, preauthorization only beside removals (MRP #roles, MRP #preauth).
 pub(super) fn go_together(view: &View<'_>) -> Result<(), Rejection> {
-    let pending = &view.pending;
-    if pending.list_changed && pending.components.contains_key(&ComponentId::ROLES_LIST) {
+    if view.list_changed() && view.operation(ComponentId::ROLES_LIST).is_some() {
         return Err(Rejection::RolesWithListChange);
     }
-    if pending.list_changed_beyond_removals && pending.components.contains_key(&ComponentId::PREAUTH_LIST) {
+    if view.list_changed_beyond_removals() && view.operation(ComponentId::PREAUTH_LIST).is_some() {
         return Err(Rejection::PreauthWithListChange);
     }
     Ok(())
@@ -79,13 +85,13 @@ struct Changed {
 impl Changed {
     fn new(view: &View<'_>, update: &AppDataUpdate) -> Result<Self, Rejection> {
         let component = update.component_id;
-        let earlier = view.pending.components.get(&component);
+        let earlier = view.operation(component);
         let Some(bytes) = &update.update else {
             return match earlier {
                 Some(true) => Err(Rejection::UpdateAndRemove),
                 _ if component == ComponentId::ROLES_LIST => Err(Rejection::ComponentRequired),
                 // What counts is the commit's beginning: what was left over may have taken effect without being committed.
-                _ if earlier == Some(&false) || view.committed_policy().dictionary().data(component).is_none() => {
+                _ if earlier == Some(false) || view.committed_policy().dictionary().data(component).is_none() => {
                     Err(Rejection::ComponentAbsent)
                 }
                 _ => Ok(Self {
@@ -95,7 +101,7 @@ impl Changed {
                 }),
             };
         };
-        if earlier == Some(&false) {
+        if earlier == Some(false) {
             return Err(Rejection::UpdateAndRemove);
         }
         if component == ComponentId::ROOM_METADATA && earlier.is_some() {
@@ -111,14 +117,15 @@ impl Changed {
         // As in the participant list, places are those in the list as it was when the epoch began (D-list-indices).
         let links: JoinLinksUpdate = read(bytes)?;
         let committed = view.committed_policy().join_links();
-        let mut removed = view.pending.removed_links.clone();
+        let mut removed = view.removed_links();
         for index in &links.removed_indices {
             let is_there = usize::try_from(*index).is_ok_and(|index| index < committed.len());
             if !is_there || !removed.insert(*index) {
                 return Err(Rejection::JoinLinkIndex);
             }
         }
-        let added = [&view.pending.added_links[..], &links.added_links].concat();
+        let mut added = view.added_links();
+        added.extend(links.added_links.iter().cloned());
         Ok(Self {
             component,
             data: Some(view.committed_policy().changed_join_links(&removed, &added)),
@@ -126,20 +133,30 @@ impl Changed {
         })
     }
 
-    /// The hub proposes again what an external commit left over.
-    fn is_left_over(&self, authority: &Authority<'_>) -> bool {
-        let left_over = authority.around.left_over.components.get(&self.component);
-        authority.is_hub() && left_over == Some(&self.data)
+    fn is_left_over(&self, left_over: &LeftOver) -> bool {
+        left_over.components.get(&self.component) == Some(&self.data)
+    }
+
+    /// Something is different afterwards. What changes nothing would only keep others from changing it.
+    fn is_one(&self, view: &View<'_>) -> Result<(), Rejection> {
+        let is_empty = self
+            .links
+            .as_ref()
+            .is_some_and(|links| links.removed_indices.is_empty() && links.added_links.is_empty());
+        if is_empty || view.component(self.component) == self.data.as_deref() {
+            return Err(Rejection::NoChange);
+        }
+        Ok(())
     }
 
     fn apply(self, view: &mut View<'_>) -> Result<(), Rejection> {
         let policy = view.policy().with(self.component, self.data.clone())?;
         view.set_policy(Arc::new(policy));
-        let pending = view.pending.to_mut();
-        pending.components.insert(self.component, self.data.is_some());
+        let own = view.own_mut();
+        own.components.insert(self.component, self.data.is_some());
         if let Some(links) = self.links {
-            pending.removed_links.extend(links.removed_indices);
-            pending.added_links.extend(links.added_links);
+            own.removed_links.extend(links.removed_indices);
+            own.added_links.extend(links.added_links);
         }
         Ok(())
     }

@@ -2,12 +2,14 @@
 
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::codec::{Bytes, NulFreeText};
-use nabe_wire::mls::{AppDataUpdate, ComponentId, Credential, ProposalType, WireFormat};
+use nabe_wire::mls::{AppDataUpdate, ComponentId, Credential, CredentialType, ProposalType, WireFormat};
 use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
-use nabe_wire::policy::RoleData;
+use nabe_wire::policy::{
+    BaseRoomPolicy, Claim, ClaimId, OperationalParameters, PreAuthData, PreAuthRoleEntry, Role, RoleData,
+};
 use nabe_wire::room_metadata::RoomMetaData;
 use nabe_wire::uri::Uri;
-use nabe_wire::{Encode, IdentifierUri, Message};
+use nabe_wire::{Decode, Encode, IdentifierUri, Message, Reader};
 
 use super::templates::{self, Template};
 use super::{
@@ -16,6 +18,7 @@ use super::{
 };
 
 const ROOM: &str = "mimi://hub.example/r/room";
+const HALL: &str = "mimi://hub.example/r/hall";
 const USERS: [&str; 6] = [
     "mimi://hub.example/u/ann",
     "mimi://a.example/u/bob",
@@ -29,8 +32,9 @@ const USERS: [&str; 6] = [
 /// each step.
 ///
 /// Holds throughout: no panic; the same decision twice; after each commit the components and leaves that it names make up the very same
-/// room when they are loaded, so everything that must hold in a room does; what was accepted is what is committed; whoever is banned has
-/// no client and sends nothing; taking a capability away from a role never allows more.
+/// room when they are loaded, and going through them finds nobody with a client who may not have one, and no stranger to the parent room;
+/// what is pending can be committed; what was accepted is what is committed; what an external commit left over can be proposed again and
+/// committed; whoever is banned sends nothing; taking a capability away from a role never allows more.
 pub fn policy(data: &[u8]) {
     follow(data);
 }
@@ -42,6 +46,8 @@ pub(crate) struct Allowed {
     pub(crate) commits: [usize; 2],
     /// How often something was left over by an external commit.
     pub(crate) left_over: usize,
+    /// How often not all of it could be.
+    pub(crate) dropped: usize,
 }
 
 /// [`policy`], and how it went.
@@ -68,6 +74,8 @@ pub(crate) fn follow(data: &[u8]) -> Allowed {
 
 struct World {
     room: Room,
+    /// That of a room that this one may come to depend on.
+    parent: Room,
     /// What the group's context has, by what commits change of it.
     dictionary: AppDataDictionary,
     leaves: Vec<(u32, IdentifierUri)>,
@@ -99,6 +107,7 @@ impl World {
         let room = Room::load(uri(ROOM), &dictionary, leaves.clone()).ok()?;
         Some(Self {
             room,
+            parent: hall(),
             dictionary,
             leaves,
             count: 0,
@@ -169,12 +178,29 @@ impl World {
             6 => vec![Action::Remove(u32::from(a % 8))],
             7 => vec![Action::SelfRemove],
             8 => vec![Action::Add(Box::new(client(&of(a))))],
-            9 => vec![Action::update(
-                ComponentId::ROLES_LIST,
-                &without(self.data(ComponentId::ROLES_LIST), role, usize::from(a)),
-            )],
+            9 => {
+                let roles = self.data(ComponentId::ROLES_LIST);
+                let roles = match step[1] >> 4 & 3 {
+                    0 => without(roles, role, usize::from(a)),
+                    1 => bounded(roles, role, a),
+                    2 => renamed(roles, a),
+                    _ => {
+                        let preauthorized = preauthorized(roles, role);
+                        return vec![Action::update(ComponentId::PREAUTH_LIST, &preauthorized)];
+                    }
+                };
+                vec![Action::update(ComponentId::ROLES_LIST, &roles)]
+            }
             10 => {
                 let mut base = self.room.policy().base().clone();
+                if step[1] & 0x20 != 0 {
+                    base.parent_dependant = !base.parent_dependant;
+                    base.parent_room = base
+                        .parent_dependant
+                        .then(|| Uri::new(HALL).expect("a URI"))
+                        .into_iter()
+                        .collect();
+                }
                 base.max_users = (b < 128).then(|| u32::from(b % 8));
                 base.max_clients = (a < 128).then(|| u32::from(a % 8));
                 base.multi_device = step[4].is_multiple_of(2);
@@ -185,6 +211,10 @@ impl World {
                 component_id: ComponentId(u16::from(a % 0x30)),
                 update: None,
             })],
+            13 if step[1] & 0x20 != 0 => vec![Action::update(
+                ComponentId::MLS_OPERATIONAL_POLICY,
+                &operational(a, u16::from(b)),
+            )],
             13 => vec![Action::AppData(AppDataUpdate {
                 component_id: ComponentId(0x20 + u16::from(a % 0x11)),
                 update: Some(step[3..].into()),
@@ -220,14 +250,18 @@ impl World {
             proposals: &proposals,
             wire_format: WireFormat::PUBLIC_MESSAGE,
         };
-        self.taking_away_never_allows_more(|room| room.propose(&bundle, None).map(drop));
-        let again = self.room.propose(&bundle, None).map(drop);
-        let decided = self.room.propose(&bundle, None);
+        let parent = Some(&self.parent);
+        self.taking_away_never_allows_more(|room| room.propose(&bundle, parent).map(drop));
+        let again = self.room.propose(&bundle, parent).map(drop);
+        let decided = self.room.propose(&bundle, parent);
         assert_eq!(decided.as_ref().err(), again.as_ref().err());
         self.allowed.proposals[1] += 1;
         if let Ok(proposed) = decided {
             self.allowed.proposals[0] += 1;
             self.room.accept(proposed).expect("nothing happened in between");
+            if self.room.left_over().is_empty() {
+                self.what_is_pending_can_be_committed(&self.room);
+            }
         }
     }
 
@@ -236,7 +270,7 @@ impl World {
             return;
         };
         let credential = claims(USERS[who % USERS.len()]);
-        let pending: Vec<Bytes> = self.room.accepted().iter().map(|it| it.reference().into()).collect();
+        let pending: Vec<Bytes> = self.room.accepted().map(|it| it.reference().into()).collect();
         let is_pure = who < 128;
         let inline = actions.into_iter().filter(|_| !is_pure).map(CommitProposal::Inline);
         let references = pending.iter().map(|reference| CommitProposal::Reference(reference));
@@ -248,7 +282,7 @@ impl World {
             path: None,
         };
         let is_merged = self.decide(committer, &proposals);
-        let is_all = self.room.left_over_roles().next().is_none();
+        let is_all = self.room.left_over().is_empty();
         if is_merged && is_pure && is_all {
             assert_eq!(
                 sorted(&self.room.effective_list()),
@@ -277,7 +311,6 @@ impl World {
         let leaving: Vec<Bytes> = self
             .room
             .accepted()
-            .iter()
             .filter(|it| matches!(it.action(), Action::SelfRemove))
             .map(|it| it.reference().into())
             .collect();
@@ -298,7 +331,10 @@ impl World {
         let committer = Committer::NewMember { client: &joiner, code };
         if self.decide(committer, &proposals) {
             let stays = |pair: &UserRolePair| self.room.role_of(&pair.user) == pair.role_index;
-            assert!(before.participants.iter().all(stays), "what was accepted counts on");
+            if !before.participants.iter().all(stays) {
+                // What no commit could contain any more.
+                self.allowed.dropped += 1;
+            }
             let again = self.room.left_over_proposals();
             let proposals: Vec<_> = again.into_iter().map(|action| (self.reference(), action)).collect();
             let nobody = claims("mimi://nobody.example");
@@ -310,17 +346,19 @@ impl World {
                 proposals: &proposals,
                 wire_format: WireFormat::PUBLIC_MESSAGE,
             };
-            let proposed = self.room.propose(&bundle, None);
+            let proposed = self.room.propose(&bundle, Some(&self.parent));
             self.allowed.left_over += usize::from(!proposals.is_empty());
             assert_eq!(
                 proposed.as_ref().err(),
                 None,
                 "the hub proposes again what was left over"
             );
+            let mut room = self.room.clone();
+            room.accept(proposed.expect("just allowed"))
+                .expect("nothing happened in between");
+            self.what_is_pending_can_be_committed(&room);
             if step[4] >= 128 {
-                self.room
-                    .accept(proposed.expect("just allowed"))
-                    .expect("nothing happened in between");
+                self.room = room;
             }
         }
     }
@@ -329,13 +367,14 @@ impl World {
         let commit = Commit {
             committer,
             proposals,
+            expired: &[],
             wire_format: WireFormat::PUBLIC_MESSAGE,
         };
-        if self.room.accepted().is_empty() {
-            self.taking_away_never_allows_more(|room| room.commit(&commit, None).map(drop));
+        if self.room.accepted().len() == 0 {
+            self.taking_away_never_allows_more(|room| room.commit(&commit, Some(&self.parent)).map(drop));
         }
         self.allowed.commits[1] += 1;
-        let Ok(merge) = self.room.commit(&commit, None) else {
+        let Ok(merge) = self.room.commit(&commit, Some(&self.parent)) else {
             return false;
         };
         self.allowed.commits[0] += 1;
@@ -352,10 +391,89 @@ impl World {
             self.leaves.push((leaf, owner.clone()));
         }
         self.room.merge(merge).expect("nothing happened in between");
-        let loaded = Room::load(uri(ROOM), &self.dictionary, self.leaves.clone()).expect("a room stays in order");
+        let mut loaded = Room::load(uri(ROOM), &self.dictionary, self.leaves.clone()).expect("a room stays in order");
         assert_eq!(loaded.participants(), self.room.participants());
         assert_eq!(loaded.committed_policy(), self.room.committed_policy());
+        loaded.restore(self.room.left_over().clone());
+        assert_eq!(
+            loaded.left_over(),
+            self.room.left_over(),
+            "what is left over is restored"
+        );
+        assert_eq!(sorted(&loaded.effective_list()), sorted(&self.room.effective_list()));
+        assert_eq!(loaded.policy(), self.room.policy());
+        self.every_leaf_has_its_place();
         true
+    }
+
+    /// By the components and the leaves alone, all of them.
+    fn every_leaf_has_its_place(&self) {
+        let data = |component| self.dictionary.data(component).unwrap_or_default();
+        let list = ParticipantListData::from_bytes(data(ComponentId::PARTICIPANT_LIST)).expect("the list reads");
+        let roles = RoleData::from_bytes(data(ComponentId::ROLES_LIST)).expect("the roles read");
+        let role_of = |user: &IdentifierUri| {
+            let mut pairs = list.participants.iter();
+            let index = pairs.find(|pair| pair.user == *user)?.role_index;
+            roles.roles.iter().find(|role| role.role_index == index)
+        };
+        let is_ban = |role: &Role| role.role_index == 1 && role.role_name.0 == "banned";
+        for (leaf, owner) in &self.leaves {
+            let role = role_of(owner).expect("the owner of a leaf is listed");
+            assert!(
+                role.role_index != 0 && !is_ban(role),
+                "leaf {leaf} is that of a banned user"
+            );
+            assert_ne!(role.maximum_active_participants_constraint, Some(0), "leaf {leaf}");
+        }
+        let base = self.dictionary.data(ComponentId::BASE_ROOM_POLICY);
+        let base = base.map(|base| BaseRoomPolicy::from_bytes(base).expect("the base policy reads"));
+        if base.is_some_and(|base| base.parent_dependant) {
+            for pair in &list.participants {
+                let is_banned = role_of(&pair.user).is_some_and(is_ban);
+                assert!(
+                    is_banned || self.parent.takes_part(&pair.user),
+                    "{} is a stranger",
+                    pair.user
+                );
+            }
+        }
+    }
+
+    /// What is pending can be committed by whoever takes part with a client that stays, unless something is left over and not proposed
+    /// again yet.
+    fn what_is_pending_can_be_committed(&self, room: &Room) {
+        let stays = |leaf: u32| {
+            let is_removed = |it: &super::Accepted| match it.action() {
+                Action::Remove(removed) => *removed == leaf,
+                Action::SelfRemove => it.leaf() == Some(leaf),
+                _ => false,
+            };
+            !room.accepted().any(is_removed) && room.left_over().leaves().all(|(_, left_over)| left_over != leaf)
+        };
+        let committer = room
+            .participants()
+            .leaves()
+            .find(|(leaf, owner)| room.takes_part(owner.user()) && stays(*leaf));
+        let Some((leaf, owner)) = committer else {
+            return;
+        };
+        let pending: Vec<Bytes> = room.accepted().map(|it| it.reference().into()).collect();
+        let proposals: Vec<_> = pending.iter().map(|it| CommitProposal::Reference(it)).collect();
+        let commit = Commit {
+            committer: Committer::Member {
+                leaf,
+                claims: &claims(owner.user()),
+                path: None,
+            },
+            proposals: &proposals,
+            expired: &[],
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        // Whose Update it is leaves it out.
+        if room.accepted().all(|it| !matches!(it.action(), Action::Update(_))) {
+            let decided = room.commit(&commit, Some(&self.parent)).map(drop);
+            assert_eq!(decided, Ok(()), "what is pending can be committed");
+        }
     }
 
     /// Where nothing is pending, so that the lesser room can be loaded.
@@ -368,9 +486,11 @@ impl World {
         let (Ok(room), Ok(lesser)) = (load(&self.dictionary), load(&lesser)) else {
             unreachable!("both are in order");
         };
-        if decide(&lesser).is_ok() {
+        let allowed = decide(&room);
+        // The roles as they are in one room are other ones in the other.
+        if decide(&lesser).is_ok() && allowed != Err(Rejection::NoChange) {
             assert_eq!(
-                decide(&room),
+                allowed,
                 Ok(()),
                 "without {:?} of role {role}",
                 CAPABILITIES[capability].0
@@ -396,6 +516,76 @@ fn without(roles: &[u8], role: u32, capability: usize) -> RoleData {
         its.role_capabilities.retain(|it| *it != capability);
     }
     data
+}
+
+/// The roles with other bounds for one of them.
+fn bounded(roles: &[u8], role: u32, bounds: u8) -> RoleData {
+    let mut data = RoleData::from_bytes(roles).expect("the roles of a room read");
+    for its in data.roles.iter_mut().filter(|its| its.role_index == role) {
+        let most = |bits: u8| (bits & 1 != 0).then_some(u32::from(bits >> 1 & 3));
+        its.maximum_participants_constraint = most(bounds);
+        its.maximum_active_participants_constraint = most(bounds >> 3);
+        its.minimum_participants_constraint = u32::from(bounds >> 6 & 1);
+        its.minimum_active_participants_constraint = u32::from(bounds >> 7);
+    }
+    data
+}
+
+/// The roles with another name of role 1, which takes clients.
+fn renamed(roles: &[u8], name: u8) -> RoleData {
+    let mut data = RoleData::from_bytes(roles).expect("the roles of a room read");
+    for its in data.roles.iter_mut().filter(|its| its.role_index == 1) {
+        "banned".clone_into(&mut its.role_name.0);
+        if name & 1 != 0 {
+            "guest".clone_into(&mut its.role_name.0);
+        }
+        its.maximum_active_participants_constraint = None;
+    }
+    data
+}
+
+/// A role for all users of a provider, and for their clients from outside.
+fn preauthorized(roles: &[u8], role: u32) -> PreAuthData {
+    let data = RoleData::from_bytes(roles).expect("the roles of a room read");
+    let target_role = data.roles.into_iter().find(|its| its.role_index == role);
+    let claim = Claim {
+        claim_id: ClaimId {
+            credential_type: CredentialType::BASIC,
+            id: b"provider".as_slice().into(),
+        },
+        claim_value: b"mimi://a.example".as_slice().into(),
+    };
+    let entry = target_role.map(|target_role| PreAuthRoleEntry {
+        claimset: vec![claim],
+        target_role,
+    });
+    PreAuthData {
+        preauthorized_entries: entry.into_iter().collect(),
+    }
+}
+
+/// Whether there are proposals and commits from outside, and a type of proposals that there is not.
+fn operational(flags: u8, forbidden: u16) -> OperationalParameters {
+    let zeros = &mut Reader::new(&[0; 256]);
+    let mut policy = OperationalParameters::decode(zeros).expect("all of it may be 0 or empty");
+    policy.external_proposal_allowed = flags & 1 != 0;
+    policy.external_commit_allowed = flags & 2 != 0;
+    if flags & 12 == 0 {
+        policy.forbidden_capabilities.proposals = vec![ProposalType(forbidden % 11)];
+    }
+    policy
+}
+
+/// Where all but the last of the users are, and some more.
+fn hall() -> Room {
+    let others = ["mimi://a.example/u/x", "mimi://a.example/u/y"].map(uri);
+    let users = (0..USERS.len() - 1).map(user).chain(others);
+    let pair = |user| UserRolePair { user, role_index: 2 };
+    let list = ParticipantListData {
+        participants: users.map(pair).collect(),
+    };
+    let dictionary = templates::cooperative("hub.example").dictionary(&list);
+    Room::load(uri(HALL), &dictionary, []).expect("the hall is in order")
 }
 
 fn metadata(seed: u8) -> RoomMetaData {

@@ -7,6 +7,7 @@ use nabe_wire::policy::Capability;
 
 use super::Rejection;
 use super::joining;
+use super::participants::is_user_uri;
 use super::pending::View;
 use super::proposal::{Authority, Kind};
 use super::roles::{BAN_ROLE, NO_ROLE};
@@ -45,10 +46,53 @@ pub(super) fn entries(
     })
 }
 
+/// What users change of nothing but their own place gives way to what others do about them (D-supersede).
+pub(super) fn make_way(view: &mut View<'_>, authority: &Authority<'_>, entry: &ListChange) {
+    let is_touched = view.change_of(&entry.user).is_some_and(|it| it.is_touched);
+    if !is_touched || authority.user.as_ref() == Some(&entry.user) {
+        return;
+    }
+    let own = authority.around.accepted.own_change_of(&entry.user);
+    let Some(own) = own.filter(|own| !view.is_superseded(*own)) else {
+        return;
+    };
+    view.supersede(own);
+    let mut was_removal = false;
+    view.change(&entry.user, |change| {
+        was_removal = change.role == Some(NO_ROLE);
+        change.role = None;
+        change.is_touched = false;
+        change.clients_may_go = false;
+    });
+    let own = view.own_mut();
+    own.list_entries -= 1;
+    own.list_entries_beyond_removals -= i64::from(!was_removal);
+}
+
+/// Clients that were asked for give way to what leaves their user without any (D-supersede).
+pub(super) fn leave_out_clients(view: &mut View<'_>, authority: &Authority<'_>, entry: &ListChange) {
+    let roles = view.policy().roles();
+    let has_clients = roles
+        .of_participants(entry.to)
+        .is_some_and(|role| !role.is_without_clients());
+    if has_clients && !roles.is_ban(entry.to) {
+        return;
+    }
+    let adds: Vec<u64> = authority.around.accepted.adds_of(&entry.user).collect();
+    if adds.is_empty() {
+        return;
+    }
+    adds.into_iter().for_each(|add| view.supersede(add));
+    view.change(&entry.user, |change| change.added = 0);
+}
+
 /// The entry is possible, whoever makes it.
 pub(super) fn is_valid(view: &View<'_>, change: &ListChange) -> Result<(), Rejection> {
     if view.change_of(&change.user).is_some_and(|it| it.is_touched) {
         return Err(Rejection::UserTouchedTwice);
+    }
+    if change.kind == ListChangeKind::Addition && !is_user_uri(&change.user) {
+        return Err(Rejection::UserUri);
     }
     if change.kind == ListChangeKind::Removal {
         return Ok(());
@@ -77,20 +121,21 @@ pub(super) fn apply(view: &mut View<'_>, entry: &ListChange, clients_may_go: boo
         change.is_added = is_addition;
         change.clients_may_go = clients_may_go;
     });
-    let pending = view.pending.to_mut();
-    pending.list_changed = true;
-    pending.list_changed_beyond_removals |= entry.kind != ListChangeKind::Removal;
+    let own = view.own_mut();
+    own.list_entries += 1;
+    own.list_entries_beyond_removals += i64::from(entry.kind != ListChangeKind::Removal);
     if is_addition {
-        pending.appended.push(entry.user.clone());
+        view.append(entry.user.clone());
     }
 }
 
 /// The entry is allowed to this proposer; says whether the user's clients may go along with it.
 pub(super) fn authorize(view: &View<'_>, authority: &Authority<'_>, change: &ListChange) -> Result<bool, Rejection> {
-    if let Some((role, clients_may_go)) = authority.around.left_over.roles.get(&change.user) {
+    let left_over = authority.around.left_over.users.get(&change.user);
+    if let Some(left_over) = left_over.filter(|left_over| left_over.role.is_some()) {
         // What an external commit left over is proposed again by the hub, as it was accepted, and by nobody else.
-        return if authority.is_hub() && *role == change.to {
-            Ok(*clients_may_go)
+        return if authority.is_hub() && left_over.role == Some(change.to) {
+            Ok(left_over.clients_may_go)
         } else {
             Err(Rejection::UserTouchedTwice)
         };
@@ -98,6 +143,9 @@ pub(super) fn authorize(view: &View<'_>, authority: &Authority<'_>, change: &Lis
     let is_self = authority.user.as_ref() == Some(&change.user);
     if matches!(authority.kind, Kind::Joiner) && !(is_self && change.kind == ListChangeKind::Addition) {
         return Err(Rejection::JoinerChangesOthers);
+    }
+    if change.kind == ListChangeKind::Role && view.standing(&change.user).role == change.to {
+        return Err(Rejection::NoChange);
     }
     match change.kind {
         ListChangeKind::Role if is_self => own_role(authority, change),

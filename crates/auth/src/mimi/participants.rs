@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_wire::IdentifierUri;
 use nabe_wire::participant_list::{ParticipantListData, UserRolePair};
+use nabe_wire::uri::{MimiKind, MimiUri};
 
 use super::Rejection;
 use super::roles::NO_ROLE;
@@ -65,7 +66,7 @@ impl Participants {
     /// A list, and whose each leaf is.
     ///
     /// # Errors
-    /// A user is listed twice or with role 0; a leaf is there twice or that of a user who is not listed.
+    /// A user is listed twice, with role 0, or under another URI than their own (D-user-uri); a leaf is there twice or that of a user who is not listed.
     pub(super) fn new(
         list: &ParticipantListData,
         leaves: impl IntoIterator<Item = (u32, IdentifierUri)>,
@@ -74,6 +75,9 @@ impl Participants {
         for UserRolePair { user, role_index } in &list.participants {
             if *role_index == NO_ROLE {
                 return Err(Rejection::RoleZero);
+            }
+            if !is_user_uri(user) {
+                return Err(Rejection::UserUri);
             }
             if !participants.append(user.clone(), *role_index) {
                 return Err(Rejection::UserListed);
@@ -270,6 +274,14 @@ impl Participants {
         }
         blanks
     }
+}
+
+/// The URI of a user as the list names them, `mimi://host/u/name` with the host in lower case: so one user has one (D-user-uri).
+pub(super) fn is_user_uri(uri: &str) -> bool {
+    MimiUri::parse(uri).is_ok_and(|parsed| {
+        let host = uri.strip_prefix("mimi://").and_then(|rest| rest.split('/').next());
+        parsed.kind() == MimiKind::User && host == Some(parsed.host())
+    })
 }
 
 /// No tree has more leaves. Ours come from trees that were read, so this bounds what a mistake can cost.

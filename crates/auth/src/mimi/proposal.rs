@@ -4,7 +4,6 @@
 //! The order is fixed, so that two implementations name the same rule: who proposes; then changes of components; then clients that
 //! go; then clients that come; then everything else; then what must hold afterwards.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nabe_wire::IdentifierUri;
@@ -12,10 +11,12 @@ use nabe_wire::mls::{AppDataUpdate, ComponentId, CredentialType, ProposalType};
 use nabe_wire::participant_list::ParticipantListUpdate;
 use nabe_wire::policy::Capability;
 
+use super::accepted::Queue;
 use super::action::{Action, Client, JoinCode, Proposer};
 use super::claims::Claims;
+use super::left_over::LeftOver;
 use super::participants::Tally;
-use super::pending::{LeftOver, View};
+use super::pending::{Gone, View};
 use super::policy::{Policy, read};
 use super::roles::{BAN_ROLE, NO_ROLE, Role};
 use super::room::Room;
@@ -24,6 +25,7 @@ use super::{Rejection, component, list};
 /// What is decided by beside the room's own state.
 pub(super) struct Around<'a> {
     pub(super) left_over: &'a LeftOver,
+    pub(super) accepted: &'a Queue,
     pub(super) parent: Option<&'a Room>,
     pub(super) code: JoinCode,
 }
@@ -138,7 +140,6 @@ impl<'a> Authority<'a> {
 /// # Errors
 /// The first rule broken; the view is of no use then.
 pub(super) fn authorize(view: &mut View<'_>, authority: &Authority<'_>, actions: &[&Action]) -> Result<(), Rejection> {
-    let before = Counts::of(view);
     who_may(view, authority, actions)?;
     for action in actions {
         if let Action::AppData(update) = action {
@@ -147,8 +148,8 @@ pub(super) fn authorize(view: &mut View<'_>, authority: &Authority<'_>, actions:
     }
     for action in actions {
         match (action, authority.kind) {
-            (Action::Remove(leaf), _) => remove(view, authority, *leaf)?,
-            (Action::SelfRemove, Kind::Member { leaf }) => remove(view, authority, leaf)?,
+            (Action::Remove(leaf), _) => remove(view, authority, *leaf, Gone::Removed)?,
+            (Action::SelfRemove, Kind::Member { leaf }) => remove(view, authority, leaf, Gone::Left)?,
             _ => {}
         }
     }
@@ -167,7 +168,7 @@ pub(super) fn authorize(view: &mut View<'_>, authority: &Authority<'_>, actions:
     }
     if authority.kind != Kind::Joiner {
         // Of a commit from outside the new leaf is still missing.
-        holds(view, &before, authority.around.parent)?;
+        holds(view, authority.around.parent)?;
     }
     Ok(())
 }
@@ -185,8 +186,8 @@ pub(super) fn apply(view: &mut View<'_>, proposer: Option<u32>, action: &Action)
             Ok(())
         }
         Action::AppData(update) => component::apply(view, update),
-        Action::Remove(leaf) => take_leaf(view, *leaf),
-        Action::SelfRemove => proposer.map_or(Ok(()), |leaf| take_leaf(view, leaf)),
+        Action::Remove(leaf) => take_leaf(view, *leaf, Gone::Removed),
+        Action::SelfRemove => proposer.map_or(Ok(()), |leaf| take_leaf(view, leaf, Gone::Left)),
         Action::Add(client) => {
             give_leaf(view, &client.user);
             Ok(())
@@ -197,7 +198,11 @@ pub(super) fn apply(view: &mut View<'_>, proposer: Option<u32>, action: &Action)
 
 /// Who proposes what, before anything is looked at in detail.
 fn who_may(view: &View<'_>, authority: &Authority<'_>, actions: &[&Action]) -> Result<(), Rejection> {
+    // What was accepted before the room closed to the outside, or forbade a type, is committed all the same.
+    let left_over = authority.around.left_over;
+    let is_again = authority.is_hub() && actions.iter().all(|action| left_over.contains(view, action));
     if matches!(authority.kind, Kind::External { .. } | Kind::Applicant)
+        && !is_again
         && authority
             .policy
             .operational()
@@ -219,7 +224,7 @@ fn who_may(view: &View<'_>, authority: &Authority<'_>, actions: &[&Action]) -> R
         authority.standing_in_the_way()?;
     }
     for action in actions {
-        if authority.policy.forbids_proposal(action.proposal_type()) {
+        if !is_again && authority.policy.forbids_proposal(action.proposal_type()) {
             return Err(Rejection::ProposalTypeForbidden);
         }
         let is_for_them = match authority.kind {
@@ -241,11 +246,17 @@ fn who_may(view: &View<'_>, authority: &Authority<'_>, actions: &[&Action]) -> R
 fn change_component(view: &mut View<'_>, authority: &Authority<'_>, update: &AppDataUpdate) -> Result<(), Rejection> {
     if update.component_id == ComponentId::PARTICIPANT_LIST {
         let update = list_update(update)?;
-        for entry in list::entries(view, &update) {
+        let mut entries = list::entries(view, &update).peekable();
+        if entries.peek().is_none() {
+            return Err(Rejection::NoChange);
+        }
+        for entry in entries {
             let entry = entry?;
+            list::make_way(view, authority, &entry);
             list::is_valid(view, &entry)?;
             let clients_may_go = list::authorize(view, authority, &entry)?;
             list::apply(view, &entry, clients_may_go);
+            list::leave_out_clients(view, authority, &entry);
         }
     } else {
         if authority.kind == Kind::Joiner {
@@ -260,11 +271,16 @@ fn list_update(update: &AppDataUpdate) -> Result<ParticipantListUpdate, Rejectio
     read(update.update.as_ref().ok_or(Rejection::ComponentRequired)?)
 }
 
-/// `canRemoveOwnClient`, `canKick`, and clients that go along with their user.
-fn remove(view: &mut View<'_>, authority: &Authority<'_>, leaf: u32) -> Result<(), Rejection> {
+/// `canRemoveOwnClient`, `canKick`, and clients that go along with their user. An Update gives way to a removal, and a Remove to a
+/// SelfRemove.
+fn remove(view: &mut View<'_>, authority: &Authority<'_>, leaf: u32, how: Gone) -> Result<(), Rejection> {
     let owner = view.committed.owner(leaf).ok_or(Rejection::UnknownLeaf)?.user().clone();
     let change = view.change_of(&owner);
-    if change.is_some_and(|change| change.removed.contains(&leaf)) {
+    let before = change.and_then(|change| change.removed.get(&leaf)).copied();
+    let is_again = before == Some(Gone::LeftOver) && authority.is_hub();
+    // Who leaves, or joins in place of the client, does what somebody else proposed.
+    let is_by_owner = how == Gone::Left || authority.kind == Kind::Joiner;
+    if before.is_some() && !is_again && (before == Some(Gone::Left) || !is_by_owner) {
         return Err(Rejection::LeafRemovedTwice);
     }
     let role = view.standing(&owner).role;
@@ -277,14 +293,21 @@ fn remove(view: &mut View<'_>, authority: &Authority<'_>, leaf: u32) -> Result<(
         }
     } else if authority.kind == Kind::Joiner {
         return Err(Rejection::JoinerChangesOthers);
-    } else if !change.is_some_and(|change| change.clients_may_go) {
+    } else if !is_again && !change.is_some_and(|change| change.clients_may_go) {
         // What has no place in the group any more the hub may clear away without a role (D-hub-role).
         let has_no_place = !stays || roles.get(role).is_none_or(|role| role.is_without_clients());
         if !(authority.is_hub() && has_no_place) {
             authority.needs(Capability::CAN_KICK, Rejection::CannotKick)?;
         }
     }
-    take_leaf(view, leaf)
+    let accepted = authority.around.accepted;
+    if let Some(update) = accepted.update_of(leaf) {
+        view.supersede(update);
+    }
+    if let Some(removal) = accepted.removal_of(leaf).filter(|_| how == Gone::Left) {
+        view.supersede(removal);
+    }
+    take_leaf(view, leaf, how)
 }
 
 /// `canAddOwnClient`, and the clients of a user who is being added.
@@ -332,11 +355,18 @@ pub(super) fn fits(policy: &Policy, client: &Client) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn update(view: &View<'_>, authority: &Authority<'_>, client: &Client) -> Result<(), Rejection> {
+/// An Update gives way to the next one of the same client.
+fn update(view: &mut View<'_>, authority: &Authority<'_>, client: &Client) -> Result<(), Rejection> {
     if authority.user.as_ref() != Some(&client.user) {
         return Err(Rejection::LeafUserChanged);
     }
-    fits(view.policy(), client)
+    fits(view.policy(), client)?;
+    if let Kind::Member { leaf } = authority.kind
+        && let Some(update) = authority.around.accepted.update_of(leaf)
+    {
+        view.supersede(update);
+    }
+    Ok(())
 }
 
 /// Proposals that are about MLS alone.
@@ -349,10 +379,10 @@ fn other(authority: &Authority<'_>, proposal_type: ProposalType) -> Result<(), R
     }
 }
 
-fn take_leaf(view: &mut View<'_>, leaf: u32) -> Result<(), Rejection> {
+fn take_leaf(view: &mut View<'_>, leaf: u32, how: Gone) -> Result<(), Rejection> {
     let owner = view.committed.owner(leaf).ok_or(Rejection::UnknownLeaf)?.user().clone();
     view.change(&owner, |change| {
-        change.removed.insert(leaf);
+        change.removed.insert(leaf, how);
     });
     Ok(())
 }
@@ -360,55 +390,26 @@ fn take_leaf(view: &mut View<'_>, leaf: u32) -> Result<(), Rejection> {
 /// Adds a client of a user.
 pub(super) fn give_leaf(view: &mut View<'_>, user: &IdentifierUri) {
     view.change(user, |change| change.added += 1);
-    view.pending.to_mut().added_clients.push(user.clone());
+    view.own_mut().added_clients.push(user.clone());
 }
 
-/// How many there were.
-pub(super) struct Counts {
-    tallies: BTreeMap<u32, Tally>,
-    unbanned: u32,
-    may_be_anything: bool,
+/// What must hold after every accepted change.
+pub(super) fn holds(view: &View<'_>, parent: Option<&Room>) -> Result<(), Rejection> {
+    counts_hold(view, false)?;
+    is_subset(view, parent)
 }
 
-impl Counts {
-    /// As it is now.
-    pub(super) fn of(view: &View<'_>) -> Self {
-        Self {
-            tallies: view.counted_roles().map(|role| (role, view.tally(role))).collect(),
-            unbanned: unbanned(view),
-            may_be_anything: false,
-        }
-    }
-
-    /// Of a room that was never judged.
-    pub(super) fn unknown() -> Self {
-        Self {
-            tallies: BTreeMap::new(),
-            unbanned: 0,
-            may_be_anything: true,
-        }
-    }
-
-    fn tally(&self, view: &View<'_>, role: u32) -> Tally {
-        if self.may_be_anything {
-            return Tally::default();
-        }
-        self.tallies
-            .get(&role)
-            .copied()
-            .unwrap_or_else(|| view.committed.tally(role))
-    }
-}
-
-/// What must hold after every accepted change: nobody has clients who may not, and no count is above its maximum, or below its
-/// minimum if it has just gone down.
-pub(super) fn holds(view: &View<'_>, before: &Counts, parent: Option<&Room>) -> Result<(), Rejection> {
+/// Nobody has clients who may not, and no count is above its maximum, or below its minimum if it has just gone down. What is judged is
+/// what is on top in the view; of a room that was never judged everything is.
+pub(super) fn counts_hold(view: &View<'_>, is_new_room: bool) -> Result<(), Rejection> {
     let policy = view.policy();
     let (roles, base) = (policy.roles(), policy.base());
-    let touched = view
-        .changed_users()
-        .filter(|(_, change)| change.is_touched || change.added > 0);
-    for (user, _) in touched {
+    let are_new_roles = is_new_room || view.own().components.contains_key(&ComponentId::ROLES_LIST);
+    // A role can be made the ban by its name.
+    if are_new_roles && roles.is_ban(BAN_ROLE) && view.tally(BAN_ROLE).active > 0 {
+        return Err(Rejection::BannedUserHasClients);
+    }
+    for (user, _) in view.own_users() {
         let standing = view.standing(user);
         if standing.clients == 0 {
             continue;
@@ -432,21 +433,26 @@ pub(super) fn holds(view: &View<'_>, before: &Counts, parent: Option<&Room>) -> 
     if base.max_users.is_some_and(|max| unbanned(view) > max) {
         return Err(Rejection::TooManyUsers);
     }
-    let roles_changed = before.may_be_anything || view.pending.components.contains_key(&ComponentId::ROLES_LIST);
-    let counted = if roles_changed {
+    let counted = if are_new_roles {
         view.roles_in_use()
     } else {
-        view.counted_roles().collect()
+        view.counted_roles()
     };
+    let before = view.before();
     for index in counted {
-        let tally = view.tally(index);
-        if tally.participants == 0 && before.tally(view, index).participants == 0 {
+        let now = view.tally(index);
+        let earlier = if is_new_room {
+            Tally::default()
+        } else {
+            before.tally(index)
+        };
+        if now.participants == 0 && earlier.participants == 0 {
             continue;
         }
         let role = roles.get(index).ok_or(Rejection::RoleInUse)?;
-        role_holds(role, tally, before.tally(view, index))?;
+        role_holds(role, now, earlier)?;
     }
-    is_subset(view, before, parent)
+    Ok(())
 }
 
 fn role_holds(role: &Role, now: Tally, before: Tally) -> Result<(), Rejection> {
@@ -466,28 +472,38 @@ fn role_holds(role: &Role, now: Tally, before: Tally) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// "the list of participants of the room MUST be a strict subset of the participants of the parent room": of those who come each was
-/// looked at; here it is that the parent has more, and, if the base policy is new, everyone.
-fn is_subset(view: &View<'_>, before: &Counts, parent: Option<&Room>) -> Result<(), Rejection> {
-    if !view.policy().base().parent_dependant || before.may_be_anything {
+/// "the list of participants of the room MUST be a strict subset of the participants of the parent room": whoever comes is in the parent,
+/// by whatever way; everyone is if the room has just come to depend on it, or if who is banned has changed; and the parent has more.
+fn is_subset(view: &View<'_>, parent: Option<&Room>) -> Result<(), Rejection> {
+    let (policy, before) = (view.policy(), view.before());
+    if !policy.base().parent_dependant {
         return Ok(());
     }
-    let is_new = view.pending.components.contains_key(&ComponentId::BASE_ROOM_POLICY);
-    let own = unbanned(view);
-    if !is_new && own <= before.unbanned {
+    let roles = policy.roles();
+    let is_new = view.own().policy().is_some() && {
+        let earlier = before.policy();
+        policy.base() != earlier.base() || roles.is_ban(BAN_ROLE) != earlier.roles().is_ban(BAN_ROLE)
+    };
+    let comes = |user: &&IdentifierUri| component::takes_part(view, user);
+    let touched = view.own_users().filter(|(_, change)| change.is_touched);
+    let mut comers = touched.map(|(user, _)| user).filter(comes).peekable();
+    let has_grown = is_new || unbanned(view) > unbanned(&before);
+    if !has_grown && comers.peek().is_none() {
         return Ok(());
     }
     let parent = parent.ok_or(Rejection::ParentUnknown)?;
-    let roles = view.policy().roles();
-    let is_stranger = |user: &IdentifierUri| {
-        let role = view.standing(user).role;
-        role != NO_ROLE && !roles.is_ban(role) && !parent.takes_part(user)
-    };
-    let users = view.committed.iter().map(|it| it.user()).chain(&view.pending.appended);
-    if is_new && users.into_iter().any(is_stranger) {
+    let is_stranger = |user: &IdentifierUri| !parent.takes_part(user);
+    if comers.any(is_stranger) {
         return Err(Rejection::NotInParent);
     }
-    if own >= parent.unbanned() {
+    if is_new {
+        let others = view.changed_users().into_keys();
+        let all = view.committed.iter().map(|it| it.user()).chain(others);
+        if all.filter(comes).any(is_stranger) {
+            return Err(Rejection::NotInParent);
+        }
+    }
+    if has_grown && unbanned(view) >= parent.unbanned() {
         return Err(Rejection::NotStrictSubset);
     }
     Ok(())

@@ -78,11 +78,14 @@ rejections! {
     ProposalTypeForbidden "proposal-type-forbidden" "MRP #operational": "the room forbids proposals of this type"
     ProposalTypeUnknown "proposal-type-unknown" "MRP #operational": "nothing in the policy allows proposals of this type"
     ProposalFromOutside "proposal-from-outside" "MRP #membership-capabilities": "this type of proposal is not for those outside of the group"
+    NoChange "no-change" "MIMI #room-state": "nothing would be different afterwards"
+    PendingFull "pending-full" "MIMI #proposal-commit-paradigm": "as many proposals are pending as may be; commit them"
     CannotReinit "can-send-mls-reinit-proposal" "MRP #disruptive-policy-changes" CAN_SEND_MLS_REINIT_PROPOSAL: "the role cannot propose a new group"
 
     // The participant list.
     ListIndex "list-index" "MIMI #participant-list": "the list has no user at this index; count in the list as it was when the epoch began"
     UserTouchedTwice "user-touched-twice" "MIMI #participant-list": "the user was already added, removed or given a role in this epoch; wait for a commit"
+    UserUri "user-uri" "MIMI #participant-list": "users are listed by their URI, mimi://host/u/name, with the host in lower case"
     UserListed "user-listed" "MRP #adding": "the user is on the list already; change their role instead"
     RoleZero "role-zero" "MRP #roles": "role 0 is that of users who are not on the list; remove the user instead"
     RoleUndefined "role-undefined" "MRP #roles": "roles_list has no such role; use one that it has"

@@ -85,11 +85,11 @@ impl Room {
     }
 
     /// Whether somebody may have the GroupInfo, to join with an external commit: who is on the list and may add clients of their
-    /// own, or who may put themselves on the list.
+    /// own, or who may put themselves on the list. `parent` is the room that this one depends on, if it does.
     ///
     /// # Errors
     /// Why not.
-    pub fn group_info(&self, client: &Client, code: JoinCode) -> Result<(), Rejection> {
+    pub fn group_info(&self, client: &Client, code: JoinCode, parent: Option<&Self>) -> Result<(), Rejection> {
         let policy = self.policy();
         if policy.operational().is_some_and(|it| !it.external_commit_allowed) {
             return Err(Rejection::ExternalCommitsOff);
@@ -101,7 +101,15 @@ impl Room {
         match policy.roles().of_participants(role) {
             Some(role) => needs(role, Rejection::CannotAddOwnClient),
             None if policy.base().fixed_membership => Err(Rejection::FixedMembership),
-            None => joining::authorize_any(policy, &client.claims, code),
+            None => {
+                if policy.base().parent_dependant {
+                    let parent = parent.ok_or(Rejection::ParentUnknown)?;
+                    if !parent.takes_part(&client.user) {
+                        return Err(Rejection::NotInParent);
+                    }
+                }
+                joining::authorize_any(policy, &client.claims, code)
+            }
         }
     }
 

@@ -3,27 +3,27 @@
 //!
 //! Deciding changes nothing. What was decided is put into effect afterwards, when the hub has stored it.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::codec::Bytes;
-use nabe_wire::mls::{AppDataUpdate, ComponentId, ProposalOrRef, WireFormat};
-use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
-use nabe_wire::policy::{JoinLinksData, JoinLinksUpdate};
-use nabe_wire::{Encode, IdentifierUri, Message};
+use nabe_wire::mls::{ComponentId, ProposalOrRef, WireFormat};
+use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserRolePair};
+use nabe_wire::{Encode, IdentifierUri};
 
 use super::Rejection;
+use super::accepted::{Accepted, Author, Queue};
 use super::action::{Action, Client, JoinCode, Proposer};
 use super::claims::Claims;
 use super::commit::{self, Outcome};
-use super::component;
+use super::left_over::LeftOver;
 use super::participants::Participants;
-use super::pending::{LeftOver, Pending, View};
+use super::pending::{Pending, View};
 use super::policy::{Policy, read};
-use super::proposal::{Around, Authority, Counts, authorize, holds, unbanned};
-use super::roles::{NO_ROLE, Role};
+use super::proposal::{Around, Authority, authorize, counts_hold, unbanned};
+use super::roles::NO_ROLE;
+use super::{component, list};
 
 /// A room's policy, participants and leaves, with everything that was accepted in this epoch.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct Room {
     participants: Participants,
     policy: Arc<Policy>,
     pending: Pending,
-    accepted: Vec<Accepted>,
+    accepted: Queue,
     left_over: LeftOver,
     revision: u64,
 }
@@ -41,35 +41,11 @@ pub struct Room {
 pub struct Bundle<'a> {
     /// Who proposes.
     pub proposer: Proposer<'a>,
-    /// By reference: the `ProposalRef` of each, and what it is.
+    /// By reference: the `ProposalRef` of each, and what it is. MLS was found to be in order; of a Remove and a SelfRemove of one
+    /// leaf there is only the SelfRemove.
     pub proposals: &'a [(Bytes, Action)],
     /// How they were framed.
     pub wire_format: WireFormat,
-}
-
-/// A proposal that the hub accepted in this epoch.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Accepted {
-    reference: Bytes,
-    leaf: Option<u32>,
-    action: Action,
-}
-
-impl Accepted {
-    /// Its `ProposalRef`.
-    pub fn reference(&self) -> &[u8] {
-        &self.reference
-    }
-
-    /// The leaf of the client that proposed it; `None` if it came from outside.
-    pub fn leaf(&self) -> Option<u32> {
-        self.leaf
-    }
-
-    /// What it is.
-    pub fn action(&self) -> &Action {
-        &self.action
-    }
 }
 
 /// A commit, of which MLS was found to be in order.
@@ -79,6 +55,8 @@ pub struct Commit<'a> {
     pub committer: Committer<'a>,
     /// Its proposals in its order.
     pub proposals: &'a [CommitProposal<'a>],
+    /// References of accepted Adds whose key package is not good any more, which MLS knows: these may be left out.
+    pub expired: &'a [&'a [u8]],
     /// How it was framed.
     pub wire_format: WireFormat,
 }
@@ -132,7 +110,16 @@ impl<'a> CommitProposal<'a> {
 pub struct Proposed {
     pending: Pending,
     accepted: Vec<Accepted>,
+    superseded: Vec<(u64, Bytes)>,
     revision: u64,
+}
+
+impl Proposed {
+    /// The `ProposalRef`s of accepted proposals that give way to these and are not committed any more (D-supersede). MLS is to drop the
+    /// same.
+    pub fn superseded(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.superseded.iter().map(|(_, reference)| &**reference)
+    }
 }
 
 /// A commit that may be merged: [`Room::merge`].
@@ -152,8 +139,9 @@ pub struct Merge {
 pub struct Stale;
 
 impl Room {
-    /// The room with this dictionary in its group's context, and these leaves: the number of each and whose it is. Proposals that
-    /// were accepted in the current epoch are to be proposed and accepted again, in their order.
+    /// The room with this dictionary in its group's context, and these leaves: the number of each and whose it is. What was left over in
+    /// the current epoch is to be restored after that ([`Room::restore`]), and proposals that were accepted in it are to be proposed and
+    /// accepted again, in their order.
     ///
     /// # Errors
     /// The dictionary does not read, contradicts itself, or does not fit the leaves.
@@ -171,12 +159,19 @@ impl Room {
             participants,
             policy,
             pending: Pending::default(),
-            accepted: Vec::new(),
+            accepted: Queue::default(),
             left_over: LeftOver::default(),
             revision: 0,
         };
-        holds(&room.view(), &Counts::unknown(), None)?;
+        counts_hold(&room.view(), true)?;
         Ok(room)
+    }
+
+    /// What was left over when the epoch began, for a room that was just loaded: the [`Room::left_over`] of before.
+    pub fn restore(&mut self, left_over: LeftOver) {
+        (self.left_over, self.pending) = left_over.that_fits(&self.participants, &self.policy);
+        self.accepted.clear();
+        self.revision += 1;
     }
 
     /// Whether the hub accepts proposals. `parent` is the room that this one depends on, if it does.
@@ -188,28 +183,35 @@ impl Room {
         let around = self.around(parent, JoinCode::Absent);
         let mut view = self.view();
         let authority = Authority::new(&view, &bundle.proposer, &around)?;
-        let mut references: BTreeSet<&[u8]> = self.accepted.iter().map(Accepted::reference).collect();
-        if !bundle
-            .proposals
-            .iter()
-            .all(|(reference, _)| references.insert(reference))
-        {
+        let mut references = BTreeSet::new();
+        let mut is_new =
+            |reference: &Bytes| self.accepted.number_of(reference).is_none() && references.insert(reference.clone());
+        if !bundle.proposals.iter().all(|(reference, _)| is_new(reference)) {
             return Err(Rejection::ProposalTwice);
         }
+        let (leaf, author) = match bundle.proposer {
+            Proposer::Member { leaf, .. } => (Some(leaf), authority.user.clone().map(Author::User)),
+            Proposer::External { index: 0, .. } => (None, None),
+            Proposer::External { index, .. } => (None, Some(Author::Sender(index))),
+            Proposer::NewMember { .. } => (None, authority.user.clone().map(Author::User)),
+        };
+        self.accepted.takes(author.as_ref(), bundle.proposals.len())?;
         let actions: Vec<&Action> = bundle.proposals.iter().map(|(_, action)| action).collect();
         authorize(&mut view, &authority, &actions)?;
-        let leaf = match bundle.proposer {
-            Proposer::Member { leaf, .. } => Some(leaf),
-            Proposer::External { .. } | Proposer::NewMember { .. } => None,
-        };
         let accepted = |(reference, action): &(Bytes, Action)| Accepted {
             reference: reference.clone(),
             leaf,
+            own_change: own_change(&view, &authority, action),
             action: action.clone(),
+            author: author.clone(),
         };
+        let accepted = bundle.proposals.iter().map(accepted).collect();
+        let (pending, superseded) = view.into_own();
+        let reference_of = |number: u64| Some((number, self.accepted.get(number)?.reference.clone()));
         Ok(Proposed {
-            pending: view.pending.into_owned(),
-            accepted: bundle.proposals.iter().map(accepted).collect(),
+            pending,
+            accepted,
+            superseded: superseded.into_iter().filter_map(reference_of).collect(),
             revision: self.revision,
         })
     }
@@ -220,8 +222,13 @@ impl Room {
     /// [`Stale`] if anything was accepted or merged since they were judged.
     pub fn accept(&mut self, proposed: Proposed) -> Result<(), Stale> {
         self.is_current(proposed.revision)?;
-        self.pending = proposed.pending;
-        self.accepted.extend(proposed.accepted);
+        self.pending.absorb(proposed.pending);
+        for (number, _) in proposed.superseded {
+            self.accepted.remove(number);
+        }
+        for accepted in proposed.accepted {
+            self.accepted.push(accepted);
+        }
         self.revision += 1;
         Ok(())
     }
@@ -237,25 +244,25 @@ impl Room {
             Committer::NewMember { code, .. } => code,
         };
         let outcome = commit::decide(self, commit, &self.around(parent, code))?;
-        let left_over = if outcome.is_external {
-            let result = self.with(&outcome.result);
-            let mut left_over = self.with(&outcome.effective).left_over(&result);
-            for (component, data) in &self.left_over.components {
-                left_over.components.entry(*component).or_insert_with(|| data.clone());
-            }
-            left_over
-        } else {
-            // Whoever changed a component since had the last word.
-            let mut left_over = self.left_over.clone();
-            left_over
-                .components
-                .retain(|component, _| !outcome.result.components.contains_key(component));
-            left_over
-        };
         let changes = self.with(&outcome.result);
+        let mut left_over = match &outcome.effective {
+            Some(effective) => {
+                let effective = View::with(&self.participants, &self.policy, Some(&self.pending), effective.clone());
+                let mut left_over = LeftOver::between(&effective, &changes);
+                for (component, data) in &self.left_over.components {
+                    left_over.components.entry(*component).or_insert_with(|| data.clone());
+                }
+                left_over
+            }
+            None => self.left_over.without(&changes),
+        };
+        if let Some(parent) = parent.filter(|_| changes.policy().base().parent_dependant) {
+            left_over.without_strangers(changes.policy(), parent);
+        }
         let removed: BTreeSet<u32> = changes
             .changed_users()
-            .flat_map(|(_, it)| it.removed.iter().copied())
+            .into_values()
+            .flat_map(|it| it.removed.keys().copied())
             .collect();
         let owners = outcome.result.added_clients.iter().cloned();
         let free = self
@@ -273,8 +280,8 @@ impl Room {
     /// The new data of each component that a commit changes, `None` where it removes them: what the group's context gets.
     pub fn component_changes(&self, merge: &Merge) -> Vec<(ComponentId, Option<Bytes>)> {
         let view = self.with(&merge.outcome.result);
-        let mut changes: Vec<_> = view.changed_components().collect();
-        if view.pending.list_changed {
+        let mut changes: Vec<_> = view.changed_components().into_iter().collect();
+        if view.list_changed() {
             let data = list_of(&view).to_bytes();
             changes.push((ComponentId::PARTICIPANT_LIST, Some(data.into())));
         }
@@ -289,7 +296,7 @@ impl Room {
     /// [`Stale`] if anything was accepted or merged since it was judged.
     pub fn merge(&mut self, merge: Merge) -> Result<(), Stale> {
         self.is_current(merge.revision)?;
-        let view = View::new(&self.participants, &self.policy, Cow::Owned(merge.outcome.result));
+        let view = View::new(&self.participants, &self.policy, Some(&merge.outcome.result));
         let policy = view.policy().clone();
         let mut gone = Vec::new();
         let mut moved = Vec::new();
@@ -301,9 +308,7 @@ impl Room {
             }
         }
         let appended: Vec<_> = view
-            .pending
-            .appended
-            .iter()
+            .appended()
             .map(|user| (user.clone(), view.standing(user).role))
             .collect();
         for (user, role) in moved {
@@ -320,8 +325,7 @@ impl Room {
             self.participants.fill_leaf(leaf, &user);
         }
         self.policy = policy;
-        self.left_over = merge.left_over;
-        self.pending = self.left_over.on_top_of(&self.participants, &self.policy);
+        (self.left_over, self.pending) = merge.left_over.that_fits(&self.participants, &self.policy);
         self.accepted.clear();
         self.revision += 1;
         Ok(())
@@ -342,9 +346,9 @@ impl Room {
         &self.policy
     }
 
-    /// The proposals that were accepted in this epoch, in order.
-    pub fn accepted(&self) -> &[Accepted] {
-        &self.accepted
+    /// The proposals that were accepted in this epoch, in order, without those that gave way to later ones.
+    pub fn accepted(&self) -> impl ExactSizeIterator<Item = &Accepted> {
+        self.accepted.iter()
     }
 
     /// The role of a user as it counts now; 0 for users who are not on the list.
@@ -367,72 +371,20 @@ impl Room {
         component::takes_part(&self.view(), user)
     }
 
-    /// Changes that were accepted and that an external commit kept from being committed: the role that each user is to have, 0 for
-    /// none. The hub proposes them again with the next epoch's first messages (MIMI #fanout-messages-and-room-events).
-    pub fn left_over_roles(&self) -> impl Iterator<Item = (&IdentifierUri, u32)> {
-        self.left_over.roles.iter().map(|(user, (role, _))| (user, *role))
+    /// What was accepted and counts on though an external commit kept it from being committed. To be stored with the epoch.
+    pub fn left_over(&self) -> &LeftOver {
+        &self.left_over
     }
 
-    /// The same of components: the data that each is to have, `None` for none.
-    pub fn left_over_components(&self) -> impl Iterator<Item = (ComponentId, Option<&Bytes>)> {
-        self.left_over
-            .components
-            .iter()
-            .map(|(component, data)| (*component, data.as_ref()))
-    }
-
-    /// What the hub proposes right after an external commit, for what it left over: the changes of the list with the clients that go
-    /// along, or, since not everything goes into one commit, the components if no change of the list is left over.
+    /// What the hub proposes right after an external commit, and again after the commit of that until nothing is left (MIMI
+    /// #fanout-messages-and-room-events): the changes of the list and the clients that go, then components.
     pub fn left_over_proposals(&self) -> Vec<Action> {
-        if self.left_over.roles.is_empty() {
-            let change =
-                |(component, data): (&ComponentId, &Option<Bytes>)| self.proposal_of(*component, data.as_ref());
-            return self.left_over.components.iter().map(change).collect();
-        }
-        let mut update = ParticipantListUpdate {
-            changed_role_participants: Vec::new(),
-            removed_indices: Vec::new(),
-            added_participants: Vec::new(),
-        };
-        let mut clients = Vec::new();
-        for (user, (role_index, _)) in &self.left_over.roles {
-            let role_index = *role_index;
-            let Some(user_index) = self.participants.index_of(user) else {
-                let user = user.clone();
-                update.added_participants.push(UserRolePair { user, role_index });
-                continue;
-            };
-            if role_index == NO_ROLE {
-                update.removed_indices.push(user_index);
-            } else {
-                let pair = UserIndexRolePair { user_index, role_index };
-                update.changed_role_participants.push(pair);
-            }
-            let roles = self.policy().roles();
-            let is_without_clients = roles.get(role_index).is_some_and(Role::is_without_clients);
-            if role_index == NO_ROLE || roles.is_ban(role_index) || is_without_clients {
-                clients.extend(self.participants.get(user).into_iter().flat_map(|it| it.leaves()));
-            }
-        }
-        let list = Action::update(ComponentId::PARTICIPANT_LIST, &update);
-        std::iter::once(list)
-            .chain(clients.into_iter().map(Action::Remove))
-            .collect()
+        self.left_over
+            .proposals(&self.participants, self.policy(), &self.policy)
     }
 
-    fn proposal_of(&self, component_id: ComponentId, data: Option<&Bytes>) -> Action {
-        let links = data.filter(|_| component_id == ComponentId::JOIN_LINKS);
-        if let Some(links) = links.and_then(|links| JoinLinksData::from_bytes(links).ok()) {
-            let update = JoinLinksUpdate {
-                removed_indices: (0..).take(self.policy.join_links().len()).collect(),
-                added_links: links.join_links,
-            };
-            return Action::update(component_id, &update);
-        }
-        Action::AppData(AppDataUpdate {
-            component_id,
-            update: data.cloned(),
-        })
+    pub(super) fn queue(&self) -> &Queue {
+        &self.accepted
     }
 
     pub(super) fn unbanned(&self) -> u32 {
@@ -444,12 +396,13 @@ impl Room {
     }
 
     fn with<'a>(&'a self, pending: &'a Pending) -> View<'a> {
-        View::new(&self.participants, &self.policy, Cow::Borrowed(pending))
+        View::new(&self.participants, &self.policy, Some(pending))
     }
 
     fn around<'a>(&'a self, parent: Option<&'a Self>, code: JoinCode) -> Around<'a> {
         Around {
             left_over: &self.left_over,
+            accepted: &self.accepted,
             parent,
             code,
         }
@@ -493,7 +446,7 @@ impl Merge {
 /// The list with its changes: role changes, removals, additions at the end.
 fn list_of(view: &View<'_>) -> ParticipantListData {
     // Whoever is added that an external commit left over is not among those of this epoch.
-    let left_over = view.changed_users().filter_map(|(user, change)| {
+    let left_over = view.changed_users().into_iter().filter_map(|(user, change)| {
         let is_new = view.committed.get(user).is_none() && !change.is_added;
         is_new.then_some(user)
     });
@@ -502,8 +455,24 @@ fn list_of(view: &View<'_>) -> ParticipantListData {
         user: user.clone(),
         role_index: view.standing(user).role,
     };
-    let all = users.chain(left_over).chain(&view.pending.appended).map(pair);
+    let all = users.chain(left_over).chain(view.appended()).map(pair);
     ParticipantListData {
         participants: all.filter(|pair| pair.role_index != NO_ROLE).collect(),
     }
+}
+
+/// Whose place in the list the proposal changes, if it is its proposer's and nobody else's.
+fn own_change(view: &View<'_>, authority: &Authority<'_>, action: &Action) -> Option<IdentifierUri> {
+    let user = authority.user.as_ref()?;
+    let Action::AppData(update) = action else {
+        return None;
+    };
+    let update = update
+        .update
+        .as_ref()
+        .filter(|_| update.component_id == ComponentId::PARTICIPANT_LIST)?;
+    let update: ParticipantListUpdate = read(update).ok()?;
+    let mut entries = list::entries(view, &update);
+    let is_own = entries.all(|entry| entry.is_ok_and(|entry| entry.user == *user));
+    is_own.then(|| user.clone())
 }

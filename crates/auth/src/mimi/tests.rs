@@ -107,7 +107,7 @@ fn propose(room: &mut Room, proposer: Proposer<'_>, actions: &[Action]) -> Resul
 
 /// Commits everything that is pending and these, and merges what is allowed.
 fn commit(room: &mut Room, committer: Committer<'_>, actions: &[Action]) -> Result<(), Rejection> {
-    let pending: Vec<Bytes> = room.accepted().iter().map(|it| it.reference().into()).collect();
+    let pending: Vec<Bytes> = room.accepted().map(|it| it.reference().into()).collect();
     let references = pending.iter().filter(|_| matches!(committer, Committer::Member { .. }));
     let proposals: Vec<_> = references
         .map(|reference| CommitProposal::Reference(reference))
@@ -116,6 +116,7 @@ fn commit(room: &mut Room, committer: Committer<'_>, actions: &[Action]) -> Resu
     let commit = Commit {
         committer,
         proposals: &proposals,
+        expired: &[],
         wire_format: WireFormat::PUBLIC_MESSAGE,
     };
     let merge = room.commit(&commit, None)?;

@@ -105,7 +105,7 @@ fn decide(rooms: &Object, entry: &Object) -> Read<(Result<(), Rejection>, Option
 }
 
 fn is_after(after: &Object, room: &Room) -> Read<()> {
-    read::only(after, &["participants", "leaves", "left_over"])?;
+    read::only(after, &["participants", "leaves", "left_over", "left_over_leaves"])?;
     let same = |member: &'static str, found: Vec<(IdentifierUri, u32)>| match after.get(member) {
         Some(stated) if read::pairs(stated, member)? != found => Err(VectorError::After(member)),
         _ => Ok(()),
@@ -117,9 +117,8 @@ fn is_after(after: &Object, room: &Room) -> Read<()> {
         "leaves",
         leaves.map(|(leaf, owner)| (owner.user().clone(), leaf)).collect(),
     )?;
-    let left_over = room.left_over_roles();
-    same(
-        "left_over",
-        left_over.map(|(user, role)| (user.clone(), role)).collect(),
-    )
+    let owned = |(user, number): (&IdentifierUri, u32)| (user.clone(), number);
+    let left_over = room.left_over();
+    same("left_over", left_over.roles().map(owned).collect())?;
+    same("left_over_leaves", left_over.leaves().map(owned).collect())
 }

@@ -34,6 +34,7 @@ fn a_decision_is_of_no_use_after_another() {
     let commit = Commit {
         committer: committer(0, &alice),
         proposals: &[],
+        expired: &[],
         wire_format: WireFormat::PUBLIC_MESSAGE,
     };
     let merge = room.commit(&commit, None).unwrap();

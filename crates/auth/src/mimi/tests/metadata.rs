@@ -29,6 +29,7 @@ fn an_update_replaces_all_of_the_metadata() {
         let decided = Commit {
             committer: committer(0, &alice),
             proposals: &proposals,
+            expired: &[],
             wire_format: WireFormat::PUBLIC_MESSAGE,
         };
         let merge = room.commit(&decided, None).unwrap();

@@ -43,17 +43,18 @@ fn much_of_what_is_tried_is_allowed_and_much_is_not() {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         seed.to_be_bytes()[0]
     };
-    let (mut proposals, mut commits, mut left_over) = ([0; 2], [0; 2], 0);
+    let (mut proposals, mut commits, mut left_over, mut dropped) = ([0; 2], [0; 2], 0, 0);
     for _ in 0..40 {
         let data: Vec<u8> = (0..304).map(|_| byte()).collect();
         let allowed = follow(&data);
         left_over += allowed.left_over;
+        dropped += allowed.dropped;
         for number in 0..2 {
             proposals[number] += allowed.proposals[number];
             commits[number] += allowed.commits[number];
         }
     }
-    assert!(left_over > 5, "{left_over}");
+    assert!(left_over > 5 && dropped * 4 < left_over, "{dropped} of {left_over}");
     for [allowed, decided] in [proposals, commits] {
         assert!(
             allowed * 20 > decided && allowed * 2 < decided * 2 - decided / 10,

@@ -98,7 +98,7 @@ pub(super) fn take(room: &mut Room, parent: Option<&Room>, json: &Json) -> Read<
         }
         "group_info" => {
             only(step, &["client", "code"])?;
-            room.group_info(&client(member(step, "client")?, "client")?, code(step)?)
+            room.group_info(&client(member(step, "client")?, "client")?, code(step)?, parent)
         }
         "report" => {
             only(step, &["user"])?;
@@ -169,7 +169,7 @@ fn propose(room: &mut Room, parent: Option<&Room>, step: &Object) -> Read<Result
 }
 
 fn commit(room: &mut Room, parent: Option<&Room>, step: &Object) -> Read<Result<(), Rejection>> {
-    only(step, &["by", "proposals", "wire_format"])?;
+    only(step, &["by", "proposals", "expired", "wire_format"])?;
     let proposals = each(member(step, "proposals")?, "proposals", |json, _| match json.as_str() {
         Some(reference) => Ok(CommitProposal::Reference(reference.as_bytes())),
         None => Ok(CommitProposal::Inline(action(room, json)?)),
@@ -190,9 +190,13 @@ fn commit(room: &mut Room, parent: Option<&Room>, step: &Object) -> Read<Result<
         },
         _ => return Err(bad("by")),
     };
+    let expired = given(step, "expired", |json, name| {
+        each(json, name, |reference, name| Ok(text(reference, name)?.as_bytes()))
+    })?;
     let commit = Commit {
         committer,
         proposals: &proposals,
+        expired: &expired.unwrap_or_default(),
         wire_format: wire_format(step)?,
     };
     Ok(match room.commit(&commit, parent) {
