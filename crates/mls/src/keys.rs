@@ -50,7 +50,7 @@ fn check_signature_key(
     }
 }
 
-/// No new leaf and no node of the path has the key of an inner node that stays.
+/// Those who are added and the path have no key of an inner node.
 fn check_encryption_keys(
     group: &PublicGroup,
     message: &[u8],
@@ -61,17 +61,24 @@ fn check_encryption_keys(
     let added = added.collect::<Result<Vec<_>, _>>();
     let added = added.map_err(|_| GroupRefusal::InvalidLeaf)?;
     let mut keys = path_keys(message).map_err(|_| GroupRefusal::MessageMalformed)?;
-    let has_path = !keys.is_empty();
+    let mut replaced: Vec<u32> = delta.removed.iter().map(|device| device.leaf).collect();
+    if !keys.is_empty() {
+        replaced.push(delta.committer.leaf);
+    }
     for key in &added {
         keys.push(Reader::new(key).opaque().map_err(|_| GroupRefusal::InvalidLeaf)?);
     }
+    check_inner_nodes(group, keys, &replaced)
+}
+
+/// None of these new encryption keys is that of an inner node that stays. Those above a leaf that is `replaced` do not: a commit's path
+/// replaces them, a removal and an update blank them.
+pub(crate) fn check_inner_nodes(
+    group: &PublicGroup,
+    mut keys: Vec<&[u8]>,
+    replaced: &[u32],
+) -> Result<(), GroupRefusal> {
     keys.sort_unstable();
-    // A path replaces all nodes above its leaf, and a removal blanks them.
-    let committer = has_path.then_some(&delta.committer);
-    let is_replaced = |node: u32| {
-        let mut leaves = delta.removed.iter().chain(committer).map(|device| device.leaf);
-        leaves.any(|leaf| is_above(node, leaf))
-    };
     let mut encoded = Vec::new();
     for (index, node) in group.treesync().full_parents() {
         // struct { HPKEPublicKey encryption_key; ... } ParentNode: OpenMLS does not show the key by itself.
@@ -80,7 +87,7 @@ fn check_encryption_keys(
         encoding.map_err(|_| GroupRefusal::InvalidCommit)?;
         let key = Reader::new(&encoded).opaque();
         let key = key.map_err(|_| GroupRefusal::InvalidCommit)?;
-        if keys.binary_search(&key).is_ok() && !is_replaced(index.u32()) {
+        if keys.binary_search(&key).is_ok() && !replaced.iter().any(|&leaf| is_above(index.u32(), leaf)) {
             return Err(GroupRefusal::EncryptionKeyInUse);
         }
     }
@@ -154,6 +161,15 @@ fn skip_rest_of_leaf(reader: &mut Reader<'_>) -> Result<(), Malformed> {
 
 const SENDER_MEMBER: u8 = 1;
 const SOURCE_COMMIT: u8 = 3;
+
+/// The encryption key of an inner node, counted from the left.
+#[cfg(test)]
+pub(crate) fn of_inner_node(group: &PublicGroup, node: u32) -> Vec<u8> {
+    let mut nodes = group.treesync().full_parents();
+    let (_, node) = nodes.find(|(index, _)| index.u32() == node).expect("it is not blank");
+    let encoded = node.tls_serialize_detached().expect("a node encodes");
+    Reader::new(&encoded).opaque().expect("a node has a key").to_vec()
+}
 
 #[cfg(test)]
 mod tests {

@@ -188,23 +188,7 @@ impl TestDevice {
     /// A new key package of suite 1 whose leaf has this encryption key, to which somebody else has the private one.
     #[must_use]
     pub fn key_package_with_encryption_key(&self, key: &[u8]) -> Vec<u8> {
-        let package = self.key_package();
-        let leaf = read_key_package(&package).leaf_node().tls_serialize_detached();
-        let leaf = leaf.expect("a leaf encodes");
-        // Version, suite and init key come before the leaf; the leaf begins with the key and, like the package, ends with the signature.
-        let (before, after) = (4 + 33, 4 + 33 + leaf.len());
-        let mut node = Vec::new();
-        write_opaque(&mut node, key);
-        node.extend_from_slice(&leaf[33..leaf.len() - SIGNATURE]);
-        self.sign_at_end("LeafNodeTBS", &mut node);
-        let mut forged = [&package[..before], &node, &package[after..package.len() - SIGNATURE]].concat();
-        self.sign_at_end("KeyPackageTBS", &mut forged);
-        forged
-    }
-
-    fn sign_at_end(&self, label: &str, content: &mut Vec<u8>) {
-        let signature = self.shared.signer.sign(&crate::codec::labeled(label, content));
-        write_opaque(content, &signature.expect("the key signs"));
+        with_encryption_key(&self.key_package(), key, &self.shared.signer)
     }
 
     /// Makes the room's group, with this device as its only member, at epoch 0.
@@ -789,6 +773,25 @@ fn read_key_package(bytes: &[u8]) -> KeyPackage {
         .expect("a key package is valid")
 }
 
+/// The same key package with another encryption key in its leaf, signed anew; of suite 1.
+fn with_encryption_key(package: &[u8], key: &[u8], signer: &SignatureKeyPair) -> Vec<u8> {
+    let sign_at_end = |label: &str, content: &mut Vec<u8>| {
+        let signature = signer.sign(&crate::codec::labeled(label, content));
+        write_opaque(content, &signature.expect("the key signs"));
+    };
+    let leaf = read_key_package(package).leaf_node().tls_serialize_detached();
+    let leaf = leaf.expect("a leaf encodes");
+    // Version, suite and init key come before the leaf. The leaf begins with the key and, like the package, ends with the signature.
+    let (before, after) = (4 + KEY, 4 + KEY + leaf.len());
+    let mut node = Vec::new();
+    write_opaque(&mut node, key);
+    node.extend_from_slice(&leaf[KEY..leaf.len() - SIGNATURE]);
+    sign_at_end("LeafNodeTBS", &mut node);
+    let mut forged = [&package[..before], &node, &package[after..package.len() - SIGNATURE]].concat();
+    sign_at_end("KeyPackageTBS", &mut forged);
+    forged
+}
+
 fn read_group_info(bytes: &[u8]) -> VerifiableGroupInfo {
     match MlsMessageIn::tls_deserialize_exact(bytes).map(MlsMessageIn::extract) {
         Ok(MlsMessageBodyIn::GroupInfo(group_info)) => group_info,
@@ -805,7 +808,8 @@ fn join_config() -> MlsGroupJoinConfig {
 
 const VERSION_AND_WIRE_FORMAT: [u8; 4] = [0, 1, 0, 1];
 const SENDER_MEMBER: u8 = 1;
-/// An Ed25519 signature with its length.
+/// An X25519 key and an Ed25519 signature with their lengths.
+const KEY: usize = 1 + 32;
 const SIGNATURE: usize = 2 + 64;
 const CONTENT_APPLICATION: u8 = 1;
 const CONTENT_COMMIT: u8 = 3;

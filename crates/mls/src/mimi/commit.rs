@@ -13,7 +13,7 @@ use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::mls::{
     AppDataUpdate, CipherSuite, Commit, ComponentId, ExtensionType, FramedContentBody, GroupContext, GroupInfo,
     GroupInfoOption, MlsMessage, PartialGroupInfo, Proposal, ProposalOrRef, RatchetTreeOption, RatchetTreePresence,
-    RebuildError, Sender, Welcome,
+    RebuildError, Sender, UpdatePath, Welcome,
 };
 use nabe_wire::update::CommitParts;
 use nabe_wire::{Encode as _, Kept};
@@ -31,6 +31,7 @@ use super::proposals::{PendingProposal, ProposalRef, Proposer, check_ephemeral, 
 use super::refusal::MimiRefusal;
 use super::stored::StoredCommit;
 use super::{MimiGroup, State, read_all, shape, tree};
+use crate::keys;
 use crate::provider::crypto;
 use crate::refusal::GroupRefusal;
 
@@ -144,6 +145,7 @@ impl MimiGroup {
         }
 
         let leaves = state.leaves(&committer, &proposals, &staged, now)?;
+        state.check_encryption_keys(body.path.as_ref(), &proposals, &leaves)?;
         let context = staged
             .group_context()
             .tls_serialize_detached()
@@ -440,6 +442,31 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// A key is sealed to in one place (RFC 9420, 12.4.2). OpenMLS compares new ones with those of the leaves.
+    fn check_encryption_keys(
+        &self,
+        path: Option<&UpdatePath>,
+        proposals: &[CommittedProposal],
+        leaves: &Leaves,
+    ) -> Result<(), MimiRefusal> {
+        let mut replaced: Vec<u32> = leaves.removed.iter().map(|member| member.leaf).collect();
+        replaced.extend(leaves.updated.iter().map(|member| member.leaf));
+        let mut new: Vec<&[u8]> = Vec::new();
+        if let Some(path) = path {
+            replaced.push(leaves.committer.leaf);
+            new.push(&path.leaf_node.encryption_key);
+            new.extend(path.nodes.iter().map(|node| &node.encryption_key[..]));
+        }
+        for committed in proposals {
+            match &committed.proposal {
+                Proposal::Add(package) => new.push(&package.leaf_node.encryption_key),
+                Proposal::Update(leaf_node) => new.push(&leaf_node.encryption_key),
+                _ => {}
+            }
+        }
+        Ok(keys::check_inner_nodes(&self.group, new, &replaced)?)
     }
 
     /// The group is still a room's, and every leaf supports what it asks: all leaves if it asks for something else now, the

@@ -438,7 +438,7 @@ impl From<GroupRefusal> for MimiRefusal {
             GroupRefusal::GroupStateBadSignature => Self::GroupInfoBadSignature,
             GroupRefusal::GroupStateWrongSigner => Self::GroupInfoOtherSigner,
             GroupRefusal::GroupStateInvalidTree => Self::TreeMismatch,
-            GroupRefusal::DuplicateKey => Self::KeyInUse,
+            GroupRefusal::DuplicateKey | GroupRefusal::EncryptionKeyInUse => Self::KeyInUse,
             GroupRefusal::LeafLifetime(fault) => Self::LeafLifetime(fault),
             GroupRefusal::UnsupportedCapabilities | GroupRefusal::UnsupportedProposal => Self::Unsupported,
             other => Self::Mls(other),

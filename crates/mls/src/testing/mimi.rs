@@ -209,6 +209,12 @@ impl MimiDevice {
         encode(bundle.key_package())
     }
 
+    /// A new key package of suite 1 whose leaf has this encryption key, to which somebody else has the private one.
+    #[must_use]
+    pub fn key_package_with_encryption_key(&self, key: &[u8]) -> Vec<u8> {
+        super::with_encryption_key(&self.key_package(), key, &self.shared.signer)
+    }
+
     /// Makes a room's group, with this client as its only member.
     #[must_use]
     pub fn create_room(&self, hub: &TestHub) -> MimiMember {

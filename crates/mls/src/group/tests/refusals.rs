@@ -267,18 +267,8 @@ fn a_leaf_with_the_encryption_key_of_an_inner_node() {
     let mut room = Room::of_three();
     let commit = room.member("bob").update();
     room.accept("bob", &commit);
-    let key_of = |room: &Room, parent: usize| {
-        let parents: Vec<_> = room.hub.state.group.treesync().full_parents().collect();
-        let node = parents
-            .iter()
-            .find(|(index, _)| index.u32() as usize == parent)
-            .unwrap()
-            .1;
-        let node = node.tls_serialize_detached().unwrap();
-        Reader::new(&node).opaque().unwrap().to_vec()
-    };
     // Node 0 is above alice and bob, node 1 is the root.
-    let (below, root) = (key_of(&room, 0), key_of(&room, 1));
+    let [below, root] = [0, 1].map(|node| keys::of_inner_node(&room.hub.state.group, node));
     let dave = TestDevice::new("@dave:d.test", "D");
     let package = dave.key_package_with_encryption_key(&below);
     let commit = room.member("carol").add(std::slice::from_ref(&package));

@@ -374,6 +374,24 @@ fn a_key_signs_for_one_leaf() {
 }
 
 #[test]
+fn a_leaf_has_the_encryption_key_of_no_inner_node() {
+    let mut room = Room::of_three();
+    let bundle = room.member("alice").update();
+    room.accept("alice", &bundle);
+    // It is above Alice and Bob, and replaced if one of them commits.
+    let key = crate::keys::of_inner_node(&room.group.state.group, 0);
+    let dave = MimiDevice::new("mimi://d.example/d/dave/D");
+    for (committer, refusal) in [("cathy", Some(MimiRefusal::KeyInUse)), ("bob", None)] {
+        let bundle = room.member(committer).commit(Change {
+            add: vec![dave.key_package_with_encryption_key(&key)],
+            ..Change::default()
+        });
+        room.member(committer).clear();
+        assert_eq!(room.stage(&bundle).err(), refusal, "{committer}");
+    }
+}
+
+#[test]
 fn a_welcome_is_for_exactly_those_who_are_added() {
     let mut room = Room::of_three();
     let packages: Vec<_> = ["mimi://d.example/d/dave/D", "mimi://e.example/d/erin/E"]
