@@ -12,7 +12,7 @@
 //! | edit | `replaces` | `m.replace` | survives | survives |
 //! | delete | `replaces`, no body | `m.room.redaction` | survives | without the reason |
 //! | reaction | disposition `reaction` | `m.reaction`, one each | text survives; else it becomes a reply | survives |
-//! | mention | link to `mimi://host/u/user` | link to `matrix.to`, `m.mentions` | survives | survives |
+//! | mention | link to `mimi://host/u/user` | link to `matrix.to`, `m.mentions` | survives | survives where the text links to the user; else [`Lost::Mention`] |
 //! | file | external, `attachment` | `m.file` | survives | survives |
 //! | image | external `image/*`, `inline` | `m.image` | survives | without dimensions and thumbnails |
 //! | video | external `video/*`, `inline` | `m.video` | survives | without dimensions, duration and thumbnails |
@@ -25,6 +25,7 @@
 //! | conferencing link | external, `session` | – | text with a link, [`Lost::Session`] | stays text |
 //! | content inside | single part that is no text | – | a text that names it, [`Lost::InlineContent`] | – |
 //! | several parts | `processAll`, `singleUnit` | an event for each | survives; a unit is [`Lost::Unit`] | – |
+//! | long text | any length | an event's | cut, [`Lost::Length`] | survives |
 //! | receipts | `application/mimi-message-status` | (no event) | [`Lost::Receipt`] | – |
 
 use std::collections::BTreeMap;
@@ -139,6 +140,10 @@ pub enum Lost {
     Dimensions,
     /// How long it plays.
     Duration,
+    /// Text or a description beyond what an event carries.
+    Length,
+    /// To MIMI: that somebody is mentioned to whom the text has no link, or everybody.
+    Mention,
     /// Why something was deleted.
     Reason,
     /// What kind of event it was; its text survives.
@@ -170,16 +175,20 @@ pub fn from_matrix(
     let mut from = FromMatrix {
         ids,
         lost: Losses::default(),
+        linked: Vec::new(),
     };
     let new = |body| MimiContent::new(salt, origin, body);
     let value = match Message::parse(kind, content)? {
         Message::Post(Post { body, relation }) => {
             let mut message = new(from.body(&body));
+            from.mentions(content);
             from.relation(&mut message, relation.as_ref());
             message
         }
         Message::Edit(Edit { event, body }) => {
             let mut message = new(from.body(&body));
+            // Those beside the new content are the ones that the old did not have.
+            from.mentions(content.get(NEW_CONTENT).and_then(Json::as_object).unwrap_or(content));
             message.replaces = Some(from.required(&event)?);
             message
         }
@@ -200,6 +209,7 @@ pub fn from_matrix(
                 from.lost.note(Lost::Kind);
                 new(from.text(unknown.text().ok_or(Unconvertible::NoText)?))
             };
+            from.mentions(content);
             let relation = Relation::read(&crate::fields::Fields::root(content))?;
             from.relation(&mut message, relation.as_ref());
             message
@@ -241,6 +251,8 @@ impl Losses {
 struct FromMatrix<'a> {
     ids: &'a IdMap,
     lost: Losses,
+    /// The users that the text has links to.
+    linked: Vec<UserId>,
 }
 
 impl FromMatrix<'_> {
@@ -263,6 +275,21 @@ impl FromMatrix<'_> {
         message.in_reply_to = reply_to.and_then(|event| self.ids.messages.get(event)).copied();
         self.lost
             .note_if(reply_to.is_some() && message.in_reply_to.is_none(), Lost::Reference);
+    }
+
+    /// Whom MIMI's text does not mention is not mentioned: it has no list of them, and nobody who stands for all.
+    fn mentions(&mut self, content: &Object) {
+        let Some(mentions) = content.get(MENTIONS).and_then(Json::as_object) else {
+            return;
+        };
+        let users = mentions.get("user_ids").and_then(Json::as_array).unwrap_or_default();
+        let is_linked = |user: &Json| {
+            let user = user.as_str().and_then(|user| UserId::parse(user).ok());
+            user.is_some_and(|user| self.linked.contains(&user))
+        };
+        let is_room = mentions.get("room") == Some(&Json::Bool(true));
+        let is_lost = is_room || !users.iter().all(is_linked);
+        self.lost.note_if(is_lost, Lost::Mention);
     }
 
     fn body(&mut self, body: &Body) -> NestedPart {
@@ -344,8 +371,14 @@ impl FromMatrix<'_> {
             }
             let (part, plain) = match essence {
                 "text/plain" => (NestedPart::text(words), None),
-                "text/html" => (NestedPart::html(&mentions_to_mimi(words)), Some(reduced(words))),
-                "text/markdown" => (NestedPart::markdown(&mentions_to_mimi(words)), Some(words.to_owned())),
+                "text/html" => (
+                    NestedPart::html(&mentions_to_mimi(words, &mut self.linked)),
+                    Some(reduced(words)),
+                ),
+                "text/markdown" => {
+                    let linked = mentions_to_mimi(words, &mut self.linked);
+                    (NestedPart::markdown(&linked), Some(words.to_owned()))
+                }
                 _ => (NestedPart::single(body.media_type().as_str(), words), None),
             };
             parts.push(part);
@@ -461,6 +494,7 @@ impl ToMatrix<'_> {
         events.truncate(1);
         for new in &mut events {
             let content = std::mem::take(&mut new.content);
+            let mentions = content.get(MENTIONS).cloned();
             let read = Message::parse(&new.kind, &content);
             new.content = match read {
                 Ok(Message::Post(Post { body, .. })) => {
@@ -472,6 +506,12 @@ impl ToMatrix<'_> {
                     RELATES_TO => crate::relation::replace(&event),
                 },
             };
+            if let Some(mentions) = mentions {
+                if let Some(new_content) = new.content.get_mut(NEW_CONTENT).and_then(Json::as_object_mut) {
+                    new_content.insert(MENTIONS, mentions.clone());
+                }
+                new.content.insert(MENTIONS, mentions);
+            }
         }
         events
     }
@@ -490,6 +530,13 @@ impl ToMatrix<'_> {
         });
         self.lost.note_if(chosen, Lost::Alternatives);
         self.lost.note_if(steps.iter().any(|step| step.in_unit), Lost::Unit);
+        let has_content = body
+            .parts()
+            .any(|(_, part)| matches!(part.part, Part::Single(_) | Part::External(_)));
+        if steps.is_empty() && has_content {
+            self.lost.note(Lost::InlineContent);
+            return vec![self.note("[content that cannot be shown]")];
+        }
         steps.iter().map(|step| self.step(step)).collect()
     }
 
@@ -513,16 +560,30 @@ impl ToMatrix<'_> {
     }
 
     fn note(&mut self, words: &str) -> Event {
-        let text = clean(words);
+        let text = self.clean(words);
         written(&Message::Post(Post::new(Body::Text(text))))
+    }
+
+    /// Words as a text, cut to the length of a body.
+    fn clean(&mut self, words: &str) -> Text {
+        let mut out = Plain::new();
+        out.text(words);
+        self.lost.note_if(out.is_full(), Lost::Length);
+        Text::plain(out.finish()).expect("what is rendered is no longer than a body")
     }
 
     fn text_event(&mut self, parts: &[&SinglePart]) -> Event {
         let mut bodies = Vec::new();
         let mut mentioned = Vec::new();
+        let lost = &mut self.lost;
         let mut offered = |media_type: &str, words: &str| {
-            let media_type = MediaType::parse(media_type).ok();
-            bodies.extend(media_type.and_then(|media_type| TextBody::new(media_type, words).ok()));
+            let Ok(media_type) = MediaType::parse(media_type) else {
+                return lost.note(Lost::Alternatives);
+            };
+            match TextBody::new(media_type, words) {
+                Ok(body) => bodies.push(body),
+                Err(_) => lost.note(Lost::Length),
+            }
         };
         for (at, part) in parts.iter().enumerate() {
             let words = part.as_text().unwrap_or_default();
@@ -547,7 +608,11 @@ impl ToMatrix<'_> {
             self.lost.note(Lost::Alternatives);
             bodies.truncate(Text::MAX_BODIES);
         }
-        let text = Text::new(bodies).unwrap_or_else(|_| clean("[text that is too long]"));
+        // If no alternative can be sent as it is, the one that the sender likes least, which says it in the plainest way.
+        let text = Text::new(bodies).unwrap_or_else(|_| {
+            let last = parts.last().and_then(|part| part.as_text()).unwrap_or_default();
+            self.clean(last)
+        });
         let mut event = written(&Message::Post(Post::new(Body::Text(text))));
         if !mentioned.is_empty() {
             let users: Json = mentioned
@@ -570,7 +635,7 @@ impl ToMatrix<'_> {
             if !part.description.is_empty() {
                 location.insert("description", part.description.as_str());
             }
-            let text = clean(&with_description(&part.description, &part.url));
+            let text = self.clean(&with_description(&part.description, &part.url));
             let content = object! { LOCATION => location, crate::text::TEXT => text.to_json() };
             return Event {
                 kind: LOCATION.to_owned(),
@@ -599,7 +664,7 @@ impl ToMatrix<'_> {
             source,
         });
         if !part.description.is_empty() {
-            file.caption = Some(clean(&part.description));
+            file.caption = Some(self.clean(&part.description));
         }
         let body = match (&*kind, disposition.effective()) {
             (_, Disposition::ATTACHMENT) => Body::File(file),
@@ -709,13 +774,6 @@ fn with_description(description: &str, url: &str) -> String {
     }
 }
 
-/// Words as a text, cut to the length of a body.
-fn clean(words: &str) -> Text {
-    let mut out = Plain::new();
-    out.text(words);
-    Text::plain(out.finish()).expect("what is rendered is no longer than a body")
-}
-
 fn plain(text: &Text) -> String {
     let mut out = Plain::new();
     text.render(&mut out);
@@ -730,44 +788,73 @@ fn reduced(html: &str) -> String {
 
 /// Links to users by MIMI URIs, as `matrix.to` has them.
 fn mentions_to_matrix(text: &str, mentioned: &mut Vec<UserId>) -> String {
-    replace_links(text, "mimi://", |rest| {
-        let (host, local) = rest.split_once("/u/")?;
+    replace_links(text, "mimi://", |link| {
+        let target = target(link);
+        let (host, local) = target.split_once("/u/")?;
         let user = UserId::parse(&format!("@{local}:{host}")).ok()?;
         let link = format!("{MATRIX_TO}{}", user.as_str());
         if !mentioned.contains(&user) {
             mentioned.push(user);
         }
-        Some(link)
+        Some((target.len(), link))
     })
 }
 
-/// Links to users as `matrix.to` has them, by MIMI URIs.
-fn mentions_to_mimi(text: &str) -> String {
-    replace_links(text, MATRIX_TO, |user| {
-        let user = UserId::parse(user).ok()?;
-        Some(format!("mimi://{}/u/{}", user.server_name().as_str(), user.localpart()))
+/// Links to users as `matrix.to` has them, by MIMI URIs, which need no servers to ask for the user.
+fn mentions_to_mimi(text: &str, linked: &mut Vec<UserId>) -> String {
+    replace_links(text, MATRIX_TO, |link| {
+        let target = target(link);
+        let user = UserId::parse(&percent_decoded(target)?).ok()?;
+        let uri = format!("mimi://{}/u/{}", user.server_name().as_str(), user.localpart());
+        if !linked.contains(&user) {
+            linked.push(user);
+        }
+        let query = link.get(target.len()..).and_then(|rest| rest.strip_prefix('?'));
+        let has_query = query.is_some_and(|query| query.starts_with(|c: char| c.is_ascii_alphanumeric()));
+        Some((if has_query { link.len() } else { target.len() }, uri))
     })
 }
 
-/// Replaces what follows `prefix` up to where a link ends, and the prefix, by what `replace` makes of it.
-fn replace_links(text: &str, prefix: &str, mut replace: impl FnMut(&str) -> Option<String>) -> String {
+/// Without query and entities.
+fn target(link: &str) -> &str {
+    link.split(['?', '&']).next().unwrap_or_default()
+}
+
+/// `None` if it is no UTF-8, or what follows a `%` no two digits.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let (digits, after) = rest.split_first_chunk::<2>()?;
+        let digit = |byte: u8| char::from(byte).to_digit(16);
+        out.push(u8::try_from(digit(digits[0])? << 4 | digit(digits[1])?).ok()?);
+        rest = after;
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Replaces links that begin with `prefix`. What follows the prefix is given to `replace`, up to where the link ends, and replaced as
+/// far as it says by what it says.
+fn replace_links(text: &str, prefix: &str, mut replace: impl FnMut(&str) -> Option<(usize, String)>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(prefix) {
         let (before, link) = rest.split_at(at);
         let inside = link.get(prefix.len()..).unwrap_or_default();
         let end = inside
-            .find(|c: char| c.is_whitespace() || "\"'()<>[]?#&\\".contains(c))
+            .find(|c: char| c.is_whitespace() || "\"'()<>[]#\\".contains(c))
             .unwrap_or(inside.len());
-        let (target, after) = inside.split_at(end);
+        let (link, after) = inside.split_at(end);
         out.push_str(before);
-        match replace(target) {
-            Some(new) => out.push_str(&new),
-            None => {
-                out.push_str(prefix);
-                out.push_str(target);
-            }
-        }
+        let (replaced, new) = replace(link).unwrap_or_else(|| (0, prefix.to_owned()));
+        let (_, kept) = link.split_at_checked(replaced).unwrap_or_default();
+        out.push_str(&new);
+        out.push_str(kept);
         rest = after;
     }
     out.push_str(rest);
@@ -775,6 +862,7 @@ fn replace_links(text: &str, prefix: &str, mut replace: impl FnMut(&str) -> Opti
 }
 
 const RELATES_TO: &str = crate::relation::RELATES_TO;
+const NEW_CONTENT: &str = crate::message::NEW_CONTENT;
 const LOCATION: &str = "m.location";
 const MENTIONS: &str = "m.mentions";
 const MATRIX_TO: &str = "https://matrix.to/#/";

@@ -293,6 +293,146 @@ fn mentions_survive_both_ways() {
     assert_eq!(out(&room).value[0].content.get("m.mentions"), None);
 }
 
+/// A text of Matrix that mentions somebody.
+fn mentioning(html: &str, mentions: Object) -> Event {
+    let mut event = written(&post(Body::Text(Text::html(html, "hello Alice").unwrap())));
+    event.content.insert("m.mentions", mentions);
+    event
+}
+
+#[test]
+fn mentions_survive_from_matrix_first() {
+    let alice = || object! { "user_ids" => ["@alice:a.example"].into_iter().map(Json::from).collect::<Json>() };
+    for link in [
+        "https://matrix.to/#/@alice:a.example",
+        "https://matrix.to/#/%40alice%3Aa.example",
+        "https://matrix.to/#/%40alice%3aa.example?via=a.example&amp;via=b.example",
+    ] {
+        let event = mentioning(&format!("hello <a href=\"{link}\">Alice</a>"), alice());
+        let converted = back(&event);
+        assert_eq!(converted.lost, [], "{link}");
+        let Part::Multi(multi) = &converted.value.body.part else {
+            panic!("{:?}", converted.value.body)
+        };
+        let html = NestedPart::html("hello <a href=\"mimi://a.example/u/alice\">Alice</a>");
+        assert_eq!(multi.parts.as_slice()[0], html, "{link}");
+        let returned = &out(&converted.value).value[0];
+        assert_eq!(returned.content.get("m.mentions"), Some(&alice().into()));
+    }
+    // What is no user stays as it is.
+    for link in [
+        "https://matrix.to/#/%23room%3Aa.example?via=x",
+        "https://matrix.to/#/%ff",
+        "https://matrix.to/#/%4",
+    ] {
+        let text = Text::html(format!("<a href=\"{link}\">x</a>"), "in other words").unwrap();
+        assert_returns(&post(Body::Text(text)), &[]);
+    }
+}
+
+#[test]
+fn a_mention_without_a_link_is_said_to_be_lost() {
+    let users = |users: &[&str]| object! { "user_ids" => users.iter().map(|user| Json::from(*user)).collect::<Json>() };
+    let link = r#"hello <a href="https://matrix.to/#/@alice:a.example">Alice</a>"#;
+    let lost = |html: &str, mentions: Object| back(&mentioning(html, mentions)).lost;
+    assert_eq!(lost(link, users(&[])), []);
+    assert_eq!(lost("hello Alice", users(&["@alice:a.example"])), [Lost::Mention]);
+    assert_eq!(
+        lost(link, users(&["@alice:a.example", "@bob:b.example"])),
+        [Lost::Mention]
+    );
+    assert_eq!(lost(link, users(&["nobody"])), [Lost::Mention]);
+    assert_eq!(lost(link, object! { "room" => true }), [Lost::Mention]);
+    assert_eq!(lost(link, object! { "room" => false }), []);
+    // In the description of a file nothing is linked.
+    let mut picture = written(&post(Body::Image(image(file()))));
+    picture.content.insert("m.mentions", users(&["@alice:a.example"]));
+    assert_eq!(back(&picture).lost, [Lost::Mention]);
+}
+
+#[test]
+fn mentions_survive_in_edits() {
+    let mut message = says(NestedPart::html(r#"<a href="mimi://a.example/u/alice">Alice</a>"#));
+    message.replaces = Some(message_id(1));
+    assert_survives(&message, "m.message", &[]);
+    let event = &out(&message).value[0];
+    let alice = r#"{"user_ids":["@alice:a.example"]}"#;
+    let new = event.content.get("m.new_content").and_then(Json::as_object).unwrap();
+    for content in [&event.content, new] {
+        assert_eq!(content.get("m.mentions").unwrap().to_string(), alice);
+    }
+    let mut plain = message.clone();
+    plain.body = NestedPart::text("Alice");
+    let mut event = out(&plain).value.remove(0);
+    let mut new = event
+        .content
+        .get("m.new_content")
+        .and_then(Json::as_object)
+        .unwrap()
+        .clone();
+    new.insert("m.mentions", object! { "room" => true });
+    event.content.insert("m.new_content", new);
+    assert_eq!(back(&event).lost, [Lost::Mention]);
+}
+
+#[test]
+fn what_is_longer_than_an_event_is_cut_and_said_to_be() {
+    let long = "fish ".repeat(20_000);
+    let shown = |event: &Event| Message::parse(&event.kind, &event.content).unwrap().to_plain();
+    for part in [
+        NestedPart::text(&long),
+        NestedPart::html(&long),
+        NestedPart::markdown(&long),
+    ] {
+        let converted = out(&says(part));
+        assert_eq!(converted.lost, [Lost::Length]);
+        let text = shown(&converted.value[0]);
+        assert!(
+            text.starts_with("fish fish") && text.ends_with("… [cut]"),
+            "{}",
+            text.len()
+        );
+    }
+    // What one alternative has no room for, another says.
+    let parts = vec![NestedPart::html(&long), NestedPart::text("fish")];
+    let converted = out(&says(NestedPart::multi(PartSemantics::ChooseOne, parts)));
+    assert_eq!(
+        (shown(&converted.value[0]).as_str(), converted.lost),
+        ("fish", vec![Lost::Length])
+    );
+    // Descriptions, too.
+    for part in [
+        as_part(ExternalPart::link(WEB, &long), Disposition::ATTACHMENT),
+        as_part(
+            ExternalPart::link("https://elsewhere.example/", &long),
+            Disposition::ATTACHMENT,
+        ),
+        as_part(
+            ExternalPart::link("https://elsewhere.example/", &long),
+            Disposition::SESSION,
+        ),
+        as_part(ExternalPart::link("geo:1,2", &long), Disposition::RENDER),
+    ] {
+        let converted = out(&says(part));
+        assert!(converted.lost.contains(&Lost::Length), "{:?}", converted.lost);
+    }
+    let exact = "x".repeat(TextBody::MAX_BYTES);
+    assert_eq!(out(&says(NestedPart::text(&exact))).lost, []);
+    assert_eq!(out(&says(NestedPart::text(&(exact + "x")))).lost, [Lost::Length]);
+}
+
+#[test]
+fn a_media_type_that_matrix_does_not_have_is_said_to_be_lost() {
+    let parts = vec![NestedPart::single("text/a b", "b"), NestedPart::text("fish")];
+    let converted = out(&says(NestedPart::multi(PartSemantics::ChooseOne, parts)));
+    assert_eq!(converted.lost, [Lost::Alternatives]);
+    assert_eq!(back(&converted.value[0]).value, says(NestedPart::text("fish")));
+    let alone = out(&says(NestedPart::single("text/a b", "fish")));
+    assert_eq!(alone.lost, [Lost::InlineContent]);
+    let left = says(NestedPart::text("[content that cannot be shown]"));
+    assert_eq!(back(&alone.value[0]).value, left);
+}
+
 #[test]
 fn files_images_videos_sound_and_voice_survive_both_ways() {
     for (content_type, disposition, kind) in [
