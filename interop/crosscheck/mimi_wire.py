@@ -687,6 +687,8 @@ TYPES = {
     "FrankingAgentData": Struct(("franking_signature_key", OPAQUE), ("credential", CREDENTIAL)),
     "PseudonymousCredential": Struct(("client_pseudonym", IDENTIFIER), ("user_pseudonym", IDENTIFIER), ("signature_public_key", OPAQUE),
                                      ("identity_link_ciphertext", OPAQUE)),
+    "PseudonymousCredentialTBS": Struct(
+        ("client_pseudonym", IDENTIFIER), ("user_pseudonym", IDENTIFIER), ("signature_public_key", OPAQUE)),
     "IdentityLinkTBE": Struct(("pseudonymous_credential_signature", OPAQUE), ("client_credential", CREDENTIAL)),
     "ParticipantListData": Struct(("participants", Vector(USER_ROLE))),
     "ParticipantListUpdate": Struct(
@@ -728,12 +730,14 @@ TYPES = {
     "SafeAAD": SAFE_AAD, "ComponentsList": Struct(("component_ids", Vector(COMPONENT))), "WireFormats": WIRE_FORMATS,
     "MediaTypeList": Struct(("media_type_list", Vector(MEDIA_TYPE), None, not_empty("media_type_list"))),
     "ApplicationFraming": Struct(("media_type", MEDIA_TYPE), ("inner_application_content", OPAQUE)),
-    "MLSMessage": MLS_MESSAGE, "SemiPrivateMessage": SEMI_PRIVATE_MESSAGE,
+    "MLSMessage": MLS_MESSAGE, "PublicMessage": PUBLIC_MESSAGE, "PrivateMessage": PRIVATE_MESSAGE, "Commit": COMMIT,
+    "SemiPrivateMessage": SEMI_PRIVATE_MESSAGE,
     "PerMessageKeyAndNonces": Struct(("key", OPAQUE), ("nonce", OPAQUE), ("reuse_guard", Fixed(4)), ("sender_leaf_index", U32)),
     "SemiPrivateMessageContext": Struct(("group_id", OPAQUE), ("epoch", U64), ("partial_context_hash", OPAQUE)),
     "ExternalReceiver": Struct(("external_receiver_public_key", OPAQUE), ("credential", CREDENTIAL)),
     "Proposal": PROPOSAL, "KeyPackage": KEY_PACKAGE, "LeafNode": LEAF_NODE, "Credential": CREDENTIAL,
     "MultiCredential": Struct(("bindings", Vector(BINDING))), "ExternalSender": EXTERNAL_SENDER,
+    "CredentialBindingTBS": Struct(("cipher_suite", SUITE), ("credential", CREDENTIAL), ("credential_key", OPAQUE), ("signature_key", OPAQUE)),
     "RequiredCapabilities": REQUIRED_CAPABILITIES, "GroupContext": GROUP_CONTEXT, "GroupInfo": GROUP_INFO, "Welcome": WELCOME,
     "HPKECiphertext": HPKE_CIPHERTEXT, "RatchetTree": RATCHET_TREE, "PartialGroupInfo": PARTIAL_GROUP_INFO,
     "RatchetTreeOption": RATCHET_TREE_OPTION,
@@ -1093,6 +1097,13 @@ def remove(leaf_index):
     return {"proposal_type": 3, "removed": leaf_index}
 
 
+def said_by(sender):
+    """MIMI content: a fish."""
+    text = lambda words: (bytes([0x60 + len(words)]) if len(words) < 24 else bytes([0x78, len(words)])) + words.encode()
+    return (bytes.fromhex("8750") + bytes(range(16)) + bytes.fromhex("f640f6f6a201") + text(sender) + b"\2" + text(ROOM)
+            + bytes.fromhex("85016001") + text("text/plain;charset=utf-8") + b"\x46a fish")
+
+
 def add_and_update():
     update = {"proposal_type": 8, "app_data_update": {"component_id": 0x22, "op": 1, "update": write("ParticipantListUpdate", list_update())}}
     return {"proposals": [
@@ -1253,7 +1264,7 @@ def endpoint_values():
         yield f"identifierQuery, code {code}", "IdentifierResponse", {
             "response_code": code, "uri": [], "found_profiles": [], "id_response_extensions": NO_EXTENSIONS}
 
-    message = {"message_content": filled(0x87, 20), "frank": frank(), "accepted_timestamp": TIME}
+    message = {"message_content": said_by(BOB), "frank": frank(), "accepted_timestamp": TIME}
     report = {"reporting_user": ALICE, "alleged_abuser_uri": BOB, "reason_code": 0, "note": "spam", "messages": [message],
               "abuse_extensions": NO_EXTENSIONS}
     yield "reportAbuse, a report", "AbuseReport", report
@@ -1271,6 +1282,8 @@ def endpoint_values():
     yield "a pseudonym", "PseudonymousCredential", {
         "client_pseudonym": "mimi://a.example/d/5f3c", "user_pseudonym": "mimi://a.example/u/9d0b", "signature_public_key": filled(0x51, 32),
         "identity_link_ciphertext": filled(0x41, 70)}
+    yield "what ties a pseudonym to its owner", "PseudonymousCredentialTBS", {
+        "client_pseudonym": "mimi://a.example/d/5f3c", "user_pseudonym": "mimi://a.example/u/9d0b", "signature_public_key": filled(0x51, 32)}
     yield "the link of a pseudonym", "IdentityLinkTBE", {
         "pseudonymous_credential_signature": filled(0x5a, 64), "client_credential": basic("mimi://a.example/d/alice/1")}
 
@@ -1352,7 +1365,7 @@ def mls_values():
     yield "components", "ComponentsList", {"component_ids": [0x2a2a, 1, 0x22, 0xffff]}
     yield "wire formats", "WireFormats", {"wire_formats": [1, 2, 0x7777]}
     yield "media types", "MediaTypeList", {"media_type_list": [media("application/mimi-content"), plain_text()]}
-    yield "framed content", "ApplicationFraming", {"media_type": media("application/mimi-content"), "inner_application_content": b"\x87"}
+    yield "framed content", "ApplicationFraming", {"media_type": media("application/mimi-content"), "inner_application_content": said_by(ALICE)}
     yield "framed content of the default type", "ApplicationFraming", {"media_type": media(""), "inner_application_content": b""}
     yield "a commit by a member", "MLSMessage", public(MEMBER, 3, add_and_update())
     yield "an external commit", "MLSMessage", public(JOINER, 3, external_commit())
@@ -1363,6 +1376,11 @@ def mls_values():
     yield "a GroupInfo in a message", "MLSMessage", {"version": 1, "wire_format": 4, "group_info": group_info()}
     yield "a key package in a message", "MLSMessage", {"version": 1, "wire_format": 5, "key_package": key_package("mimi://b.example/d/bob/1")}
     yield "a semi-private message in a message", "MLSMessage", {"version": 1, "wire_format": 0xf001, "semiprivate_message": semi_private()}
+    yield "a public message by itself", "PublicMessage", public(EXTERNAL, 2, remove(3))["public_message"]
+    yield "a public commit by itself", "PublicMessage", public(JOINER, 3, external_commit())["public_message"]
+    yield "a private message by itself", "PrivateMessage", private(aad=frank_aad())["private_message"]
+    yield "a Commit", "Commit", add_and_update()
+    yield "a Commit of nothing", "Commit", {"proposals": [], "path": None}
     yield "a semi-private message", "SemiPrivateMessage", semi_private(2)
     yield "what opens a semi-private message", "PerMessageKeyAndNonces", {
         "key": filled(1, 16), "nonce": filled(2, 12), "reuse_guard": filled(3, 4), "sender_leaf_index": 4}
@@ -1391,6 +1409,8 @@ def mls_values():
     yield "an unknown credential", "Credential", {"credential_type": 0x7777, "content": b"\1"}
     yield "a multi-credential", "MultiCredential", {"bindings": [{
         "cipher_suite": 1, "credential": basic("alice@corp.example"), "credential_key": filled(0x51, 32), "signature": filled(0x5b, 64)}]}
+    yield "what ties a credential to a leaf", "CredentialBindingTBS", {
+        "cipher_suite": 1, "credential": basic("alice@corp.example"), "credential_key": filled(0x51, 32), "signature_key": filled(0x5d, 32)}
     yield "an external sender", "ExternalSender", {"signature_key": filled(0x51, 32), "credential": basic(HUB)}
     yield "required capabilities", "RequiredCapabilities", {"extension_types": [6], "proposal_types": [8, 9, 10], "credential_types": [1]}
     yield "a GroupContext", "GroupContext", context(8, [{"extension_type": 6, "extension_data": write("AppDataDictionary", SOME_EXTENSIONS)}])

@@ -13,10 +13,10 @@ use crate::group_info::{GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResp
 use crate::identifier_query::{IdentifierRequest, IdentifierResponse};
 use crate::key_material::{KeyMaterialRequest, KeyMaterialResponse};
 use crate::mls::{
-    AppDataUpdate, AppEphemeral, ComponentId, Credential, ExtensionType, ExternalReceiver, ExternalSender,
-    GroupContext, GroupInfo, HpkeCiphertext, KeyPackage, LeafNode, MlsMessage, MultiCredential, PartialGroupInfo,
-    PerMessageKeyAndNonces, Proposal, RatchetTree, RatchetTreeOption, RequiredCapabilities, SemiPrivateMessage,
-    SemiPrivateMessageContext, Welcome,
+    AppDataUpdate, AppEphemeral, Commit, ComponentId, Credential, CredentialBindingTbs, ExtensionType,
+    ExternalReceiver, ExternalSender, GroupContext, GroupInfo, HpkeCiphertext, KeyPackage, LeafNode, MlsMessage,
+    MultiCredential, PartialGroupInfo, PerMessageKeyAndNonces, PrivateMessage, Proposal, PublicMessage, RatchetTree,
+    RatchetTreeOption, RequiredCapabilities, SemiPrivateMessage, SemiPrivateMessageContext, Welcome,
 };
 use crate::notify::{FanoutBatch, FanoutMessage};
 use crate::participant_list::{ParticipantListData, ParticipantListUpdate};
@@ -25,7 +25,7 @@ use crate::policy::{
     LinkPreviewPolicy, LoggingPolicy, MessageExpiration, OperationalParameters, PreAuthData, Role, RoleData,
     StatusNotificationPolicy,
 };
-use crate::pseudonym::{IdentityLinkTbe, PseudonymousCredential};
+use crate::pseudonym::{IdentityLinkTbe, PseudonymousCredential, PseudonymousCredentialTbs};
 use crate::report_abuse::AbuseReport;
 use crate::room_metadata::RoomMetaData;
 use crate::submit_message::{SubmitMessageRequest, SubmitMessageResponse};
@@ -214,6 +214,7 @@ kinds! {
     GroupInfoRatchetTreeTbe: "GroupInfoRatchetTreeTBE", LARGE;
     ConsentScope: "ConsentScope", SMALL;
     PseudonymousCredential: "PseudonymousCredential", SMALL;
+    PseudonymousCredentialTbs: "PseudonymousCredentialTBS", SMALL;
     IdentityLinkTbe: "IdentityLinkTBE", SMALL;
     PartialGroupInfo: "PartialGroupInfo", MEDIUM;
     RatchetTreeOption: "RatchetTreeOption", LARGE;
@@ -249,15 +250,19 @@ kinds! {
     ApplicationFraming: "ApplicationFraming", MEDIUM;
     // MLS.
     MlsMessage: "MLSMessage", LARGE;
+    PublicMessage: "PublicMessage", LARGE;
+    PrivateMessage: "PrivateMessage", LARGE;
     SemiPrivateMessage: "SemiPrivateMessage", MEDIUM;
     PerMessageKeyAndNonces: "PerMessageKeyAndNonces", SMALL;
     SemiPrivateMessageContext: "SemiPrivateMessageContext", SMALL;
     ExternalReceiver: "ExternalReceiver", SMALL;
     Proposal: "Proposal", LARGE;
+    Commit: "Commit", LARGE;
     KeyPackage: "KeyPackage", SMALL;
     LeafNode: "LeafNode", SMALL;
     Credential: "Credential", SMALL;
     MultiCredential: "MultiCredential", SMALL;
+    CredentialBindingTbs: "CredentialBindingTBS", SMALL;
     ExternalSender: "ExternalSender", SMALL;
     RequiredCapabilities: "RequiredCapabilities", SMALL;
     GroupContext: "GroupContext", LARGE;
