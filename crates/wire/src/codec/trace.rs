@@ -4,12 +4,13 @@ use std::fmt;
 
 use super::error::Step;
 
-/// The fields that were read, in order, each followed by those inside it.
+/// The fields that were read, in order, each followed by those inside it; the first [`Trace::MAX_ENTRIES`] of them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Trace {
     entries: Vec<Entry>,
-    /// The entries that are not closed yet, outermost first.
+    /// The entries that are not closed yet, outermost first. One that was not kept has an index that no entry has.
     open: Vec<usize>,
+    left_out: usize,
 }
 
 /// One field.
@@ -58,9 +59,17 @@ pub struct Leaf {
 }
 
 impl Trace {
-    /// Every field, outer before inner.
+    /// How many fields are kept. A tree of blank leaves has a field for each byte, and each takes a hundred bytes here.
+    pub const MAX_ENTRIES: usize = 1 << 18;
+
+    /// Every field that was kept, outer before inner.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// How many fields follow those that were kept.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// The fields that hold a value, with their full names.
@@ -86,14 +95,19 @@ impl Trace {
     }
 
     pub(super) fn open(&mut self, step: Step, offset: usize) -> usize {
-        let index = self.entries.len();
-        self.entries.push(Entry {
-            depth: self.open.len(),
-            step,
-            offset,
-            length: 0,
-            value: None,
-        });
+        let index = if self.entries.len() < Self::MAX_ENTRIES {
+            self.entries.push(Entry {
+                depth: self.open.len(),
+                step,
+                offset,
+                length: 0,
+                value: None,
+            });
+            self.entries.len() - 1
+        } else {
+            self.left_out += 1;
+            usize::MAX
+        };
         self.open.push(index);
         index
     }

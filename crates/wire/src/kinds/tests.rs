@@ -67,6 +67,25 @@ fn a_reading_tells_up_to_where_it_breaks() {
 }
 
 #[test]
+fn so_many_fields_are_not_all_kept() {
+    use crate::codec::Trace;
+    let blank = |nodes: usize| {
+        let mut bytes = (0x8000_0000 | u32::try_from(nodes).unwrap()).to_be_bytes().to_vec();
+        bytes.resize(4 + nodes, 0);
+        let reading = Kind::named("RatchetTree").unwrap().read(&bytes);
+        assert_eq!(reading.encoded, Ok(bytes));
+        reading.trace
+    };
+    let trace = blank(Trace::MAX_ENTRIES);
+    assert_eq!((trace.entries().len(), trace.left_out()), (Trace::MAX_ENTRIES, 0));
+    assert_eq!(trace.leaves().len(), Trace::MAX_ENTRIES);
+    let trace = blank(Trace::MAX_ENTRIES + 7);
+    assert_eq!((trace.entries().len(), trace.left_out()), (Trace::MAX_ENTRIES, 7));
+    let last = trace.entries().last().unwrap();
+    assert_eq!((last.offset, last.length), (4 + Trace::MAX_ENTRIES - 1, 1));
+}
+
+#[test]
 fn checking_says_what_reading_says() {
     for kind in KINDS {
         for bytes in [&[][..], &[0], &[1, 0], &[0, 1, 0, 2], &[0x40; 70]] {
