@@ -240,7 +240,8 @@ pub(crate) struct FrankVerify {
 const FRANK_HELP: &str = "\
 BYTES are hexadecimal or base64, or @FILE (@- is standard input) with either or with the bytes themselves.
 
-What cannot be checked for want of --tag, --agent or --hub-key is said to be open, and is no failure.
+What cannot be checked for want of --tag, --agent or --hub-key is said to be open, and is no failure. Who sent a reported message is
+known by --hub-key alone.
 
 Exit status:
   0  everything that could be checked holds

@@ -23,7 +23,21 @@ use crate::{
 
 /// Prints what holds of one frank, or of each in a report; `true` when nothing was found false.
 pub(crate) fn verify(arguments: &FrankVerify) -> anyhow::Result<bool> {
+    let findings = findings(arguments)?;
+    if arguments.json {
+        say!("{}", findings.to_json());
+    } else {
+        say!("{}", findings.to_text().trim_end());
+    }
+    Ok(findings.holds())
+}
+
+fn findings(arguments: &FrankVerify) -> anyhow::Result<Findings> {
     let means = Means::read(arguments)?;
+    ensure!(
+        means.are_any(),
+        "nothing to check it against: give --tag, --agent, --hub-key, --sender, --room or --suite"
+    );
     let mut findings = Findings::default();
     match &arguments.report {
         Some(report) => verify_report(&given("--report", report)?, &means, &mut findings)?,
@@ -39,16 +53,7 @@ pub(crate) fn verify(arguments: &FrankVerify) -> anyhow::Result<bool> {
             franked.verify(&means, &mut findings);
         }
     }
-    ensure!(
-        findings.statements() > 0,
-        "nothing to check it against: give --tag, --agent or --hub-key"
-    );
-    if arguments.json {
-        say!("{}", findings.to_json());
-    } else {
-        say!("{}", findings.to_text().trim_end());
-    }
-    Ok(findings.holds())
+    Ok(findings)
 }
 
 fn verify_report(bytes: &[u8], means: &Means, findings: &mut Findings) -> anyhow::Result<()> {
@@ -63,46 +68,100 @@ fn verify_report(bytes: &[u8], means: &Means, findings: &mut Findings) -> anyhow
             accepted: UnixMillis(message.accepted_timestamp),
             of: &of,
         };
-        if let Some(sender) = franked.verify(means, findings) {
-            let is_alleged = sender == *report.alleged_abuser_uri;
-            let detail = if is_alleged {
-                "is who sent it"
-            } else {
-                "did not send it"
-            };
-            findings.statement(format!("{of}alleged abuser"), is_alleged, detail);
+        let mut found = Findings::default();
+        let Some(sent) = franked.verify(means, &mut found) else {
+            findings.append(found);
+            continue;
+        };
+        let name = format!("{of}alleged abuser");
+        let holds = found.holds();
+        findings.append(found);
+        if sent.by != *report.alleged_abuser_uri {
+            findings.statement(name, false, format!("the message names {}", sent.by));
+        } else if !holds {
+            findings.open(name, "is who the message names, and not everything about it holds");
+        } else if !sent.is_genuine {
+            // The signature of the agent is over the frank, which says nothing to those who cannot make it again.
+            findings.open(
+                name,
+                "is who the message names; only the hub can tell that it was sent: give --hub-key",
+            );
+        } else {
+            findings.statement(name, true, "is who sent it");
         }
     }
     Ok(())
 }
 
+/// What a message claims, and whether it was shown.
+struct Sent {
+    /// The sender that the message names.
+    by: String,
+    /// The hub made the frank of this message, this sender, room and time.
+    is_genuine: bool,
+}
+
 /// What there is to check franks with.
 struct Means {
     tag: Option<FrankingTag>,
-    agent_key: Option<Vec<u8>>,
-    /// By its credential.
-    agent_uri: Option<String>,
+    agent: Option<Agent>,
     hub_keys: Option<KeyRing>,
     sender: Option<String>,
     room: Option<String>,
     suite: Option<u16>,
 }
 
+/// The group's franking agent.
+enum Agent {
+    /// A public key.
+    Bare(Vec<u8>),
+    /// A public key, and whose it is.
+    Data(FrankingAgentData),
+}
+
+impl Agent {
+    fn read(bytes: Vec<u8>) -> anyhow::Result<Self> {
+        match FrankingAgentData::from_bytes(&bytes) {
+            Ok(data) => Ok(Self::Data(data)),
+            Err(_) if is_public_key(&bytes) => Ok(Self::Bare(bytes)),
+            Err(error) => Err(error).context("--agent: neither a public key nor FrankingAgentData"),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Bare(key) => key,
+            Self::Data(data) => &data.franking_signature_key,
+        }
+    }
+}
+
+/// Of Ed25519 or Ed448; of P-256, P-384 or P-521, as points without compression.
+fn is_public_key(bytes: &[u8]) -> bool {
+    match bytes.len() {
+        32 | 57 => true,
+        65 | 97 | 133 => bytes.first() == Some(&4),
+        _ => false,
+    }
+}
+
 impl Means {
+    const fn are_any(&self) -> bool {
+        self.tag.is_some()
+            || self.agent.is_some()
+            || self.hub_keys.is_some()
+            || self.sender.is_some()
+            || self.room.is_some()
+            || self.suite.is_some()
+    }
+
     fn read(arguments: &FrankVerify) -> anyhow::Result<Self> {
         let tag = arguments.tag.as_deref().map(read_tag).transpose()?;
         let agent = arguments
             .agent
             .as_deref()
-            .map(|agent| given("--agent", agent))
+            .map(|agent| Agent::read(given("--agent", agent)?))
             .transpose()?;
-        let data = agent
-            .as_deref()
-            .and_then(|agent| FrankingAgentData::from_bytes(agent).ok());
-        let agent_uri = data.as_ref().and_then(|data| match &data.credential {
-            Credential::Basic { identity } => String::from_utf8(identity.to_vec()).ok(),
-            _ => None,
-        });
         let mut hub_keys = KeyRing::new();
         for key in &arguments.hub_key {
             let key = <[u8; 32]>::try_from(given("--hub-key", key)?)
@@ -111,8 +170,7 @@ impl Means {
         }
         Ok(Self {
             tag,
-            agent_key: data.map(|data| data.franking_signature_key.to_vec()).or(agent),
-            agent_uri,
+            agent,
             hub_keys: (!arguments.hub_key.is_empty()).then_some(hub_keys),
             sender: arguments.sender.clone(),
             room: arguments.room.clone(),
@@ -148,8 +206,8 @@ struct Franked<'a> {
 }
 
 impl Franked<'_> {
-    /// Notes everything that holds and does not. Returns the sender that the message names, if it is a message.
-    fn verify(&self, means: &Means, findings: &mut Findings) -> Option<String> {
+    /// Notes everything that holds and does not. Returns what the message claims, if it is a message.
+    fn verify(&self, means: &Means, findings: &mut Findings) -> Option<Sent> {
         let of = self.of;
         let named = |name: &str| format!("{of}{name}");
         let content = match self.message() {
@@ -186,9 +244,12 @@ impl Franked<'_> {
             cipher_suite: CipherSuite(self.frank.franking_signature_ciphersuite.0),
             integrity_signature: self.frank.franking_integrity_signature.to_vec(),
         };
-        self.server_frank(&frank, &context, &tag, means, findings);
+        let is_genuine = self.server_frank(&frank, &context, &tag, means, findings);
         self.integrity(&frank, &context, means, findings);
-        Some(origin.sender().to_owned())
+        Some(Sent {
+            by: origin.sender().to_owned(),
+            is_genuine,
+        })
     }
 
     fn message(&self) -> Result<MimiContent, String> {
@@ -222,10 +283,11 @@ impl Franked<'_> {
         tags: &[FrankingTag],
         means: &Means,
         findings: &mut Findings,
-    ) {
+    ) -> bool {
         let name = format!("{}server frank", self.of);
         let Some(keys) = &means.hub_keys else {
-            return findings.open(name, "only the hub can check it: give --hub-key");
+            findings.open(name, "only the hub can check it: give --hub-key");
+            return false;
         };
         // The tag that was stated is the one to check; without it, any that the message can have.
         let stated = means.tag.as_slice();
@@ -239,6 +301,7 @@ impl Franked<'_> {
             "no key given makes it of this tag, sender, room and time"
         };
         findings.statement(name, genuine, detail);
+        genuine
     }
 
     fn integrity(&self, frank: &Frank, context: &FrankingContext, means: &Means, findings: &mut Findings) {
@@ -253,26 +316,44 @@ impl Franked<'_> {
             None => findings.fact(&format!("{of}cipher suite"), i64::from(suite.0)),
         }
         let name = format!("{of}integrity signature");
-        match (&means.agent_key, suite.signature_scheme()) {
+        match (&means.agent, suite.signature_scheme()) {
             (None, _) => findings.open(name, "give --agent, the group's franking agent"),
             (Some(_), None) => findings.open(name, format!("the algorithm of cipher suite {} is not known", suite.0)),
-            (Some(key), Some(scheme)) => {
+            (Some(agent), Some(scheme)) => {
                 let crypto = RustCrypto::default();
                 let verify = |_, signed: &[u8], signature: &[u8]| {
-                    crypto.verify_signature(scheme, signed, key, signature).is_ok()
+                    crypto.verify_signature(scheme, signed, agent.key(), signature).is_ok()
+                };
+                let by = match agent {
+                    Agent::Bare(_) => "key given",
+                    Agent::Data(_) => "franking agent",
                 };
                 match frank.verify_integrity(context, verify) {
                     Ok(()) => {
-                        findings.statement(name, true, "by the franking agent, over frank, sender, room and time")
+                        let detail = format!("by the {by}, over frank, sender, room and time");
+                        findings.statement(name, true, detail);
                     }
                     Err(error) => findings.statement(name, false, error.to_string()),
                 }
             }
         }
-        if let Some(agent) = &means.agent_uri {
-            let room = context.origin.room();
-            let detail = format!("{agent}, room {room}");
-            findings.statement(format!("{of}franking agent is the hub"), is_hub(agent, room), detail);
+        let name = format!("{of}franking agent is the hub");
+        match &means.agent {
+            None => {}
+            Some(Agent::Bare(_)) => findings.open(name, "a bare key is nobody's: give FrankingAgentData"),
+            Some(Agent::Data(data)) => match &data.credential {
+                Credential::Basic { identity } => {
+                    let (agent, room) = (String::from_utf8_lossy(identity), context.origin.room());
+                    findings.statement(name, is_hub(&agent, room), format!("{agent}, room {room}"));
+                }
+                other => {
+                    let detail = format!(
+                        "who is meant by a credential of type {} is not looked at",
+                        other.credential_type().0
+                    );
+                    findings.open(name, detail);
+                }
+            },
         }
     }
 }

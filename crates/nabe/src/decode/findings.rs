@@ -33,10 +33,9 @@ impl Findings {
         ));
     }
 
-    /// How many statements were checked.
-    pub(crate) fn statements(&self) -> usize {
-        let is_statement = |(_, finding): &&(String, Finding)| matches!(finding, Finding::Statement { .. });
-        self.0.iter().filter(is_statement).count()
+    /// Adds the lines of others.
+    pub(crate) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
     }
 
     /// Notes what could not be checked, and why.

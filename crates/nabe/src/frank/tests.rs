@@ -62,21 +62,21 @@ impl Case {
 }
 
 fn lines(arguments: &FrankVerify) -> String {
-    let means = Means::read(arguments).unwrap();
-    let mut findings = Findings::default();
-    if let Some(report) = &arguments.report {
-        verify_report(&input_bytes(report).unwrap(), &means, &mut findings).unwrap();
-    } else {
-        let content = input_bytes(arguments.content.as_ref().unwrap()).unwrap();
-        let franked = Franked {
-            content: &content,
-            frank: &WireFrank::from_bytes(&input_bytes(arguments.frank.as_ref().unwrap()).unwrap()).unwrap(),
-            accepted: UnixMillis(arguments.accepted.unwrap()),
-            of: "",
-        };
-        franked.verify(&means, &mut findings);
-    }
-    findings.to_text()
+    findings(arguments).unwrap().to_text()
+}
+
+/// Why nothing was checked.
+fn refused(arguments: &FrankVerify) -> String {
+    format!("{:#}", verify(arguments).unwrap_err())
+}
+
+/// What is said of the thing with this name, after the mark before it.
+fn said_of<'a>(text: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+    text.lines().find_map(|line| {
+        let (mark, rest) = line.split_at_checked(7)?;
+        let detail = rest.strip_prefix(name)?.strip_prefix("  ")?;
+        Some((mark.trim(), detail.trim()))
+    })
 }
 
 /// The names of what does not hold.
@@ -168,15 +168,27 @@ fn what_cannot_be_checked_is_open_and_not_called_true() {
     let mut arguments = case.arguments();
     (arguments.tag, arguments.agent, arguments.hub_key) = (None, None, Vec::new());
     let text = lines(&arguments);
+    for name in ["client tag", "server frank", "integrity signature"] {
+        assert_eq!(said_of(&text, name).unwrap().0, "?", "{text}");
+    }
     assert!(
-        text.contains("?      client tag") && text.contains(&case.text("tag")),
-        "{text}"
-    );
-    assert!(
-        text.contains("?      server frank") && text.contains("?      integrity signature"),
+        said_of(&text, "client tag").unwrap().1.contains(&case.text("tag")),
         "{text}"
     );
     assert!(false_in(&text).is_empty());
+    assert_eq!(said_of(&text, "sender").unwrap().0, "ok", "it was given: {text}");
+}
+
+#[test]
+fn with_nothing_to_check_against_nothing_is_said() {
+    let case = case(0);
+    let mut arguments = case.arguments();
+    (arguments.tag, arguments.agent, arguments.hub_key) = (None, None, Vec::new());
+    (arguments.sender, arguments.room, arguments.suite) = (None, None, None);
+    assert!(refused(&arguments).starts_with("nothing to check it against: "));
+    (arguments.content, arguments.frank, arguments.accepted) = (None, None, None);
+    arguments.report = Some(hex(&report(&case, "mimi://b.example/u/bob").to_bytes()));
+    assert!(refused(&arguments).starts_with("nothing to check it against: "));
 }
 
 #[test]
@@ -215,33 +227,132 @@ fn the_tag_may_be_in_its_safe_aad_and_the_agent_in_its_data() {
 }
 
 #[test]
+fn an_agent_that_is_damaged_is_no_key() {
+    let case = case(0);
+    let data = FrankingAgentData {
+        franking_signature_key: input_bytes(&case.text("public")).unwrap().into(),
+        credential: Credential::Basic {
+            identity: b"mimi://a.example"[..].into(),
+        },
+    };
+    let bytes = data.to_bytes();
+    let mut arguments = case.arguments();
+    for length in (0..bytes.len()).filter(|length| *length != 32) {
+        arguments.agent = Some(format!("{} #", hex(&bytes[..length])));
+        let why = if length == 0 {
+            "--agent"
+        } else {
+            "--agent: neither a public key nor FrankingAgentData: "
+        };
+        assert!(
+            refused(&arguments).starts_with(why),
+            "{length}: {}",
+            refused(&arguments)
+        );
+    }
+    arguments.agent = Some(hex(&[&bytes[..], &[0]].concat()));
+    assert!(
+        refused(&arguments).contains(" 1 bytes follow"),
+        "{}",
+        refused(&arguments)
+    );
+    // As long as a point of P-256, which begins otherwise.
+    arguments.agent = Some("20".repeat(65));
+    assert!(refused(&arguments).starts_with("--agent: neither"));
+}
+
+#[test]
+fn whose_agent_it_is_stays_open_where_nobody_says() {
+    let case = case(0);
+    let mut arguments = case.arguments();
+    let name = "franking agent is the hub";
+    let text = lines(&arguments);
+    assert_eq!(said_of(&text, name).unwrap().0, "?", "{text}");
+    assert_eq!(
+        said_of(&text, "integrity signature").unwrap(),
+        ("ok", "by the key given, over frank, sender, room and time")
+    );
+    let certified = FrankingAgentData {
+        franking_signature_key: input_bytes(&case.text("public")).unwrap().into(),
+        credential: Credential::X509 {
+            certificates: Vec::new(),
+        },
+    };
+    arguments.agent = Some(hex(&certified.to_bytes()));
+    let text = lines(&arguments);
+    assert_eq!(said_of(&text, name).unwrap().0, "?", "{text}");
+    // What is no text is nobody's URI.
+    let unnamed = FrankingAgentData {
+        credential: Credential::Basic {
+            identity: vec![0xff; 20].into(),
+        },
+        ..certified
+    };
+    arguments.agent = Some(hex(&unnamed.to_bytes()));
+    assert_eq!(false_in(&lines(&arguments)), [name]);
+    arguments.agent = None;
+    assert_eq!(said_of(&lines(&arguments), name), None);
+}
+
+/// A report of a message twice, the second time with another time.
+fn report(case: &Case, abuser: &str) -> AbuseReport {
+    let message = nabe_wire::report_abuse::AbusiveMessage {
+        message_content: case.content.clone().into(),
+        frank: WireFrank::from_bytes(&case.frank).unwrap(),
+        accepted_timestamp: case.vector["accepted"].as_u64().unwrap(),
+    };
+    let mut late = message.clone();
+    late.accepted_timestamp += 1;
+    AbuseReport {
+        reporting_user: nabe_wire::IdentifierUri::new("").unwrap(),
+        alleged_abuser_uri: nabe_wire::IdentifierUri::new(abuser).unwrap(),
+        reason_code: nabe_wire::report_abuse::AbuseType(0),
+        note: "".into(),
+        messages: vec![message, late],
+        abuse_extensions: nabe_wire::app_data::AppDataDictionary::new(),
+    }
+}
+
+#[test]
 fn a_report_is_checked_message_by_message_and_against_the_one_it_accuses() {
     let case = case(0);
-    let report = |abuser: &str| {
-        let message = nabe_wire::report_abuse::AbusiveMessage {
-            message_content: case.content.clone().into(),
-            frank: WireFrank::from_bytes(&case.frank).unwrap(),
-            accepted_timestamp: case.vector["accepted"].as_u64().unwrap(),
-        };
-        let mut late = message.clone();
-        late.accepted_timestamp += 1;
-        AbuseReport {
-            reporting_user: nabe_wire::IdentifierUri::new("").unwrap(),
-            alleged_abuser_uri: nabe_wire::IdentifierUri::new(abuser).unwrap(),
-            reason_code: nabe_wire::report_abuse::AbuseType(0),
-            note: "".into(),
-            messages: vec![message, late],
-            abuse_extensions: nabe_wire::app_data::AppDataDictionary::new(),
-        }
-    };
     let mut arguments = case.arguments();
     (arguments.content, arguments.frank, arguments.accepted, arguments.tag) = (None, None, None, None);
-    arguments.report = Some(hex(&report("mimi://b.example/u/bob").to_bytes()));
+    arguments.report = Some(hex(&report(&case, "mimi://b.example/u/bob").to_bytes()));
+    let text = lines(&arguments);
     assert_eq!(
-        false_in(&lines(&arguments)),
+        false_in(&text),
         ["message 1: server frank", "message 1: integrity signature"]
     );
-    arguments.report = Some(hex(&report("mimi://c.example/u/carol").to_bytes()));
+    assert_eq!(said_of(&text, "message 0: alleged abuser").unwrap().0, "ok", "{text}");
+    arguments.report = Some(hex(&report(&case, "mimi://c.example/u/carol").to_bytes()));
     let found = false_in(&lines(&arguments));
     assert!(found.contains(&"message 0: alleged abuser".to_owned()), "{found:?}");
+}
+
+#[test]
+fn nobody_is_said_to_have_sent_what_was_not_shown_to_be_genuine() {
+    let case = case(0);
+    let mut arguments = case.arguments();
+    (arguments.content, arguments.frank, arguments.accepted, arguments.tag) = (None, None, None, None);
+    arguments.report = Some(hex(&report(&case, "mimi://b.example/u/bob").to_bytes()));
+    let marks = |arguments: &FrankVerify| {
+        let text = lines(arguments);
+        [0, 1].map(|index| {
+            let (mark, _) = said_of(&text, &format!("message {index}: alleged abuser")).unwrap();
+            mark.to_owned()
+        })
+    };
+    // Message 1 has a time that the hub never stated.
+    assert_eq!(marks(&arguments), ["ok", "?"]);
+    // The agent signs the frank with sender, room and time; whether it is of this message, only the hub can tell.
+    let keys = std::mem::take(&mut arguments.hub_key);
+    assert_eq!(marks(&arguments), ["?", "?"]);
+    arguments.agent = None;
+    assert_eq!(marks(&arguments), ["?", "?"], "by --sender and --room alone");
+    // The hub's own key is enough, unless something else is false.
+    arguments.hub_key = keys;
+    assert_eq!(marks(&arguments), ["ok", "?"]);
+    arguments.agent = Some("00".repeat(32));
+    assert_eq!(marks(&arguments), ["?", "?"]);
 }
