@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &Decode) -> anyhow::Result<bool> {
     let page = read_as(guess.subject, &guess.input.bytes);
     let heading = page::Heading {
         guessed: asked.is_none(),
+        reads: guess.reads,
         form: guess.input.form.name(),
         bytes: guess.input.bytes.len(),
         also: guess.also.iter().map(|subject| subject.name()).collect(),

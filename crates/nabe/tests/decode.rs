@@ -150,6 +150,19 @@ fn what_else_it_may_be_is_said() {
 }
 
 #[test]
+fn a_body_of_an_unknown_protocol_is_no_failure() {
+    let decoded = decode(
+        structure("submitMessage, request by an unknown protocol").as_bytes(),
+        &[],
+    );
+    let said = text(&decoded.stdout);
+    assert_eq!(decoded.status.code(), Some(0), "{said}");
+    let first = said.lines().next().unwrap();
+    assert!(first.contains("guessed: its protocol or code is unknown"), "{said}");
+    assert!(said.contains("SubmitMessageRequest"), "{said}");
+}
+
+#[test]
 fn malformed_input_is_shown_up_to_where_it_breaks() {
     let decoded = decode(b"01 0b 7374616c652065706f6368 000000", &["--as", "UpdateRoomResponse"]);
     let said = text(&decoded.stdout);
@@ -340,12 +353,28 @@ fn franks_are_verified_from_hexadecimal_base64_and_files() {
     assert_eq!(said["server frank"]["holds"], false);
     assert_eq!(said["integrity signature"]["holds"], false);
 
-    let unreadable = nabe(["frank", "verify", "--content", "zz", "--frank", "00", "--accepted", "1"]);
-    assert_eq!(unreadable.status.code(), Some(3));
-    assert!(
-        text(&unreadable.stderr).contains("--content"),
-        "{}",
-        text(&unreadable.stderr)
+    let unread = |changes: &[&str], said: &str| {
+        let given = [
+            "frank",
+            "verify",
+            "--content",
+            &content,
+            "--frank",
+            &stamp,
+            "--accepted",
+            &accepted,
+        ];
+        let refused = nabe(given.into_iter().chain(changes.iter().copied()));
+        let stderr = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(3), "{changes:?}: {}", text(&refused.stdout));
+        assert!(stderr.contains(said), "{changes:?}: {stderr}");
+    };
+    unread(&[], "nothing to check it against");
+    unread(&["--json"], "nothing to check it against");
+    unread(&["--tag", "zz"], "--tag");
+    unread(
+        &["--agent", &public[..62]],
+        "--agent: neither a public key nor FrankingAgentData",
     );
     assert_eq!(nabe(["frank", "verify", "--content", "00"]).status.code(), Some(2));
 }

@@ -14,6 +14,7 @@ use super::page::{Holds, Page, Place, Problem, Row};
 pub(super) fn read(page: &mut Page, kind: &'static Kind, bytes: &[u8], place: &Place) {
     let reading = kind.read(bytes);
     rows(page, kind, &reading.trace, bytes, place);
+    page.left_out += reading.trace.left_out();
     if let Err(error) = reading.encoded {
         page.problems.push(problem(&error, place));
     }
@@ -31,7 +32,11 @@ fn problem(error: &DecodeError, place: &Place) -> Problem {
 fn rows(page: &mut Page, kind: &'static Kind, trace: &Trace, bytes: &[u8], place: &Place) {
     let mut way: Vec<Step> = Vec::new();
     let mut seen = Seen::default();
-    for entry in trace.entries() {
+    for (at, entry) in trace.entries().iter().enumerate() {
+        if page.is_full() {
+            page.left_out += trace.entries().len() - at;
+            return;
+        }
         way.truncate(entry.depth);
         way.push(entry.step);
         let field = place.name(&way_name(&way));

@@ -2,7 +2,8 @@
 
 use nabe_content::mimi::franking::{FrankingTag, application_framing};
 use nabe_content::mimi::{
-    self, Field, Formula, Intent, Malformed, MessageId, MimiContent, Origin, cbor::CborValue, outline, status_outline,
+    self, Field, Formula, Intent, Kind, Malformed, MessageId, MimiContent, Origin, cbor::CborValue, outline,
+    status_outline,
 };
 
 use super::page::{Holds, Page, Place, Problem, Row, hex};
@@ -59,14 +60,15 @@ fn part_with_status(page: &mut Page, field: &Field, bytes: &[u8], place: &Place)
 
 fn row(page: &mut Page, field: &Field, bytes: &[u8], place: &Place) {
     let item = bytes.get(field.offset..field.offset + field.length).unwrap_or_default();
-    // An outline cuts long strings, which is for whoever prints them to decide.
-    let whole = CborValue::parse(item).ok().filter(|_| field.value.ends_with("bytes)"));
-    let holds = match whole.as_ref().and_then(CborValue::as_bytes) {
-        Some(bytes) => Holds::Bytes(bytes.to_vec()),
-        None => match whole.as_ref().and_then(CborValue::as_text) {
-            Some(text) => Holds::Words(format!("{text:?}")),
-            None => Holds::Words(field.value.clone()),
+    // An outline cuts what is long, which is for whoever prints it to decide.
+    let holds = match CborValue::parse(item) {
+        Ok(value) => match (value.kind(), value.as_bytes(), value.as_text()) {
+            (_, Some(bytes), _) => Holds::Bytes(bytes.to_vec()),
+            (_, _, Some(text)) => Holds::Text(text.to_owned()),
+            (Kind::Null | Kind::Bool | Kind::Unsigned, ..) => Holds::Words(field.value.clone()),
+            (kind, ..) => Holds::Words(format!("{kind}: h'{}'", hex(item))),
         },
+        Err(_) => Holds::Words(field.value.clone()),
     };
     page.rows.push(Row {
         depth: place.depth,

@@ -138,6 +138,8 @@ pub(crate) fn bytes_of(argument: &str) -> anyhow::Result<Vec<u8>> {
     }
     match hex(argument) {
         Ok(bytes) => Ok(bytes),
+        // Digits alone are no base64, of which so few characters make sense.
+        Err(odd @ InputError::Odd { .. }) => Err(odd.into()),
         Err(not_hex) => base64(argument).map_err(|not_base64| anyhow::anyhow!("{not_hex}; {not_base64}")),
     }
 }
@@ -157,13 +159,16 @@ fn text(raw: &[u8]) -> Result<&str, InputError> {
     })
 }
 
-/// Digits in groups of any size. `0x1` is a byte by itself, `h'…'` and quotation marks are left out.
+/// Digits in groups of any size. `0x1` is a byte by itself, `h'…'` and quotation marks are left out, and the brackets of an array
+/// of such bytes.
 fn hex(text: &str) -> Result<Vec<u8>, InputError> {
+    let is_array = text.contains("0x") || text.contains("0X");
+    let is_between = |c: char| " \t:,;\r".contains(c) || (is_array && "{}[]".contains(c));
     let mut digits = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let (line, _comment) = line.split_once('#').unwrap_or((line, ""));
         let mut column = 0;
-        for group in line.split([' ', '\t', ':', ',', ';', '\r']) {
+        for group in line.split(is_between) {
             let bare = group.trim_start_matches("h'").trim_matches(['\'', '"']);
             let prefixed = bare.strip_prefix("0x").or_else(|| bare.strip_prefix("0X"));
             let bare = prefixed.unwrap_or(bare);
@@ -277,6 +282,9 @@ mod tests {
             "  00 # nothing\r\n  ff10 # a comment\r\n\taa",
             "h'00ff10aa'",
             "\"00ff10aa\"",
+            "{0x00, 0xff, 0x10, 0xaa}",
+            "{ 0x0, 0xff,\n  0x10, 0xaa };",
+            "[0x00, 0xff, 0x10, 0xaa]",
         ] {
             assert_eq!(first(text), (Form::Hex, vec![0, 0xff, 0x10, 0xaa]), "{text:?}");
         }
@@ -329,6 +337,20 @@ mod tests {
         assert_eq!(forms(vec![0x87, 0xff], None).unwrap()[0].form, Form::Raw);
         assert_eq!(forms(vec![], None), Err(InputError::Empty));
         assert_eq!(forms(b" \n".to_vec(), None), Err(InputError::Empty));
+    }
+
+    #[test]
+    fn an_argument_that_lacks_a_digit_is_no_base64() {
+        assert_eq!(bytes_of("0abc").unwrap(), [0x0a, 0xbc]);
+        assert_eq!(bytes_of("-_-_AQ").unwrap(), [0xfb, 0xff, 0xbf, 1]);
+        for argument in ["abc", &"0".repeat(63)] {
+            let refused = bytes_of(argument).unwrap_err().to_string();
+            assert_eq!(
+                refused,
+                format!("an odd number of hexadecimal digits: {}", argument.len())
+            );
+        }
+        assert_eq!(bytes_of("abc=").unwrap(), [0x69, 0xb7]);
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use nabe_content::clean_line;
 use nabe_signing::{Json, Object, object};
+use nabe_wire::codec::Trace;
+
+use super::guess::Reads;
 
 /// Where something stands inside what was given.
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub(super) enum Holds {
     Struct(&'static str),
     /// Bytes.
     Bytes(Vec<u8>),
+    /// A text among what is none, where it stands between quotation marks.
+    Text(String),
     /// Anything else, in words, not yet fit to be printed.
     Words(String),
 }
@@ -81,6 +86,8 @@ pub(super) struct Problem {
 pub(super) struct Page {
     what: &'static str,
     pub(super) rows: Vec<Row>,
+    /// How many fields there are that are no rows, at least.
+    pub(super) left_out: usize,
     /// What follows from the fields: name and value.
     pub(super) facts: Vec<(String, String)>,
     pub(super) problems: Vec<Problem>,
@@ -90,6 +97,8 @@ pub(super) struct Page {
 pub(super) struct Heading<'a> {
     /// Nobody said what it is.
     pub(super) guessed: bool,
+    /// How much of the input is what it is guessed to be.
+    pub(super) reads: Reads,
     pub(super) form: &'static str,
     /// How long it is.
     pub(super) bytes: usize,
@@ -102,9 +111,15 @@ impl Page {
         Self {
             what,
             rows: Vec::new(),
+            left_out: 0,
             facts: Vec::new(),
             problems: Vec::new(),
         }
+    }
+
+    /// There is no room for more rows: each takes hundreds of bytes, and what has so many fields repeats itself.
+    pub(super) const fn is_full(&self) -> bool {
+        self.rows.len() >= Trace::MAX_ENTRIES
     }
 
     /// Nothing breaks a rule.
@@ -126,6 +141,9 @@ impl Page {
             let value = row.holds.shown(full);
             let line = format!("{:>7} {:>7}  {label:width$}  {value}", row.offset, row.length);
             let _ = writeln!(out, "{}", line.trim_end());
+        }
+        if self.left_out > 0 {
+            let _ = writeln!(out, "({} more fields are not shown)", self.left_out);
         }
         let names = self.facts.iter().map(|(name, _)| name.chars().count());
         let width = names.max().unwrap_or(0);
@@ -152,14 +170,16 @@ impl Page {
     fn write_heading(&self, heading: &Heading<'_>, out: &mut String) {
         let Heading {
             guessed,
+            reads,
             form,
             bytes,
             also,
         } = heading;
-        let guessed = match (guessed, self.holds()) {
+        let guessed = match (guessed, reads) {
             (false, _) => "",
-            (true, true) => ", guessed",
-            (true, false) => ", the nearest guess: nothing known reads all of it",
+            (true, Reads::All) => ", guessed",
+            (true, Reads::Anything) => ", guessed: its protocol or code is unknown, and what follows may be anything",
+            (true, Reads::Beginning) => ", the nearest guess: nothing known reads all of it",
         };
         let _ = writeln!(out, "{}, {bytes} bytes from {form}{guessed}", self.what);
         if !also.is_empty() {
@@ -190,7 +210,7 @@ impl Page {
                 Holds::Bytes(bytes) => {
                     field.insert("value", hex(bytes));
                 }
-                Holds::Words(words) => {
+                Holds::Words(words) | Holds::Text(words) => {
                     field.insert("value", words.as_str());
                 }
             }
@@ -217,6 +237,7 @@ impl Page {
             "form" => heading.form,
             "bytes" => number(heading.bytes),
             "fields" => self.rows.iter().map(row).collect::<Vec<_>>(),
+            "fields_left_out" => number(self.left_out),
             "facts" => facts,
             "problems" => self.problems.iter().map(problem).collect::<Vec<_>>(),
             "holds" => self.holds(),
@@ -230,6 +251,7 @@ impl Holds {
             Self::Fields => String::new(),
             Self::Struct(name) => format!("({name})"),
             Self::Words(words) => printable(words, full),
+            Self::Text(text) => printable(&format!("{text:?}"), full),
             Self::Bytes(bytes) => {
                 let shown = if full {
                     bytes.len()

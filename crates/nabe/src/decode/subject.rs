@@ -43,7 +43,7 @@ impl Subject {
         let name = plain(name);
         let name = name
             .strip_prefix("mls")
-            .filter(|rest| *rest != "message")
+            .filter(|rest| !["", "message"].contains(rest))
             .unwrap_or(&name);
         let others = [Self::Json, Self::Content, Self::Status];
         let mut all = others.into_iter().chain(KINDS.iter().map(Self::Struct));
@@ -55,16 +55,13 @@ impl Subject {
     }
 }
 
-/// Other names: short ones, of MLS's wire formats, of endpoints.
+/// Other names: short ones, of endpoints.
 const ALIASES: &[(&str, &str)] = &[
     ("request", "event"),
     ("json", "event"),
     ("content", "MimiContent"),
     ("status", "MessageStatusReport"),
-    ("", "MLSMessage"),
-    ("public-message", "MLSMessage"),
-    ("private-message", "MLSMessage"),
-    ("commit", "MLSMessage"),
+    ("mls", "MLSMessage"),
     ("semiprivate-message", "SemiPrivateMessage"),
     ("tree", "RatchetTree"),
     ("notify", "FanoutMessages"),
@@ -153,6 +150,12 @@ mod tests {
         }
         assert_eq!(Subject::named("mls-message").unwrap().name(), "MLSMessage");
         assert_eq!(Subject::named("MLS KEY PACKAGE").unwrap().name(), "KeyPackage");
-        assert_eq!(Subject::named("nothing"), None);
+        assert_eq!(Subject::named("mls").unwrap().name(), "MLSMessage");
+        for name in ["PublicMessage", "public-message", "PrivateMessage", "Commit"] {
+            assert_ne!(Subject::named(name).unwrap().name(), "MLSMessage");
+        }
+        for name in ["nothing", "", "--", "§"] {
+            assert_eq!(Subject::named(name), None);
+        }
     }
 }
