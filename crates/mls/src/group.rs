@@ -11,7 +11,7 @@ use openmls::framing::{ContentType, ProcessedMessageContent, ProtocolMessage, Se
 use openmls::group::{ProposalStore, PublicGroup, StagedCommit};
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::{
-    Extension, LeafNode, MlsMessageBodyIn, MlsMessageIn, Proposal, ProposalOrRefType, PublicMessageIn,
+    Extension, ExtensionType, LeafNode, MlsMessageBodyIn, MlsMessageIn, Proposal, ProposalOrRefType, PublicMessageIn,
 };
 use openmls::treesync::LeafNodeSource;
 use tls_codec::{Deserialize as _, Serialize as _};
@@ -615,8 +615,14 @@ fn load_tree(info: &GroupInfoBytes<'_>) -> Result<PublicGroup, GroupRefusal> {
     Ok(group)
 }
 
-/// A hub cannot judge what it does not know, and an unknown extension may change any rule.
+/// A hub cannot judge what it does not know, and an unknown extension may change any rule. SafeAADs, which OpenMLS knows, Linearized
+/// Matrix does not: in a group that asks for them every message would have to begin with one, and OpenMLS reads it with a codec
+/// that panics with debug assertions where it is cut off.
 fn check_context_extensions(group: &PublicGroup) -> Result<(), GroupRefusal> {
+    if group.group_context().safe_aad_required() {
+        let extension_type = ExtensionType::AppDataDictionary.into();
+        return Err(GroupRefusal::UnknownExtension { extension_type });
+    }
     let mut extensions = group.group_context().extensions().iter();
     match extensions.find(|extension| matches!(extension, Extension::Unknown(..))) {
         Some(unknown) => Err(GroupRefusal::UnknownExtension {

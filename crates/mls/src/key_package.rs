@@ -316,6 +316,23 @@ mod tests {
     }
 
     #[test]
+    fn a_package_cut_anywhere_is_refused() {
+        for suite in Suite::all() {
+            let alice = TestDevice::with_suite("@alice:a.test", "A", suite);
+            let package = alice.key_package_with(&KeyPackageOptions {
+                last_resort: true,
+                ..KeyPackageOptions::default()
+            });
+            for length in 0..package.len() {
+                let refused = check(&alice, &package[..length]);
+                assert_eq!(refused, Err(KeyPackageError::Malformed), "{length} bytes");
+            }
+            let longer = [&package[..], &[0]].concat();
+            assert_eq!(check(&alice, &longer), Err(KeyPackageError::Malformed));
+        }
+    }
+
+    #[test]
     fn a_credential_for_another_key_is_refused() {
         let alice = TestDevice::new("@alice:a.test", "A");
         let claims = BasicCredential {

@@ -1,7 +1,11 @@
 //! What is refused, and by which name.
 
+use openmls::component::ComponentType;
 use openmls::credentials::{BasicCredential as MlsBasicCredential, Credential, CredentialType};
-use openmls::extensions::{Extension, ExtensionType, Extensions, RequiredCapabilitiesExtension, UnknownExtension};
+use openmls::extensions::{
+    AppDataDictionary, AppDataDictionaryExtension, Extension, ExtensionType, Extensions, RequiredCapabilitiesExtension,
+    UnknownExtension,
+};
 
 use super::*;
 use crate::credential::{BasicCredential, CredentialError};
@@ -557,6 +561,19 @@ fn a_group_with_an_extension_that_nobody_knows() {
     assert_eq!(
         bootstrap(&group.update(), Suite::default()).map(|_| ()),
         Err(GroupRefusal::UnknownExtension { extension_type: 0xf042 })
+    );
+}
+
+#[test]
+fn a_group_that_asks_for_safe_aads() {
+    let mut dictionary = AppDataDictionary::new();
+    dictionary.insert(ComponentType::SafeAad.into(), vec![0]);
+    let extension = Extension::AppDataDictionary(AppDataDictionaryExtension::new(dictionary));
+    let alice = TestDevice::new("@alice:a.test", "A").with_extension(ExtensionType::AppDataDictionary);
+    let mut group = alice.create_group_with(ROOM, Extensions::single(extension).unwrap());
+    assert_eq!(
+        bootstrap(&group.update(), Suite::default()).map(|_| ()),
+        Err(GroupRefusal::UnknownExtension { extension_type: 6 })
     );
 }
 

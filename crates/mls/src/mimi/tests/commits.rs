@@ -102,12 +102,16 @@ fn the_authenticated_data_of_a_commit_is_a_safe_aad() {
     let MlsMessageBody::Public(public) = &honest.commit.body else {
         panic!("a public message");
     };
-    let forged = room.members["alice"].forge_content(FramedContent {
-        authenticated_data: b"\0tail".as_slice().into(),
-        ..public.content.clone()
-    });
-    let staged = room.group.stage(&forged, &honest.parts, wall_clock());
-    assert!(matches!(staged, Err(MimiRefusal::SafeAad(_))));
+    let whole = safe_aad(&[(ComponentId(0x8000), b"x"), (ComponentId(0x8001), b"yz")]);
+    let cut = (0..whole.len()).map(|length| &whole[..length]);
+    for aad in std::iter::once(&b"\0tail"[..]).chain(cut) {
+        let forged = room.members["alice"].forge_content(FramedContent {
+            authenticated_data: aad.into(),
+            ..public.content.clone()
+        });
+        let staged = room.group.stage(&forged, &honest.parts, wall_clock());
+        assert!(matches!(staged, Err(MimiRefusal::SafeAad(_))), "{aad:?}");
+    }
 }
 
 #[test]

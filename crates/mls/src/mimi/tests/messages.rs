@@ -43,7 +43,9 @@ fn the_authenticated_data_is_a_safe_aad_and_nothing_else() {
     };
     assert!(with(&safe_aad(&[(ComponentId::FRANK_AAD, &TAG)])).is_ok());
     assert!(with(&safe_aad(&[])).is_ok());
-    for aad in [&b""[..], b"\0tail", b"hello"] {
+    let whole = safe_aad(&[(ComponentId::FRANK_AAD, &TAG), (ComponentId(0x8001), b"x")]);
+    let cut = (0..whole.len()).map(|length| &whole[..length]);
+    for aad in [&b"\0tail"[..], b"hello"].into_iter().chain(cut) {
         assert!(matches!(with(aad), Err(MessageRefusal::SafeAad(_))), "{aad:?}");
     }
 }
