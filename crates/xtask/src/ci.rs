@@ -62,7 +62,8 @@ const STEPS: &[(&str, Step)] = &[
     ("libraries alone", libraries_alone),
 ];
 
-/// Every draft's vectors by the product's own code, as its users run it.
+/// Every draft's vectors by the product's own code: by the `nabe` that the tests built and ran. Built by itself it would have other
+/// features, and half of the workspace with it.
 fn verify_vectors(root: &Path) -> Result<()> {
     let mut files = Vec::new();
     for draft in entries(&root.join("drafts"))? {
@@ -70,18 +71,20 @@ fn verify_vectors(root: &Path) -> Result<()> {
             files.extend(vector_files(&draft.join("vectors"))?);
         }
     }
-    let mut arguments = vec![
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "nabe",
-        "--",
-        "vectors",
-        "verify",
-    ];
+    let nabe = built_with_this("nabe")?;
+    let mut arguments = vec!["vectors", "verify"];
     arguments.extend(files.iter().map(String::as_str));
-    command(root, "cargo", &arguments, &[])
+    command(root, &nabe.to_string_lossy(), &arguments, &[])
+}
+
+/// A program of the workspace in this program's profile, wherever the target directory is.
+fn built_with_this(name: &str) -> Result<PathBuf> {
+    let this = std::env::current_exe().context("finding this program")?;
+    let path = this.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    if !path.is_file() {
+        bail!("{} is not there: the step `test` builds it", path.display());
+    }
+    Ok(path)
 }
 
 /// What others use as libraries builds by itself: with the features it asks for, not with those that the workspace switches on.
