@@ -16,6 +16,7 @@ mod decision;
 mod entry;
 pub mod fuzzing;
 mod meta;
+pub mod mimi;
 mod ordering;
 mod refusal;
 mod room;

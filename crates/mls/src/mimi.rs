@@ -17,6 +17,7 @@
 //! | `mimi/commit.rs` | a commit and what comes with it, from the frame to the GroupInfo |
 //! | `mimi/external.rs` | proposals from outside, and what OpenMLS lacks for them |
 //! | `mimi/restate.rs` | what the hub proposes anew in the next epoch |
+//! | `mimi/joiners.rs` | the answer to who asks for the GroupInfo |
 //! | `mimi/components.rs` | what updates make of the room's components |
 //! | `mimi/shape.rs` | what makes a group a room's, and what it asks of leaves |
 //! | `mimi/identity.rs` | whose a leaf is; who is in the group |
@@ -35,6 +36,7 @@ mod components;
 mod external;
 mod framing;
 mod identity;
+mod joiners;
 mod proposals;
 mod refusal;
 mod restate;
@@ -66,6 +68,7 @@ pub use commit::{AddedMember, CommittedProposal, StagedCommit};
 pub(crate) use external::queued;
 pub use framing::CheckedMessage;
 pub use identity::{Identity, IdentityError, Member};
+pub use joiners::{JoinerError, check_group_info_query};
 pub use proposals::{PendingProposal, ProposalRef, ProposalRefused, Proposer, StagedProposals};
 pub use refusal::{MessageRefusal, MimiRefusal};
 

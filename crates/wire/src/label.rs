@@ -8,8 +8,10 @@
 use std::ops::Deref;
 
 use openmls_traits::crypto::OpenMlsCrypto;
-use openmls_traits::signatures::{Signer, SignerError};
-use openmls_traits::types::{CryptoError, HpkeCiphertext as ProviderCiphertext, SignatureScheme};
+use openmls_traits::types::{CryptoError, HpkeCiphertext as ProviderCiphertext};
+
+pub use openmls_traits::signatures::{Signer, SignerError};
+pub use openmls_traits::types::SignatureScheme;
 
 use crate::codec::{Bytes, Decode, DecodeError, Encode, Message};
 use crate::mls::{CipherSuite, ComponentId, HpkeCiphertext};

@@ -26,7 +26,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "nabe-core",
-        &["nabe-types", "nabe-signing", "nabe-event", "nabe-mls", "nabe-auth"],
+        &[
+            "nabe-types",
+            "nabe-signing",
+            "nabe-wire",
+            "nabe-event",
+            "nabe-mls",
+            "nabe-auth",
+        ],
     ),
     // From `auth` the stores take the vocabulary that `core` speaks, such as `Membership`.
     (

@@ -10,7 +10,7 @@ use nabe_wire::mls::{
     Sender,
 };
 use nabe_wire::{Encode as _, Kept};
-use openmls::ciphersuite::hash_ref::make_proposal_ref;
+use openmls::ciphersuite::hash_ref::{ProposalRef as MlsProposalRef, make_proposal_ref};
 use openmls::framing::Sender as MlsSender;
 use openmls::group::QueuedProposal;
 use openmls::messages::proposals::{AppDataUpdateProposal, AppEphemeralProposal, Proposal as MlsProposal};
@@ -18,6 +18,7 @@ use openmls::prelude::{ProposalOrRefType, SenderExtensionIndex};
 use openmls_traits::signatures::Signer;
 use serde::Serialize;
 
+use super::proposals::ProposalRef;
 use super::refusal::MimiRefusal;
 use super::{MimiGroup, State};
 use crate::provider::crypto;
@@ -94,13 +95,7 @@ pub(crate) fn queued(
     public: &PublicMessage,
     suite: Suite,
 ) -> Result<QueuedProposal, MimiRefusal> {
-    // Named by an AuthenticatedContent: wire format, content, and signature, which is also how a public message of an external
-    // sender continues behind its version.
-    let mut authenticated = PUBLIC_MESSAGE.to_vec();
-    public.content.encode(&mut authenticated);
-    public.signature.encode(&mut authenticated);
-    let reference = make_proposal_ref(&authenticated, suite.ciphersuite(), crypto());
-    let reference = reference.map_err(|_| MimiRefusal::BadSignature)?;
+    let reference = hash_of(public, suite)?;
     #[derive(Serialize)]
     struct Queued<P, R> {
         proposal: P,
@@ -115,6 +110,19 @@ pub(crate) fn queued(
         proposal_or_ref_type: ProposalOrRefType::Reference,
     });
     Ok(stored::decode(&stored).expect("the fields are those of the version that is pinned, as a test shows"))
+}
+
+/// How commits refer to the proposal in `public`.
+pub(super) fn reference_of(public: &PublicMessage, suite: Suite) -> Result<ProposalRef, MimiRefusal> {
+    hash_of(public, suite).map(|reference| ProposalRef(reference.as_slice().to_vec()))
+}
+
+/// Proposals are named by an AuthenticatedContent: wire format, content, and signature.
+fn hash_of(public: &PublicMessage, suite: Suite) -> Result<MlsProposalRef, MimiRefusal> {
+    let mut authenticated = PUBLIC_MESSAGE.to_vec();
+    public.content.encode(&mut authenticated);
+    public.signature.encode(&mut authenticated);
+    make_proposal_ref(&authenticated, suite.ciphersuite(), crypto()).map_err(|_| MimiRefusal::BadSignature)
 }
 
 /// The proposals that OpenMLS does not take from external senders, in its terms.

@@ -22,6 +22,7 @@ use openmls::prelude::{MlsMessageBodyIn, MlsMessageIn};
 use tls_codec::Deserialize as _;
 
 use super::components;
+use super::external::reference_of;
 use super::framing::readable;
 use super::identity::{Identity, Member};
 use super::refusal::MimiRefusal;
@@ -141,6 +142,19 @@ impl MimiGroup {
         })
     }
 
+    /// Reads a proposal of this epoch that was checked before, or is about to be: who makes it, what it says, and its reference.
+    ///
+    /// # Errors
+    /// It is none, or its sender is nobody of the group. No signature is checked.
+    pub fn read_proposal(&self, message: &Kept<MlsMessage>) -> Result<(Proposer, Proposal, ProposalRef), MimiRefusal> {
+        let public = readable(message)?;
+        let FramedContentBody::Proposal(proposal) = &public.content.body else {
+            return Err(MimiRefusal::NotAProposal);
+        };
+        let proposer = self.state.proposer(&public.content.sender, proposal)?;
+        Ok((proposer, (***proposal).clone(), reference_of(public, self.suite())?))
+    }
+
     /// What is pending, in the order in which it was accepted.
     pub fn pending(&self) -> impl ExactSizeIterator<Item = &PendingProposal> {
         self.state.pending.iter()
@@ -153,6 +167,12 @@ impl MimiGroup {
         let state = &*self.state;
         components::resolve(|component| state.data(component), state.pending.updates())
             .expect("every proposal was resolved with those before it when it was taken in")
+    }
+
+    /// Pending Adds whose key package is not good any more: a commit can leave them out, and OpenMLS would refuse it with them.
+    pub fn expired(&self, now: UnixMillis) -> impl Iterator<Item = &ProposalRef> {
+        let is_expired = move |pending: &&PendingProposal| matches!(&pending.proposal, Proposal::Add(package) if check_lifetime(&package.leaf_node, now).is_err());
+        self.pending().filter(is_expired).map(|pending| &pending.reference)
     }
 
     /// Leaves whose removal is pending. Their clients send neither commits nor application messages (MIMI #update-room-state).

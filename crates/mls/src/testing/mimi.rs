@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use nabe_wire::app_data::{AppDataDictionary, ComponentsList, MediaType, MediaTypeList, SafeAad, SafeAadItem};
+use nabe_wire::group_info::{GroupInfoQuery, GroupInfoRatchetTreeTbe, GroupInfoRequestTbs, GroupInfoResponse};
 use nabe_wire::mls::{
-    AppDataUpdate, Commit as WireCommit, ComponentId, ExternalSender, FramedContent, FramedContentBody, GroupContext,
-    GroupInfo, GroupInfoOption, MlsMessage, MlsMessageBody, PartialGroupInfo, PrivateMessage, Proposal, ProposalOrRef,
-    PublicMessage, RatchetTree, RatchetTreeOption, Sender, Welcome,
+    AppDataUpdate, CipherSuite, Commit as WireCommit, ComponentId, ExternalSender, FramedContent, FramedContentBody,
+    GroupContext, GroupInfo, GroupInfoOption, MlsMessage, MlsMessageBody, PartialGroupInfo, PrivateMessage, Proposal,
+    ProposalOrRef, PublicMessage, RatchetTree, RatchetTreeOption, Sender, Welcome,
 };
 use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
 use nabe_wire::policy::OperationalParameters;
+use nabe_wire::protocol::Body;
 use nabe_wire::room_metadata::RoomMetaData;
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::{MimiUri, Uri};
 use nabe_wire::{Decode as _, Encode as _, IdentifierUri, Kept, Message as _, Reader, label};
-use openmls::ciphersuite::hash_ref::ProposalRef as MlsProposalRef;
+use openmls::ciphersuite::hash_ref::{ProposalRef as MlsProposalRef, make_key_package_ref};
 use openmls::component::ComponentData;
 use openmls::credentials::{BasicCredential, Credential, CredentialWithKey, NewSignerBundle};
 use openmls::extensions::{
@@ -36,6 +38,7 @@ use openmls::prelude::{
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::signatures::Signer as _;
 use tls_codec::Deserialize as _;
 
@@ -1109,6 +1112,44 @@ fn participant(user: &str, role_index: u32) -> UserRolePair {
         user: IdentifierUri::new(user).expect("a test's user"),
         role_index,
     }
+}
+
+/// The KeyPackageRef of a key package of the default suite, bare.
+#[must_use]
+pub fn key_package_ref(package: &[u8]) -> Vec<u8> {
+    let suite = Suite::default().ciphersuite();
+    let reference = make_key_package_ref(package, suite, crypto()).expect("the suite is known");
+    reference.as_slice().to_vec()
+}
+
+/// A client's question for the GroupInfo, and the private key that opens the answer.
+#[must_use]
+pub fn group_info_query(device: &MimiDevice) -> (GroupInfoQuery, Vec<u8>) {
+    let shared = &device.shared;
+    let suite = shared.suite.ciphersuite();
+    let keys = crypto()
+        .derive_hpke_keypair(suite.hpke_config(), b"one key pair is as good as another here")
+        .expect("the suite is known");
+    let request = GroupInfoRequestTbs {
+        cipher_suite: CipherSuite(shared.suite.id()),
+        requesting_signature_key: shared.signer.public().into(),
+        requesting_credential: nabe_wire::mls::Credential::from_bytes(&encode(&device.credential))
+            .expect("a credential reads"),
+        group_info_public_key: keys.public.into(),
+        joining_code: None,
+    };
+    let request = request.sign(&shared.signer).expect("the key is of the suite");
+    let Body::Mls10(query) = request.body else {
+        panic!("it was made for MLS 1.0");
+    };
+    (query, keys.private.to_vec())
+}
+
+/// What the hub answered, once it is verified and opened.
+#[must_use]
+pub fn open_group_info(answer: GroupInfoResponse, private_key: &[u8]) -> GroupInfoRatchetTreeTbe {
+    let granted = answer.verify(crypto()).expect("the hub has signed it");
+    granted.open(crypto(), private_key).expect("it is sealed for this key")
 }
 
 fn user_of(device: &MimiDevice) -> String {

@@ -1,0 +1,135 @@
+//! What is refused, with which answer, and that nothing has changed then.
+
+use nabe_auth::mimi::Rejection;
+use nabe_wire::submit_message::SubmitVerdict;
+use nabe_wire::update::{UpdateResponseCode, UpdateVerdict};
+
+use super::*;
+
+/// The answer to a bundle, which must not be success.
+fn refused(hub: &Hub, from: &str, bundle: &HandshakeBundle) -> UpdateRefusal {
+    let refusal = hub.try_update(from, bundle).unwrap_err();
+    assert_ne!(
+        refusal.response(hub.room.group().epoch()).code(),
+        UpdateResponseCode::SUCCESS
+    );
+    hub.is_the_same_when_restored();
+    refusal
+}
+
+#[test]
+fn the_second_commit_of_an_epoch_is_told_the_epoch_to_be_in() {
+    let mut hub = Hub::of_three();
+    let (first, second) = (hub.member("alice").update(), hub.member("cathy").update());
+    hub.member("cathy").clear();
+    let epoch = hub.room.group().epoch();
+    hub.commit("a", "alice", &first);
+    let refusal = refused(&hub, "c", &bundle_of(&second));
+    let response = refusal.response(hub.room.group().epoch());
+    assert_eq!(
+        response.verdict,
+        UpdateVerdict::WrongEpoch {
+            current_epoch: epoch + 1
+        }
+    );
+}
+
+#[test]
+fn a_provider_speaks_for_nobody_but_its_own_users() {
+    let mut hub = Hub::of_three();
+    let proposal = hub.member("alice").propose_remove(1);
+    assert_eq!(
+        refused(&hub, "c", &proposals(&[proposal])),
+        UpdateRefusal::OtherProvider
+    );
+    hub.member("alice").clear_proposals();
+    let commit = hub.member("alice").update();
+    assert_eq!(refused(&hub, "b", &bundle_of(&commit)), UpdateRefusal::OtherProvider);
+    let message = hub.member("bob").encrypt(b"hello", None);
+    let submitted = hub.room.submit(&server("c"), &submission(message, BOB), &hub.ctx());
+    assert_eq!(submitted.unwrap_err(), SubmitRefusal::OtherProvider);
+}
+
+#[test]
+fn proposals_of_two_proposers_do_not_come_together() {
+    let mut hub = Hub::of_three();
+    let (bob, cathy) = (hub.member("bob").leave(), hub.member("cathy").leave());
+    assert_eq!(
+        refused(&hub, "b", &proposals(&[bob, cathy])),
+        UpdateRefusal::SeveralProposers
+    );
+}
+
+#[test]
+fn what_the_policy_forbids_is_not_allowed() {
+    let mut hub = Hub::of_three();
+    let promotion = hub
+        .member("bob")
+        .propose_component(&change_participants(&[(1, templates::SUPER_ADMIN)], &[], &[]));
+    let refusal = refused(&hub, "b", &proposals(&[promotion]));
+    let rejection = Rejection::CannotChangeOwnRole;
+    assert_eq!(refusal, UpdateRefusal::Policy { rejection });
+    let response = refusal.response(0);
+    assert_eq!(response.verdict, UpdateVerdict::NotAllowed);
+    assert!(response.error_description.contains("can-change-own-role"));
+}
+
+#[test]
+fn a_client_whose_key_package_was_not_fetched_here_cannot_be_added() {
+    let mut hub = Hub::new();
+    let device = MimiDevice::new("mimi://b.example/d/bob/B");
+    let package = device.key_package();
+    let change = || Change {
+        add: vec![package.clone()],
+        updates: vec![add_participants(&[(BOB, 2)])],
+        ..Change::default()
+    };
+    let bundle = hub.member("alice").commit(change());
+    assert_eq!(
+        refused(&hub, "a", &bundle_of(&bundle)),
+        UpdateRefusal::KeyPackageNotFetched
+    );
+    // It was given out as one of somebody else's.
+    hub.fetched(&package, "mimi://b.example/d/barbara/B");
+    assert_eq!(
+        refused(&hub, "a", &bundle_of(&bundle)),
+        UpdateRefusal::KeyPackageOfAnother
+    );
+    hub.fetched(&package, "mimi://b.example/d/bob/B");
+    assert!(hub.try_update("a", &bundle_of(&bundle)).is_ok());
+}
+
+#[test]
+fn a_message_of_an_epoch_that_is_over_is_answered_with_the_epoch() {
+    let mut hub = Hub::of_three();
+    let message = hub.member("bob").encrypt(b"late", None);
+    let commit = hub.member("alice").update();
+    hub.commit("a", "alice", &commit);
+    let refusal = hub
+        .room
+        .submit(&server("b"), &submission(message, BOB), &hub.ctx())
+        .unwrap_err();
+    let epoch = hub.room.group().epoch();
+    assert_eq!(
+        refusal.verdict(epoch),
+        SubmitVerdict::EpochTooOld { current_epoch: epoch }
+    );
+}
+
+#[test]
+fn a_room_of_another_provider_is_not_founded_here() {
+    let hub = Hub::new();
+    let (info, tree) = hub.members["alice"].hand_over();
+    let elsewhere = MimiRoom::found(hub.room.uri(), &server("b"), hub.key.sender(), &info, &tree, hub.now);
+    assert_eq!(elsewhere.err(), Some(UnsoundRoom::OtherProvider));
+}
+
+#[test]
+fn a_group_without_a_policy_makes_no_room() {
+    let key = TestHub::new("mimi://a.example");
+    let alice = MimiDevice::new("mimi://a.example/d/alice/A").create_room(&key);
+    let (info, tree) = alice.hand_over();
+    let room = MimiUri::parse(ROOM).unwrap();
+    let founded = MimiRoom::found(&room, &server("a"), key.sender(), &info, &tree, wall_clock());
+    assert!(matches!(founded.err(), Some(UnsoundRoom::Policy { .. })));
+}

@@ -1,0 +1,389 @@
+//! Proposals and commits (MIMI #update-room-state): whether the hub takes them, what they make of the room, and what is sent to
+//! whom because of them (MIMI #fanout-messages-and-room-events).
+//!
+//! In this order: MLS, and what can be checked without a policy (`nabe_mls`); that the provider speaks for whoever sends; the
+//! policy, proposer by proposer; that everybody who is added can be sent the Welcome. Nothing changes before all of it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use nabe_auth::mimi::{self as policy, Action, Bundle, Claims, Client, Commit, CommitProposal, Committer, JoinCode};
+use nabe_mls::mimi::{AddedMember, MimiGroup, MimiRefusal, ProposalRef, ProposalRefused, StagedCommit};
+use nabe_types::{LogPosition, ServerName, UnixMillis};
+use nabe_wire::mls::{
+    FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption, WireFormat,
+};
+use nabe_wire::notify::{FanoutMessage, FanoutParts};
+use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
+use nabe_wire::uri::MimiUri;
+use nabe_wire::{Kept, codec};
+
+use super::actor::Actor;
+use super::entry::{Audience, MimiEntry, MimiEntryKind};
+use super::refusal::UpdateRefusal;
+use super::{Judged, Key, MimiCtx, MimiOutcome, MimiRoom};
+use crate::GroupChange;
+
+/// Whose a key package is that was fetched through this hub (MIMI #fetch-key-material).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyPackageRoute {
+    /// The provider that gave it out, and that gets the Welcome.
+    pub provider: ServerName,
+    /// The user, as the provider says.
+    pub user: MimiUri,
+    /// The client, as the provider says.
+    pub client: MimiUri,
+}
+
+impl MimiRoom {
+    /// Whether the hub takes proposals or a commit of a provider. Nothing changes.
+    ///
+    /// `routes` are those of the key packages in the Welcome, by KeyPackageRef; `code` is what the hub knows of the join code that
+    /// whoever joins by an external commit showed before.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn update(
+        &self,
+        from: &ServerName,
+        bundle: &HandshakeBundle,
+        routes: &BTreeMap<Vec<u8>, KeyPackageRoute>,
+        code: JoinCode,
+        ctx: &MimiCtx<'_>,
+    ) -> Result<MimiOutcome, UpdateRefusal> {
+        let accepted = self.accepted_at(ctx.now);
+        match &bundle.with {
+            HandshakeParts::Proposal { more_proposals } => {
+                self.take_proposals(from, &bundle.proposal_or_commit, more_proposals, accepted, ctx)
+            }
+            HandshakeParts::Commit(parts) => {
+                let commit = Arrived {
+                    from,
+                    message: &bundle.proposal_or_commit,
+                    parts,
+                    accepted,
+                };
+                self.take_commit(&commit, routes, code, ctx)
+            }
+        }
+    }
+
+    fn take_proposals(
+        &self,
+        from: &ServerName,
+        first: &Kept<MlsMessage>,
+        more: &[Kept<MlsMessage>],
+        accepted: UnixMillis,
+        ctx: &MimiCtx<'_>,
+    ) -> Result<MimiOutcome, UpdateRefusal> {
+        let staged = self.group.propose(first, more, accepted).map_err(refused)?;
+        let messages: Vec<_> = std::iter::once(first).chain(more).cloned().collect();
+        let motion = Motion::read(&self.group, &messages)?;
+        if !motion.actor.is_of(from) {
+            return Err(UpdateRefusal::OtherProvider);
+        }
+        let proposed = self.policy.propose(&motion.bundle(), ctx.parent)?;
+        let position = self.position.next();
+        Ok(MimiOutcome {
+            append: vec![proposals_entry(position, from, Audience::Others, messages, accepted)],
+            group: vec![GroupChange {
+                position,
+                bytes: staged.bytes,
+            }],
+            followers: Vec::new(),
+            welcomed: Vec::new(),
+            left_over: None,
+            accepted,
+            judged: Judged::Proposed(Box::new(proposed)),
+        })
+    }
+
+    fn take_commit(
+        &self,
+        commit: &Arrived<'_>,
+        routes: &BTreeMap<Vec<u8>, KeyPackageRoute>,
+        code: JoinCode,
+        ctx: &MimiCtx<'_>,
+    ) -> Result<MimiOutcome, UpdateRefusal> {
+        let (from, accepted) = (commit.from, commit.accepted);
+        let staged = self.group.stage(commit.message, commit.parts, accepted)?;
+        if staged.committer.identity.user().host() != from.as_str() {
+            return Err(UpdateRefusal::OtherProvider);
+        }
+        let merge = self.judge(commit, &staged, code, ctx)?;
+        let providers = welcomed_providers(&staged.added, routes)?;
+        let position = self.position.next();
+        let (judged, again) = self.propose_again(&staged, merge, accepted, ctx)?;
+        let left_over = match &judged {
+            Judged::Replaced(room) => room.left_over().clone(),
+            _ => policy::LeftOver::default(),
+        };
+        let mut outcome = MimiOutcome {
+            append: Vec::new(),
+            followers: self.reach.changes(&staged, position, &self.server),
+            welcomed: staged
+                .added
+                .iter()
+                .filter_map(|added| added.key_package.clone())
+                .map(Bytes::from)
+                .collect(),
+            left_over: Some(left_over),
+            accepted,
+            judged,
+            group: Vec::new(),
+        };
+        let fanout = FanoutMessage {
+            timestamp: accepted.as_u64(),
+            message: commit.message.clone(),
+            with: FanoutParts::Commit {
+                external_proposals: again.iter().flat_map(|again| again.messages.iter().cloned()).collect(),
+            },
+        };
+        outcome.append.push(MimiEntry::new(
+            position,
+            MimiEntryKind::Commit,
+            from,
+            Audience::Others,
+            &fanout,
+        ));
+        if let Some(welcome) = &commit.parts.welcome {
+            let fanout = FanoutMessage {
+                timestamp: accepted.as_u64(),
+                message: Kept::new(MlsMessage {
+                    body: MlsMessageBody::Welcome(Box::new(welcome.clone())),
+                }),
+                with: FanoutParts::Welcome {
+                    ratchet_tree_option: self.tree_after(&staged, commit.parts),
+                },
+            };
+            let audience = Audience::Only(providers);
+            outcome.append.push(MimiEntry::new(
+                position.next(),
+                MimiEntryKind::Welcome,
+                from,
+                audience,
+                &fanout,
+            ));
+        }
+        outcome.group.push(GroupChange {
+            position,
+            bytes: staged.bytes,
+        });
+        if let Some(Again { messages, change }) = again {
+            // All others have them with the commit.
+            let audience = Audience::Only(vec![from.clone()]);
+            let position = outcome.append.last().map_or(position, |last| last.position).next();
+            outcome
+                .append
+                .push(proposals_entry(position, &self.server, audience, messages, accepted));
+            outcome.group.push(GroupChange {
+                position,
+                bytes: change,
+            });
+        }
+        Ok(outcome)
+    }
+
+    /// Whether all who propose what is in the commit may, and whoever commits.
+    fn judge(
+        &self,
+        commit: &Arrived<'_>,
+        staged: &StagedCommit,
+        code: JoinCode,
+        ctx: &MimiCtx<'_>,
+    ) -> Result<policy::Merge, UpdateRefusal> {
+        let mut proposals = Vec::with_capacity(staged.proposals.len());
+        for committed in &staged.proposals {
+            proposals.push(match &committed.reference {
+                Some(reference) => CommitProposal::Reference(reference.as_bytes()),
+                None => CommitProposal::Inline(Action::of(&committed.proposal)?),
+            });
+        }
+        let path = commit.path_leaf().map(Client::of_leaf).transpose()?;
+        let claims = Claims::of(staged.committer.identity.credential());
+        let committer = match &path {
+            Some(client) if staged.external => Committer::NewMember { client, code },
+            path => Committer::Member {
+                leaf: staged.committer.leaf,
+                claims: &claims,
+                path: path.as_ref(),
+            },
+        };
+        let expired: Vec<_> = self.group.expired(commit.accepted).map(ProposalRef::as_bytes).collect();
+        let commit = Commit {
+            committer,
+            proposals: &proposals,
+            expired: &expired,
+            wire_format: commit.message.wire_format(),
+        };
+        Ok(self.policy.commit(&commit, ctx.parent)?)
+    }
+
+    /// What the hub proposes right after a commit: an external one makes void nearly all that was pending, although it counts (MIMI
+    /// #room-state), and what is left over does not fit into one commit.
+    fn propose_again(
+        &self,
+        staged: &StagedCommit,
+        merge: policy::Merge,
+        accepted: UnixMillis,
+        ctx: &MimiCtx<'_>,
+    ) -> Result<(Judged, Option<Again>), UpdateRefusal> {
+        if !staged.external && self.policy.left_over().is_empty() {
+            return Ok((Judged::Merged(Box::new(merge)), None));
+        }
+        let mut after = self.policy.clone();
+        after.merge(merge).expect("decided on what was copied");
+        let proposals: Vec<_> = after.left_over_proposals().iter().filter_map(proposal_of).collect();
+        if proposals.is_empty() {
+            return Ok((Judged::Replaced(Box::new(after)), None));
+        }
+        let mut group = self.group.clone();
+        group.merge(&staged.bytes).expect("staged on what was copied");
+        let key = Key(ctx.signer);
+        let sign = |proposal| group.hub_proposal(proposal, &key).map_err(UpdateRefusal::Signing);
+        let messages: Vec<_> = proposals.into_iter().map(sign).collect::<Result<_, _>>()?;
+        // What can no longer be proposed is no reason to keep somebody out; it counts on, as the policy has it.
+        let again = group
+            .propose(&messages[0], &messages[1..], accepted)
+            .ok()
+            .zip(Motion::read(&group, &messages).ok());
+        let again = again.and_then(|(staged, motion)| {
+            let proposed = after.propose(&motion.bundle(), ctx.parent).ok()?;
+            after.accept(proposed).ok()?;
+            Some(Again {
+                messages,
+                change: staged.bytes,
+            })
+        });
+        Ok((Judged::Replaced(Box::new(after)), again))
+    }
+
+    /// The tree that goes with the Welcome: as the committer sent it, or, if it left that to the hub, the hub's own.
+    fn tree_after(&self, staged: &StagedCommit, parts: &CommitParts) -> RatchetTreeOption {
+        if let RatchetTreeOption::Full(_) = &parts.ratchet_tree_option {
+            return parts.ratchet_tree_option.clone();
+        }
+        let mut group = self.group.clone();
+        group.merge(&staged.bytes).expect("staged on what was copied");
+        group.ratchet_tree()
+    }
+}
+
+/// A commit on its way in.
+struct Arrived<'a> {
+    from: &'a ServerName,
+    message: &'a Kept<MlsMessage>,
+    parts: &'a CommitParts,
+    accepted: UnixMillis,
+}
+
+impl Arrived<'_> {
+    /// The new leaf of the committer.
+    fn path_leaf(&self) -> Option<&LeafNode> {
+        let MlsMessageBody::Public(public) = &self.message.body else {
+            return None;
+        };
+        match &public.content.body {
+            FramedContentBody::Commit(commit) => commit.path.as_ref().map(|path| &path.leaf_node),
+            _ => None,
+        }
+    }
+}
+
+/// What the hub proposes after a commit.
+struct Again {
+    messages: Vec<Kept<MlsMessage>>,
+    change: Bytes,
+}
+
+/// Proposals that came together, as the policy is asked about them.
+pub(super) struct Motion {
+    actor: Actor,
+    proposals: Vec<(codec::Bytes, Action)>,
+    wire_format: WireFormat,
+}
+
+impl Motion {
+    /// Of messages that the group has found to be in order.
+    pub(super) fn read(group: &MimiGroup, messages: &[Kept<MlsMessage>]) -> Result<Self, UpdateRefusal> {
+        let mut actor: Option<Actor> = None;
+        let mut proposals = Vec::with_capacity(messages.len());
+        for message in messages {
+            let (proposer, proposal, reference) = group.read_proposal(message)?;
+            proposals.push((reference.as_bytes().into(), Action::of(&proposal)?));
+            let proposing = Actor::proposing(&proposer, &proposal)?;
+            if actor.as_ref().is_some_and(|first| !first.is_same(&proposing)) {
+                return Err(UpdateRefusal::SeveralProposers);
+            }
+            actor.get_or_insert(proposing);
+        }
+        Ok(Self {
+            actor: actor.ok_or(MimiRefusal::NotAProposal)?,
+            proposals,
+            wire_format: messages[0].wire_format(),
+        })
+    }
+
+    pub(super) fn bundle(&self) -> Bundle<'_> {
+        Bundle {
+            proposer: self.actor.proposer(),
+            proposals: &self.proposals,
+            wire_format: self.wire_format,
+        }
+    }
+}
+
+/// The providers of those who are added, in ascending order: each client by the key package that was fetched of it.
+fn welcomed_providers(
+    added: &[AddedMember],
+    routes: &BTreeMap<Vec<u8>, KeyPackageRoute>,
+) -> Result<Vec<ServerName>, UpdateRefusal> {
+    let mut providers = BTreeSet::new();
+    for added in added {
+        let Some(reference) = &added.key_package else {
+            continue;
+        };
+        let route = routes.get(reference).ok_or(UpdateRefusal::KeyPackageNotFetched)?;
+        let identity = &added.member.identity;
+        let is_client = identity.client().is_none_or(|client| *client == route.client);
+        if *identity.user() != route.user || !is_client {
+            return Err(UpdateRefusal::KeyPackageOfAnother);
+        }
+        providers.insert(route.provider.clone());
+    }
+    Ok(providers.into_iter().collect())
+}
+
+fn proposals_entry(
+    position: LogPosition,
+    origin: &ServerName,
+    audience: Audience,
+    messages: Vec<Kept<MlsMessage>>,
+    accepted: UnixMillis,
+) -> MimiEntry {
+    let mut messages = messages.into_iter();
+    let fanout = FanoutMessage {
+        timestamp: accepted.as_u64(),
+        message: messages.next().expect("a bundle has at least one proposal"),
+        with: FanoutParts::Proposal {
+            more_proposals: messages.collect(),
+        },
+    };
+    MimiEntry::new(position, MimiEntryKind::Proposal, origin, audience, &fanout)
+}
+
+/// What an external sender can propose of what the policy wants again.
+fn proposal_of(action: &Action) -> Option<Proposal> {
+    match action {
+        Action::AppData(update) => Some(Proposal::AppDataUpdate(update.clone())),
+        Action::Remove(leaf) => Some(Proposal::Remove(*leaf)),
+        _ => None,
+    }
+}
+
+fn refused(refused: ProposalRefused) -> UpdateRefusal {
+    UpdateRefusal::Group {
+        reason: refused.reason,
+        proposal: refused.reference,
+    }
+}
