@@ -16,7 +16,6 @@
 //! | `mimi/proposals.rs` | a proposal by itself: whose it is, whether a commit could contain it, what is pending |
 //! | `mimi/commit.rs` | a commit and what comes with it, from the frame to the GroupInfo |
 //! | `mimi/external.rs` | proposals from outside, and what OpenMLS lacks for them |
-//! | `mimi/restate.rs` | what the hub proposes anew in the next epoch |
 //! | `mimi/joiners.rs` | the answer to who asks for the GroupInfo |
 //! | `mimi/components.rs` | what updates make of the room's components |
 //! | `mimi/shape.rs` | what makes a group a room's, and what it asks of leaves |
@@ -39,7 +38,6 @@ mod identity;
 mod joiners;
 mod proposals;
 mod refusal;
-mod restate;
 mod shape;
 mod stored;
 mod tree;

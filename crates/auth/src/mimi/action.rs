@@ -137,6 +137,15 @@ impl Action {
         })
     }
 
+    /// As a proposal, for those that the hub makes: a Remove or an AppDataUpdate.
+    pub fn to_proposal(&self) -> Option<Proposal> {
+        match self {
+            Self::Remove(leaf) => Some(Proposal::Remove(*leaf)),
+            Self::AppData(update) => Some(Proposal::AppDataUpdate(update.clone())),
+            _ => None,
+        }
+    }
+
     /// An AppDataUpdate that hands a component this update.
     pub fn update(component_id: ComponentId, update: &impl Encode) -> Self {
         Self::AppData(AppDataUpdate {

@@ -83,6 +83,7 @@ impl MimiRoom {
             return Err(UpdateRefusal::OtherProvider);
         }
         let proposed = self.policy.propose(&motion.bundle(), ctx.parent)?;
+        let staged = self.group.superseding(staged, proposed.superseded());
         let position = self.position.next();
         Ok(MimiOutcome {
             append: vec![proposals_entry(position, from, Audience::Others, messages, accepted)],
@@ -249,6 +250,7 @@ impl MimiRoom {
             .zip(Motion::read(&group, &messages).ok());
         let again = again.and_then(|(staged, motion)| {
             let proposed = after.propose(&motion.bundle(), ctx.parent).ok()?;
+            let staged = group.superseding(staged, proposed.superseded());
             after.accept(proposed).ok()?;
             Some(Again {
                 messages,

@@ -16,6 +16,7 @@ use nabe_wire::mls::{
     RebuildError, Sender, UpdatePath, Welcome,
 };
 use nabe_wire::update::CommitParts;
+use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode as _, Kept};
 use openmls::ciphersuite::hash_ref::make_key_package_ref;
 use openmls::component::ComponentData;
@@ -56,8 +57,8 @@ pub struct StagedCommit {
     pub epoch: u64,
     /// The GroupInfo of that epoch, whole and verified, without the tree.
     pub group_info: Kept<GroupInfo>,
-    /// Pending proposals that it does not contain, and that are void with it. After an external commit those are many; the hub
-    /// proposes anew what it wants to see ([`MimiGroup::restate`]).
+    /// Pending proposals that it does not contain, and that are void with it. After an external commit those are many; what counts on
+    /// is for the policy to say, and the hub proposes it anew.
     pub voided: Vec<PendingProposal>,
     /// The change as it is stored, for [`MimiGroup::replay`]: about as large as the commit, however large group and room are.
     pub bytes: Bytes,
@@ -292,7 +293,10 @@ impl State {
     }
 
     /// A member's commit contains all that is pending (MIMI #bob-leaves-the-room), an external commit all SelfRemoves (MLSX
-    /// #proposal-description). Left to the committer is what it cannot commit: its own Update, and an Add whose time is over.
+    /// #proposal-description). Left to the committer is what it cannot commit: its own Update, and an Add whose time is over; and what
+    /// gives way to the commit's own proposals, as it would if they were sent by themselves: the Update of a leaf that it removes, what
+    /// users change of their own place in the list if the commit does, and Adds of clients of a user who goes or gets another role. Whether
+    /// the clients have to stay away then is for the policy to say.
     fn check_nothing_left_out(
         &self,
         committer: &Committer,
@@ -300,11 +304,41 @@ impl State {
         now: UnixMillis,
     ) -> Result<(), MimiRefusal> {
         let contained: BTreeSet<_> = proposals.iter().filter_map(|one| one.reference.as_ref()).collect();
+        let list = self.data(ComponentId::PARTICIPANT_LIST);
+        let mut gone = BTreeSet::new();
+        let mut touched = Vec::new();
+        for committed in proposals {
+            match (&committed.proposal, &committed.proposer) {
+                (&Proposal::Remove(leaf), _) => {
+                    gone.insert(leaf);
+                }
+                (Proposal::SelfRemove, Proposer::Member(member)) => {
+                    gone.insert(member.leaf);
+                }
+                (Proposal::AppDataUpdate(update), proposer) => {
+                    touched.push((proposer.user(), components::touched(list, update)));
+                }
+                _ => {}
+            }
+        }
+        let is_moved = |user: &str| touched.iter().any(|(_, touched)| touched.moved.contains(user));
+        let is_changed_by_others = |user: &MimiUri| {
+            let name = user.to_string();
+            let mut others = touched.iter().filter(|(proposer, _)| *proposer != Some(user));
+            others.any(|(_, touched)| touched.users.contains(&name))
+        };
         let is_required = |pending: &&PendingProposal| match (committer, &pending.proposal) {
             (Committer::Joiner(_), proposal) => *proposal == Proposal::SelfRemove,
-            (Committer::Member(_), Proposal::Add(package)) => check_lifetime(&package.leaf_node, now).is_ok(),
+            (Committer::Member(_), Proposal::Add(package)) => {
+                let user = pending.client.as_ref().map(|client| client.user().to_string());
+                check_lifetime(&package.leaf_node, now).is_ok() && !user.is_some_and(|user| is_moved(&user))
+            }
             (Committer::Member(member), Proposal::Update(_)) => {
-                !matches!(&pending.proposer, Proposer::Member(proposer) if proposer.leaf == member.leaf)
+                let leaf = pending.renews();
+                leaf != Some(member.leaf) && !leaf.is_some_and(|leaf| gone.contains(&leaf))
+            }
+            (Committer::Member(_), Proposal::AppDataUpdate(_)) => {
+                !self.own_change(pending).is_some_and(is_changed_by_others)
             }
             _ => true,
         };

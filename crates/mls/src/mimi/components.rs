@@ -174,6 +174,37 @@ fn changed_links(links: JoinLinksData, updates: &[JoinLinksUpdate]) -> Result<Jo
     Ok(JoinLinksData { join_links })
 }
 
+/// Whom an update of the participant list is about.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// All of them.
+    pub(super) users: BTreeSet<String>,
+    /// Those who are on the list, and get another role or go.
+    pub(super) moved: BTreeSet<String>,
+}
+
+/// Whom an update is about, by the list of the epoch's beginning; nobody if it is not one of the list.
+pub(super) fn touched(list: Option<&[u8]>, update: &AppDataUpdate) -> Touched {
+    let content = update
+        .update
+        .as_ref()
+        .filter(|_| update.component_id == ComponentId::PARTICIPANT_LIST);
+    let content = content.and_then(|content| ParticipantListUpdate::from_bytes(content).ok());
+    let list = list.and_then(|list| ParticipantListData::from_bytes(list).ok());
+    let (Some(content), Some(list)) = (content, list) else {
+        return Touched::default();
+    };
+    let changed = content.changed_role_participants.iter().map(|change| change.user_index);
+    let indices = changed.chain(content.removed_indices.iter().copied());
+    let at = |index| list.participants.get(usize::try_from(index).ok()?);
+    let moved: BTreeSet<String> = indices.filter_map(at).map(key).collect();
+    let added = content.added_participants.iter().map(key);
+    Touched {
+        users: moved.iter().cloned().chain(added).collect(),
+        moved,
+    }
+}
+
 fn at(participants: &mut [UserRolePair], index: u32) -> Result<&mut UserRolePair, MimiRefusal> {
     usize::try_from(index)
         .ok()
@@ -182,7 +213,7 @@ fn at(participants: &mut [UserRolePair], index: u32) -> Result<&mut UserRolePair
 }
 
 /// A user as they are compared: hosts without case.
-pub(super) fn key(participant: &UserRolePair) -> String {
+fn key(participant: &UserRolePair) -> String {
     let user = participant.user.as_str();
     MimiUri::parse(user).map_or_else(|_| user.to_owned(), |uri| uri.to_string())
 }

@@ -15,6 +15,7 @@ use nabe_wire::mls::{
     AppDataUpdate, AppEphemeral, ComponentId, Extension, ExternalSender, FramedContentBody, KeyPackage, LeafNode,
     LeafNodeSource, MlsMessage, Proposal, PublicMessage, Sender,
 };
+use nabe_wire::uri::MimiUri;
 use nabe_wire::{Kept, Message as _};
 use openmls::framing::{ProcessedMessageContent, ProtocolMessage};
 use openmls::group::QueuedProposal;
@@ -66,6 +67,18 @@ pub enum Proposer {
     NewMember(Identity),
 }
 
+impl Proposer {
+    /// The user whose client it is; none if it is none of a user.
+    #[must_use]
+    pub fn user(&self) -> Option<&MimiUri> {
+        match self {
+            Self::Member(member) => Some(member.identity.user()),
+            Self::NewMember(identity) => Some(identity.user()),
+            Self::ExternalSender { .. } => None,
+        }
+    }
+}
+
 /// A proposal that the hub has taken in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PendingProposal {
@@ -88,7 +101,8 @@ pub struct PendingProposal {
 pub struct StagedProposals {
     /// The proposals, in the order they came in.
     pub proposals: Vec<PendingProposal>,
-    /// Which pending ones they take the place of: an Update of somebody who is to be removed, a Remove of somebody who leaves.
+    /// Which pending ones give way to them: an Update of somebody who is to be removed or proposes another, a Remove of somebody who
+    /// leaves, what users change of nothing but their own place in the list.
     pub superseded: Vec<ProposalRef>,
     /// The change as it is stored, for [`MimiGroup::replay`]. About twice as large as the messages.
     pub bytes: Bytes,
@@ -155,6 +169,24 @@ impl MimiGroup {
         Ok((proposer, (***proposal).clone(), reference_of(public, self.suite())?))
     }
 
+    /// The same, and these pending proposals are taken out, too: what gives way by the policy, which alone knows what a role means. Of
+    /// references to nothing that is pending nothing comes.
+    #[must_use]
+    pub fn superseding<'r>(
+        &self,
+        mut staged: StagedProposals,
+        references: impl IntoIterator<Item = &'r [u8]>,
+    ) -> StagedProposals {
+        let references = references.into_iter().map(|reference| ProposalRef(reference.to_vec()));
+        for reference in references {
+            if self.state.pending.find(&reference).is_some() && !staged.superseded.contains(&reference) {
+                staged.superseded.push(reference);
+            }
+        }
+        staged.bytes = StoredProposals::superseding(&staged.bytes, &staged.superseded);
+        staged
+    }
+
     /// What is pending, in the order in which it was accepted.
     pub fn pending(&self) -> impl ExactSizeIterator<Item = &PendingProposal> {
         self.state.pending.iter()
@@ -192,7 +224,19 @@ impl PendingProposal {
         }
     }
 
-    fn renews(&self) -> Option<u32> {
+    /// The user whose client proposes.
+    pub(super) fn user(&self) -> Option<&MimiUri> {
+        self.proposer.user()
+    }
+
+    fn update(&self) -> Option<&AppDataUpdate> {
+        match &self.proposal {
+            Proposal::AppDataUpdate(update) => Some(update),
+            _ => None,
+        }
+    }
+
+    pub(super) fn renews(&self) -> Option<u32> {
         match (&self.proposal, &self.proposer) {
             (Proposal::Update(_), Proposer::Member(member)) => Some(member.leaf),
             _ => None,
@@ -246,10 +290,7 @@ impl Queue {
     }
 
     pub(super) fn updates(&self) -> impl Iterator<Item = &AppDataUpdate> {
-        self.iter().filter_map(|pending| match &pending.proposal {
-            Proposal::AppDataUpdate(update) => Some(update),
-            _ => None,
-        })
+        self.iter().filter_map(PendingProposal::update)
     }
 
     fn of_leaf(&self, leaf: u32) -> impl Iterator<Item = &PendingProposal> {
@@ -392,13 +433,39 @@ impl State {
                 Ok(Vec::new())
             }
             Proposal::AppDataUpdate(update) => {
-                let updates = queue.updates().chain(std::iter::once(update));
-                self.check_updates(updates, queue)?;
-                Ok(Vec::new())
+                let superseded = self.own_changes_before(new, update, queue);
+                let stays = |pending: &&PendingProposal| !superseded.contains(&pending.reference);
+                let pending = queue.iter().filter(stays).filter_map(PendingProposal::update);
+                self.check_updates(pending.chain(std::iter::once(update)), queue)?;
+                Ok(superseded)
             }
             Proposal::AppEphemeral(ephemeral) => check_ephemeral(ephemeral).map(|()| Vec::new()),
             _ => Ok(Vec::new()),
         }
+    }
+
+    /// Changes of the list by which users change their own place and nothing else: they give way to what somebody else does about
+    /// that user.
+    fn own_changes_before(&self, new: &PendingProposal, update: &AppDataUpdate, queue: &Queue) -> Vec<ProposalRef> {
+        if update.component_id != ComponentId::PARTICIPANT_LIST {
+            return Vec::new();
+        }
+        let list = self.data(ComponentId::PARTICIPANT_LIST);
+        let touched = components::touched(list, update).users;
+        let gives_way = |pending: &&PendingProposal| {
+            let user = self.own_change(pending);
+            user.is_some_and(|user| new.user() != Some(user) && touched.contains(&user.to_string()))
+        };
+        let superseded = queue.iter().filter(gives_way);
+        superseded.map(|pending| pending.reference.clone()).collect()
+    }
+
+    /// The user who proposes to change their own place in the list and nothing else.
+    pub(super) fn own_change<'p>(&self, pending: &'p PendingProposal) -> Option<&'p MimiUri> {
+        let (user, update) = (pending.user()?, pending.update()?);
+        let touched = components::touched(self.data(ComponentId::PARTICIPANT_LIST), update).users;
+        let is_own = touched.len() == 1 && touched.contains(&user.to_string());
+        is_own.then_some(user)
     }
 
     fn check_newcomer(&self, package: &KeyPackage, queue: &Queue, now: UnixMillis) -> Result<(), MimiRefusal> {

@@ -312,6 +312,15 @@ impl StoredProposals<'_> {
         tagged(KIND_PROPOSALS, &encode(&stored))
     }
 
+    /// The same with others that are superseded.
+    pub(super) fn superseding(bytes: &[u8], superseded: &[ProposalRef]) -> Bytes {
+        let Ok(Stored::Proposals(mut stored)) = Stored::parse(bytes) else {
+            unreachable!("proposals were staged as proposals");
+        };
+        stored.superseded = superseded.iter().map(ProposalRef::as_bytes).collect();
+        tagged(KIND_PROPOSALS, &encode(&stored))
+    }
+
     /// Adds them to what is pending.
     pub(super) fn apply_to(&self, state: &mut State) -> Result<(), RestoreError> {
         self.from.check(state)?;

@@ -2,6 +2,7 @@
 
 mod commits;
 mod messages;
+mod policy;
 mod proposals;
 mod restoring;
 mod rooms;
