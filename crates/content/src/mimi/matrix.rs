@@ -26,6 +26,7 @@
 //! | content inside | single part that is no text | – | a text that names it, [`Lost::InlineContent`] | – |
 //! | several parts | `processAll`, `singleUnit` | an event for each | survives; a unit is [`Lost::Unit`] | – |
 //! | long text | any length | an event's | cut, [`Lost::Length`] | survives |
+//! | what a part is for | `disposition` | the kind of event | as in the lines above; else [`Lost::Disposition`] | – |
 //! | receipts | `application/mimi-message-status` | (no event) | [`Lost::Receipt`] | – |
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use nabe_signing::{Json, Object, object};
 use nabe_types::{EventId, UserId};
 
 use super::TEXT_PLAIN;
-use super::choose::{Preferences, Step, choose};
+use super::choose::{Preferences, choose};
 use super::content::{Intent, MimiContent};
 use super::extensions::ExtensionKey;
 use super::id::{MessageId, Origin, Salt};
@@ -114,7 +115,7 @@ pub enum Lost {
     Alternatives,
     /// That its parts belong together.
     Unit,
-    /// Content inside the message that is no text.
+    /// Content inside the message that is no text, or that nobody could process.
     InlineContent,
     /// To Matrix: content that only `A256GCM` could carry. To MIMI: it is there, in a cipher that not every client has.
     Cipher,
@@ -130,7 +131,11 @@ pub enum Lost {
     Receipt,
     /// Extensions that are not sender and room.
     Extensions,
-    /// The name of a file, too long.
+    /// What a part is for, which no kind of event says.
+    Disposition,
+    /// A media type that is none.
+    MediaType,
+    /// The name of a file: too long, or of what is no file.
     Name,
     /// A picture's description, where there is a caption too.
     AltText,
@@ -341,6 +346,9 @@ impl FromMatrix<'_> {
         if let Some(media_type) = &block.media_type {
             media_type.as_str().clone_into(&mut part.content_type);
         }
+        let is_plain = |text: &Text| text.body_of(TEXT_PLAIN_ESSENCE).is_some() && text.bodies().len() == 1;
+        let is_rich = file.caption.as_ref().is_some_and(|caption| !is_plain(caption));
+        self.lost.note_if(is_rich, Lost::Alternatives);
         part.description = file.caption.as_ref().map_or_else(String::new, plain);
         part.filename = block
             .name
@@ -472,13 +480,15 @@ impl ToMatrix<'_> {
             })
             .collect();
         match keys {
-            Some(keys) => keys
-                .into_iter()
-                .map(|key| {
-                    let event = event.clone();
-                    written(&Message::Reaction(Reaction { event, key }))
-                })
-                .collect(),
+            Some(keys) => {
+                self.languages(&message.body);
+                keys.into_iter()
+                    .map(|key| {
+                        let event = event.clone();
+                        written(&Message::Reaction(Reaction { event, key }))
+                    })
+                    .collect()
+            }
             None => {
                 self.lost.note(Lost::ReactionContent);
                 let text = Text::plain(message.to_plain()).expect("what is rendered is no longer than a body");
@@ -517,9 +527,9 @@ impl ToMatrix<'_> {
     }
 
     fn body(&mut self, body: &NestedPart) -> Vec<Event> {
-        let has_language = body.parts().any(|(_, part)| !part.language.as_str().is_empty());
-        self.lost.note_if(has_language, Lost::Language);
+        self.languages(body);
         if let Some(text) = texts(body) {
+            self.rendered(body);
             return vec![self.text_event(&text)];
         }
         let anything = Preferences::new(&["text/*", "image/*", "video/*", "audio/*", "*"], &[]);
@@ -530,22 +540,49 @@ impl ToMatrix<'_> {
         });
         self.lost.note_if(chosen, Lost::Alternatives);
         self.lost.note_if(steps.iter().any(|step| step.in_unit), Lost::Unit);
-        let has_content = body
+        let leaves: Vec<&NestedPart> = body
             .parts()
-            .any(|(_, part)| matches!(part.part, Part::Single(_) | Part::External(_)));
-        if steps.is_empty() && has_content {
-            self.lost.note(Lost::InlineContent);
-            return vec![self.note("[content that cannot be shown]")];
+            .map(|(_, part)| part)
+            .filter(|part| matches!(part.part, Part::Single(_) | Part::External(_)))
+            .collect();
+        // What nobody can process, and what an HTML part refers to, which finds it in the message alone.
+        let is_left_out = !chosen && steps.len() < leaves.len();
+        match (&*steps, &*leaves) {
+            ([], [only]) => return vec![self.part(only)],
+            ([], [_, ..]) => {
+                self.lost.note(Lost::InlineContent);
+                return vec![self.note("[content that cannot be shown]")];
+            }
+            _ => self.lost.note_if(is_left_out, Lost::InlineContent),
         }
-        steps.iter().map(|step| self.step(step)).collect()
+        steps.iter().map(|step| self.part(step.part)).collect()
     }
 
-    fn step(&mut self, step: &Step<'_>) -> Event {
-        if let Some(text) = texts(step.part) {
+    fn languages(&mut self, body: &NestedPart) {
+        let has_language = body.parts().any(|(_, part)| !part.language.as_str().is_empty());
+        self.lost.note_if(has_language, Lost::Language);
+    }
+
+    /// Every part of it becomes something that is rendered.
+    fn rendered(&mut self, body: &NestedPart) {
+        for (_, part) in body.parts() {
+            self.disposed(part.disposition, Disposition::RENDER);
+        }
+    }
+
+    /// What is `stated` becomes what would be `given` by [`from_matrix`].
+    fn disposed(&mut self, stated: Disposition, given: Disposition) {
+        let survives = stated == given || stated == Disposition::UNSPECIFIED;
+        self.lost.note_if(!survives, Lost::Disposition);
+    }
+
+    fn part(&mut self, part: &NestedPart) -> Event {
+        if let Some(text) = texts(part) {
+            self.rendered(part);
             return self.text_event(&text);
         }
-        match &step.part.part {
-            Part::External(external) => self.external(external, step.part.disposition),
+        match &part.part {
+            Part::External(external) => self.external(external, part.disposition),
             Part::Single(single) => {
                 self.lost.note(Lost::InlineContent);
                 let name = if single.content_type.is_empty() {
@@ -601,7 +638,8 @@ impl ToMatrix<'_> {
                         offered("text/plain", &plain);
                     }
                 }
-                _ => offered(&essence, words),
+                "text/plain" => offered(&essence, words),
+                _ => offered(&part.content_type, words),
             }
         }
         if bodies.len() > Text::MAX_BODIES {
@@ -631,6 +669,8 @@ impl ToMatrix<'_> {
             return self.note(&with_description(&part.description, &part.url));
         }
         if part.url.starts_with("geo:") {
+            self.disposed(disposition, Disposition::RENDER);
+            self.lost.note_if(!part.filename.is_empty(), Lost::Name);
             let mut location = object! { "uri" => part.url.as_str() };
             if !part.description.is_empty() {
                 location.insert("description", part.description.as_str());
@@ -658,6 +698,8 @@ impl ToMatrix<'_> {
             .as_ref()
             .map_or(part.content_type.as_str(), MediaType::essence);
         let kind = essence.split('/').next().unwrap_or_default().to_owned();
+        let is_general = essence.is_empty() || ["image/*", "video/*", "audio/*"].contains(&essence);
+        self.lost.note_if(media_type.is_none() && !is_general, Lost::MediaType);
         let mut file = File::new(FileBlock {
             name,
             media_type,
@@ -683,6 +725,12 @@ impl ToMatrix<'_> {
             ("audio", _) => Body::Audio(Audio { file, seconds: None }),
             _ => Body::File(file),
         };
+        let given = match body {
+            Body::File(_) => Disposition::ATTACHMENT,
+            Body::Voice(_) | Body::Text(_) => Disposition::RENDER,
+            Body::Image(_) | Body::Video(_) | Body::Audio(_) => Disposition::INLINE,
+        };
+        self.disposed(disposition, given);
         written(&Message::Post(Post::new(body)))
     }
 
@@ -863,6 +911,7 @@ fn replace_links(text: &str, prefix: &str, mut replace: impl FnMut(&str) -> Opti
 
 const RELATES_TO: &str = crate::relation::RELATES_TO;
 const NEW_CONTENT: &str = crate::message::NEW_CONTENT;
+const TEXT_PLAIN_ESSENCE: &str = "text/plain";
 const LOCATION: &str = "m.location";
 const MENTIONS: &str = "m.mentions";
 const MATRIX_TO: &str = "https://matrix.to/#/";

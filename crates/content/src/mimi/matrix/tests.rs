@@ -422,6 +422,56 @@ fn what_is_longer_than_an_event_is_cut_and_said_to_be() {
 }
 
 #[test]
+fn what_a_part_is_for_is_said_to_be_lost_where_the_kind_of_event_does_not_say_it() {
+    let text = |disposition| NestedPart::text("fish").with_disposition(disposition);
+    let image = |disposition| linked("image/png", disposition);
+    let paper = |disposition| linked("application/pdf", disposition);
+    for (part, lost) in [
+        (text(Disposition::RENDER), vec![]),
+        (text(Disposition::UNSPECIFIED), vec![]),
+        (text(Disposition::ATTACHMENT), vec![Lost::Disposition]),
+        (image(Disposition::UNSPECIFIED), vec![]),
+        (image(Disposition::RENDER), vec![Lost::Disposition]),
+        (image(Disposition::ICON), vec![Lost::Disposition]),
+        (paper(Disposition::INLINE), vec![Lost::Disposition]),
+        (linked("audio/ogg", Disposition::PREVIEW), vec![Lost::Disposition]),
+        (linked("audio/ogg", Disposition(77)), vec![Lost::Disposition]),
+    ] {
+        assert_eq!(out(&says(part.clone())).lost, lost, "{part:?}");
+    }
+    let alternatives = vec![NestedPart::html("<b>fish</b>"), text(Disposition::PREVIEW)];
+    let alternatives = NestedPart::multi(PartSemantics::ChooseOne, alternatives);
+    assert_eq!(out(&says(alternatives)).lost, [Lost::Disposition]);
+}
+
+#[test]
+fn small_things_that_have_no_place_are_said_to_be_lost() {
+    let mut place = ExternalPart::link("geo:51.5,-0.1", "the pond");
+    place.filename = "pond.geo".to_owned();
+    assert_eq!(out(&says(as_part(place, Disposition::RENDER))).lost, [Lost::Name]);
+    assert_eq!(
+        out(&says(linked("image/", Disposition::INLINE))).lost,
+        [Lost::MediaType]
+    );
+    assert_eq!(out(&says(linked("image/*", Disposition::INLINE))).lost, []);
+    let mut reaction = MimiContent::reaction(salt(), &origin(), message_id(1), &["👍"]).unwrap();
+    reaction.body.language = Languages::new("en").unwrap();
+    assert_eq!(out(&reaction).lost, [Lost::Language]);
+    // Of a caption, its plain text survives.
+    let mut described = file();
+    described.caption = Some(Text::html("a <b>fish</b>", "a fish").unwrap());
+    let converted = from(&post(Body::File(described)));
+    assert_eq!(converted.lost, [Lost::Alternatives]);
+    assert_eq!(out(&converted.value).value, [written(&post(Body::File(file())))]);
+}
+
+#[test]
+fn parameters_of_other_texts_survive() {
+    let part = NestedPart::single("text/calendar;method=REQUEST", "BEGIN:VCALENDAR");
+    assert_survives(&says(part), "m.message", &[]);
+}
+
+#[test]
 fn a_media_type_that_matrix_does_not_have_is_said_to_be_lost() {
     let parts = vec![NestedPart::single("text/a b", "b"), NestedPart::text("fish")];
     let converted = out(&says(NestedPart::multi(PartSemantics::ChooseOne, parts)));
@@ -429,8 +479,25 @@ fn a_media_type_that_matrix_does_not_have_is_said_to_be_lost() {
     assert_eq!(back(&converted.value[0]).value, says(NestedPart::text("fish")));
     let alone = out(&says(NestedPart::single("text/a b", "fish")));
     assert_eq!(alone.lost, [Lost::InlineContent]);
-    let left = says(NestedPart::text("[content that cannot be shown]"));
+    let left = says(NestedPart::text("[text/a b, 4 bytes]"));
     assert_eq!(back(&alone.value[0]).value, left);
+    // Of several, those that can be shown are, and none is passed over in silence.
+    let two = |first| {
+        NestedPart::multi(
+            PartSemantics::ProcessAll,
+            vec![first, NestedPart::single("text/a b", "b")],
+        )
+    };
+    let converted = out(&says(two(NestedPart::text("fish"))));
+    assert_eq!((converted.value.len(), converted.lost), (1, vec![Lost::InlineContent]));
+    let converted = out(&says(two(NestedPart::single("x", "a"))));
+    assert_eq!(converted.lost, [Lost::InlineContent]);
+    let left = says(NestedPart::text("[content that cannot be shown]"));
+    assert_eq!(back(&converted.value[0]).value, left);
+    let picture = NestedPart::single("image/png", [1]).with_disposition(Disposition::INLINE);
+    let html = NestedPart::html(r#"<img src="cid:2@local.invalid">"#);
+    let converted = out(&says(NestedPart::multi(PartSemantics::ProcessAll, vec![html, picture])));
+    assert_eq!(converted.lost, [Lost::InlineContent]);
 }
 
 #[test]
