@@ -271,7 +271,15 @@ impl Franked<'_> {
                 let detail = format!("stated {}, of this message it is {}", hex(&stated.0), hex(&tag.0));
                 findings.statement(name, false, detail);
             }
-            None => findings.open(name, format!("give --tag; of this message it is {}", hex(&tag.0))),
+            None => {
+                // A report carries none: its server frank is checked with the tag of the content.
+                let wanted = if self.of.is_empty() {
+                    "give --tag"
+                } else {
+                    "a report has none"
+                };
+                findings.open(name, format!("{wanted}; of this message it is {}", hex(&tag.0)));
+            }
         }
         vec![tag, framed]
     }

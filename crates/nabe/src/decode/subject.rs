@@ -64,6 +64,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("mls", "MLSMessage"),
     ("semiprivate-message", "SemiPrivateMessage"),
     ("tree", "RatchetTree"),
+    ("keyMaterial", "KeyMaterialRequest"),
     ("notify", "FanoutMessages"),
     ("submitMessage", "SubmitMessageRequest"),
     ("update", "UpdateRequest"),
@@ -130,7 +131,7 @@ pub(super) fn list() -> String {
     }
     let _ = writeln!(out, "{line}");
     out.push_str(
-        "\nNames are taken in any case, with or without hyphens; the names of endpoints stand for their requests.\n",
+        "\nNames are taken in any case, with or without hyphens; the names of endpoints stand for their requests,\nbut for groupInfo, which is MLS's struct.\n",
     );
     out
 }
@@ -153,6 +154,11 @@ mod tests {
         assert_eq!(Subject::named("mls").unwrap().name(), "MLSMessage");
         for name in ["PublicMessage", "public-message", "PrivateMessage", "Commit"] {
             assert_ne!(Subject::named(name).unwrap().name(), "MLSMessage");
+        }
+        for (endpoints, names) in ENDPOINTS {
+            for endpoint in endpoints.split(", ").filter(|name| *name != "groupInfo") {
+                assert_eq!(Subject::named(endpoint).unwrap().name(), names[0], "{endpoint}");
+            }
         }
         for name in ["nothing", "", "--", "§"] {
             assert_eq!(Subject::named(name), None);

@@ -325,6 +325,8 @@ fn a_report_is_checked_message_by_message_and_against_the_one_it_accuses() {
         ["message 1: server frank", "message 1: integrity signature"]
     );
     assert_eq!(said_of(&text, "message 0: alleged abuser").unwrap().0, "ok", "{text}");
+    let (mark, detail) = said_of(&text, "message 0: client tag").unwrap();
+    assert_eq!((mark, detail.contains("--tag")), ("?", false), "{detail}");
     arguments.report = Some(hex(&report(&case, "mimi://c.example/u/carol").to_bytes()));
     let found = false_in(&lines(&arguments));
     assert!(found.contains(&"message 0: alleged abuser".to_owned()), "{found:?}");
