@@ -579,6 +579,8 @@ class Room:
         for kind, user, to in self.entries(state, update):
             refuse_if(user is None, "list-index")
             own = self.own_change(state, user) if user in state.touched and user != proposer.user else None
+            if state.role.get(user) is None and not state.policy.is_ban(to):
+                own = None  # Who leaves is banned for it or goes.
             if own is not None:
                 state.dropped.add(own)
                 state.touched.discard(user)

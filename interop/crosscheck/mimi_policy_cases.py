@@ -563,6 +563,9 @@ def cases():
          before=[committed(member(AL), {"remove_component": 0x26})])
     case("who changes a component after that has the last word", "club", proposed(member(AN), on_list(roles=[(I_BOB, ADMIN)])),
          before=[proposed(member(AL), {"roles": without("admin", "canChangeUserRole")}), joined(CATHY), committed(member(AL), {"roles": roles()})])
+    case("even with what the epoch began with, and void in its turn", "club", proposed(member(AN), on_list(roles=[(I_BOB, ADMIN)]), first=2),
+         before=[proposed(member(AL), {"roles": without("admin", "canChangeUserRole")}), joined(CATHY), proposed(member(AL), {"roles": roles()}, first=1),
+                 joined(CATHY)])
     case("a client that has no place is cleared away by the hub", "club", proposed(UNKNOWN_HUB, gone(B2)),
          before=[leaving, joined(CATHY, "p1")])
 
@@ -611,6 +614,9 @@ def cases():
     case("nor to somebody who may not", "joinable", proposed(member(LO), on_list(roles=[(I_BOB, 1)]), first=1), "can-ban", "canBan", before=[promoted])
     case("who leaves can be banned for it", "club", proposed(member(AN), on_list(roles=[(I_BOB, 1)]), first=3), before=[leaving],
          after={"participants": [*LISTED[:2], [BOB, 1], *LISTED[3:]]})
+    case("who leaves is not kept by another role", "club", proposed(member(AL), on_list(roles=[(I_BOB, LURKER)]), first=3), "user-touched-twice",
+         before=[leaving])
+    case("nor removed once more", "club", proposed(member(AL), on_list(remove=[I_BOB]), first=3), "user-touched-twice", before=[leaving])
     case("what others are part of does not give way", "club", proposed(member(AL), on_list(roles=[(I_BOB, 1)]), gone(B1), gone(B2), first=4),
          "user-touched-twice", before=[proposed(member(B1), on_list(remove=[I_BOB, I_DORA]), SELF_REMOVE, gone(B2))])
 

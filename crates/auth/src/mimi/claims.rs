@@ -55,7 +55,11 @@ impl Claims {
 pub fn user_of(credential: &Credential) -> Option<IdentifierUri> {
     match credential {
         Credential::Basic { identity } => user_of_identity(identity),
-        other => Some(other.pseudonymous()?.ok()?.user_pseudonym),
+        other => {
+            let uri = MimiUri::parse(&other.pseudonymous()?.ok()?.user_pseudonym).ok()?;
+            let is_user = uri.kind() == MimiKind::User;
+            IdentifierUri::new(uri.to_string()).filter(|_| is_user)
+        }
     }
 }
 
@@ -75,7 +79,9 @@ fn mimi_uri(bytes: &[u8]) -> Option<MimiUri> {
 
 #[cfg(test)]
 mod tests {
+    use nabe_wire::Encode;
     use nabe_wire::policy::ClaimId;
+    use nabe_wire::pseudonym::PseudonymousCredential;
 
     use super::*;
 
@@ -112,6 +118,25 @@ mod tests {
             certificates: Vec::new(),
         };
         assert_eq!(user_of(&x509), None);
+    }
+
+    #[test]
+    fn a_pseudonym_is_compared_as_a_user_is() {
+        let of = |user: &str| {
+            let uri = |uri: &str| IdentifierUri::new(uri).unwrap();
+            let content = PseudonymousCredential {
+                client_pseudonym: uri("mimi://b.example/d/3c/1"),
+                user_pseudonym: uri(user),
+                signature_public_key: b"key".as_slice().into(),
+                identity_link_ciphertext: b"sealed".as_slice().into(),
+            };
+            user_of(&Credential::Other {
+                credential_type: CredentialType::PSEUDONYMOUS,
+                content: content.to_bytes().into(),
+            })
+        };
+        assert_eq!(of("mimi://B.example/u/3c").as_deref(), Some("mimi://b.example/u/3c"));
+        assert_eq!(of("mimi://b.example/r/3c"), None);
     }
 
     #[test]

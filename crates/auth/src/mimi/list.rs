@@ -46,9 +46,14 @@ pub(super) fn entries(
     })
 }
 
-/// What users change of nothing but their own place gives way to what others do about them (D-supersede).
+/// What users change of nothing but their own place gives way to what others do about them, leaving to a ban alone (D-supersede).
 pub(super) fn make_way(view: &mut View<'_>, authority: &Authority<'_>, entry: &ListChange) {
-    let is_touched = view.change_of(&entry.user).is_some_and(|it| it.is_touched);
+    let change = view.change_of(&entry.user);
+    let is_touched = change.is_some_and(|it| it.is_touched);
+    let was_removal = change.is_some_and(|it| it.role == Some(NO_ROLE));
+    if was_removal && !view.policy().roles().is_ban(entry.to) {
+        return;
+    }
     if !is_touched || authority.user.as_ref() == Some(&entry.user) {
         return;
     }
@@ -57,9 +62,7 @@ pub(super) fn make_way(view: &mut View<'_>, authority: &Authority<'_>, entry: &L
         return;
     };
     view.supersede(own);
-    let mut was_removal = false;
     view.change(&entry.user, |change| {
-        was_removal = change.role == Some(NO_ROLE);
         change.role = None;
         change.is_touched = false;
         change.clients_may_go = false;

@@ -250,7 +250,10 @@ impl Room {
                 let effective = View::with(&self.participants, &self.policy, Some(&self.pending), effective.clone());
                 let mut left_over = LeftOver::between(&effective, &changes);
                 for (component, data) in &self.left_over.components {
-                    left_over.components.entry(*component).or_insert_with(|| data.clone());
+                    // Whoever changed it since had the last word, even with what is committed.
+                    if effective.operation(*component).is_none() {
+                        left_over.components.insert(*component, data.clone());
+                    }
                 }
                 left_over
             }

@@ -304,7 +304,15 @@ impl State {
         now: UnixMillis,
     ) -> Result<(), MimiRefusal> {
         let contained: BTreeSet<_> = proposals.iter().filter_map(|one| one.reference.as_ref()).collect();
-        let list = self.data(ComponentId::PARTICIPANT_LIST);
+        let mut missing = self
+            .pending
+            .iter()
+            .filter(|pending| !contained.contains(&pending.reference))
+            .peekable();
+        if missing.peek().is_none() {
+            return Ok(());
+        }
+        let list = self.participants();
         let mut gone = BTreeSet::new();
         let mut touched = Vec::new();
         for committed in proposals {
@@ -316,7 +324,7 @@ impl State {
                     gone.insert(member.leaf);
                 }
                 (Proposal::AppDataUpdate(update), proposer) => {
-                    touched.push((proposer.user(), components::touched(list, update)));
+                    touched.push((proposer.user(), components::touched(&list, update)));
                 }
                 _ => {}
             }
@@ -338,15 +346,12 @@ impl State {
                 leaf != Some(member.leaf) && !leaf.is_some_and(|leaf| gone.contains(&leaf))
             }
             (Committer::Member(_), Proposal::AppDataUpdate(_)) => {
-                !self.own_change(pending).is_some_and(is_changed_by_others)
+                !pending.own_change(&list).is_some_and(is_changed_by_others)
             }
             _ => true,
         };
-        let required = self.pending.iter().filter(is_required);
-        let left_out: Vec<_> = required
-            .filter(|pending| !contained.contains(&pending.reference))
-            .map(|pending| pending.reference.clone())
-            .collect();
+        let left_out = missing.filter(is_required).map(|pending| pending.reference.clone());
+        let left_out: Vec<_> = left_out.collect();
         if left_out.is_empty() {
             Ok(())
         } else {

@@ -184,14 +184,12 @@ pub(super) struct Touched {
 }
 
 /// Whom an update is about, by the list of the epoch's beginning; nobody if it is not one of the list.
-pub(super) fn touched(list: Option<&[u8]>, update: &AppDataUpdate) -> Touched {
+pub(super) fn touched(list: &ParticipantListData, update: &AppDataUpdate) -> Touched {
     let content = update
         .update
         .as_ref()
         .filter(|_| update.component_id == ComponentId::PARTICIPANT_LIST);
-    let content = content.and_then(|content| ParticipantListUpdate::from_bytes(content).ok());
-    let list = list.and_then(|list| ParticipantListData::from_bytes(list).ok());
-    let (Some(content), Some(list)) = (content, list) else {
+    let Some(content) = content.and_then(|content| ParticipantListUpdate::from_bytes(content).ok()) else {
         return Touched::default();
     };
     let changed = content.changed_role_participants.iter().map(|change| change.user_index);

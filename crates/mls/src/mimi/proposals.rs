@@ -15,6 +15,7 @@ use nabe_wire::mls::{
     AppDataUpdate, AppEphemeral, ComponentId, Extension, ExternalSender, FramedContentBody, KeyPackage, LeafNode,
     LeafNodeSource, MlsMessage, Proposal, PublicMessage, Sender,
 };
+use nabe_wire::participant_list::ParticipantListData;
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Kept, Message as _};
 use openmls::framing::{ProcessedMessageContent, ProtocolMessage};
@@ -225,8 +226,16 @@ impl PendingProposal {
     }
 
     /// The user whose client proposes.
-    pub(super) fn user(&self) -> Option<&MimiUri> {
+    fn user(&self) -> Option<&MimiUri> {
         self.proposer.user()
+    }
+
+    /// The user who proposes to change their own place in the list and nothing else.
+    pub(super) fn own_change(&self, list: &ParticipantListData) -> Option<&MimiUri> {
+        let (user, update) = (self.user()?, self.update()?);
+        let touched = components::touched(list, update).users;
+        let is_own = touched.len() == 1 && touched.contains(&user.to_string());
+        is_own.then_some(user)
     }
 
     fn update(&self) -> Option<&AppDataUpdate> {
@@ -447,25 +456,27 @@ impl State {
     /// Changes of the list by which users change their own place and nothing else: they give way to what somebody else does about
     /// that user.
     fn own_changes_before(&self, new: &PendingProposal, update: &AppDataUpdate, queue: &Queue) -> Vec<ProposalRef> {
-        if update.component_id != ComponentId::PARTICIPANT_LIST {
+        let is_of_list = |update: &AppDataUpdate| update.component_id == ComponentId::PARTICIPANT_LIST;
+        if !is_of_list(update) || !queue.updates().any(is_of_list) {
             return Vec::new();
         }
-        let list = self.data(ComponentId::PARTICIPANT_LIST);
-        let touched = components::touched(list, update).users;
+        let list = self.participants();
+        let touched = components::touched(&list, update).users;
         let gives_way = |pending: &&PendingProposal| {
-            let user = self.own_change(pending);
+            let user = pending.own_change(&list);
             user.is_some_and(|user| new.user() != Some(user) && touched.contains(&user.to_string()))
         };
         let superseded = queue.iter().filter(gives_way);
         superseded.map(|pending| pending.reference.clone()).collect()
     }
 
-    /// The user who proposes to change their own place in the list and nothing else.
-    pub(super) fn own_change<'p>(&self, pending: &'p PendingProposal) -> Option<&'p MimiUri> {
-        let (user, update) = (pending.user()?, pending.update()?);
-        let touched = components::touched(self.data(ComponentId::PARTICIPANT_LIST), update).users;
-        let is_own = touched.len() == 1 && touched.contains(&user.to_string());
-        is_own.then_some(user)
+    /// The list as it was when the epoch began.
+    pub(super) fn participants(&self) -> ParticipantListData {
+        let list = self.data(ComponentId::PARTICIPANT_LIST);
+        let list = list.and_then(|list| ParticipantListData::from_bytes(list).ok());
+        list.unwrap_or(ParticipantListData {
+            participants: Vec::new(),
+        })
     }
 
     fn check_newcomer(&self, package: &KeyPackage, queue: &Queue, now: UnixMillis) -> Result<(), MimiRefusal> {
