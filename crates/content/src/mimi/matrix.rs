@@ -29,7 +29,7 @@
 //! | what a part is for | `disposition` | the kind of event | as in the lines above; else [`Lost::Disposition`] | – |
 //! | receipts | `application/mimi-message-status` | (no event) | [`Lost::Receipt`] | – |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_signing::{Json, Object, object};
 use nabe_types::{EventId, UserId};
@@ -180,7 +180,7 @@ pub fn from_matrix(
     let mut from = FromMatrix {
         ids,
         lost: Losses::default(),
-        linked: Vec::new(),
+        linked: BTreeSet::new(),
     };
     let new = |body| MimiContent::new(salt, origin, body);
     let value = match Message::parse(kind, content)? {
@@ -257,7 +257,7 @@ struct FromMatrix<'a> {
     ids: &'a IdMap,
     lost: Losses,
     /// The users that the text has links to.
-    linked: Vec<UserId>,
+    linked: BTreeSet<UserId>,
 }
 
 impl FromMatrix<'_> {
@@ -611,17 +611,16 @@ impl ToMatrix<'_> {
 
     fn text_event(&mut self, parts: &[&SinglePart]) -> Event {
         let mut bodies = Vec::new();
-        let mut mentioned = Vec::new();
-        let lost = &mut self.lost;
+        let mut mentioned = BTreeSet::new();
+        // No event carries more, all bodies together.
+        let mut left = TextBody::MAX_BYTES;
         let mut offered = |media_type: &str, words: &str| {
-            let Ok(media_type) = MediaType::parse(media_type) else {
-                return lost.note(Lost::Alternatives);
-            };
-            match TextBody::new(media_type, words) {
-                Ok(body) => bodies.push(body),
-                Err(_) => lost.note(Lost::Length),
-            }
+            let media_type = MediaType::parse(media_type).map_err(|_| Lost::Alternatives)?;
+            left = left.checked_sub(words.len()).ok_or(Lost::Length)?;
+            bodies.push(TextBody::new(media_type, words).map_err(|_| Lost::Length)?);
+            Ok(())
         };
+        let mut lost = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let words = part.as_text().unwrap_or_default();
             let essence = part.essence().unwrap_or_default();
@@ -631,16 +630,24 @@ impl ToMatrix<'_> {
                 .is_some_and(|next| next.essence().as_deref() == Some("text/plain"));
             match &*essence {
                 "text/html" | "text/markdown" => {
-                    let words = mentions_to_matrix(words, &mut mentioned);
-                    offered(&essence, &words);
+                    let mut users = BTreeSet::new();
+                    let words = mentions_to_matrix(words, &mut users);
+                    match offered(&essence, &words) {
+                        Ok(()) => mentioned.append(&mut users),
+                        Err(missed) => lost.push(missed),
+                    }
                     if !plain_follows {
                         let plain = if essence == "text/html" { reduced(&words) } else { words };
-                        offered("text/plain", &plain);
+                        // Where it has no room, nothing is missed that the sender wrote.
+                        let _ = offered("text/plain", &plain);
                     }
                 }
-                "text/plain" => offered(&essence, words),
-                _ => offered(&part.content_type, words),
+                "text/plain" => lost.extend(offered(&essence, words).err()),
+                _ => lost.extend(offered(&part.content_type, words).err()),
             }
+        }
+        for missed in lost {
+            self.lost.note(missed);
         }
         if bodies.len() > Text::MAX_BODIES {
             self.lost.note(Lost::Alternatives);
@@ -835,28 +842,24 @@ fn reduced(html: &str) -> String {
 }
 
 /// Links to users by MIMI URIs, as `matrix.to` has them.
-fn mentions_to_matrix(text: &str, mentioned: &mut Vec<UserId>) -> String {
+fn mentions_to_matrix(text: &str, mentioned: &mut BTreeSet<UserId>) -> String {
     replace_links(text, "mimi://", |link| {
         let target = target(link);
         let (host, local) = target.split_once("/u/")?;
         let user = UserId::parse(&format!("@{local}:{host}")).ok()?;
         let link = format!("{MATRIX_TO}{}", user.as_str());
-        if !mentioned.contains(&user) {
-            mentioned.push(user);
-        }
+        mentioned.insert(user);
         Some((target.len(), link))
     })
 }
 
 /// Links to users as `matrix.to` has them, by MIMI URIs, which need no servers to ask for the user.
-fn mentions_to_mimi(text: &str, linked: &mut Vec<UserId>) -> String {
+fn mentions_to_mimi(text: &str, linked: &mut BTreeSet<UserId>) -> String {
     replace_links(text, MATRIX_TO, |link| {
         let target = target(link);
         let user = UserId::parse(&percent_decoded(target)?).ok()?;
         let uri = format!("mimi://{}/u/{}", user.server_name().as_str(), user.localpart());
-        if !linked.contains(&user) {
-            linked.push(user);
-        }
+        linked.insert(user);
         let query = link.get(target.len()..).and_then(|rest| rest.strip_prefix('?'));
         let has_query = query.is_some_and(|query| query.starts_with(|c: char| c.is_ascii_alphanumeric()));
         Some((if has_query { link.len() } else { target.len() }, uri))

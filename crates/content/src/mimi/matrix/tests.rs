@@ -472,6 +472,43 @@ fn parameters_of_other_texts_survive() {
 }
 
 #[test]
+fn all_alternatives_together_are_no_longer_than_an_event() {
+    let bodies = |event: &Event| match Message::parse(&event.kind, &event.content).unwrap() {
+        Message::Post(Post {
+            body: Body::Text(text), ..
+        }) => text.bodies().iter().map(|body| body.body().len()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let (some, more) = ("x".repeat(40_000), "y".repeat(30_000));
+    // What we would add ourselves is not missed.
+    let converted = out(&says(NestedPart::markdown(&some)));
+    assert_eq!((bodies(&converted.value[0]), converted.lost), (vec![40_000], vec![]));
+    let parts = vec![NestedPart::html(&some), NestedPart::text(&more), NestedPart::text("z")];
+    let converted = out(&says(NestedPart::multi(PartSemantics::ChooseOne, parts)));
+    assert_eq!(
+        (bodies(&converted.value[0]), converted.lost),
+        (vec![40_000, 1], vec![Lost::Length])
+    );
+}
+
+#[test]
+fn who_is_mentioned_in_what_was_left_out_is_not_listed() {
+    let links: String = (0..60_000).map(|user| format!("mimi://a/u/{user} ")).collect();
+    let converted = out(&says(NestedPart::markdown(&links)));
+    assert_eq!(converted.lost, [Lost::Length]);
+    assert!(converted.value[0].content.get("m.mentions").is_none());
+    let links: String = (0..1_000).map(|user| format!("mimi://a/u/{user} ")).collect();
+    let converted = out(&says(NestedPart::markdown(&links)));
+    assert_eq!(converted.lost, []);
+    let mentions = converted.value[0]
+        .content
+        .get("m.mentions")
+        .and_then(Json::as_object)
+        .unwrap();
+    assert_eq!(mentions.get("user_ids").and_then(Json::as_array).unwrap().len(), 1_000);
+}
+
+#[test]
 fn a_media_type_that_matrix_does_not_have_is_said_to_be_lost() {
     let parts = vec![NestedPart::single("text/a b", "b"), NestedPart::text("fish")];
     let converted = out(&says(NestedPart::multi(PartSemantics::ChooseOne, parts)));
