@@ -5,6 +5,7 @@
 //! (MC #mentions, #link-and-mention-handling).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::part::{NestedPart, Part};
 
@@ -145,13 +146,9 @@ pub enum LinkWarning {
 /// once. How a name is shown is for the receiver to decide; the text is a hint.
 #[must_use]
 pub fn mentions(part: &NestedPart, is_member: impl Fn(&str) -> bool) -> Vec<Link> {
-    let mut mentions: Vec<Link> = Vec::new();
-    for link in Link::in_part(part) {
-        let is_new = !mentions.iter().any(|mention| mention.target == link.target);
-        if is_new && is_member(&link.target) {
-            mentions.push(link);
-        }
-    }
+    let mut mentioned = BTreeSet::new();
+    let mut mentions = Link::in_part(part);
+    mentions.retain(|link| is_member(&link.target) && mentioned.insert(link.target.clone()));
     mentions
 }
 
@@ -284,7 +281,7 @@ fn destination(text: &str) -> Option<(&str, usize)> {
         let end = rest.find(|c: char| match c {
             '(' => {
                 depth += 1;
-                false
+                depth > MAX_PARENTHESES
             }
             ')' if depth > 0 => {
                 depth -= 1;
@@ -292,6 +289,7 @@ fn destination(text: &str) -> Option<(&str, usize)> {
             }
             c => c == ')' || c.is_ascii_whitespace(),
         })?;
+        (depth <= MAX_PARENTHESES).then_some(())?;
         (rest.get(..end)?, end)
     };
     // A title, or only space, up to the closing parenthesis on the same line.
@@ -303,6 +301,8 @@ fn destination(text: &str) -> Option<(&str, usize)> {
 
 /// Longest target and title of a link that are found.
 const MAX_DESTINATION_BYTES: usize = 2048;
+/// Levels of parentheses in a target, as in the reference implementation of CommonMark.
+const MAX_PARENTHESES: usize = 32;
 
 const fn is_scheme_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-')
@@ -416,9 +416,14 @@ mod tests {
     #[test]
     fn hostile_text_takes_linear_time() {
         for unit in ["[", "`", "<", "](", "[](", "``` ", "<a:"] {
-            let text = unit.repeat(5_000);
+            let text = unit.repeat(40_000);
             assert!(Link::in_markdown(&text).len() < 5_000);
             assert!(no_html(&text).len() >= text.len());
         }
+        let links: String = (0..40_000).map(|user| format!("<mimi://a/u/{user}>")).collect();
+        assert_eq!(
+            mentions(&NestedPart::markdown(&links.repeat(2)), |_| true).len(),
+            40_000
+        );
     }
 }

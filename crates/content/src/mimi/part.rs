@@ -1,5 +1,6 @@
 //! Message bodies (MC #message-bodies, #external): parts inside parts, each with a disposition and a language, counted depth first.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::cbor::{ARRAY, Reader, UNSIGNED, write_bytes, write_head, write_text};
@@ -493,11 +494,13 @@ impl NestedPart {
             return Vec::new();
         };
         let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
         for (at, _) in text.match_indices(CID) {
             let rest = text.get(at..).unwrap_or_default();
-            let end = rest.find(LOCAL).map_or(0, |end| end + LOCAL.len());
+            let digits = rest.bytes().skip(CID.len()).take(MAX_INDEX_DIGITS + 1);
+            let end = CID.len() + digits.take_while(u8::is_ascii_digit).count() + LOCAL.len();
             if let Some(index) = rest.get(..end).and_then(content_id)
-                && !found.contains(&index)
+                && seen.insert(index)
             {
                 found.push(index);
             }
@@ -793,5 +796,7 @@ const EXTERNAL: u64 = 2;
 const MULTI: u64 = 3;
 const CID: &str = "cid:";
 const LOCAL: &str = "@local.invalid";
+/// Of a `u32`.
+const MAX_INDEX_DIGITS: usize = 10;
 /// Kinds of content whose references are understood.
 const REFERRING: [&str; 2] = ["text/html", "text/markdown"];

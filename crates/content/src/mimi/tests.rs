@@ -457,6 +457,18 @@ fn references_lead_to_single_or_external_parts_only() {
 }
 
 #[test]
+fn hostile_references_take_linear_time() {
+    for unit in ["cid:", "cid:1", "cid:1@local.invali", "@local.invalid"] {
+        let text = unit.repeat(1_000_000 / unit.len());
+        assert_eq!(NestedPart::html(&text).references(), []);
+    }
+    let text: String = (0..40_000).map(|part| format!("cid:{part}@local.invalid")).collect();
+    assert_eq!(NestedPart::html(&text).references().len(), 40_000);
+    let text = format!("cid:{}@local.invalid cid:{}1@local.invalid", u32::MAX, u32::MAX);
+    assert_eq!(NestedPart::html(&text).references(), [PartIndex(u32::MAX)]);
+}
+
+#[test]
 fn unknown_dispositions_are_kept_and_rendered() {
     let content = content(NestedPart::text("x").with_disposition(Disposition(200)));
     let read = MimiContent::decode(&content.encode().unwrap()).unwrap();
