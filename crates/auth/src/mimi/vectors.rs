@@ -50,6 +50,7 @@ pub fn verify_decision(rooms: &Object, entry: &Json) -> Result<(), VectorError> 
     let known = [
         "name",
         "note",
+        "requirements",
         "room",
         "parent",
         "before",

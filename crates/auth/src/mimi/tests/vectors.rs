@@ -57,6 +57,33 @@ fn every_rule_has_a_case() {
 }
 
 #[test]
+fn every_requirement_that_cases_prove_has_its_cases() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../drafts/mimi-room-policy/requirements.toml"
+    );
+    let requirements = std::fs::read_to_string(path).unwrap();
+    let blocks = requirements.split("[[requirement]]").skip(1);
+    let ids = |blocks: &mut dyn Iterator<Item = &str>| -> BTreeSet<String> {
+        let id = |block: &str| block.split('"').nth(1).unwrap().to_owned();
+        blocks.map(id).collect()
+    };
+    let all = ids(&mut blocks.clone());
+    let proved = ids(&mut blocks.filter(|block| block.contains("every_case_is_decided_as_it_states")));
+    let file = file();
+    let named: BTreeSet<String> = parts(&file)
+        .1
+        .iter()
+        .filter_map(|entry| entry.as_object().unwrap().get("requirements"))
+        .flat_map(|named| named.as_array().unwrap())
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(named.difference(&all).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(proved.difference(&named).collect::<Vec<_>>(), [""; 0]);
+    assert!(proved.len() > 70);
+}
+
+#[test]
 fn another_verdict_another_capability_and_another_state_are_noticed() {
     let file = file();
     let (rooms, decisions) = parts(&file);
