@@ -63,7 +63,7 @@ impl Preferences {
 }
 
 /// Text in another charset than UTF-8 cannot be read here; US-ASCII is UTF-8, too.
-fn is_utf8(media_type: &str) -> bool {
+pub(super) fn is_utf8(media_type: &str) -> bool {
     media_type.split(';').skip(1).all(|parameter| {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = value.trim().trim_matches('"');

@@ -9,7 +9,7 @@
 //! | alternatives | `chooseOne` of texts | bodies of `m.text` | survives without languages | survives |
 //! | reply | `inReplyTo` | `m.in_reply_to` | survives | survives |
 //! | topic | `topicId`, if it is a message's ID | `m.thread` | survives; else [`Lost::Topic`] | survives |
-//! | edit | `replaces` | `m.replace` | survives | survives |
+//! | edit | `replaces` | `m.replace` | survives; what it replies to stays what it was | survives; the caller says what it replies to |
 //! | delete | `replaces`, no body | `m.room.redaction` | survives | without the reason |
 //! | reaction | disposition `reaction` | `m.reaction`, one each | text survives; else it becomes a reply | survives |
 //! | mention | link to `mimi://host/u/user` | link to `matrix.to`, `m.mentions` | survives | survives where the text links to the user; else [`Lost::Mention`] |
@@ -35,7 +35,7 @@ use nabe_signing::{Json, Object, object};
 use nabe_types::{EventId, UserId};
 
 use super::TEXT_PLAIN;
-use super::choose::{Preferences, choose};
+use super::choose::{Preferences, choose, is_utf8};
 use super::content::{Intent, MimiContent};
 use super::extensions::ExtensionKey;
 use super::id::{MessageId, Origin, Salt};
@@ -133,7 +133,7 @@ pub enum Lost {
     Extensions,
     /// What a part is for, which no kind of event says.
     Disposition,
-    /// A media type that is none.
+    /// A media type that is none, or of what is no file.
     MediaType,
     /// The name of a file: too long, or of what is no file.
     Name,
@@ -678,6 +678,7 @@ impl ToMatrix<'_> {
         if part.url.starts_with("geo:") {
             self.disposed(disposition, Disposition::RENDER);
             self.lost.note_if(!part.filename.is_empty(), Lost::Name);
+            self.lost.note_if(!part.content_type.is_empty(), Lost::MediaType);
             let mut location = object! { "uri" => part.url.as_str() };
             if !part.description.is_empty() {
                 location.insert("description", part.description.as_str());
@@ -788,7 +789,9 @@ fn external(part: ExternalPart, disposition: Disposition) -> NestedPart {
 /// The text parts that this part comes down to: one, or alternatives. `None` if it is anything else.
 fn texts(part: &NestedPart) -> Option<Vec<&SinglePart>> {
     let single = |part: &'_ NestedPart| match &part.part {
-        Part::Single(single) => single.essence().is_some_and(|essence| essence.starts_with("text/")),
+        Part::Single(single) => single
+            .media_type()
+            .is_some_and(|media_type| media_type.essence().starts_with("text/") && is_utf8(media_type.as_str())),
         _ => false,
     };
     let as_single = |part: &NestedPart| single(part);

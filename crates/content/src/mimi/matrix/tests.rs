@@ -449,6 +449,9 @@ fn small_things_that_have_no_place_are_said_to_be_lost() {
     let mut place = ExternalPart::link("geo:51.5,-0.1", "the pond");
     place.filename = "pond.geo".to_owned();
     assert_eq!(out(&says(as_part(place, Disposition::RENDER))).lost, [Lost::Name]);
+    let mut place = ExternalPart::link("geo:51.5,-0.1", "the pond");
+    place.content_type = "application/gpx+xml".to_owned();
+    assert_eq!(out(&says(as_part(place, Disposition::RENDER))).lost, [Lost::MediaType]);
     assert_eq!(
         out(&says(linked("image/", Disposition::INLINE))).lost,
         [Lost::MediaType]
@@ -518,6 +521,9 @@ fn a_media_type_that_matrix_does_not_have_is_said_to_be_lost() {
     assert_eq!(alone.lost, [Lost::InlineContent]);
     let left = says(NestedPart::text("[text/a b, 4 bytes]"));
     assert_eq!(back(&alone.value[0]).value, left);
+    // Whose letters are others, though its bytes happen to be UTF-8.
+    let foreign = out(&says(NestedPart::single("text/plain;charset=iso-8859-1", "é")));
+    assert_eq!(foreign.lost, [Lost::InlineContent]);
     // Of several, those that can be shown are, and none is passed over in silence.
     let two = |first| {
         NestedPart::multi(
