@@ -401,7 +401,7 @@ class Room:
             self.put(result, leaf, action)
         if joins:
             result.added_clients.append(client["user"])
-        holds(before, result, parent)
+        holds(before, result, "not asked")
         self.merge(state, result, joins, parent)
 
     def merge(self, state, result, joins, parent):

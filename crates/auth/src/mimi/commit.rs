@@ -12,7 +12,7 @@ use super::accepted::Accepted;
 use super::action::{Action, Client, Proposer};
 use super::pending::{Pending, View};
 use super::policy::read;
-use super::proposal::{Around, Authority, apply, authorize, fits, give_leaf, holds};
+use super::proposal::{Around, Authority, apply, authorize, counts_hold, fits, give_leaf, holds};
 use super::roles::NO_ROLE;
 use super::room::{Commit, CommitProposal, Committer, Room};
 
@@ -48,7 +48,7 @@ pub(super) fn decide(room: &Room, commit: &Commit<'_>, around: &Around<'_>) -> R
                 |it: &Accepted| matches!(it.action(), Action::Add(_)) && commit.expired.contains(&it.reference());
             is_whole(room, &view, &referred, |it| !is_own(it) && !is_expired(it))?;
             Ok(Outcome {
-                result: replay(room, commit, around, |_| {})?,
+                result: replay(room, commit, |_| {})?,
                 effective: None,
             })
         }
@@ -59,7 +59,7 @@ pub(super) fn decide(room: &Room, commit: &Commit<'_>, around: &Around<'_>) -> R
             by_joiner(&mut view, &authority, commit, client)?;
             is_whole(room, &view, &referred, leaves)?;
             Ok(Outcome {
-                result: replay(room, commit, around, |view| give_leaf(view, &client.user))?,
+                result: replay(room, commit, |view| give_leaf(view, &client.user))?,
                 effective: Some(view.into_own().0),
             })
         }
@@ -166,13 +166,9 @@ fn by_joiner(
     holds(view, authority.around.parent)
 }
 
-/// What the commit's proposals, in its order, make of what was committed, without whatever else was accepted.
-fn replay(
-    room: &Room,
-    commit: &Commit<'_>,
-    around: &Around<'_>,
-    finish: impl FnOnce(&mut View<'_>),
-) -> Result<Pending, Rejection> {
+/// What the commit's proposals, in its order, make of what was committed, without whatever else was accepted. Of the parent room
+/// each was judged by when it was accepted or brought: else a change there could keep what is pending from ever being committed.
+fn replay(room: &Room, commit: &Commit<'_>, finish: impl FnOnce(&mut View<'_>)) -> Result<Pending, Rejection> {
     let mut view = View::new(room.participants(), room.committed_policy(), None);
     let committer = match commit.committer {
         Committer::Member { leaf, .. } => Some(leaf),
@@ -193,6 +189,6 @@ fn replay(
         apply(&mut view, proposer, action)?;
     }
     finish(&mut view);
-    holds(&view, around.parent)?;
+    counts_hold(&view, false)?;
     Ok(view.into_own().0)
 }

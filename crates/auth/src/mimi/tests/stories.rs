@@ -3,6 +3,7 @@
 use nabe_wire::Encode;
 use nabe_wire::mls::ProposalType;
 use nabe_wire::policy::Capability;
+use nabe_wire::uri::Uri;
 
 use super::super::templates::{self, GROUP_ADMIN, ORDINARY_USER, SUPER_ADMIN};
 use super::*;
@@ -320,4 +321,98 @@ fn who_asks_in_an_example_for_what_its_role_lacks_is_told_the_capability() {
         refused.to_string(),
         "the role cannot propose a new group (it takes canSendMLSReinitProposal)"
     );
+}
+
+/// A room of a parent, and the parent with these users.
+fn of_a_parent(users: &[&str]) -> (Room, Room) {
+    const HALL: &str = "mimi://hub.example/r/hall";
+    let mut template = templates::cooperative(HUB);
+    let list = |users: &[&str]| ParticipantListData {
+        participants: users
+            .iter()
+            .map(|name| UserRolePair {
+                user: user(name),
+                role_index: ORDINARY_USER,
+            })
+            .collect(),
+    };
+    let hall = IdentifierUri::new(HALL).unwrap();
+    let hall = Room::load(hall, &template.dictionary(&list(users)), []).unwrap();
+    template.base.parent_dependant = true;
+    template.base.parent_room = vec![Uri::new(HALL).unwrap()];
+    let room = room(&template, &[("alice@a", SUPER_ADMIN), ("cathy@c", ORDINARY_USER)]);
+    (room, hall)
+}
+
+#[test]
+fn what_was_accepted_is_committed_though_the_parent_has_changed_since() {
+    let everyone = ["alice@a", "cathy@c", "dora@d", "eve@e", "fay@f"];
+    let ((mut room, hall), (_, smaller)) = (of_a_parent(&everyone), of_a_parent(&["alice@a", "eve@e"]));
+    let alice = claims("mimi://a.example/u/alice");
+    let proposals = [
+        (b"0".as_slice().into(), gives(1, GROUP_ADMIN)),
+        (b"1".as_slice().into(), lists("dora@d", ORDINARY_USER)),
+    ];
+    let bundle = Bundle {
+        proposer: member(0, &alice),
+        proposals: &proposals,
+        wire_format: WireFormat::PUBLIC_MESSAGE,
+    };
+    assert_eq!(
+        room.propose(&bundle, Some(&smaller)).err(),
+        Some(Rejection::NotInParent)
+    );
+    let proposed = room.propose(&bundle, Some(&hall)).unwrap();
+    room.accept(proposed).unwrap();
+    let decide = |inline: &[Action]| {
+        let references = [b"0".as_slice(), b"1"].map(CommitProposal::Reference);
+        let inline = inline.iter().cloned().map(CommitProposal::Inline);
+        let commit = Commit {
+            committer: committer(0, &alice),
+            proposals: &references.into_iter().chain(inline).collect::<Vec<_>>(),
+            expired: &[],
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        room.commit(&commit, Some(&smaller)).map(drop)
+    };
+    assert_eq!(decide(&[]), Ok(()));
+    // What the commit brings itself is another matter.
+    assert_eq!(decide(&[lists("fay@f", ORDINARY_USER)]), Err(Rejection::NotInParent));
+}
+
+/// Of what an external commit leaves over the rest counts on.
+#[test]
+fn who_has_left_the_parent_is_not_left_over() {
+    let everyone = ["alice@a", "cathy@c", "dora@d", "eve@e", "fay@f"];
+    let ((mut room, hall), (_, smaller)) = (
+        of_a_parent(&everyone),
+        of_a_parent(&["alice@a", "cathy@c", "eve@e", "fay@f"]),
+    );
+    let alice = claims("mimi://a.example/u/alice");
+    let proposals = [
+        (b"0".as_slice().into(), lists("dora@d", ORDINARY_USER)),
+        (b"1".as_slice().into(), lists("eve@e", ORDINARY_USER)),
+    ];
+    let bundle = Bundle {
+        proposer: member(0, &alice),
+        proposals: &proposals,
+        wire_format: WireFormat::PUBLIC_MESSAGE,
+    };
+    let proposed = room.propose(&bundle, Some(&hall)).unwrap();
+    room.accept(proposed).unwrap();
+    let cathy = client("cathy@c");
+    let commit = Commit {
+        committer: Committer::NewMember {
+            client: &cathy,
+            code: JoinCode::Absent,
+        },
+        proposals: &[],
+        expired: &[],
+        wire_format: WireFormat::PUBLIC_MESSAGE,
+    };
+    let merge = room.commit(&commit, Some(&smaller)).unwrap();
+    room.merge(merge).unwrap();
+    let left_over: Vec<_> = room.left_over().roles().collect();
+    assert_eq!(left_over, [(&user("eve@e"), ORDINARY_USER)]);
+    assert_eq!(room.role_of(&user("dora@d")), NO_ROLE);
 }
