@@ -4,13 +4,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use nabe_core::Entry;
+use nabe_core::mimi::{MimiEntry, MimiUri};
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
-    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile,
-    MediaUse, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership,
-    RoomSummary, Store, StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes,
+    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeptMimiRoom, KeyPackage, KeyPackageClaim, KeyPackageCount,
+    KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiStore, Notification, NotifyWork,
+    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
+    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
@@ -328,5 +331,40 @@ impl Store for Disk {
 
     async fn media_beyond(&self, bytes: u64) -> Result<Vec<MediaFile>, StoreError> {
         call!(self.media_beyond(bytes))
+    }
+}
+
+#[async_trait]
+impl MimiStore for Disk {
+    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<KeptMimiRoom>, StoreError> {
+        call!(self.mimi_room(room))
+    }
+
+    async fn mimi_head(&self, room: &MimiUri) -> Result<Option<LogPosition>, StoreError> {
+        call!(self.mimi_head(room))
+    }
+
+    async fn mimi_rooms(&self) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.mimi_rooms())
+    }
+
+    async fn mimi_entries(&self, room: &MimiUri, between: Between, limit: usize) -> Result<Vec<MimiEntry>, StoreError> {
+        call!(self.mimi_entries(room, between, limit))
+    }
+
+    async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError> {
+        call!(self.mimi_followers(room))
+    }
+
+    async fn notify_work(&self, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
+        call!(self.notify_work(limit))
+    }
+
+    async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {
+        call!(self.notification(room, provider))
+    }
+
+    async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
+        call!(self.fetched_key_packages(references))
     }
 }

@@ -41,7 +41,7 @@ use nabe_wire::Kept;
 use nabe_wire::franking::{Frank, ServerFrankingContext};
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::{CipherSuite, ExternalSender, GroupInfo, RatchetTree};
-use nabe_wire::uri::MimiUri;
+pub use nabe_wire::uri::MimiUri;
 
 use crate::{FollowerChange, GroupChange};
 use reach::Reach;

@@ -9,8 +9,8 @@ use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use crate::failure::Failure;
 use crate::rooms::Append;
 use crate::{
-    accounts, checkpoints, destinations, devices, frozen, groups, inbox, key_packages, media, outbox, parked, pending,
-    replies, rooms, server_keys,
+    accounts, checkpoints, destinations, devices, frozen, groups, inbox, key_packages, media, mimi, outbox, parked,
+    pending, replies, rooms, server_keys,
 };
 
 pub(crate) async fn commit(
@@ -126,6 +126,7 @@ fn append(write: &Write) -> Option<Append<'_>> {
 
 async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> {
     match write {
+        Write::Mimi(write) => mimi::write(db, write).await,
         Write::CreateRoom {
             meta,
             checkpoint,

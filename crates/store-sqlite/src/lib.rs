@@ -19,6 +19,8 @@ mod inbox;
 mod key_packages;
 mod media;
 mod memberships;
+mod mimi;
+mod notify;
 mod open;
 mod outbox;
 mod parked;
@@ -34,13 +36,16 @@ mod tests;
 use std::path::Path;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use nabe_core::Entry;
+use nabe_core::mimi::{MimiEntry, MimiUri};
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower,
-    IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile,
-    MediaUse, MembershipAt, Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership,
-    RoomSummary, Store, StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes,
+    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeptMimiRoom, KeyPackage, KeyPackageClaim, KeyPackageCount,
+    KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiStore, Notification, NotifyWork,
+    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
+    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
@@ -363,5 +368,40 @@ impl Store for SqliteStore {
 
     async fn media_beyond(&self, bytes: u64) -> Result<Vec<MediaFile>, StoreError> {
         read!(self, media::beyond, bytes)
+    }
+}
+
+#[async_trait]
+impl MimiStore for SqliteStore {
+    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<KeptMimiRoom>, StoreError> {
+        snapshot!(self, mimi::room, room)
+    }
+
+    async fn mimi_head(&self, room: &MimiUri) -> Result<Option<LogPosition>, StoreError> {
+        read!(self, mimi::head, room)
+    }
+
+    async fn mimi_rooms(&self) -> Result<Vec<MimiUri>, StoreError> {
+        read!(self, mimi::all)
+    }
+
+    async fn mimi_entries(&self, room: &MimiUri, between: Between, limit: usize) -> Result<Vec<MimiEntry>, StoreError> {
+        read!(self, mimi::entries, room, between, limit)
+    }
+
+    async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError> {
+        read!(self, notify::followers, room)
+    }
+
+    async fn notify_work(&self, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
+        read!(self, notify::work, limit)
+    }
+
+    async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {
+        read!(self, notify::notification, room, provider)
+    }
+
+    async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
+        snapshot!(self, mimi::key_packages, references)
     }
 }

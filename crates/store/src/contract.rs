@@ -12,6 +12,7 @@ pub mod groups;
 pub mod log;
 pub mod media;
 pub mod memberships;
+pub mod mimi;
 pub mod parked;
 pub mod random;
 pub mod replies;
@@ -110,6 +111,15 @@ macro_rules! contract_tests {
             memberships::rooms_of_a_user,
             memberships::servers_sharing_rooms,
             memberships::users_sharing_rooms,
+            mimi::appends_to_mimi_that_do_not_fit_conflict,
+            mimi::checkpoint_of_a_mimi_group_replaces_its_changes,
+            mimi::failures_of_a_follower_are_remembered,
+            mimi::fetched_key_packages_are_remembered,
+            mimi::followers_of_mimi_are_owed_what_comes,
+            mimi::log_of_mimi_grows,
+            mimi::one_notification_of_a_follower_is_in_flight,
+            mimi::proposals_since_the_newest_commit_are_loaded,
+            mimi::room_of_mimi_is_founded_once,
             parked::due_events_come_longest_due_first,
             parked::parking_again_keeps_the_place,
             parked::parking_again_does_not_start_anew,

@@ -1,5 +1,6 @@
 //! Why a store did not do as asked.
 
+use nabe_core::mimi::MimiUri;
 use nabe_types::{RoomId, ServerName, UserId};
 
 /// The one error of every [`Store`](crate::Store) method.
@@ -17,6 +18,26 @@ pub enum StoreError {
     UnknownRoom {
         /// The room asked for.
         room: RoomId,
+    },
+    /// As [`StoreError::Conflict`], of a room of MIMI.
+    #[error("room {room} has changed since the decision was made")]
+    MimiConflict {
+        /// The room the write was about.
+        room: MimiUri,
+    },
+    /// As [`StoreError::UnknownRoom`], of a room of MIMI.
+    #[error("room {room} is not in the store")]
+    UnknownMimiRoom {
+        /// The room asked for.
+        room: MimiUri,
+    },
+    /// As [`StoreError::NotInFlight`], of a room's messages to a follower.
+    #[error("notification of {provider} about {room} is not the one in flight")]
+    MimiNotInFlight {
+        /// The room.
+        room: MimiUri,
+        /// Who is notified.
+        provider: ServerName,
     },
     /// The destination's outbox holds as many items as the write allowed.
     #[error("outbox to {destination} is full")]
@@ -86,6 +107,9 @@ impl StoreError {
                 | Self::UnknownRoom { .. }
                 | Self::Full { .. }
                 | Self::NotInFlight { .. }
+                | Self::MimiConflict { .. }
+                | Self::UnknownMimiRoom { .. }
+                | Self::MimiNotInFlight { .. }
                 | Self::TooManyDevices { .. }
                 | Self::OverQuota { .. }
         )

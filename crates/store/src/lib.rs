@@ -8,6 +8,7 @@
 pub mod contract;
 mod error;
 mod memory;
+mod mimi;
 mod model;
 pub mod rules;
 mod store;
@@ -15,6 +16,7 @@ mod write;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use mimi::{FetchedKeyPackage, KeptMimiRoom, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
 pub use model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
     InboxItem, InboxKind, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse,

@@ -3,6 +3,7 @@
 mod apply;
 mod encryption;
 mod media;
+mod mimi;
 mod tables;
 
 use std::collections::BTreeSet;

@@ -5,6 +5,7 @@ use nabe_core::{Checkpoint, Entry, FollowerChange, GroupChange, RoomMeta};
 use nabe_event::Pdu;
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
+use crate::mimi::MimiWrite;
 use crate::model::{
     DirectItem, IdempotencyKey, InboxKind, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, StoredReply,
     UploadLimits,
@@ -38,6 +39,8 @@ impl FromIterator<Write> for Batch {
 /// where a docstring says otherwise.
 #[derive(Clone, Debug)]
 pub enum Write {
+    /// To a room of MIMI.
+    Mimi(MimiWrite),
     /// Adds an empty room. `Conflict` if it is there.
     CreateRoom {
         /// What is fixed for good.

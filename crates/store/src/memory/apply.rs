@@ -18,6 +18,7 @@ use crate::write::Write;
 impl Journal<'_> {
     pub(super) fn apply(&mut self, write: Write) -> Result<(), StoreError> {
         match write {
+            Write::Mimi(write) => self.apply_mimi(write)?,
             Write::CreateRoom {
                 meta,
                 checkpoint,

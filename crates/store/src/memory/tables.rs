@@ -9,6 +9,7 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 
 use super::encryption::Encryption;
 use super::media::Media;
+use super::mimi::Mimi;
 use crate::error::StoreError;
 use crate::model::{
     DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
@@ -47,6 +48,7 @@ pub(super) struct Tables {
     pub(super) pending: BTreeMap<(UserId, RoomId), PendingRoom>,
     pub(super) encryption: Encryption,
     pub(super) media: Media,
+    pub(super) mimi: Mimi,
 }
 
 #[derive(Clone, Debug)]
