@@ -149,3 +149,46 @@ fn a_commit_refers_or_brings() {
 fn hosts_of_files_are_those_of_the_policy() {
     assert_eq!(club().asset_hosts().count(), 0);
 }
+
+#[test]
+fn as_much_is_pending_as_may_be_and_the_hub_still_proposes() {
+    let users = ["alice@a", "bob@b", "cathy@c", "dora@d", "eve@e"].map(|name| (name, SUPER_ADMIN));
+    let mut room = room(&templates::cooperative("hub.example"), &users);
+    let nobody = claims("mimi://nobody.example");
+    let of_one = vec![Action::Other(ProposalType::PSK); MAX_PENDING_OF_ONE];
+    for leaf in 0..4 {
+        propose(&mut room, member(leaf, &nobody), &of_one).unwrap();
+    }
+    assert_eq!(room.accepted().len(), MAX_PENDING);
+    let one_more = [Action::Other(ProposalType::PSK)];
+    assert_eq!(
+        propose(&mut room, member(4, &nobody), &one_more),
+        Err(Rejection::PendingFull)
+    );
+    let hub = Proposer::External {
+        index: 0,
+        claims: &nobody,
+    };
+    propose(&mut room, hub, &one_more).unwrap();
+    // Whoever cannot propose can commit, and then propose.
+    commit(&mut room, committer(4, &nobody), &[Action::Remove(0)]).unwrap();
+    propose(&mut room, member(4, &nobody), &one_more).unwrap();
+}
+
+#[test]
+fn what_gives_way_makes_room_for_more() {
+    let mut room = club();
+    let bob = claims("mimi://b.example/u/bob");
+    let update = Action::Update(Box::new(client("bob@b")));
+    for number in 0..=MAX_PENDING_OF_ONE {
+        let proposals = [(Bytes::from(number.to_be_bytes().as_slice()), update.clone())];
+        let bundle = Bundle {
+            proposer: member(1, &bob),
+            proposals: &proposals,
+            wire_format: WireFormat::PUBLIC_MESSAGE,
+        };
+        let proposed = room.propose(&bundle, None).unwrap();
+        room.accept(proposed).unwrap();
+    }
+    assert_eq!(room.accepted().len(), 1);
+}
