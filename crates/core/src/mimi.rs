@@ -37,13 +37,13 @@ use nabe_auth::mimi as policy;
 use nabe_mls::mimi::MimiGroup;
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::IdentifierUri;
-use nabe_wire::Kept;
 use nabe_wire::franking::{Frank, ServerFrankingContext};
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::{CipherSuite, ExternalSender, GroupInfo, RatchetTree};
 pub use nabe_wire::uri::MimiUri;
+use nabe_wire::{Kept, Message as _};
 
-use crate::{FollowerChange, GroupChange};
+use crate::{FollowerChange, GroupChange, StoredGroup};
 use reach::Reach;
 use update::Motion;
 
@@ -72,10 +72,10 @@ pub struct StoredMimiRoom {
     pub uri: MimiUri,
     /// The hub's name.
     pub server: ServerName,
-    /// The group as its newest change left it.
-    pub group: MimiGroup,
-    /// [`MimiOutcome::left_over`] of the newest commit.
-    pub left_over: policy::LeftOver,
+    /// The group: its newest checkpoint, and the changes since.
+    pub group: StoredGroup,
+    /// [`MimiOutcome::left_over`] of the newest commit; empty before the first.
+    pub left_over: Bytes,
     /// The entries with proposals since the newest commit, oldest first.
     pub proposals: Vec<MimiEntry>,
     /// The position of the newest entry.
@@ -116,8 +116,8 @@ pub struct MimiOutcome {
     pub followers: Vec<FollowerChange>,
     /// KeyPackageRefs whose Welcome is on its way: whose they are can be forgotten (MIMI #fetch-key-material).
     pub welcomed: Vec<Bytes>,
-    /// Of a commit: what counts though it is not committed, in place of what was kept before (D-external-commit).
-    pub left_over: Option<policy::LeftOver>,
+    /// Of a commit: what counts though it is not committed, in place of what was kept before (D-external-commit). Encoded.
+    pub left_over: Option<Bytes>,
     /// When the hub accepted it, for the answer.
     pub accepted: UnixMillis,
     judged: Judged,
@@ -185,9 +185,17 @@ impl MimiRoom {
     /// # Errors
     /// What is stored contradicts itself.
     pub fn restore(stored: StoredMimiRoom) -> Result<Self, UnsoundRoom> {
-        let StoredMimiRoom { uri, server, group, .. } = stored;
+        let StoredMimiRoom { uri, server, .. } = stored;
+        let checkpoint = stored.group.checkpoint.as_ref();
+        let mut group = checkpoint.map(|bytes| MimiGroup::restore(bytes)).transpose()?;
+        for change in &stored.group.changes {
+            MimiGroup::replay(&mut group, &change.bytes)?;
+        }
+        let group = group.ok_or(UnsoundRoom::NoGroup)?;
         let mut room = Self::begin(uri, server, group, stored.position, stored.newest)?;
-        room.policy.restore(stored.left_over);
+        if !stored.left_over.is_empty() {
+            room.policy.restore(policy::LeftOver::from_bytes(&stored.left_over)?);
+        }
         for entry in &stored.proposals {
             let proposed = room.proposed_again(entry)?;
             room.policy.accept(proposed).map_err(|_| UnsoundRoom::Log)?;

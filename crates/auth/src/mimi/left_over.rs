@@ -1,6 +1,8 @@
 //! Accepted changes that an external commit kept from being committed (D-external-commit): they count on, and the hub proposes
 //! them again. This is the one list of what is proposed again.
 
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use super::proposal::counts_hold;
 use super::roles::{NO_ROLE, Role};
 use super::room::Room;
 
-/// What is left over. A hub stores it with the epoch and hands it to [`super::Room::restore`] when it loads the room again.
+/// What is left over. A hub stores it with the epoch (it encodes) and hands it to [`super::Room::restore`] when it loads the room again.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LeftOver {
     /// Users who are not as they should be.

@@ -1,7 +1,9 @@
 //! Every way in which a hub says no, and what it answers on the wire.
 
 use nabe_auth::mimi::Rejection;
+use nabe_mls::RestoreError;
 use nabe_mls::mimi::{JoinerError, MessageRefusal, MimiRefusal, ProposalRef};
+use nabe_wire::DecodeError;
 use nabe_wire::label::SigningError;
 use nabe_wire::submit_message::SubmitVerdict;
 use nabe_wire::update::{UpdateResponseCode, UpdateRoomResponse};
@@ -21,6 +23,15 @@ pub enum UnsoundRoom {
         /// The rule.
         rejection: Rejection,
     },
+    /// Nothing is stored of its group.
+    #[error("nothing is stored of the room's group")]
+    NoGroup,
+    /// What is stored of its group does not read, or does not fit together.
+    #[error(transparent)]
+    Stored(#[from] RestoreError),
+    /// What is stored as left over does not read.
+    #[error("what the room has left over: {0}")]
+    LeftOver(#[from] DecodeError),
     /// An entry of the log is not what it is called.
     #[error("an entry of the room's log cannot be read")]
     Log,

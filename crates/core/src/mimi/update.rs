@@ -16,7 +16,7 @@ use nabe_wire::mls::{
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::MimiUri;
-use nabe_wire::{Kept, codec};
+use nabe_wire::{Encode as _, Kept, codec};
 
 use super::actor::Actor;
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
@@ -116,8 +116,8 @@ impl MimiRoom {
         let position = self.position.next();
         let (judged, again) = self.propose_again(&staged, merge, accepted, ctx)?;
         let left_over = match &judged {
-            Judged::Replaced(room) => room.left_over().clone(),
-            _ => policy::LeftOver::default(),
+            Judged::Replaced(room) => room.left_over().to_bytes(),
+            _ => policy::LeftOver::default().to_bytes(),
         };
         let mut outcome = MimiOutcome {
             append: Vec::new(),
@@ -128,7 +128,7 @@ impl MimiRoom {
                 .filter_map(|added| added.key_package.clone())
                 .map(Bytes::from)
                 .collect(),
-            left_over: Some(left_over),
+            left_over: Some(left_over.into()),
             accepted,
             judged,
             group: Vec::new(),
