@@ -369,6 +369,7 @@ class Room:
                 refuse_if("self_remove" in proposal, "self-remove-inline")
                 brought.append(proposal)
                 all_of_it.append((by.get("leaf"), proposal))
+        refuse_if(self.is_out_of_order(step["proposals"]), "proposal-order")
         own_update = lambda leaf, action: "update" in action and leaf == by.get("leaf")
         needed = lambda reference, leaf, action: concerns(action) and not own_update(leaf, action) and not (
             "add" in action and reference in step.get("expired", [])) and reference not in state.dropped
@@ -403,6 +404,17 @@ class Room:
             result.added_clients.append(client["user"])
         holds(before, result, "not asked")
         self.merge(state, result, joins, parent)
+
+    def is_out_of_order(self, proposals):
+        """Changes of a component that replace each other stand as they were accepted, and then what the commit brings."""
+        places, actions = {one[0]: place for place, one in enumerate(self.pending)}, {one[0]: one[2] for one in self.pending}
+        found = {}
+        for proposal in proposals:
+            action = actions[proposal] if isinstance(proposal, str) else proposal
+            number = component_of(action) if proposal_type(action) == 8 else PARTICIPANT_LIST
+            if number not in (PARTICIPANT_LIST, NUMBERS["links"]):
+                found.setdefault(number, []).append(places[proposal] if isinstance(proposal, str) else len(places))
+        return any(those != sorted(those) for those in found.values())
 
     def merge(self, state, result, joins, parent):
         users, components = self.left_over
@@ -655,19 +667,15 @@ class Room:
 
     def changed(self, state, action):
         """The component an action is about and its data afterwards; None if there are none."""
+        number = component_of(action)
         if "remove_component" in action:
-            number = action["remove_component"]
             refuse_if(state.ops.get(number) == "update", "update-and-remove")
             refuse_if(number == 0x25, "component-required")
             refuse_if(number in state.ops or number not in state.start_policy.components, "component-absent")
             return number, None
-        if "change_links" in action:
-            number, change = 0x2a, action["change_links"]
-        elif "raw" in action:
-            number, change = action["raw"][0], {"raw": action["raw"][1]}
-        else:
-            (name, change), = action.items()
-            number = NUMBERS[name]
+        (_, change), = action.items()
+        if "raw" in action:
+            change = {"raw": change[1]}
         refuse_if(state.ops.get(number) == "remove", "update-and-remove")
         refuse_if(number == 0x23 and number in state.ops, "metadata-twice")
         if "change_links" in action:
@@ -846,6 +854,16 @@ def proposal_type(action):
         if name in action:
             return number
     return action.get("other", 8)
+
+
+def component_of(action):
+    if "list" in action:
+        return PARTICIPANT_LIST
+    if "change_links" in action:
+        return NUMBERS["links"]
+    if "remove_component" in action:
+        return action["remove_component"]
+    return action["raw"][0] if "raw" in action else NUMBERS[next(iter(action))]
 
 
 def fits(policy, client):

@@ -538,6 +538,26 @@ def cases():
     case("a commit of a proposal that was never accepted", "club", committed(member(AL), "p9"), "unknown-proposal")
     case("a commit refers twice", "club", committed(member(AL), "p0", "p0"), "proposal-twice", before=[proposed(member(B1), PUT_ZOE)])
     case("a proposal is sent twice", "club", proposed(member(B1), PUT_ZOE), "proposal-twice", before=[proposed(member(B1), {"other": 4})])
+    # Of what is accepted about one component the last one counts, not the one that the committer puts last.
+    muted = {"roles": without("user", "canSendMessage")}
+    voiced = {"roles": without("user", "canReportAbuse")}
+    quiet, loud = proposed(member(AL), muted), proposed(member(AL), voiced, first=1)
+    case("two changes of a component in the order in which they were accepted", "club", committed(member(B1), "p0", "p1"), before=[quiet, loud])
+    case("two changes of a component in another order", "club", committed(member(B1), "p1", "p0"), "proposal-order", before=[quiet, loud])
+    lacks("what was accepted last counts after the commit", "club", {"report": {"user": BOB}}, "canReportAbuse",
+          before=[quiet, loud, committed(member(B1), "p0", "p1")])
+    based = proposed(member(AL), {"base": {"max_users": 50}})
+    unbased = proposed(member(AL), {"base": {"max_users": 60}}, first=1)
+    case("two changes of another component in another order", "club", committed(member(B1), "p1", "p0"), "proposal-order", before=[based, unbased])
+    case("what a committer brings comes last", "club", committed(member(AL), "p0", voiced), before=[quiet])
+    case("what a committer brings does not come before what was accepted", "club", committed(member(AL), voiced, "p0"), "proposal-order",
+         before=[quiet])
+    case("changes of two components in any order", "club", committed(member(B1), "p1", "p0"),
+         before=[quiet, proposed(member(AL), {"base": {"max_users": 50}}, first=1)])
+    case("changes of the list in any order", "club", committed(member(B1), "p1", "p0"),
+         before=[proposed(member(B1), PUT_ZOE), proposed(member(AL), on_list(roles=[(I_BOB, ADMIN)]), first=1)])
+    case("changes of the join links in any order", links, committed(member(B1), "p1", "p0"),
+         before=[proposed(member(AL), {"change_links": {"remove": [0]}}), proposed(member(AL), {"change_links": {"add": ["three"]}}, first=1)])
     case("a proposal of the last epoch", "club", committed(member(AL), "p0"), "unknown-proposal",
          before=[proposed(member(B1), PUT_ZOE), committed(member(AL), "p0")])
     case("an external commit leaves out a SelfRemove", "club", joined(CATHY), "pending-proposal-missing", before=[proposed(member(B1), SELF_REMOVE)])
@@ -825,7 +845,8 @@ ABOUT = {
         "and of the one before"],
     "MRP-caps-holder": ["a role that was accepted counts at once", "a role that was taken away counts at once",
         "the hub removes by its preauthorized role"],
-    "MRP-caps-proposal-and-commit": ["who commits does not matter", "what an administrator proposed stays allowed when they are not one any more"],
+    "MRP-caps-proposal-and-commit": ["two changes of a component in another order", "what was accepted last counts after the commit",
+        "who commits does not matter", "what an administrator proposed stays allowed when they are not one any more"],
     "MRP-add-participant": ["a user adds a user and their clients", "a lurker adds nobody", "a user makes no administrators",
         "a user who is listed is not added"],
     "MRP-add-participant-limits": ["a user is added to a full role", "a user is added with clients beyond the maximum",

@@ -1,7 +1,7 @@
 //! Whether a commit is allowed: what it brings itself by its committer, what it refers to by those who proposed it, and what holds
 //! once it is merged (MIMI #proposal-commit-paradigm, MIMI #update-room-state).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_wire::mls::ComponentId;
 use nabe_wire::participant_list::ParticipantListUpdate;
@@ -89,7 +89,33 @@ fn resolve(
             CommitProposal::Inline(_) => {}
         }
     }
+    in_order(room, commit)?;
     Ok(referred)
+}
+
+/// What replaces a component as a whole stands in the order in which it was accepted, and the committer's own after that: else the
+/// committer chose which of two accepted changes stays (D-proposal-order). Entries of the list and join links go by their places.
+fn in_order(room: &Room, commit: &Commit<'_>) -> Result<(), Rejection> {
+    let mut last = BTreeMap::new();
+    for proposal in commit.proposals {
+        let (number, action) = match proposal {
+            CommitProposal::Inline(action) => (u64::MAX, action),
+            CommitProposal::Reference(reference) => {
+                let number = room.queue().number_of(reference).ok_or(Rejection::UnknownProposal)?;
+                let accepted = room.queue().get(number).ok_or(Rejection::UnknownProposal)?;
+                (number, accepted.action())
+            }
+        };
+        let Action::AppData(update) = action else {
+            continue;
+        };
+        let component = update.component_id;
+        let goes_by_places = matches!(component, ComponentId::PARTICIPANT_LIST | ComponentId::JOIN_LINKS);
+        if !goes_by_places && last.insert(component, number).is_some_and(|earlier| earlier > number) {
+            return Err(Rejection::ProposalOrder);
+        }
+    }
+    Ok(())
 }
 
 /// All that is pending is there, as far as this kind of commit needs it and nothing in the commit makes it give way.

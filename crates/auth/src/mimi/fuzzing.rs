@@ -33,7 +33,7 @@ const USERS: [&str; 6] = [
 ///
 /// Holds throughout: no panic; the same decision twice; after each commit the components and leaves that it names make up the very same
 /// room when they are loaded, and going through them finds nobody with a client who may not have one, and no stranger to the parent room;
-/// what is pending can be committed; what was accepted is what is committed; what an external commit left over can be proposed again and
+/// what is pending can be committed; what was accepted is what is committed, in whatever order a commit refers to it; what an external commit left over can be proposed again and
 /// committed; whoever is banned sends nothing; taking a capability away from a role never allows more.
 pub fn policy(data: &[u8]) {
     follow(data);
@@ -120,7 +120,7 @@ impl World {
         let (who, actions) = (usize::from(step[0]), self.actions(step));
         match step[1] >> 6 {
             0 | 1 => self.propose(who, actions),
-            2 => self.commit(who, actions),
+            2 => self.commit(who, actions, step[4]),
             _ => self.join(who, step),
         }
         for number in 0..USERS.len() {
@@ -265,7 +265,8 @@ impl World {
         }
     }
 
-    fn commit(&mut self, who: usize, actions: Vec<Action>) {
+    /// The references and what the commit brings stand in an order that `order` chooses: from 128 not in that of what was accepted.
+    fn commit(&mut self, who: usize, actions: Vec<Action>, order: u8) {
         let Some(leaf) = self.leaf_of(who) else {
             return;
         };
@@ -274,8 +275,15 @@ impl World {
         let is_pure = who < 128;
         let inline = actions.into_iter().filter(|_| !is_pure).map(CommitProposal::Inline);
         let references = pending.iter().map(|reference| CommitProposal::Reference(reference));
-        let proposals: Vec<CommitProposal<'_>> = references.chain(inline).collect();
-        let before = self.room.effective_list();
+        let mut proposals: Vec<CommitProposal<'_>> = references.chain(inline).collect();
+        if order >= 128 && !proposals.is_empty() {
+            let by = usize::from(order) % proposals.len();
+            proposals.rotate_left(by);
+            if order & 64 != 0 {
+                proposals.reverse();
+            }
+        }
+        let (before, policy) = (self.room.effective_list(), self.room.policy().clone());
         let committer = Committer::Member {
             leaf,
             claims: &credential,
@@ -288,6 +296,11 @@ impl World {
                 sorted(&self.room.effective_list()),
                 sorted(&before),
                 "what was accepted is committed"
+            );
+            assert_eq!(
+                self.room.policy(),
+                &policy,
+                "what was accepted last of a component is committed"
             );
         }
     }

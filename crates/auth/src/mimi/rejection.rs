@@ -185,6 +185,7 @@ rejections! {
     // Commits.
     UnknownProposal "unknown-proposal" "MIMI #proposal-commit-paradigm": "the commit names a proposal that the hub did not accept in this epoch"
     ProposalTwice "proposal-twice" "MIMI #proposal-commit-paradigm": "the proposal is there already"
+    ProposalOrder "proposal-order" "MIMI #proposal-commit-paradigm": "changes of one component stand in the order in which they were accepted, and the committer's own after them"
     PendingMissing "pending-proposal-missing" "MIMI #bob-leaves-the-room": "the commit leaves out a proposal that the hub accepted; include it"
     SelfRemoveInline "self-remove-inline" "MLSX #selfremove-proposal": "SelfRemove is committed by others, by reference"
     ReferenceInExternalCommit "reference-in-external-commit" "MLSX #selfremove-proposal": "an external commit refers to SelfRemove proposals alone"
