@@ -528,6 +528,9 @@ class Room:
                 self.change_component(state, proposer, action)
             else:
                 continue
+            if kind == "joiner":
+                # With an external commit nothing of what is pending is committed but SelfRemoves.
+                continue
             refuse_if(state.entries and 0x25 in state.ops, "roles-with-list-change")
             refuse_if(any(kind != "remove" for kind, _ in state.entries) and 0x26 in state.ops, "preauth-with-list-change")
         for action in actions:
@@ -599,16 +602,19 @@ class Room:
                 state.go_along.pop(user, None)
                 state.role[user] = self.start.standing(user)
                 state.entries = [one for one in state.entries if one[1] != user]
-            refuse_if(user in state.touched, "user-touched-twice")
-            refuse_if(kind == "add" and not is_user(user), "user-uri")
-            if kind != "remove":
-                refuse_if(to == 0, "role-zero")
-                refuse_if(state.policy.role(to) is None, "no-ban-role" if to == 1 else "role-undefined")
+            self.is_possible(state, kind, user, to)
             along = self.may_change_list(state, proposer, kind, user, to, parent, code)
             self.put_entry(state, kind, user, to, along)
             if to == 0 or state.policy.is_ban(to) or state.policy.no_clients(to):
                 self.drop(state, lambda _, action: action.get("add", {}).get("user") == user)
                 state.added_clients = [one for one in state.added_clients if one != user]
+
+    def is_possible(self, state, kind, user, to):
+        refuse_if(user in state.touched, "user-touched-twice")
+        refuse_if(kind == "add" and not is_user(user), "user-uri")
+        if kind != "remove":
+            refuse_if(to == 0, "role-zero")
+            refuse_if(state.policy.role(to) is None, "no-ban-role" if to == 1 else "role-undefined")
 
     def put_entry(self, state, kind, user, to, along=False):
         if to:
@@ -765,7 +771,7 @@ class Room:
         """What was judged before."""
         if "list" in action:
             for kind, user, to in self.entries(state, action["list"]):
-                refuse_if(user in state.touched, "user-touched-twice")
+                self.is_possible(state, kind, user, to)
                 self.put_entry(state, kind, user, to)
         elif proposal_type(action) == 8:
             self.put_component(state, action, *self.changed(state, action))

@@ -343,6 +343,25 @@ def cases():
     case("a stranger joins and is not listed", "open", joined(XIA), "client-of-unlisted-user")
     case("a stranger joins an open room", "open", joined(XIA, on_list(add=[(XIA, USER)])),
          after={"participants": [*LISTED, [XIA, USER]], "leaves": [*LEAVES, [XIA, 6]]})
+    # What is pending is in no external commit.
+    with_guests = [*having("no_role", "canOpenJoin", changes=[[0, [2, 7]]]), role(7, "guest")]
+    no_lou = dict(participants=LISTED[:-1], leaves=LEAVES[:-1], roles=[
+        {**one, "changes": [[start, [end for end in ends if end != LURKER]] for start, ends in one["changes"] if start != LURKER]}
+        if one["name"] == "owner" else one for one in OPEN])
+    fewer = [one for one in no_lou["roles"] if one["name"] != "lurker"]
+    fewer = [{**one, "changes": [[0, [2]]]} if one["name"] == "no_role" else one for one in fewer]
+    join = on_list(add=[(XIA, USER)])
+    case("a stranger joins while new roles are pending", "open", joined(XIA, join), before=[proposed(member(AL), {"roles": with_guests})],
+         after={"participants": [*LISTED, [XIA, USER]]})
+    case("a stranger joins while new preauthorization is pending", "open", joined(XIA, join), before=[proposed(member(AL), {"preauth": [AT_B]})])
+    case("a stranger joins with a role that is to come", "open", joined(XIA, on_list(add=[(XIA, 7)])), "role-undefined",
+         before=[proposed(member(AL), {"roles": with_guests})])
+    case("a stranger joins with a role that is to go", room(**no_lou), joined(XIA, on_list(add=[(XIA, LURKER)])), "role-undefined",
+         before=[proposed(member(AL), {"roles": fewer})])
+    lacks("a stranger joins while the room is about to close", "open", joined(XIA, join), "canOpenJoin",
+          before=[proposed(member(AL), {"roles": roles()})])
+    case("the hub proposes the pending roles again after somebody joined", "open", proposed(UNKNOWN_HUB, {"roles": with_guests}),
+         before=[proposed(member(AL), {"roles": with_guests}), joined(XIA, join)])
     case("a stranger takes another role", "open", joined(XIA, on_list(add=[(XIA, ADMIN)])), "role-change-not-authorized")
     case("a stranger brings somebody along", "open", joined(XIA, on_list(add=[(XIA, USER), (ZOE, USER)])), "joiner-changes-others")
     case("a stranger changes the name", "open", joined(XIA, on_list(add=[(XIA, USER)]), {"metadata": {**METADATA, "room_name": "Mine"}}),

@@ -264,6 +264,10 @@ fn change_component(view: &mut View<'_>, authority: &Authority<'_>, update: &App
         }
         component::authorize(view, authority, update)?;
     }
+    // An external commit brings no other component and refers to none, whatever is pending.
+    if authority.kind == Kind::Joiner {
+        return Ok(());
+    }
     component::go_together(view)
 }
 

@@ -3,7 +3,7 @@
 //! MRP #assets).
 
 use nabe_wire::IdentifierUri;
-use nabe_wire::app_data::MediaType;
+use nabe_wire::app_data::{MediaType, Parameter};
 use nabe_wire::policy::{AssetPolicy, AssetUploadLocation, DownloadPrivacyType};
 use nabe_wire::uri::MimiUri;
 
@@ -255,10 +255,17 @@ fn takes(policy: &AssetPolicy, upload: &Upload<'_>) -> Result<(), Rejection> {
     }
 }
 
-/// "that entry matches all media types of that type and subtype" if it has no parameters; types are the same in upper and lower case.
+/// "that entry matches all media types of that type and subtype" if it has no parameters; otherwise those that have all of its
+/// parameters, in any order and with others. Types and names of parameters are the same in upper and lower case (D-media-parameters).
 fn covers(entry: &MediaType, media_type: &MediaType) -> bool {
-    entry.media_type.eq_ignore_ascii_case(&media_type.media_type)
-        && (entry.parameters.is_empty() || entry.parameters == media_type.parameters)
+    let is_there = |wanted: &Parameter| {
+        let mut parameters = media_type.parameters.iter();
+        parameters.any(|it| {
+            it.parameter_name.eq_ignore_ascii_case(&wanted.parameter_name)
+                && it.parameter_value == wanted.parameter_value
+        })
+    };
+    entry.media_type.eq_ignore_ascii_case(&media_type.media_type) && entry.parameters.iter().all(is_there)
 }
 
 impl AssetKind {
@@ -286,8 +293,6 @@ impl AssetKind {
 
 #[cfg(test)]
 mod tests {
-    use nabe_wire::app_data::Parameter;
-
     use super::*;
 
     fn of(media_type: &str, parameter: Option<(&str, &str)>) -> MediaType {
@@ -308,5 +313,15 @@ mod tests {
         assert!(!covers(&gfm, &plain));
         assert!(!covers(&gfm, &of("text/markdown", Some(("variant", "MIMI")))));
         assert!(!covers(&plain, &of("text/plain", None)));
+    }
+
+    #[test]
+    fn an_entry_covers_types_with_its_parameters_and_others() {
+        let gfm = of("text/markdown", Some(("variant", "GFM")));
+        let mut more = of("text/markdown", Some(("charset", "utf-8")));
+        assert!(!covers(&gfm, &more));
+        more.parameters
+            .extend(of("text/markdown", Some(("Variant", "GFM"))).parameters);
+        assert!(covers(&gfm, &more) && !covers(&more, &gfm));
     }
 }
