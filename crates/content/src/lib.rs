@@ -37,7 +37,7 @@ pub use file::{ContentUrl, EncryptedFile, File, FileBlock, FileSource, PlainFile
 pub use label::Label;
 pub use media::{Audio, Image, ImageDetails, Thumbnail, Video, VideoDetails};
 pub use media_type::MediaType;
-pub use message::{Body, Edit, Message, Post, Reaction, Redaction, Unknown};
+pub use message::{Body, Edit, MAX_CONTENT_BYTES, Message, Post, Reaction, Redaction, Unknown};
 pub use plain::{MAX_RENDERED_BYTES, clean_line};
 pub use relation::Relation;
 pub use show::{Shown, show, show_payload};

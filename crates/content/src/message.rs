@@ -14,6 +14,11 @@ use crate::plain::{Plain, clean_line};
 use crate::relation::{self, RELATES_TO, Relation};
 use crate::text::{self, Text};
 
+/// Longest content in bytes of canonical JSON that every event carries, encrypted or not. An event is no longer than 64 KiB
+/// (LM #int-pdu), and an encrypted one holds its content as base64 of a ciphertext (LM #int-ev-encrypted), beside names of any length,
+/// signatures and what the hub adds.
+pub const MAX_CONTENT_BYTES: usize = 44 << 10;
+
 /// One event as people understand it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
@@ -147,12 +152,13 @@ impl Message {
         }
     }
 
-    /// The event's content. Reading it again gives the same message.
+    /// The event's content. Reading it again gives the same message. It is longer than [`MAX_CONTENT_BYTES`] only if the body is: what
+    /// an edit says to clients without edits is cut to the room that is left.
     #[must_use]
     pub fn to_content(&self) -> Object {
         match self {
             Self::Post(post) => post.to_content(),
-            Self::Edit(edit) => edit.to_content(),
+            Self::Edit(edit) => edit.to_content(MAX_CONTENT_BYTES),
             Self::Reaction(Reaction { event, key }) => {
                 object! { RELATES_TO => relation::annotation(event, key.as_str()) }
             }
@@ -169,7 +175,7 @@ impl Message {
     }
 
     /// What is encrypted to make this an encrypted event (LM #int-ev-encrypted), as canonical JSON. A receiver reads at most
-    /// 64 KiB of it, and an event carries about 48 KiB, because it holds ciphertext as base64.
+    /// 64 KiB of it, and an event carries less, because it holds ciphertext as base64: content of [`MAX_CONTENT_BYTES`] for certain.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
         object! { CONTENT => self.to_content(), TYPE => self.kind() }.to_canonical()
@@ -318,22 +324,28 @@ impl Post {
 }
 
 impl Edit {
-    /// Clients without edits show the text, which says by its star what it is.
-    fn to_content(&self) -> Object {
-        let fallback = clean_text(&format!("* {}", self.body.to_plain()));
-        object! {
+    /// Clients without edits show the text, which says by its star what it is. It is cut so that the content has at most `max_bytes`, but
+    /// not to less than [`MIN_FALLBACK_BYTES`].
+    pub(crate) fn to_content(&self, max_bytes: usize) -> Object {
+        let mut content = object! {
             NEW_CONTENT => self.body.to_content(),
             RELATES_TO => relation::replace(&self.event),
-            text::TEXT => fallback.to_json(),
-        }
+        };
+        let used = content.to_canonical().len() + FALLBACK_FRAME_BYTES;
+        let room = max_bytes.saturating_sub(used).max(MIN_FALLBACK_BYTES);
+        let mut fallback = Plain::with_json_limit(room);
+        fallback.text("* ");
+        fallback.text(&self.body.to_plain());
+        let fallback = Text::plain(fallback.finish()).expect("what is rendered is no longer than a body");
+        content.insert(text::TEXT, fallback.to_json());
+        content
     }
-}
 
-/// Our own words as a text, cut to the length of a body.
-fn clean_text(words: &str) -> Text {
-    let mut out = Plain::new();
-    out.text(words);
-    Text::plain(out.finish()).expect("what is rendered is no longer than a body")
+    /// What the content of an edit of `event` has around the new content at least, in bytes of canonical JSON.
+    pub(crate) fn frame_bytes(event: &EventId) -> usize {
+        let frame = object! { NEW_CONTENT => object! {}, RELATES_TO => relation::replace(event) };
+        frame.to_canonical().len() + FALLBACK_FRAME_BYTES + MIN_FALLBACK_BYTES
+    }
 }
 
 impl Reaction {
@@ -391,6 +403,10 @@ pub(crate) const NEW_CONTENT: &str = "m.new_content";
 const REDACTS: &str = "redacts";
 const REASON: &str = "reason";
 const SHOWN_REACTION_BYTES: usize = 64;
+/// `,"m.text":[{"body":""}]`
+const FALLBACK_FRAME_BYTES: usize = 23;
+/// What clients without edits see of an edit at least, in bytes of canonical JSON.
+const MIN_FALLBACK_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests;

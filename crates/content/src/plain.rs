@@ -19,6 +19,9 @@ pub fn clean_line(text: &str, max_bytes: usize) -> String {
 pub(crate) struct Plain {
     out: String,
     limit: usize,
+    /// Most bytes as a string of canonical JSON, without its quotes, and how many there are.
+    json_limit: usize,
+    json: usize,
     full: bool,
     /// The last character was a carriage return, whose line feed is still to come.
     after_return: bool,
@@ -33,9 +36,18 @@ impl Plain {
         Self {
             out: String::new(),
             limit,
+            json_limit: usize::MAX,
+            json: 0,
             full: false,
             after_return: false,
         }
+    }
+
+    /// For text of at most `limit` bytes as a string of canonical JSON, which escapes quotes and line ends.
+    pub(crate) const fn with_json_limit(limit: usize) -> Self {
+        let mut plain = Self::new();
+        plain.json_limit = limit;
+        plain
     }
 
     /// Appends a text of many lines. Marks that only say "this is written from right to left" stay: Arabic and Hebrew need them.
@@ -88,12 +100,12 @@ impl Plain {
     pub(crate) fn finish(mut self) -> String {
         if self.full {
             // Where not even the mark has room, what fits stands without it.
-            let mark = if self.limit > CUT.len() { CUT } else { "" };
-            let mut end = self.out.len().min(self.limit - mark.len());
-            while !self.out.is_char_boundary(end) {
-                end -= 1;
+            let has_room = self.limit.min(self.json_limit) > CUT.len();
+            let mark = if has_room { CUT } else { "" };
+            while self.out.len() + mark.len() > self.limit || self.json + mark.len() > self.json_limit {
+                let Some(c) = self.out.pop() else { break };
+                self.json -= json_len(c);
             }
-            self.out.truncate(end);
             self.out.push_str(mark);
         }
         self.out
@@ -121,11 +133,22 @@ impl Plain {
     }
 
     fn raw(&mut self, c: char) {
-        if self.full || self.out.len() + c.len_utf8() > self.limit {
+        let json = self.json.saturating_add(json_len(c));
+        if self.full || self.out.len() + c.len_utf8() > self.limit || json > self.json_limit {
             self.full = true;
         } else {
             self.out.push(c);
+            self.json = json;
         }
+    }
+}
+
+/// Length in bytes of a character in a string of canonical JSON (RFC 8785, 3.2.2.2).
+const fn json_len(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+        '\0'..='\u{1f}' => 6,
+        c => c.len_utf8(),
     }
 }
 
@@ -206,5 +229,25 @@ mod tests {
         assert_eq!(text(&"x".repeat(MAX_RENDERED_BYTES)).len(), MAX_RENDERED_BYTES);
         assert_eq!(clean_line("abcdef", 3), "abc");
         assert_eq!(clean_line("abcdefghijklm", 12), "abc… [cut]");
+    }
+
+    #[test]
+    fn text_for_json_is_cut_where_its_escapes_are_too_long() {
+        let json = |text: &str| nabe_signing::Json::from(text).to_canonical().len() - 2;
+        for c in ('\0'..='\u{ff}').chain(['"', '\\', '\u{2028}', '🐟']) {
+            assert_eq!(json_len(c), json(&c.to_string()), "{c:?}");
+        }
+        for unit in ["\"", "\n", "\\é", "🐟\"", "x"] {
+            for limit in [0, 5, 9, 10, 11, 100, 101, 102, 103] {
+                let mut out = Plain::with_json_limit(limit);
+                out.text(&unit.repeat(200));
+                let (cut, limit_is_tiny) = (out.finish(), limit <= CUT.len());
+                assert!(json(&cut) <= limit && json(&cut) + 8 > limit, "{limit}: {cut}");
+                assert!(limit_is_tiny || cut.ends_with(CUT), "{limit}: {cut}");
+            }
+        }
+        let mut out = Plain::with_json_limit(20);
+        out.text(&"\"".repeat(10));
+        assert_eq!(out.finish(), "\"".repeat(10));
     }
 }

@@ -24,7 +24,8 @@ pub struct TextBody {
 }
 
 impl TextBody {
-    /// Longest body in bytes: no event carries more.
+    /// Longest body in bytes that is read: no event holds more. What is sent must leave room for the rest of its event, see
+    /// [`crate::MAX_CONTENT_BYTES`].
     pub const MAX_BYTES: usize = MAX_EVENT_BYTES;
 
     /// A body of at most [`Self::MAX_BYTES`].
@@ -187,7 +188,7 @@ fn read_body(entry: &Fields<'_>) -> Result<TextBody, ContentError> {
     Ok(TextBody { media_type, body })
 }
 
-fn body_to_object(body: &TextBody) -> Object {
+pub(crate) fn body_to_object(body: &TextBody) -> Object {
     let mut object = object! { BODY => body.body.as_str() };
     if body.media_type.as_str() != PLAIN {
         object.insert(MIMETYPE, body.media_type.as_str());

@@ -25,7 +25,7 @@
 //! | conferencing link | external, `session` | – | text with a link, [`Lost::Session`] | stays text |
 //! | content inside | single part that is no text | – | a text that names it, [`Lost::InlineContent`] | – |
 //! | several parts | `processAll`, `singleUnit` | an event for each | survives; a unit is [`Lost::Unit`] | – |
-//! | long text | any length | an event's | cut, [`Lost::Length`] | survives |
+//! | long text | any length | an event's ([`MAX_CONTENT_BYTES`]) | cut, [`Lost::Length`] | survives |
 //! | what a part is for | `disposition` | the kind of event | as in the lines above; else [`Lost::Disposition`] | – |
 //! | receipts | `application/mimi-message-status` | (no event) | [`Lost::Receipt`] | – |
 
@@ -48,10 +48,10 @@ use crate::html;
 use crate::label::Label;
 use crate::media::{Audio, Image, Video};
 use crate::media_type::MediaType;
-use crate::message::{Body, Edit, Message, Post, Reaction, Redaction};
+use crate::message::{Body, Edit, MAX_CONTENT_BYTES, Message, Post, Reaction, Redaction};
 use crate::plain::Plain;
 use crate::relation::Relation;
-use crate::text::{Text, TextBody};
+use crate::text::{Text, TextBody, body_to_object};
 
 /// Which message is which event, and where files are for either side.
 #[derive(Clone, Debug, Default)]
@@ -224,12 +224,15 @@ pub fn from_matrix(
     Ok(Conversion { value, lost })
 }
 
-/// The events that say what a message says: mostly one, several for several parts or reactions, none where nothing can be said.
+/// The events that say what a message says: mostly one, several for several parts or reactions, none where nothing can be said. The
+/// content of each has at most [`MAX_CONTENT_BYTES`].
 #[must_use]
 pub fn to_matrix(message: &MimiContent, ids: &IdMap) -> Conversion<Vec<Event>> {
     let mut to = ToMatrix {
         ids,
         lost: Losses::default(),
+        room: MAX_CONTENT_BYTES,
+        mentioned_times: 1,
     };
     let value = to.message(message);
     let lost = to.lost.0;
@@ -403,6 +406,10 @@ impl FromMatrix<'_> {
 struct ToMatrix<'a> {
     ids: &'a IdMap,
     lost: Losses,
+    /// Bytes of canonical JSON that the content of each event may have, without its relation.
+    room: usize,
+    /// How often the content lists who is mentioned.
+    mentioned_times: usize,
 }
 
 impl ToMatrix<'_> {
@@ -419,6 +426,9 @@ impl ToMatrix<'_> {
             Intent::Nothing => Vec::new(),
             Intent::Post | Intent::Reply { .. } => {
                 let relation = self.relation(message);
+                if let Some(relation) = &relation {
+                    self.room -= member_bytes(RELATES_TO, relation.to_object());
+                }
                 let mut events = self.body(&message.body);
                 for event in &mut events {
                     if let Some(relation) = &relation {
@@ -491,14 +501,18 @@ impl ToMatrix<'_> {
             }
             None => {
                 self.lost.note(Lost::ReactionContent);
-                let text = Text::plain(message.to_plain()).expect("what is rendered is no longer than a body");
+                self.room -= member_bytes(RELATES_TO, Relation::Reply(event.clone()).to_object());
+                let text = self.clean(&message.to_plain());
                 vec![written(&Message::Post(Post::reply(event.clone(), Body::Text(text))))]
             }
         }
     }
 
-    /// Only one event can take another's place.
+    /// Only one event can take another's place. What it says to clients without edits takes the room that is left: nothing of it is
+    /// missed that the sender wrote.
     fn edit(&mut self, message: &MimiContent, event: EventId) -> Vec<Event> {
+        self.room -= Edit::frame_bytes(&event);
+        self.mentioned_times = 2;
         let mut events = self.body(&message.body);
         self.lost.note_if(events.len() > 1, Lost::Unit);
         events.truncate(1);
@@ -509,7 +523,9 @@ impl ToMatrix<'_> {
             new.content = match read {
                 Ok(Message::Post(Post { body, .. })) => {
                     let event = event.clone();
-                    Message::Edit(Edit { event, body }).to_content()
+                    let mentions = mentions.clone().map(|mentions| member_bytes(MENTIONS, mentions));
+                    let room = MAX_CONTENT_BYTES - self.mentioned_times * mentions.unwrap_or(0);
+                    Edit { event, body }.to_content(room)
                 }
                 _ => object! {
                     "m.new_content" => content,
@@ -601,9 +617,14 @@ impl ToMatrix<'_> {
         written(&Message::Post(Post::new(Body::Text(text))))
     }
 
-    /// Words as a text, cut to the length of a body.
+    /// Words as the text of an event, cut to what it has room for.
     fn clean(&mut self, words: &str) -> Text {
-        let mut out = Plain::new();
+        self.clean_within(words, self.room - TEXT_FRAME_BYTES)
+    }
+
+    /// Words as a text, cut to this many bytes of canonical JSON.
+    fn clean_within(&mut self, words: &str, bytes: usize) -> Text {
+        let mut out = Plain::with_json_limit(bytes);
         out.text(words);
         self.lost.note_if(out.is_full(), Lost::Length);
         Text::plain(out.finish()).expect("what is rendered is no longer than a body")
@@ -611,13 +632,26 @@ impl ToMatrix<'_> {
 
     fn text_event(&mut self, parts: &[&SinglePart]) -> Event {
         let mut bodies = Vec::new();
-        let mut mentioned = BTreeSet::new();
-        // No event carries more, all bodies together.
-        let mut left = TextBody::MAX_BYTES;
-        let mut offered = |media_type: &str, words: &str| {
+        let mut mentioned: BTreeSet<UserId> = BTreeSet::new();
+        // What is left for all bodies together, and who is mentioned in them.
+        let mut left = self.room - LIST_FRAME_BYTES;
+        let times = self.mentioned_times;
+        let mut offered = |media_type: &str, words: &str, users: BTreeSet<UserId>| {
             let media_type = MediaType::parse(media_type).map_err(|_| Lost::Alternatives)?;
-            left = left.checked_sub(words.len()).ok_or(Lost::Length)?;
-            bodies.push(TextBody::new(media_type, words).map_err(|_| Lost::Length)?);
+            if bodies.len() == Text::MAX_BODIES {
+                return Err(Lost::Alternatives);
+            }
+            let body = TextBody::new(media_type, words).map_err(|_| Lost::Length)?;
+            let mut bytes = body_to_object(&body).to_canonical().len() + 1;
+            for user in users.difference(&mentioned) {
+                bytes += times * (Json::from(user.as_str()).to_canonical().len() + 1);
+            }
+            if mentioned.is_empty() && !users.is_empty() {
+                bytes += times * member_bytes(MENTIONS, mentions(&BTreeSet::new()));
+            }
+            left = left.checked_sub(bytes).ok_or(Lost::Length)?;
+            bodies.push(body);
+            mentioned.extend(users);
             Ok(())
         };
         let mut lost = Vec::new();
@@ -632,26 +666,19 @@ impl ToMatrix<'_> {
                 "text/html" | "text/markdown" => {
                     let mut users = BTreeSet::new();
                     let words = mentions_to_matrix(words, &mut users);
-                    match offered(&essence, &words) {
-                        Ok(()) => mentioned.append(&mut users),
-                        Err(missed) => lost.push(missed),
-                    }
+                    lost.extend(offered(&essence, &words, users).err());
                     if !plain_follows {
                         let plain = if essence == "text/html" { reduced(&words) } else { words };
                         // Where it has no room, nothing is missed that the sender wrote.
-                        let _ = offered("text/plain", &plain);
+                        let _ = offered("text/plain", &plain, BTreeSet::new());
                     }
                 }
-                "text/plain" => lost.extend(offered(&essence, words).err()),
-                _ => lost.extend(offered(&part.content_type, words).err()),
+                "text/plain" => lost.extend(offered(&essence, words, BTreeSet::new()).err()),
+                _ => lost.extend(offered(&part.content_type, words, BTreeSet::new()).err()),
             }
         }
         for missed in lost {
             self.lost.note(missed);
-        }
-        if bodies.len() > Text::MAX_BODIES {
-            self.lost.note(Lost::Alternatives);
-            bodies.truncate(Text::MAX_BODIES);
         }
         // If no alternative can be sent as it is, the one that the sender likes least, which says it in the plainest way.
         let text = Text::new(bodies).unwrap_or_else(|_| {
@@ -660,11 +687,7 @@ impl ToMatrix<'_> {
         });
         let mut event = written(&Message::Post(Post::new(Body::Text(text))));
         if !mentioned.is_empty() {
-            let users: Json = mentioned
-                .iter()
-                .map(|user: &UserId| Json::from(user.as_str()))
-                .collect();
-            event.content.insert(MENTIONS, object! { "user_ids" => users });
+            event.content.insert(MENTIONS, mentions(&mentioned));
         }
         event
     }
@@ -679,11 +702,25 @@ impl ToMatrix<'_> {
             self.disposed(disposition, Disposition::RENDER);
             self.lost.note_if(!part.filename.is_empty(), Lost::Name);
             self.lost.note_if(!part.content_type.is_empty(), Lost::MediaType);
+            let words = with_description(&part.description, &part.url);
             let mut location = object! { "uri" => part.url.as_str() };
+            // The description is there twice.
+            let uri_bytes = member_bytes(LOCATION, location.clone());
+            let Some(room) = self.room.checked_sub(2 * uri_bytes + LOCATION_FRAME_BYTES) else {
+                self.lost.note(Lost::Kind);
+                return self.note(&words);
+            };
             if !part.description.is_empty() {
-                location.insert("description", part.description.as_str());
+                let fits = Json::from(part.description.as_str()).to_canonical().len() <= room / 2;
+                let description = if fits {
+                    part.description.clone()
+                } else {
+                    plain(&self.clean_within(&part.description, room / 2))
+                };
+                location.insert("description", description);
             }
-            let text = self.clean(&with_description(&part.description, &part.url));
+            let left = self.room - member_bytes(LOCATION, location.clone()) - TEXT_FRAME_BYTES;
+            let text = self.clean_within(&words, left);
             let content = object! { LOCATION => location, crate::text::TEXT => text.to_json() };
             return Event {
                 kind: LOCATION.to_owned(),
@@ -714,7 +751,10 @@ impl ToMatrix<'_> {
             source,
         });
         if !part.description.is_empty() {
-            file.caption = Some(self.clean(&part.description));
+            let block = written(&Message::Post(Post::new(Body::File(file.clone()))));
+            // Name, media type and URL are short. The longest kind's name may take the place of the file's.
+            let left = self.room - block.content.to_canonical().len() - CAPTION_FRAME_BYTES;
+            file.caption = Some(self.clean_within(&part.description, left));
         }
         let body = match (&*kind, disposition.effective()) {
             (_, Disposition::ATTACHMENT) => Body::File(file),
@@ -780,6 +820,19 @@ fn written(message: &Message) -> Event {
         kind: message.kind().to_owned(),
         content: message.to_content(),
     }
+}
+
+/// What a member adds to an object, in bytes of canonical JSON.
+fn member_bytes(name: &str, value: impl Into<Json>) -> usize {
+    let mut object = object! {};
+    object.insert(name, value.into());
+    // A comma instead of the braces.
+    object.to_canonical().len() - 1
+}
+
+fn mentions(users: &BTreeSet<UserId>) -> Object {
+    let users: Json = users.iter().map(|user| Json::from(user.as_str())).collect();
+    object! { "user_ids" => users }
 }
 
 fn external(part: ExternalPart, disposition: Disposition) -> NestedPart {
@@ -920,6 +973,14 @@ const NEW_CONTENT: &str = crate::message::NEW_CONTENT;
 const TEXT_PLAIN_ESSENCE: &str = "text/plain";
 const LOCATION: &str = "m.location";
 const MENTIONS: &str = "m.mentions";
+/// `{"m.text":[{"body":""}]}`
+const TEXT_FRAME_BYTES: usize = 24;
+/// `{"m.text":[]}`, less the comma that is not before the first body.
+const LIST_FRAME_BYTES: usize = 12;
+/// What a location has around its URI and description, and the text around both, with room to spare.
+const LOCATION_FRAME_BYTES: usize = 128;
+/// What a caption has around its words, and a voice message more than a file, with room to spare.
+const CAPTION_FRAME_BYTES: usize = 128;
 const MATRIX_TO: &str = "https://matrix.to/#/";
 
 #[cfg(test)]

@@ -416,9 +416,112 @@ fn what_is_longer_than_an_event_is_cut_and_said_to_be() {
         let converted = out(&says(part));
         assert!(converted.lost.contains(&Lost::Length), "{:?}", converted.lost);
     }
-    let exact = "x".repeat(TextBody::MAX_BYTES);
-    assert_eq!(out(&says(NestedPart::text(&exact))).lost, []);
-    assert_eq!(out(&says(NestedPart::text(&(exact + "x")))).lost, [Lost::Length]);
+}
+
+/// How many bytes the content of `event` could be longer.
+fn measured(event: &Event) -> usize {
+    Message::parse(&event.kind, &event.content).unwrap();
+    let bytes = event.content.to_canonical().len();
+    let left = MAX_CONTENT_BYTES.checked_sub(bytes);
+    left.unwrap_or_else(|| panic!("{bytes} bytes"))
+}
+
+#[test]
+fn the_content_of_an_event_is_never_longer_than_an_event_carries() {
+    let links = |count: usize| {
+        (0..count)
+            .map(|user| format!("<mimi://a.example/u/{user}> "))
+            .collect::<String>()
+    };
+    let related = |body: &NestedPart| {
+        let mut reply = says(body.clone());
+        reply.in_reply_to = Some(message_id(1));
+        reply.topic_id = message_id(2).as_bytes().to_vec();
+        let mut edit = says(body.clone());
+        edit.replaces = Some(message_id(1));
+        [says(body.clone()), reply, edit]
+    };
+    for unit in ["x", "\"", "\\", "\n", "\u{1}", "é\"", "<b>\"&lt;</b>"] {
+        for bytes in [20_000, 43_000, 45_056, 100_000] {
+            let long = unit.repeat(bytes / unit.len());
+            let mut place = ExternalPart::link("geo:1,2", &long);
+            place.filename = "x".to_owned();
+            let mut picture = ExternalPart::link(WEB, &long);
+            picture.content_type = "image/png".to_owned();
+            picture.filename = "\"".repeat(1024);
+            for body in [
+                NestedPart::text(&long),
+                NestedPart::html(&long),
+                NestedPart::markdown(&long),
+                NestedPart::multi(
+                    PartSemantics::ChooseOne,
+                    vec![NestedPart::html(&long), NestedPart::text(&long)],
+                ),
+                as_part(place, Disposition::RENDER),
+                as_part(picture, Disposition::INLINE),
+                as_part(ExternalPart::link(&format!("geo:{long}"), "fish"), Disposition::RENDER),
+            ] {
+                for message in related(&body) {
+                    let converted = out(&message);
+                    let said = MAX_CONTENT_BYTES - measured(&converted.value[0]);
+                    assert!(
+                        said >= long.len() || converted.lost.contains(&Lost::Length),
+                        "{unit} {bytes}: {said} {:?}",
+                        converted.lost
+                    );
+                }
+            }
+        }
+    }
+    for count in [1, 10, 100, 400, 500, 600, 700, 900, 2_000] {
+        for body in [NestedPart::markdown(&links(count)), NestedPart::html(&links(count))] {
+            for message in related(&body) {
+                let converted = out(&message);
+                measured(&converted.value[0]);
+                let mentioned = converted.value[0].content.get("m.mentions").is_some();
+                assert_eq!(mentioned, converted.lost.is_empty(), "{count}: {:?}", converted.lost);
+            }
+        }
+    }
+    let mut reaction = MimiContent::reaction(salt(), &origin(), message_id(1), &["👍"]).unwrap();
+    reaction.body = NestedPart::markdown(&"\"".repeat(100_000)).with_disposition(Disposition::REACTION);
+    let converted = out(&reaction);
+    measured(&converted.value[0]);
+    assert!(converted.lost.contains(&Lost::ReactionContent));
+}
+
+#[test]
+fn a_text_that_has_room_is_not_cut() {
+    let room = MAX_CONTENT_BYTES - r#"{"m.text":[{"body":""}]}"#.len();
+    for (unit, bytes) in [("x", 1), ("\"", 2), ("\u{1}", 6)] {
+        // A byte or so is left for a comma.
+        let fits = unit.repeat(room / bytes - 1);
+        let converted = out(&says(NestedPart::text(&fits)));
+        let left = measured(&converted.value[0]);
+        assert!(left < 12, "{left}");
+        assert_eq!(converted.lost, []);
+        let converted = out(&says(NestedPart::text(&(fits + unit + unit))));
+        measured(&converted.value[0]);
+        assert_eq!(converted.lost, [Lost::Length]);
+    }
+}
+
+#[test]
+fn a_long_edit_survives_and_only_what_others_see_of_it_is_cut() {
+    let long = "x".repeat(40_000);
+    let mut message = says(NestedPart::text(&long));
+    message.replaces = Some(message_id(1));
+    let converted = out(&message);
+    assert_eq!(converted.lost, []);
+    measured(&converted.value[0]);
+    assert_eq!(back(&converted.value[0]).value.body, message.body);
+    let fallback = converted.value[0].content.get("m.text").unwrap().to_string();
+    assert!(fallback.starts_with(r#"[{"body":"* xxx"#) && fallback.contains("… [cut]"));
+    let edit = Message::Edit(Edit {
+        event: event_id(1),
+        body: Body::Text(Text::plain("\"".repeat(20_000)).unwrap()),
+    });
+    assert!(edit.to_content().to_canonical().len() <= MAX_CONTENT_BYTES);
 }
 
 #[test]
@@ -500,7 +603,7 @@ fn who_is_mentioned_in_what_was_left_out_is_not_listed() {
     let converted = out(&says(NestedPart::markdown(&links)));
     assert_eq!(converted.lost, [Lost::Length]);
     assert!(converted.value[0].content.get("m.mentions").is_none());
-    let links: String = (0..1_000).map(|user| format!("mimi://a/u/{user} ")).collect();
+    let links: String = (0..500).map(|user| format!("mimi://a/u/{user} ")).collect();
     let converted = out(&says(NestedPart::markdown(&links)));
     assert_eq!(converted.lost, []);
     let mentions = converted.value[0]
@@ -508,7 +611,7 @@ fn who_is_mentioned_in_what_was_left_out_is_not_listed() {
         .get("m.mentions")
         .and_then(Json::as_object)
         .unwrap();
-    assert_eq!(mentions.get("user_ids").and_then(Json::as_array).unwrap().len(), 1_000);
+    assert_eq!(mentions.get("user_ids").and_then(Json::as_array).unwrap().len(), 500);
 }
 
 #[test]
