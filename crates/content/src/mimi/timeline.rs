@@ -55,6 +55,13 @@ struct Stored {
     accepted: UnixMillis,
     read_at: Option<UnixMillis>,
     expired: bool,
+    /// The messages that are versions of one another are a set, and each leads to another of the set, except for one. The smaller set
+    /// joins the larger, so that nobody's chain of edits makes the way long.
+    leads_to: Option<MessageId>,
+    /// Where the ways of a set end, how many messages it has.
+    versions: usize,
+    /// Where the ways of a set end, its first version.
+    root: MessageId,
 }
 
 impl Stored {
@@ -202,15 +209,27 @@ impl Timeline {
         if let Some(to) = content.in_reply_to {
             self.answering.entry(to).or_default().push(id);
         }
-        self.former.insert(former, id);
+        let replaces = content.replaces;
+        // Who sends again what somebody else said takes no references away from it.
+        self.former.entry(former).or_insert(id);
         let stored = Stored {
             received,
             former,
             accepted,
             read_at: None,
             expired: false,
+            leads_to: None,
+            versions: 1,
+            root: id,
         };
         self.messages.insert(id, stored);
+        if let Some(Reference::Known { id: of, .. }) = replaces.map(|of| self.resolve(&of)) {
+            self.join(id, of);
+        }
+        // What came before the message it replaces.
+        for waiting in self.replaced_by(&id) {
+            self.join(waiting, id);
+        }
         Ok(intent)
     }
 
@@ -236,8 +255,8 @@ impl Timeline {
         self.stored(id).map(|stored| &stored.received)
     }
 
-    /// The posts and replies to show, in order. Edits of messages that are not here stand for themselves; edits that do not count
-    /// stand nowhere.
+    /// The posts and replies to show, in order. Edits of messages that are not here stand for themselves, unless they are
+    /// reactions; edits that do not count stand nowhere.
     #[must_use]
     pub fn posts<'a>(&'a self, policy: impl Fn(&Act<'_>) -> bool) -> Vec<Post<'a>> {
         let mut roots: Vec<&Stored> = self
@@ -249,7 +268,9 @@ impl Timeline {
                 let is_reaction = content.in_reply_to.is_some() && content.body.disposition == Disposition::REACTION;
                 is_root
                     && match content.intent() {
-                        Intent::Post | Intent::Reply { .. } | Intent::Edit { .. } => true,
+                        Intent::Post | Intent::Reply { .. } => true,
+                        // What it answers is for its first version to say.
+                        Intent::Edit { .. } => content.body.disposition != Disposition::REACTION,
                         Intent::Reaction { .. } => false,
                         // Of what expired the content is gone, and not the place.
                         Intent::Delete { .. } | Intent::Nothing => stored.expired && !is_reaction,
@@ -443,15 +464,53 @@ impl Timeline {
     /// The first version of the message of which this is one. An edit should name the first version; one that names a later version
     /// is taken to mean the same message.
     fn root(&self, stored: &Stored) -> MessageId {
-        let mut root = stored;
-        let mut met = BTreeSet::from([root.received.id()]);
-        while let Some(before) = root.content().replaces.and_then(|of| self.stored(&of)) {
-            if !met.insert(before.received.id()) {
-                break;
-            }
-            root = before;
+        self.end_of(stored).root
+    }
+
+    /// Where the way through the set of a message's versions ends, after at most as many steps as the set's size has binary digits.
+    fn end_of<'a>(&'a self, stored: &'a Stored) -> &'a Stored {
+        let mut end = stored;
+        while let Some(next) = end.leads_to.and_then(|id| self.messages.get(&id)) {
+            end = next;
         }
-        root.received.id()
+        end
+    }
+
+    /// Notes that `replacement`, so far a first version, is a version of the message of which `of` is one.
+    fn join(&mut self, replacement: MessageId, of: MessageId) {
+        let end = |id| self.messages.get(&id).map(|stored| self.end_of(stored));
+        let (Some(later), Some(earlier)) = (end(replacement), end(of)) else {
+            return;
+        };
+        let (later_id, earlier_id) = (later.received.id(), earlier.received.id());
+        if later_id == earlier_id {
+            return;
+        }
+        let (root, versions) = (earlier.root, earlier.versions + later.versions);
+        let (small, large) = if later.versions < earlier.versions {
+            (later_id, earlier_id)
+        } else {
+            (earlier_id, later_id)
+        };
+        if let Some(small) = self.messages.get_mut(&small) {
+            small.leads_to = Some(large);
+        }
+        if let Some(large) = self.messages.get_mut(&large) {
+            large.versions = versions;
+            large.root = root;
+        }
+    }
+
+    /// The messages that replace `id`, by any of its names that stands for it.
+    fn replaced_by(&self, id: &MessageId) -> Vec<MessageId> {
+        let names = self.messages.get(id).map(Stored::names).into_iter().flatten();
+        let names =
+            names.filter(|name| matches!(self.resolve(name), Reference::Known { id: named, .. } if named == *id));
+        names
+            .filter_map(|name| self.replacing.get(&name))
+            .flatten()
+            .copied()
+            .collect()
     }
 
     /// All edits and deletes of a message, whoever sent them, in order.
@@ -459,9 +518,8 @@ impl Timeline {
         let mut found = BTreeMap::new();
         let mut waiting = vec![root];
         while let Some(version) = waiting.pop() {
-            let names = version.names();
-            let ids = names.iter().filter_map(|name| self.replacing.get(name)).flatten();
-            for stored in ids.filter_map(|id| self.messages.get(id)) {
+            let ids = self.replaced_by(&version.received.id()).into_iter();
+            for stored in ids.filter_map(|id| self.messages.get(&id)) {
                 if stored.received.id() != root.received.id() && found.insert(stored.place(), stored).is_none() {
                     waiting.push(stored);
                 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::mimi::{Expiration, Origin, Salt};
 
@@ -375,4 +377,102 @@ fn an_absolute_expiry_needs_no_reading_and_a_relative_one_does() {
         assert!(stored.received.bytes().is_empty() && stored.content().body.part == crate::mimi::Part::Null);
     }
     assert!(room.timeline.expire(UnixMillis(999_999)).is_empty());
+}
+
+#[test]
+fn an_edit_of_a_reaction_that_never_came_is_no_post() {
+    let mut room = Room::default();
+    let first = room.says(ALICE, "a");
+    let unknown = MessageId::from_bytes([1; 32]).unwrap();
+    let original = MimiContent::reaction(room.salt(), &origin(BOB), first, &["👍"]).unwrap();
+    let body = NestedPart::text("❤").with_disposition(Disposition::REACTION);
+    let mut edit = MimiContent::edit(room.salt(), &origin(BOB), unknown, &original, body);
+    room.send(BOB, &edit);
+    edit.salt = room.salt();
+    edit.in_reply_to = None;
+    room.send(BOB, &edit);
+    assert_eq!(room.shown(), ["a"]);
+    let original = MimiContent::new(room.salt(), &origin(BOB), NestedPart::text("b"));
+    let edit = MimiContent::edit(room.salt(), &origin(BOB), unknown, &original, NestedPart::text("c"));
+    room.send(BOB, &edit);
+    assert_eq!(room.shown(), ["a", "c"]);
+}
+
+/// Messages of which each replaces the one that `replaces` says, by either of its names.
+fn versions(replaces: &[Option<(usize, bool)>]) -> Vec<Received> {
+    let mut all: Vec<Received> = Vec::new();
+    for (at, replaced) in replaces.iter().enumerate() {
+        let salt = Salt::from_random((at as u128).to_be_bytes());
+        let mut content = MimiContent::new(salt, &origin(ALICE), NestedPart::text("a"));
+        content.replaces = replaced.map(|(of, by_former)| {
+            let of = &all[of];
+            if by_former { of.id_by_draft_07() } else { of.id() }
+        });
+        all.push(Received::decode(content.encode().unwrap(), origin(ALICE)).unwrap());
+    }
+    all
+}
+
+#[test]
+fn a_long_chain_of_edits_leads_to_its_first_version_in_few_steps() {
+    const LENGTH: usize = 20_000;
+    let replaces: Vec<_> = (0..LENGTH).map(|at| at.checked_sub(1).map(|of| (of, false))).collect();
+    let chain = versions(&replaces);
+    let mut backwards = chain.clone();
+    backwards.reverse();
+    let (evens, odds): (Vec<_>, Vec<_>) = (0..LENGTH).partition(|at| at % 2 == 0);
+    let mixed = evens.into_iter().chain(odds).map(|at| chain[at].clone()).collect();
+    for messages in [chain.clone(), backwards, mixed] {
+        let mut timeline = Timeline::new();
+        for received in messages {
+            timeline.insert(received, UnixMillis(1000)).unwrap();
+        }
+        for stored in timeline.messages.values() {
+            let mut steps = 0;
+            let mut next = stored.leads_to;
+            while let Some(id) = next {
+                steps += 1;
+                next = timeline.messages[&id].leads_to;
+            }
+            assert!(steps <= LENGTH.ilog2(), "{steps}");
+            assert_eq!(timeline.root(stored), chain[0].id());
+        }
+        let posts = timeline.posts(authors_only);
+        assert_eq!((posts.len(), posts[0].id), (1, chain[0].id()));
+        assert_eq!(timeline.versions(&chain[LENGTH - 1].id(), authors_only).len(), LENGTH);
+    }
+}
+
+/// Follows what each message replaces.
+fn walked_root(timeline: &Timeline, id: MessageId) -> MessageId {
+    let mut root = id;
+    while let Some(before) = timeline.messages[&root].content().replaces
+        && let Reference::Known { id, .. } = timeline.resolve(&before)
+    {
+        root = id;
+    }
+    root
+}
+
+proptest! {
+    #[test]
+    fn roots_are_where_a_walk_ends_whatever_came_first(
+        links in prop::collection::vec(prop::option::weighted(0.8, (any::<prop::sample::Index>(), any::<bool>())), 1..24),
+        order in prop::collection::vec(any::<u32>(), 24),
+    ) {
+        let replaces: Vec<_> = links
+            .iter()
+            .enumerate()
+            .map(|(at, link)| link.filter(|_| at > 0).map(|(of, by_former)| (of.index(at), by_former)))
+            .collect();
+        let mut messages: Vec<_> = versions(&replaces).into_iter().zip(order).collect();
+        messages.sort_by_key(|(_, place)| *place);
+        let mut timeline = Timeline::new();
+        for (received, _) in messages {
+            timeline.insert(received, UnixMillis(1000)).unwrap();
+            for (id, stored) in &timeline.messages {
+                prop_assert_eq!(timeline.root(stored), walked_root(&timeline, *id));
+            }
+        }
+    }
 }
