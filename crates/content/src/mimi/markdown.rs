@@ -5,7 +5,7 @@
 //! (MC #mentions, #link-and-mention-handling).
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::part::{NestedPart, Part};
 
@@ -183,8 +183,8 @@ enum Piece {
 struct Scan<'a> {
     text: &'a str,
     at: usize,
-    /// Lengths of backtick runs that are known to have no end.
-    unclosed: Vec<usize>,
+    /// Where the runs of backticks begin, by their length; made for the first one.
+    runs: Option<BTreeMap<usize, Vec<usize>>>,
 }
 
 impl<'a> Scan<'a> {
@@ -192,7 +192,7 @@ impl<'a> Scan<'a> {
         Self {
             text,
             at: 0,
-            unclosed: Vec::new(),
+            runs: None,
         }
     }
 
@@ -219,24 +219,35 @@ impl<'a> Scan<'a> {
 
     /// Past a code span or a block between backtick fences; past the backticks only, if they have no end.
     fn code(&mut self, start: usize) {
-        let run = |text: &str| text.len() - text.trim_start_matches('`').len();
         let length = run(self.from(start));
         let after = start + length;
         self.at = after;
-        if self.unclosed.contains(&length) {
-            return;
+        let text = self.text;
+        let runs = self.runs.get_or_insert_with(|| backtick_runs(text));
+        let same = runs.get(&length).map(Vec::as_slice).unwrap_or_default();
+        if let Some(closing) = same.get(same.partition_point(|&at| at < after)) {
+            self.at = closing + length;
         }
-        let mut at = after;
-        while let Some(found) = self.from(at).find('`') {
-            let closing = run(self.from(at + found));
-            at += found + closing;
-            if closing == length {
-                self.at = at;
-                return;
-            }
-        }
-        self.unclosed.push(length);
     }
+}
+
+/// Length of the run of backticks that `text` begins with.
+fn run(text: &str) -> usize {
+    text.len() - text.trim_start_matches('`').len()
+}
+
+/// Where the runs of backticks in `text` begin, in order, by their length.
+fn backtick_runs(text: &str) -> BTreeMap<usize, Vec<usize>> {
+    let mut runs: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let (mut at, mut rest) = (0, text);
+    while let Some(found) = rest.find('`') {
+        let (_, from) = rest.split_at(found);
+        let length = run(from);
+        runs.entry(length).or_default().push(at + found);
+        at += found + length;
+        rest = from.get(length..).unwrap_or_default();
+    }
+    runs
 }
 
 /// `rest` follows a `<`.
@@ -419,6 +430,12 @@ mod tests {
             let text = unit.repeat(40_000);
             assert!(Link::in_markdown(&text).len() < 5_000);
             assert!(no_html(&text).len() >= text.len());
+        }
+        // 1 MiB of runs of all lengths, none of which ends another.
+        let runs: String = (1..1448).map(|length| "`".repeat(length) + " ").collect();
+        for text in [format!("{runs}<b>"), runs.repeat(2) + "<b>"] {
+            assert!(Link::in_markdown(&text).is_empty());
+            assert_eq!(no_html(&text).len(), text.len() + "&lt;".len() - "<".len());
         }
         let links: String = (0..40_000).map(|user| format!("<mimi://a/u/{user}>")).collect();
         assert_eq!(
