@@ -2,6 +2,7 @@
 //! longer than one after the other, but for handing it over; on a machine with nothing to spare, waiting for another thread to be given
 //! its turn would take many times as long as the work.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -29,8 +30,11 @@ impl<W: Send + Sync + 'static, T: Send + 'static> Meanwhile<W, T> {
         let theirs = Arc::clone(&shared);
         rayon::spawn(move || {
             if theirs.begin() {
-                // Nobody may want it any more.
-                let _ = send.send(run(&theirs.work));
+                // A panic on a thread of the pool would take the process along; so it comes to pass where the answer is wanted.
+                if let Ok(answer) = catch_unwind(AssertUnwindSafe(|| run(&theirs.work))) {
+                    // Nobody may want it any more.
+                    let _ = send.send(answer);
+                }
             }
         });
         Self { shared, run, answer }
