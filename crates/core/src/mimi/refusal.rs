@@ -60,6 +60,9 @@ pub enum UpdateRefusal {
     /// Proposals that come together are of one proposer.
     #[error("the proposals are of several proposers")]
     SeveralProposers,
+    /// Of what comes together everything has to fit into one commit.
+    #[error("one of the proposals gives way to another one of them")]
+    NotTogether,
     /// An added client's key package was not fetched through this hub, so nobody could be sent the Welcome (MIMI
     /// #fetch-key-material).
     #[error("a key package was not fetched through this hub")]

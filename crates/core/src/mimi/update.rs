@@ -22,7 +22,7 @@ use super::actor::Actor;
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
 use super::refusal::UpdateRefusal;
 use super::{Judged, Key, MimiCtx, MimiOutcome, MimiRoom};
-use crate::GroupChange;
+use crate::{FollowerChange, GroupChange};
 
 /// Whose a key package is that was fetched through this hub (MIMI #fetch-key-material).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +54,10 @@ impl MimiRoom {
         let accepted = self.accepted_at(ctx.now);
         match &bundle.with {
             HandshakeParts::Proposal { more_proposals } => {
+                // Each costs a signature to check, so they are counted first.
+                if more_proposals.len() >= policy::MAX_PENDING_OF_ONE {
+                    return Err(policy::Rejection::PendingFull.into());
+                }
                 self.take_proposals(from, &bundle.proposal_or_commit, more_proposals, accepted, ctx)
             }
             HandshakeParts::Commit(parts) => {
@@ -77,6 +81,9 @@ impl MimiRoom {
         ctx: &MimiCtx<'_>,
     ) -> Result<MimiOutcome, UpdateRefusal> {
         let staged = self.group.propose(first, more, accepted).map_err(refused)?;
+        if staged.proposals.len() != 1 + more.len() {
+            return Err(UpdateRefusal::NotTogether);
+        }
         let messages: Vec<_> = std::iter::once(first).chain(more).cloned().collect();
         let motion = Motion::read(&self.group, &messages)?;
         if !motion.actor.is_of(from) {
@@ -171,8 +178,13 @@ impl MimiRoom {
             bytes: staged.bytes,
         });
         if let Some(Again { messages, change }) = again {
-            // All others have them with the commit.
-            let audience = Audience::Only(vec![from.clone()]);
+            // All others have them with the commit, which is not sent to whoever comes with it.
+            let come = outcome.followers.iter().filter_map(|change| match change {
+                FollowerChange::Open { server, .. } => Some(server),
+                _ => None,
+            });
+            let receivers: BTreeSet<_> = come.chain([from]).cloned().collect();
+            let audience = Audience::Only(receivers.into_iter().collect());
             let position = outcome.append.last().map_or(position, |last| last.position).next();
             outcome
                 .append

@@ -61,6 +61,28 @@ fn proposals_of_two_proposers_do_not_come_together() {
 }
 
 #[test]
+fn proposals_of_which_one_gives_way_to_another_do_not_come_together() {
+    let mut hub = Hub::of_three();
+    let update = hub.member("bob").propose_update();
+    let leave = hub.member("bob").leave();
+    let bundle = proposals(&[update, leave]);
+    assert_eq!(refused(&hub, "b", &bundle), UpdateRefusal::NotTogether);
+    let commit = hub.member("alice").update();
+    assert!(hub.try_update("a", &bundle_of(&commit)).is_ok());
+}
+
+#[test]
+fn proposals_are_counted_before_anything_else_is_looked_at() {
+    let mut hub = Hub::of_three();
+    let leave = hub.member("bob").leave();
+    let rejection = Rejection::PendingFull;
+    let bundle = proposals(&vec![leave.clone(); 257]);
+    assert_eq!(refused(&hub, "b", &bundle), UpdateRefusal::Policy { rejection });
+    let bundle = proposals(&vec![leave; 256]);
+    assert!(matches!(refused(&hub, "b", &bundle), UpdateRefusal::Group { .. }));
+}
+
+#[test]
 fn what_the_policy_forbids_is_not_allowed() {
     let mut hub = Hub::of_three();
     let promotion = hub

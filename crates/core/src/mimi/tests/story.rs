@@ -209,3 +209,45 @@ fn what_does_not_fit_into_one_commit_the_hub_proposes_after_the_next() {
     assert_eq!(data, name.update.as_deref());
     assert_eq!(hub.left_over, nabe_auth::mimi::LeftOver::default().to_bytes());
 }
+
+#[test]
+fn whoever_comes_with_a_commit_is_sent_what_the_hub_proposes_after_it() {
+    let mut hub = Hub::of_three();
+    let name = AppDataUpdate {
+        component_id: ComponentId::ROOM_METADATA,
+        update: Some(metadata(ROOM, "Without Bob").into()),
+    };
+    let rename = hub.member("alice").propose_component(&name);
+    hub.update("a", &proposals(&[rename]));
+    let remove = hub.member("alice").propose_remove(1);
+    let list = hub
+        .member("alice")
+        .propose_component(&change_participants(&[], &[1], &[]));
+    hub.update("a", &proposals(&[remove, list]));
+    let device = MimiDevice::new("mimi://c.example/d/cathy/C2");
+    let (mut joined, bundle) = device.join_externally(&hub.room.group, &[]);
+    let appended = hub.update("c", &bundle_of(&bundle));
+    joined.merge();
+    for message in appended[1].messages().unwrap() {
+        joined.process(&message);
+    }
+    // Dave comes with the commit of what the hub proposed first; the rest it proposes after it.
+    let package = MimiDevice::new("mimi://d.example/d/dave/D").key_package();
+    hub.fetched(&package, "mimi://d.example/d/dave/D");
+    let bundle = joined.commit(Change {
+        add: vec![package],
+        updates: vec![add_participants(&[("mimi://d.example/u/dave", 2)])],
+        ..Change::default()
+    });
+    let appended = hub.update("c", &bundle_of(&bundle));
+    let [commit, welcome, again] = &appended[..] else {
+        panic!("{appended:?}")
+    };
+    assert_eq!(welcome.kind, MimiEntryKind::Welcome);
+    assert!(again.is_for(&server("d")) && again.is_for(&server("c")) && !again.is_for(&server("a")));
+    let open = FollowerChange::Open {
+        server: server("d"),
+        from: commit.position.next(),
+    };
+    assert_eq!(hub.followers.last(), Some(&open));
+}
