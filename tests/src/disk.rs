@@ -356,8 +356,8 @@ impl MimiStore for Disk {
         call!(self.mimi_followers(room))
     }
 
-    async fn notify_work(&self, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
-        call!(self.notify_work(limit))
+    async fn notify_work(&self, now: UnixMillis, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
+        call!(self.notify_work(now, limit))
     }
 
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {

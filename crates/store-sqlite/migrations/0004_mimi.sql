@@ -5,10 +5,20 @@ CREATE TABLE mimi_rooms (
     uri TEXT NOT NULL UNIQUE,
     created_at INTEGER NOT NULL,
     head_position INTEGER NOT NULL,
-    newest INTEGER NOT NULL,            -- when the newest entry was accepted
-    left_over BLOB NOT NULL,            -- what counts though it is not committed
-    group_position INTEGER,             -- of the newest change of the group; NULL: there is none
-    checkpoint BLOB                     -- the group; NULL: the changes go back to its first
+    newest INTEGER NOT NULL             -- when the newest entry was accepted
+) STRICT;
+
+-- Apart from what every message changes, because it can be large.
+CREATE TABLE mimi_groups (
+    room_no INTEGER PRIMARY KEY REFERENCES mimi_rooms,
+    newest_position INTEGER NOT NULL,   -- of the newest change
+    checkpoint BLOB                     -- NULL: the changes go back to the group's first
+) STRICT;
+
+-- What counts though it is not committed.
+CREATE TABLE mimi_left_over (
+    room_no INTEGER PRIMARY KEY REFERENCES mimi_rooms,
+    body BLOB NOT NULL
 ) STRICT;
 
 -- What was fanned out, byte for byte.

@@ -393,8 +393,8 @@ impl MimiStore for SqliteStore {
         read!(self, notify::followers, room)
     }
 
-    async fn notify_work(&self, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
-        read!(self, notify::work, limit)
+    async fn notify_work(&self, now: UnixMillis, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
+        read!(self, notify::work, now, limit)
     }
 
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {

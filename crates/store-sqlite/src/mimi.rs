@@ -1,4 +1,4 @@
-//! Tables of MIMI's rooms: `mimi_rooms`, `mimi_entries`, `mimi_changes` and `fetched_key_packages`. Who is notified is in
+//! Tables of MIMI's rooms: `mimi_rooms`, `mimi_entries`, `mimi_groups`, `mimi_changes`, `mimi_left_over` and `fetched_key_packages`. Who is notified is in
 //! [`crate::notify`].
 
 use bytes::Bytes;
@@ -116,8 +116,9 @@ pub(crate) async fn room_no(db: &mut SqliteConnection, room: &MimiUri) -> Result
 pub(crate) async fn room(db: &mut SqliteConnection, room: &MimiUri) -> Result<Option<KeptMimiRoom>, Failure> {
     let row = sqlx::query(
         "-- mimi: room
-         SELECT room_no AS row_key, created_at, head_position, newest, left_over, group_position, checkpoint
-         FROM mimi_rooms WHERE uri = ?",
+         SELECT r.room_no AS row_key, created_at, head_position, newest, newest_position, checkpoint, body AS left_over
+         FROM mimi_rooms AS r LEFT JOIN mimi_groups USING (room_no) LEFT JOIN mimi_left_over USING (room_no)
+         WHERE uri = ?",
     )
     .bind(room.to_string())
     .fetch_optional(&mut *db)
@@ -160,9 +161,12 @@ pub(crate) async fn room(db: &mut SqliteConnection, room: &MimiUri) -> Result<Op
         group: StoredGroup {
             checkpoint: row.get::<Option<Vec<u8>>>("checkpoint")?.map(Bytes::from),
             changes: changes.iter().map(change).collect::<Result<_, Failure>>()?,
-            newest: row.position_or_null("group_position")?,
+            newest: row.position_or_null("newest_position")?,
         },
-        left_over: row.bytes("left_over")?,
+        left_over: row
+            .get::<Option<Vec<u8>>>("left_over")?
+            .map(Bytes::from)
+            .unwrap_or_default(),
         proposals: proposals.iter().map(entry).collect::<Result<_, _>>()?,
     }))
 }
@@ -215,7 +219,7 @@ pub(crate) async fn entries(
 async fn found(db: &mut SqliteConnection, room: &MimiUri, now: UnixMillis) -> Result<(), Failure> {
     let done = sqlx::query(
         "-- mimi: found
-         INSERT INTO mimi_rooms (uri, created_at, head_position, newest, left_over) VALUES (?1, ?2, 0, ?2, x'')
+         INSERT INTO mimi_rooms (uri, created_at, head_position, newest) VALUES (?1, ?2, 0, ?2)
          ON CONFLICT DO NOTHING",
     )
     .bind(room.to_string())
@@ -253,13 +257,11 @@ async fn append_to(db: &mut SqliteConnection, append: Append<'_>) -> Result<(), 
     let newest = entries.last().map(|entry| millis(entry.accepted));
     let moved: Option<i64> = sqlx::query_scalar(
         "-- mimi: move_head
-         UPDATE mimi_rooms SET
-             head_position = ?1, newest = COALESCE(?2, newest), left_over = COALESCE(?3, left_over)
-         WHERE uri = ?4 AND head_position = ?5 RETURNING room_no",
+         UPDATE mimi_rooms SET head_position = ?1, newest = COALESCE(?2, newest)
+         WHERE uri = ?3 AND head_position = ?4 RETURNING room_no",
     )
     .bind(head.as_i64())
     .bind(newest)
-    .bind(append.left_over.map(|bytes| &bytes[..]))
     .bind(room.to_string())
     .bind(append.expected.as_i64())
     .fetch_optional(&mut *db)
@@ -276,10 +278,26 @@ async fn append_to(db: &mut SqliteConnection, append: Append<'_>) -> Result<(), 
             return Err(conflict(room));
         }
     }
+    if let Some(left_over) = append.left_over {
+        put_left_over(db, room_no, left_over).await?;
+    }
     notify::mark_dirty(db, room_no, append.now).await?;
     for change in append.followers {
         notify::change(db, room_no, head, change, append.now).await?;
     }
+    Ok(())
+}
+
+async fn put_left_over(db: &mut SqliteConnection, room_no: i64, left_over: &Bytes) -> Result<(), Failure> {
+    sqlx::query(
+        "-- mimi: put_left_over
+         INSERT INTO mimi_left_over (room_no, body) VALUES (?, ?)
+         ON CONFLICT (room_no) DO UPDATE SET body = excluded.body",
+    )
+    .bind(room_no)
+    .bind(&left_over[..])
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -309,11 +327,12 @@ async fn add_entry(db: &mut SqliteConnection, room_no: i64, entry: &MimiEntry) -
 async fn add_change(db: &mut SqliteConnection, room_no: i64, change: &GroupChange) -> Result<bool, Failure> {
     let moved = sqlx::query(
         "-- mimi: newest change
-         UPDATE mimi_rooms SET group_position = ?1
-         WHERE room_no = ?2 AND (group_position IS NULL OR group_position < ?1)",
+         INSERT INTO mimi_groups (room_no, newest_position) VALUES (?, ?)
+         ON CONFLICT (room_no) DO UPDATE SET newest_position = excluded.newest_position
+         WHERE newest_position < excluded.newest_position",
     )
-    .bind(change.position.as_i64())
     .bind(room_no)
+    .bind(change.position.as_i64())
     .execute(&mut *db)
     .await?;
     if moved.rows_affected() == 0 {
@@ -340,7 +359,7 @@ async fn put_group(
     let room_no = room_no(db, room).await?;
     let put = sqlx::query(
         "-- mimi: put_group
-         UPDATE mimi_rooms SET checkpoint = ? WHERE room_no = ? AND group_position = ?",
+         UPDATE mimi_groups SET checkpoint = ? WHERE room_no = ? AND newest_position = ?",
     )
     .bind(&checkpoint[..])
     .bind(room_no)

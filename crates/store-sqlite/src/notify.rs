@@ -44,7 +44,7 @@ pub(crate) async fn followers(db: &mut SqliteConnection, room: &MimiUri) -> Resu
     found.iter().map(follower).collect()
 }
 
-pub(crate) async fn work(db: &mut SqliteConnection, limit: usize) -> Result<Vec<NotifyWork>, Failure> {
+pub(crate) async fn work(db: &mut SqliteConnection, now: UnixMillis, limit: usize) -> Result<Vec<NotifyWork>, Failure> {
     let found = sqlx::query(
         "-- notify: work
          SELECT f.rowid AS row_key, uri, f.provider, from_position, until_position, delivered, dirty_since,
@@ -52,13 +52,14 @@ pub(crate) async fn work(db: &mut SqliteConnection, limit: usize) -> Result<Vec<
              COALESCE(failures, 0) AS failures, COALESCE(next_attempt, 0) AS next_attempt
          FROM mimi_followers AS f JOIN mimi_rooms USING (room_no)
          LEFT JOIN notify_failures AS n ON n.room_no = f.room_no AND n.provider = f.provider
-         WHERE dirty_since IS NOT NULL AND NOT EXISTS (
+         WHERE dirty_since IS NOT NULL AND COALESCE(next_attempt, 0) <= ? AND NOT EXISTS (
              SELECT 1 FROM mimi_followers AS earlier
              WHERE earlier.room_no = f.room_no AND earlier.provider = f.provider
                  AND earlier.from_position < f.from_position AND earlier.dirty_since IS NOT NULL
          )
          ORDER BY dirty_since, uri, f.provider LIMIT +?",
     )
+    .bind(millis(now))
     .bind(rows(limit))
     .fetch_all(db)
     .await?;

@@ -205,8 +205,9 @@ pub trait MimiStore {
     /// A room's intervals, past and present, ordered by provider and start.
     async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError>;
 
-    /// Followers that are owed something, longest waiting first; of each provider in a room the oldest interval alone.
-    async fn notify_work(&self, limit: usize) -> Result<Vec<NotifyWork>, StoreError>;
+    /// Followers that are owed something and may be tried now, longest waiting first; of each provider in a room the oldest interval
+    /// alone.
+    async fn notify_work(&self, now: UnixMillis, limit: usize) -> Result<Vec<NotifyWork>, StoreError>;
 
     /// The request in flight to a follower of a room.
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError>;

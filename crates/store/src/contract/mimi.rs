@@ -270,11 +270,11 @@ pub async fn followers_of_mimi_are_owed_what_comes(store: &dyn Store) {
         follower("c.example", 1, None, 0, Some(5)),
     ];
     assert_eq!(followers().await, expected);
-    let work = store.notify_work(10).await.unwrap();
+    let work = store.notify_work(at(1_000), 10).await.unwrap();
     let owed: Vec<_> = work.iter().map(|work| (work.follower.clone(), work.owed)).collect();
     // Of a provider what is older comes first.
     assert_eq!(owed, [(expected[0].clone(), pos(2)), (expected[2].clone(), pos(4))]);
-    assert_eq!(store.notify_work(1).await.unwrap().len(), 1);
+    assert_eq!(store.notify_work(at(1_000), 1).await.unwrap().len(), 1);
     // What it is not to get is passed over.
     let skip = MimiWrite::Skip {
         room: uri("a"),
@@ -284,7 +284,7 @@ pub async fn followers_of_mimi_are_owed_what_comes(store: &dyn Store) {
     };
     put(store, [skip]).await.unwrap();
     assert_eq!(followers().await[0], follower("b.example", 2, Some(2), 2, None));
-    assert_eq!(store.notify_work(10).await.unwrap()[0].follower, expected[1]);
+    assert_eq!(store.notify_work(at(1_000), 10).await.unwrap()[0].follower, expected[1]);
 }
 
 /// It is confirmed by its body and moves the cursor, as far as it goes.
@@ -314,7 +314,7 @@ pub async fn one_notification_of_a_follower_is_in_flight(store: &dyn Store) {
     }
     put(store, [confirm("a", [7; 32])]).await.unwrap();
     assert_eq!(in_flight().await, None);
-    let work = store.notify_work(10).await.unwrap();
+    let work = store.notify_work(at(1_000), 10).await.unwrap();
     assert_eq!((work[0].follower.delivered, work[0].owed), (pos(3), pos(4)));
     let rest = Notification {
         after: pos(3),
@@ -323,7 +323,7 @@ pub async fn one_notification_of_a_follower_is_in_flight(store: &dyn Store) {
     put(store, [MimiWrite::Freeze { notification: rest }, confirm("a", [7; 32])])
         .await
         .unwrap();
-    assert_eq!(store.notify_work(10).await.unwrap(), []);
+    assert_eq!(store.notify_work(at(1_000), 10).await.unwrap(), []);
 }
 
 /// Until something got through.
@@ -339,14 +339,15 @@ pub async fn failures_of_a_follower_are_remembered(store: &dyn Store) {
             last_error: "unreachable".to_owned(),
         };
         put(store, [backoff]).await.unwrap();
-        let work = store.notify_work(10).await.unwrap();
+        let work = store.notify_work(at(1_000), 10).await.unwrap();
         assert_eq!((work[0].failures, work[0].next_attempt), (failures, at(next_attempt)));
+        assert_eq!(store.notify_work(at(next_attempt - 1), 10).await.unwrap(), []);
     }
     let freeze = MimiWrite::Freeze {
         notification: notification("a", 2),
     };
     put(store, [freeze, confirm("a", [7; 32])]).await.unwrap();
-    let work = store.notify_work(10).await.unwrap();
+    let work = store.notify_work(at(1_000), 10).await.unwrap();
     assert_eq!((work[0].failures, work[0].next_attempt), (0, at(0)));
 }
 

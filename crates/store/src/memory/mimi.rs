@@ -369,8 +369,9 @@ impl MimiStore for MemoryStore {
         Ok(followers.cloned().collect())
     }
 
-    async fn notify_work(&self, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
+    async fn notify_work(&self, now: UnixMillis, limit: usize) -> Result<Vec<NotifyWork>, StoreError> {
         let mut work = self.tables().mimi_work();
+        work.retain(|work| work.next_attempt <= now);
         work.truncate(limit);
         Ok(work)
     }
