@@ -32,6 +32,7 @@ use super::shape::{self, Changed, Requirements};
 use super::stored::StoredProposals;
 use super::{MimiGroup, State};
 use crate::key_package::LifetimeFault;
+use crate::keys;
 use crate::provider::crypto;
 
 /// The hash by which a commit refers to a proposal (RFC 9420, 5.2).
@@ -566,6 +567,8 @@ impl State {
                 return Err(MimiRefusal::KeyInUse);
             }
         }
+        let replaced: Vec<u32> = at.into_iter().collect();
+        keys::check_inner_nodes(&self.group, vec![&leaf_node.encryption_key], &replaced)?;
         for pending in queue.iter() {
             let Some(other) = pending.leaf_node() else { continue };
             let same_place = at.is_some() && pending.renews() == at;

@@ -393,6 +393,10 @@ fn a_leaf_has_the_encryption_key_of_no_inner_node() {
         room.member(committer).clear();
         assert_eq!(room.stage(&bundle).err(), refusal, "{committer}");
     }
+    // What is pending everybody has to be able to commit.
+    let package = dave.key_package_with_encryption_key(&key);
+    let add = room.member("bob").propose_add(&package);
+    assert_eq!(room.propose(&add).err(), Some(MimiRefusal::KeyInUse));
 }
 
 #[test]
