@@ -10,9 +10,7 @@ use bytes::Bytes;
 use nabe_auth::mimi::{self as policy, Action, Bundle, Claims, Client, Commit, CommitProposal, Committer, JoinCode};
 use nabe_mls::mimi::{AddedMember, MimiGroup, MimiRefusal, ProposalRef, ProposalRefused, StagedCommit};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
-use nabe_wire::mls::{
-    FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption, WireFormat,
-};
+use nabe_wire::mls::{FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, RatchetTreeOption, WireFormat};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::MimiUri;
@@ -246,7 +244,11 @@ impl MimiRoom {
         }
         let mut after = self.policy.clone();
         after.merge(merge).expect("decided on what was copied");
-        let proposals: Vec<_> = after.left_over_proposals().iter().filter_map(proposal_of).collect();
+        let proposals: Vec<_> = after
+            .left_over_proposals()
+            .iter()
+            .filter_map(Action::to_proposal)
+            .collect();
         if proposals.is_empty() {
             return Ok((Judged::Replaced(Box::new(after)), None));
         }
@@ -384,15 +386,6 @@ fn proposals_entry(
         },
     };
     MimiEntry::new(position, MimiEntryKind::Proposal, origin, audience, &fanout)
-}
-
-/// What an external sender can propose of what the policy wants again.
-fn proposal_of(action: &Action) -> Option<Proposal> {
-    match action {
-        Action::AppData(update) => Some(Proposal::AppDataUpdate(update.clone())),
-        Action::Remove(leaf) => Some(Proposal::Remove(*leaf)),
-        _ => None,
-    }
 }
 
 fn refused(refused: ProposalRefused) -> UpdateRefusal {

@@ -175,14 +175,10 @@ fn a_participant_gets_the_group_info_for_a_new_device_and_a_stranger_does_not() 
     assert!(matches!(stranger, GroupInfoRefusal::Policy { .. }), "{stranger}");
 }
 
-#[test]
-fn what_does_not_fit_into_one_commit_the_hub_proposes_after_the_next() {
+/// Cathy's second device joins before anybody has committed that Alice renames the room and throws Bob out.
+fn joins_before_two_changes() -> (Hub, MimiMember, TestBundle) {
     let mut hub = Hub::of_three();
-    let name = AppDataUpdate {
-        component_id: ComponentId::ROOM_METADATA,
-        update: Some(metadata(ROOM, "Without Bob").into()),
-    };
-    let rename = hub.member("alice").propose_component(&name);
+    let rename = hub.member("alice").propose_component(&new_name());
     hub.update("a", &proposals(&[rename]));
     let remove = hub.member("alice").propose_remove(1);
     let list = hub
@@ -190,7 +186,20 @@ fn what_does_not_fit_into_one_commit_the_hub_proposes_after_the_next() {
         .propose_component(&change_participants(&[], &[1], &[]));
     hub.update("a", &proposals(&[remove, list]));
     let device = MimiDevice::new("mimi://c.example/d/cathy/C2");
-    let (mut joined, bundle) = device.join_externally(&hub.room.group, &[]);
+    let (joined, bundle) = device.join_externally(&hub.room.group, &[]);
+    (hub, joined, bundle)
+}
+
+fn new_name() -> AppDataUpdate {
+    AppDataUpdate {
+        component_id: ComponentId::ROOM_METADATA,
+        update: Some(metadata(ROOM, "Without Bob").into()),
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_one_commit_the_hub_proposes_after_the_next() {
+    let (mut hub, mut joined, bundle) = joins_before_two_changes();
     let mut appended = hub.update("c", &bundle_of(&bundle));
     joined.merge();
     let mut rounds = 0;
@@ -206,26 +215,13 @@ fn what_does_not_fit_into_one_commit_the_hub_proposes_after_the_next() {
     assert!((1..=2).contains(&rounds));
     assert!(hub.room.policy().participants().get(&uri(BOB)).is_none());
     let data = hub.room.group().component(ComponentId::ROOM_METADATA);
-    assert_eq!(data, name.update.as_deref());
+    assert_eq!(data, new_name().update.as_deref());
     assert_eq!(hub.left_over, nabe_auth::mimi::LeftOver::default().to_bytes());
 }
 
 #[test]
 fn whoever_comes_with_a_commit_is_sent_what_the_hub_proposes_after_it() {
-    let mut hub = Hub::of_three();
-    let name = AppDataUpdate {
-        component_id: ComponentId::ROOM_METADATA,
-        update: Some(metadata(ROOM, "Without Bob").into()),
-    };
-    let rename = hub.member("alice").propose_component(&name);
-    hub.update("a", &proposals(&[rename]));
-    let remove = hub.member("alice").propose_remove(1);
-    let list = hub
-        .member("alice")
-        .propose_component(&change_participants(&[], &[1], &[]));
-    hub.update("a", &proposals(&[remove, list]));
-    let device = MimiDevice::new("mimi://c.example/d/cathy/C2");
-    let (mut joined, bundle) = device.join_externally(&hub.room.group, &[]);
+    let (mut hub, mut joined, bundle) = joins_before_two_changes();
     let appended = hub.update("c", &bundle_of(&bundle));
     joined.merge();
     for message in appended[1].messages().unwrap() {
