@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use nabe_core::Entry;
-use nabe_core::mimi::{MimiEntry, MimiUri};
+use nabe_core::mimi::{MimiEntry, MimiUri, StoredMimiRoom};
 use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes,
-    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeptMimiRoom, KeyPackage, KeyPackageClaim, KeyPackageCount,
+    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount,
     KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiStore, Notification, NotifyWork,
     Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
     StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
@@ -336,7 +336,7 @@ impl Store for Disk {
 
 #[async_trait]
 impl MimiStore for Disk {
-    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<KeptMimiRoom>, StoreError> {
+    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<StoredMimiRoom>, StoreError> {
         call!(self.mimi_room(room))
     }
 

@@ -66,21 +66,21 @@ pub struct MimiRoom {
 }
 
 /// A room as it is stored, for [`MimiRoom::restore`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StoredMimiRoom {
     /// The room's URI.
     pub uri: MimiUri,
-    /// The hub's name.
-    pub server: ServerName,
+    /// When it was founded.
+    pub created_at: UnixMillis,
     /// The group: its newest checkpoint, and the changes since.
     pub group: StoredGroup,
     /// [`MimiOutcome::left_over`] of the newest commit; empty before the first.
     pub left_over: Bytes,
     /// The entries with proposals since the newest commit, oldest first.
     pub proposals: Vec<MimiEntry>,
-    /// The position of the newest entry.
+    /// The position of the newest entry; zero in an empty room.
     pub position: LogPosition,
-    /// When that was accepted.
+    /// When that was accepted; of an empty room, when it was founded.
     pub newest: UnixMillis,
 }
 
@@ -180,19 +180,18 @@ impl MimiRoom {
         Ok((room, outcome))
     }
 
-    /// The room from what was stored.
+    /// The room from what its hub, `server`, has stored.
     ///
     /// # Errors
     /// What is stored contradicts itself.
-    pub fn restore(stored: StoredMimiRoom) -> Result<Self, UnsoundRoom> {
-        let StoredMimiRoom { uri, server, .. } = stored;
+    pub fn restore(stored: StoredMimiRoom, server: &ServerName) -> Result<Self, UnsoundRoom> {
         let checkpoint = stored.group.checkpoint.as_ref();
         let mut group = checkpoint.map(|bytes| MimiGroup::restore(bytes)).transpose()?;
         for change in &stored.group.changes {
             MimiGroup::replay(&mut group, &change.bytes)?;
         }
         let group = group.ok_or(UnsoundRoom::NoGroup)?;
-        let mut room = Self::begin(uri, server, group, stored.position, stored.newest)?;
+        let mut room = Self::begin(stored.uri, server.clone(), group, stored.position, stored.newest)?;
         if !stored.left_over.is_empty() {
             room.policy.restore(policy::LeftOver::from_bytes(&stored.left_over)?);
         }

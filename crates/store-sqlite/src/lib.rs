@@ -38,11 +38,11 @@ use std::path::Path;
 use async_trait::async_trait;
 use bytes::Bytes;
 use nabe_core::Entry;
-use nabe_core::mimi::{MimiEntry, MimiUri};
+use nabe_core::mimi::{MimiEntry, MimiUri, StoredMimiRoom};
 use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes,
-    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeptMimiRoom, KeyPackage, KeyPackageClaim, KeyPackageCount,
+    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount,
     KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiStore, Notification, NotifyWork,
     Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
     StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
@@ -373,7 +373,7 @@ impl Store for SqliteStore {
 
 #[async_trait]
 impl MimiStore for SqliteStore {
-    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<KeptMimiRoom>, StoreError> {
+    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<StoredMimiRoom>, StoreError> {
         snapshot!(self, mimi::room, room)
     }
 

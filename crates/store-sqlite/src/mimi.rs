@@ -2,9 +2,9 @@
 //! [`crate::notify`].
 
 use bytes::Bytes;
-use nabe_core::mimi::{Audience, KeyPackageRoute, MimiEntry, MimiUri};
+use nabe_core::mimi::{Audience, KeyPackageRoute, MimiEntry, MimiUri, StoredMimiRoom};
 use nabe_core::{FollowerChange, GroupChange, StoredGroup};
-use nabe_store::{Between, FetchedKeyPackage, KeptMimiRoom, MimiWrite, StoreError};
+use nabe_store::{Between, FetchedKeyPackage, MimiWrite, StoreError};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -113,7 +113,7 @@ pub(crate) async fn room_no(db: &mut SqliteConnection, room: &MimiUri) -> Result
     found.ok_or_else(|| unknown(room))
 }
 
-pub(crate) async fn room(db: &mut SqliteConnection, room: &MimiUri) -> Result<Option<KeptMimiRoom>, Failure> {
+pub(crate) async fn room(db: &mut SqliteConnection, room: &MimiUri) -> Result<Option<StoredMimiRoom>, Failure> {
     let row = sqlx::query(
         "-- mimi: room
          SELECT r.room_no AS row_key, created_at, head_position, newest, newest_position, checkpoint, body AS left_over
@@ -153,10 +153,10 @@ pub(crate) async fn room(db: &mut SqliteConnection, room: &MimiUri) -> Result<Op
     .bind(room_no)
     .fetch_all(db)
     .await?;
-    Ok(Some(KeptMimiRoom {
-        room: room.clone(),
+    Ok(Some(StoredMimiRoom {
+        uri: room.clone(),
         created_at: row.moment("created_at")?,
-        head: row.position("head_position")?,
+        position: row.position("head_position")?,
         newest: row.moment("newest")?,
         group: StoredGroup {
             checkpoint: row.get::<Option<Vec<u8>>>("checkpoint")?.map(Bytes::from),

@@ -16,7 +16,7 @@ mod write;
 
 pub use error::StoreError;
 pub use memory::MemoryStore;
-pub use mimi::{FetchedKeyPackage, KeptMimiRoom, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
+pub use mimi::{FetchedKeyPackage, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
 pub use model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
     InboxItem, InboxKind, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse,

@@ -7,31 +7,12 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nabe_core::mimi::{KeyPackageRoute, MimiEntry, MimiUri};
-use nabe_core::{FollowerChange, GroupChange, StoredGroup};
+use nabe_core::mimi::{KeyPackageRoute, MimiEntry, MimiUri, StoredMimiRoom};
+use nabe_core::{FollowerChange, GroupChange};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 
 use crate::error::StoreError;
 use crate::store::Between;
-
-/// A room as it is loaded.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct KeptMimiRoom {
-    /// Its URI.
-    pub room: MimiUri,
-    /// When it was founded.
-    pub created_at: UnixMillis,
-    /// The position of the newest entry; zero in an empty room.
-    pub head: LogPosition,
-    /// When that was accepted.
-    pub newest: UnixMillis,
-    /// The group.
-    pub group: StoredGroup,
-    /// What counts though it is not committed, encoded; empty before the first commit.
-    pub left_over: Bytes,
-    /// The entries with proposals since the newest commit, oldest first.
-    pub proposals: Vec<MimiEntry>,
-}
 
 /// A stretch of a room's log that a provider is owed, and how far it got.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -191,7 +172,7 @@ pub enum MimiWrite {
 #[async_trait]
 pub trait MimiStore {
     /// A room; `None` if it is not there.
-    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<KeptMimiRoom>, StoreError>;
+    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<StoredMimiRoom>, StoreError>;
 
     /// The position of a room's newest entry.
     async fn mimi_head(&self, room: &MimiUri) -> Result<Option<LogPosition>, StoreError>;

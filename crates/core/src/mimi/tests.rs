@@ -205,9 +205,9 @@ impl Hub {
         let of_epoch = self.log.iter().rposition(|entry| entry.kind == MimiEntryKind::Commit);
         let since = &self.log[of_epoch.unwrap_or_default()..];
         let is_proposal = |entry: &&MimiEntry| entry.kind == MimiEntryKind::Proposal;
-        let restored = MimiRoom::restore(StoredMimiRoom {
+        let stored = StoredMimiRoom {
             uri: self.room.uri.clone(),
-            server: self.room.server.clone(),
+            created_at: self.log[0].accepted,
             group: StoredGroup {
                 checkpoint: None,
                 changes: self.changes.clone(),
@@ -217,8 +217,8 @@ impl Hub {
             proposals: since.iter().filter(is_proposal).cloned().collect(),
             position: self.room.position,
             newest: self.room.newest,
-        })
-        .unwrap();
+        };
+        let restored = MimiRoom::restore(stored, &self.room.server).unwrap();
         assert_eq!(restored.group, self.room.group);
         assert_eq!(restored.reach, self.room.reach);
         let (theirs, ours) = (restored.policy(), self.room.policy());

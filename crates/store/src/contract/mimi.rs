@@ -1,13 +1,11 @@
 //! Rooms of MIMI: the log, the group, and who is notified how far.
 
 use bytes::Bytes;
-use nabe_core::mimi::{Audience, KeyPackageRoute, MimiEntry, MimiEntryKind, MimiUri};
+use nabe_core::mimi::{Audience, KeyPackageRoute, MimiEntry, MimiEntryKind, MimiUri, StoredMimiRoom};
 use nabe_core::{FollowerChange, GroupChange};
 
 use super::fixture::{at, commit, pos, server};
-use crate::{
-    Between, FetchedKeyPackage, KeptMimiRoom, MimiFollower, MimiWrite, Notification, Store, StoreError, Write,
-};
+use crate::{Between, FetchedKeyPackage, MimiFollower, MimiWrite, Notification, Store, StoreError, Write};
 
 fn uri(name: &str) -> MimiUri {
     MimiUri::parse(&format!("mimi://hub.example/r/{name}")).unwrap()
@@ -83,7 +81,7 @@ fn found(room: &str) -> MimiWrite {
     }
 }
 
-async fn kept(store: &dyn Store, room: &str) -> KeptMimiRoom {
+async fn kept(store: &dyn Store, room: &str) -> StoredMimiRoom {
     store.mimi_room(&uri(room)).await.unwrap().unwrap()
 }
 
@@ -98,7 +96,7 @@ pub async fn room_of_mimi_is_founded_once(store: &dyn Store) {
     put(store, [found("b"), found("a")]).await.unwrap();
     assert_eq!(put(store, [found("a")]).await, conflict("a"));
     let room = kept(store, "a").await;
-    assert_eq!((room.created_at, room.newest, room.head), (at(7), at(7), pos(0)));
+    assert_eq!((room.created_at, room.newest, room.position), (at(7), at(7), pos(0)));
     assert!(room.group.changes.is_empty() && room.left_over.is_empty() && room.proposals.is_empty());
     assert_eq!(store.mimi_rooms().await.unwrap(), [uri("a"), uri("b")]);
 }

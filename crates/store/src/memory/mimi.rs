@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use nabe_core::mimi::{MimiEntry, MimiEntryKind, MimiUri};
+use nabe_core::mimi::{MimiEntry, MimiEntryKind, MimiUri, StoredMimiRoom};
 use nabe_core::{FollowerChange, GroupChange, StoredGroup};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 
 use super::MemoryStore;
 use super::tables::{Journal, Tables};
 use crate::error::StoreError;
-use crate::mimi::{FetchedKeyPackage, KeptMimiRoom, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
+use crate::mimi::{FetchedKeyPackage, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
 use crate::store::Between;
 
 /// Their tables.
@@ -325,7 +325,7 @@ impl Tables {
 
 #[async_trait]
 impl MimiStore for MemoryStore {
-    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<KeptMimiRoom>, StoreError> {
+    async fn mimi_room(&self, room: &MimiUri) -> Result<Option<StoredMimiRoom>, StoreError> {
         let tables = self.tables();
         let kept = tables.mimi.rooms.get(room).map(|row| {
             let log = tables.mimi.between(room, Between::ALL).rev();
@@ -335,10 +335,10 @@ impl MimiStore for MemoryStore {
                 .cloned()
                 .collect();
             proposals.reverse();
-            KeptMimiRoom {
-                room: room.clone(),
+            StoredMimiRoom {
+                uri: room.clone(),
                 created_at: row.created_at,
-                head: row.head,
+                position: row.head,
                 newest: row.newest,
                 group: row.group.clone(),
                 left_over: row.left_over.clone(),
