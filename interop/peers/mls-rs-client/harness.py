@@ -258,6 +258,8 @@ class Epochs:
 
     def __init__(self):
         self.seen, self.members, self.commits, self.lock = {}, {}, {}, threading.Lock()
+        # The last epoch of each room in which all of its devices were asked. They may make another one before they are stopped.
+        self.settled = {}
 
     def note(self, room, epoch, device, authenticator, tree_hash, members=None):
         with self.lock:
@@ -271,7 +273,11 @@ class Epochs:
     def alone(self):
         """Epochs that only one stack stated although both were in the group."""
         both = lambda key: len({device.rsplit("_", 1)[1] for _, device in self.members.get(key, ())}) == 2
-        return [key for key in sorted(self.seen) if len(self.stacks(key)) == 1 and both(key)]
+        return [key for key in sorted(self.seen) if self.is_settled(key) and len(self.stacks(key)) == 1 and both(key)]
+
+    def is_settled(self, key):
+        room, epoch = key
+        return epoch <= self.settled[room]
 
     def stacks(self, key):
         return sorted({stack for stack, *_ in self.seen[key].values()})
@@ -316,6 +322,7 @@ class Story:
 
         states = self.until(name, probe)
         epoch, authenticator, *_ = next(iter(states.values()))
+        self.epochs.settled[room] = epoch
         same = len({state[1:3] for state in states.values()}) == 1
         stacks = " and ".join(sorted({device.stack for device in devices}))
         self.step(name, same, f"epoch {epoch}, authenticator {authenticator[:16]}… with {len(devices)} devices ({stacks})")
@@ -444,6 +451,7 @@ def openmls_founds(story, alice, bob, carol, dave, erin):
     bob.do("remove", room=room, user=erin.user)
     epoch = story.agree("mls-rs removes the device of an OpenMLS user who left", room, [alice, bob, carol], epoch + 1)
     story.say(room, bob, [alice, carol])
+    story.agree("in the end, all are in one epoch", room, [alice, bob, carol], epoch)
     return room
 
 
@@ -471,8 +479,9 @@ def mls_rs_founds(story, alice, frank, other):
     epoch = story.agree("OpenMLS removes the mls-rs device", room, [alice, other], epoch + 1)
     story.cannot_read(room, alice, [other], frank)
     frank.join_external(room)
-    story.agree("mls-rs comes back by an external commit", room, [alice, frank, other], epoch + 1)
+    epoch = story.agree("mls-rs comes back by an external commit", room, [alice, frank, other], epoch + 1)
     story.say(room, frank, [alice, other])
+    story.agree("in the end, all are in one epoch again", room, [alice, frank, other], epoch)
     return room
 
 

@@ -58,7 +58,7 @@ class Epochs(two_stacks.Epochs):
         """Epochs of which a stack that had a device in the group did not state the outcome."""
         for key, members in sorted(self.members.items()):
             missing = {STACKS[device.rsplit("_", 1)[1]] for _, device in members} - set(self.stacks(key))
-            if missing:
+            if missing and self.is_settled(key):
                 yield key, missing
 
 
@@ -105,9 +105,10 @@ def three_stacks(story, alice, bob, heidi, ivan, judy):
     judy.leave(room)
     story.sees(heidi, room, judy.user, "leave")
     heidi.do("remove", room=room, user=judy.user)
-    story.agree("mls-rs removes the device of a ts-mls user who left", room, founders, epoch + 1)
+    epoch = story.agree("mls-rs removes the device of a ts-mls user who left", room, founders, epoch + 1)
     for device in founders:
         story.say(room, device, [other for other in founders if other is not device])
+    story.agree("in the end, the three are in one epoch", room, founders, epoch)
     return room
 
 
