@@ -385,8 +385,14 @@ impl MimiStore for SqliteStore {
         read!(self, mimi::all)
     }
 
-    async fn mimi_entries(&self, room: &MimiUri, between: Between, limit: usize) -> Result<Vec<MimiEntry>, StoreError> {
-        read!(self, mimi::entries, room, between, limit)
+    async fn mimi_entries(
+        &self,
+        room: &MimiUri,
+        between: Between,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<MimiEntry>, StoreError> {
+        read!(self, mimi::entries, room, between, limit, max_bytes)
     }
 
     async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError> {

@@ -200,20 +200,53 @@ pub(crate) async fn entries(
     room: &MimiUri,
     between: Between,
     limit: usize,
+    max_bytes: usize,
 ) -> Result<Vec<MimiEntry>, Failure> {
+    let Some(through) = last_that_fits(db, room, between, limit, max_bytes).await? else {
+        return Ok(Vec::new());
+    };
     let found = sqlx::query(
         "-- mimi: entries
          SELECT entry_no AS row_key, position, kind, accepted, origin, audience, body
          FROM mimi_entries JOIN mimi_rooms USING (room_no)
-         WHERE uri = ? AND position > ? AND position <= ? ORDER BY position LIMIT +?",
+         WHERE uri = ? AND position > ? AND position <= ? ORDER BY position",
+    )
+    .bind(room.to_string())
+    .bind(between.after.as_i64())
+    .bind(through.as_i64())
+    .fetch_all(db)
+    .await?;
+    found.iter().map(entry).collect()
+}
+
+/// The last position so that not too many entries with not too many bytes are before it, by their sizes alone: no body is read for it.
+/// Entries that are there stay as they are.
+async fn last_that_fits(
+    db: &mut SqliteConnection,
+    room: &MimiUri,
+    between: Between,
+    limit: usize,
+    max_bytes: usize,
+) -> Result<Option<LogPosition>, Failure> {
+    let last: Option<i64> = sqlx::query_scalar(
+        "-- mimi: last_that_fits
+         SELECT MAX(position) FROM (
+             SELECT position, ROW_NUMBER() OVER preceding AS count, SUM(size) OVER preceding AS bytes FROM (
+                 SELECT position, LENGTH(body) AS size FROM mimi_entries JOIN mimi_rooms USING (room_no)
+                 WHERE uri = ? AND position > ? AND position <= ? ORDER BY position LIMIT +?
+             )
+             WINDOW preceding AS (ORDER BY position)
+         )
+         WHERE count = 1 OR bytes <= ?",
     )
     .bind(room.to_string())
     .bind(between.after.as_i64())
     .bind(between.through.as_i64())
     .bind(rows(limit))
-    .fetch_all(db)
+    .bind(rows(max_bytes))
+    .fetch_one(db)
     .await?;
-    found.iter().map(entry).collect()
+    Ok(last.map(LogPosition::new))
 }
 
 async fn found(db: &mut SqliteConnection, room: &MimiUri, now: UnixMillis) -> Result<(), Failure> {

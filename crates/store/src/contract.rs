@@ -117,6 +117,7 @@ macro_rules! contract_tests {
             mimi::fetched_key_packages_are_remembered,
             mimi::followers_of_mimi_are_owed_what_comes,
             mimi::log_of_mimi_grows,
+            mimi::log_of_mimi_is_read_within_bytes,
             mimi::one_notification_of_a_follower_is_in_flight,
             mimi::proposals_since_the_newest_commit_are_loaded,
             mimi::room_of_mimi_is_founded_once,

@@ -180,8 +180,15 @@ pub trait MimiStore {
     /// Every room's URI, in order.
     async fn mimi_rooms(&self) -> Result<Vec<MimiUri>, StoreError>;
 
-    /// Entries of a room within bounds, ascending.
-    async fn mimi_entries(&self, room: &MimiUri, between: Between, limit: usize) -> Result<Vec<MimiEntry>, StoreError>;
+    /// Entries of a room within bounds, ascending, as many as their number and the bytes of their bodies allow: the first one whatever
+    /// its size.
+    async fn mimi_entries(
+        &self,
+        room: &MimiUri,
+        between: Between,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<MimiEntry>, StoreError>;
 
     /// A room's intervals, past and present, ordered by provider and start.
     async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError>;

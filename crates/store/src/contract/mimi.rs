@@ -115,7 +115,7 @@ pub async fn log_of_mimi_grows(store: &dyn Store) {
     put(store, [append("a", 1, vec![to_two.clone(), to_nobody.clone()])])
         .await
         .unwrap();
-    let read = |between, limit| async move { store.mimi_entries(&uri("a"), between, limit).await.unwrap() };
+    let read = |between, limit| async move { store.mimi_entries(&uri("a"), between, limit, usize::MAX).await.unwrap() };
     assert_eq!(read(Between::ALL, 10).await, [first.clone(), to_two.clone(), to_nobody]);
     assert_eq!(read(Between::after(pos(1)), 1).await, [to_two.clone()]);
     let second = Between {
@@ -123,9 +123,46 @@ pub async fn log_of_mimi_grows(store: &dyn Store) {
         through: pos(2),
     };
     assert_eq!(read(second, 10).await, [to_two]);
-    assert_eq!(store.mimi_entries(&uri("b"), Between::ALL, 10).await.unwrap(), []);
+    assert_eq!(
+        store
+            .mimi_entries(&uri("b"), Between::ALL, 10, usize::MAX)
+            .await
+            .unwrap(),
+        []
+    );
     assert_eq!(store.mimi_head(&uri("a")).await.unwrap(), Some(pos(3)));
     assert_eq!(kept(store, "a").await.newest, at(1003));
+}
+
+/// Whoever catches up takes as many bytes as it has room for, and gets ahead even if one entry has more than that.
+pub async fn log_of_mimi_is_read_within_bytes(store: &dyn Store) {
+    let sized = |position, size: usize| MimiEntry {
+        body: Bytes::from(vec![7; size]),
+        ..entry(position, MimiEntryKind::Application)
+    };
+    let all = vec![
+        sized(1, 500),
+        sized(2, 0),
+        sized(3, 10),
+        sized(4, 10),
+        sized(5, 0),
+        sized(6, 11),
+    ];
+    put(store, [found("a"), append("a", 0, all.clone())]).await.unwrap();
+    let read = |after, limit, max_bytes| async move {
+        let between = Between::after(pos(after));
+        store.mimi_entries(&uri("a"), between, limit, max_bytes).await.unwrap()
+    };
+    assert_eq!(read(0, 10, 0).await, all[..1]);
+    assert_eq!(read(0, 10, 499).await, all[..1]);
+    assert_eq!(read(0, 10, 509).await, all[..2]);
+    assert_eq!(read(0, 10, 510).await, all[..3]);
+    assert_eq!(read(1, 10, 0).await, all[1..2]);
+    assert_eq!(read(2, 10, 20).await, all[2..5]);
+    assert_eq!(read(2, 2, 20).await, all[2..4]);
+    assert_eq!(read(2, 0, 20).await, []);
+    assert_eq!(read(0, 10, 531).await, all);
+    assert_eq!(read(6, 10, 0).await, []);
 }
 
 /// And leave no trace.

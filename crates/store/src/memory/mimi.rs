@@ -358,9 +358,20 @@ impl MimiStore for MemoryStore {
         Ok(rooms)
     }
 
-    async fn mimi_entries(&self, room: &MimiUri, between: Between, limit: usize) -> Result<Vec<MimiEntry>, StoreError> {
+    async fn mimi_entries(
+        &self,
+        room: &MimiUri,
+        between: Between,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<MimiEntry>, StoreError> {
         let tables = self.tables();
-        Ok(tables.mimi.between(room, between).take(limit).cloned().collect())
+        let (mut is_first, mut bytes) = (true, 0);
+        let entries = tables.mimi.between(room, between).take(limit).take_while(|entry| {
+            bytes += entry.body.len();
+            std::mem::take(&mut is_first) || bytes <= max_bytes
+        });
+        Ok(entries.cloned().collect())
     }
 
     async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError> {
