@@ -196,8 +196,7 @@ impl MimiRoom {
             room.policy.restore(policy::LeftOver::from_bytes(&stored.left_over)?);
         }
         for entry in &stored.proposals {
-            let proposed = room.proposed_again(entry)?;
-            room.policy.accept(proposed).map_err(|_| UnsoundRoom::Log)?;
+            room.accept_again(entry)?;
         }
         room.reach = Reach::of(&room.group, &room.policy);
         Ok(room)
@@ -228,13 +227,19 @@ impl MimiRoom {
         for change in &outcome.group {
             self.group.merge(&change.bytes).expect(DECIDED_HERE);
         }
+        // Going through all members is for what can make a difference: most proposals do not.
+        let may_reach_others = match &outcome.judged {
+            Judged::Same => false,
+            Judged::Proposed(proposed) => proposed.changes_standings(),
+            Judged::Merged(_) | Judged::Replaced(_) => true,
+        };
         match outcome.judged {
             Judged::Same => {}
             Judged::Proposed(proposed) => self.policy.accept(*proposed).expect(DECIDED_HERE),
             Judged::Merged(merge) => self.policy.merge(*merge).expect(DECIDED_HERE),
             Judged::Replaced(room) => self.policy = *room,
         }
-        if !outcome.group.is_empty() {
+        if may_reach_others {
             self.reach = Reach::of(&self.group, &self.policy);
         }
         if let Some(last) = outcome.append.last() {
@@ -284,11 +289,11 @@ impl MimiRoom {
         now.max(self.newest)
     }
 
-    /// What an entry with proposals made count when it was appended. Nothing but proposals came since.
-    fn proposed_again(&self, entry: &MimiEntry) -> Result<policy::Proposed, UnsoundRoom> {
+    /// Lets count what an entry with proposals made count when it was appended. Nothing but proposals came since.
+    fn accept_again(&mut self, entry: &MimiEntry) -> Result<(), UnsoundRoom> {
         let messages = entry.messages().ok_or(UnsoundRoom::Log)?;
         let motion = Motion::read(&self.group, &messages).map_err(|_| UnsoundRoom::Log)?;
-        Ok(self.policy.propose(&motion.bundle(), None)?)
+        Ok(self.policy.accept_again(&motion.bundle())?)
     }
 }
 

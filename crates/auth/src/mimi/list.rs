@@ -196,8 +196,8 @@ fn removal(view: &View<'_>, authority: &Authority<'_>, change: &ListChange, is_s
     let base = authority.policy.base();
     // "If a user leaves or is removed from the parent room, that user is automatically removed": by the hub.
     if base.parent_dependant && authority.is_hub() {
-        let parent = authority.around.parent.ok_or(Rejection::ParentUnknown)?;
-        if !parent.takes_part(&change.user) {
+        let parent = authority.around.parent.to_ask()?;
+        if parent.is_none_or(|parent| !parent.takes_part(&change.user)) {
             return Ok(true);
         }
     }
@@ -224,8 +224,8 @@ fn addition(view: &View<'_>, authority: &Authority<'_>, change: &ListChange, is_
     }
     let bans = authority.policy.roles().is_ban(change.to);
     if base.parent_dependant && !bans {
-        let parent = authority.around.parent.ok_or(Rejection::ParentUnknown)?;
-        if !parent.takes_part(&change.user) {
+        let parent = authority.around.parent.to_ask()?;
+        if parent.is_some_and(|parent| !parent.takes_part(&change.user)) {
             return Err(Rejection::NotInParent);
         }
     }

@@ -42,6 +42,11 @@ impl Pending {
         self.policy.as_ref()
     }
 
+    /// Whether users' roles or clients change, or what the roles may do.
+    pub(super) fn changes_standings(&self) -> bool {
+        !self.users.is_empty() || self.components.contains_key(&ComponentId::ROLES_LIST)
+    }
+
     /// Takes in the layer that was on top of this one.
     pub(super) fn absorb(&mut self, top: Self) {
         self.users.extend(top.users);

@@ -26,8 +26,30 @@ use super::{Rejection, component, list};
 pub(super) struct Around<'a> {
     pub(super) left_over: &'a LeftOver,
     pub(super) accepted: &'a Queue,
-    pub(super) parent: Option<&'a Room>,
+    pub(super) parent: Parent<'a>,
     pub(super) code: JoinCode,
+}
+
+/// What is known of the room that this one depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Parent<'a> {
+    /// The room as it is now, if it is at hand.
+    Now(Option<&'a Room>),
+    /// It was asked when what is looked at was accepted, and nobody asks it again.
+    AskedBefore,
+}
+
+impl<'a> Parent<'a> {
+    /// The room to ask; `None` if it was asked before.
+    ///
+    /// # Errors
+    /// It has to be asked, and is not at hand.
+    pub(super) fn to_ask(self) -> Result<Option<&'a Room>, Rejection> {
+        match self {
+            Self::Now(parent) => parent.map(Some).ok_or(Rejection::ParentUnknown),
+            Self::AskedBefore => Ok(None),
+        }
+    }
 }
 
 /// How somebody comes to propose.
@@ -398,7 +420,7 @@ pub(super) fn give_leaf(view: &mut View<'_>, user: &IdentifierUri) {
 }
 
 /// What must hold after every accepted change.
-pub(super) fn holds(view: &View<'_>, parent: Option<&Room>) -> Result<(), Rejection> {
+pub(super) fn holds(view: &View<'_>, parent: Parent<'_>) -> Result<(), Rejection> {
     counts_hold(view, false)?;
     is_subset(view, parent)
 }
@@ -478,7 +500,7 @@ fn role_holds(role: &Role, now: Tally, before: Tally) -> Result<(), Rejection> {
 
 /// "the list of participants of the room MUST be a strict subset of the participants of the parent room": whoever comes is in the parent,
 /// by whatever way; everyone is if the room has just come to depend on it, or if who is banned has changed; and the parent has more.
-fn is_subset(view: &View<'_>, parent: Option<&Room>) -> Result<(), Rejection> {
+fn is_subset(view: &View<'_>, parent: Parent<'_>) -> Result<(), Rejection> {
     let (policy, before) = (view.policy(), view.before());
     if !policy.base().parent_dependant {
         return Ok(());
@@ -495,7 +517,9 @@ fn is_subset(view: &View<'_>, parent: Option<&Room>) -> Result<(), Rejection> {
     if !has_grown && comers.peek().is_none() {
         return Ok(());
     }
-    let parent = parent.ok_or(Rejection::ParentUnknown)?;
+    let Some(parent) = parent.to_ask()? else {
+        return Ok(());
+    };
     let is_stranger = |user: &IdentifierUri| !parent.takes_part(user);
     if comers.any(is_stranger) {
         return Err(Rejection::NotInParent);

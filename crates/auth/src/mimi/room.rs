@@ -21,7 +21,7 @@ use super::left_over::LeftOver;
 use super::participants::Participants;
 use super::pending::{Pending, View};
 use super::policy::{Policy, read};
-use super::proposal::{Around, Authority, authorize, counts_hold, unbanned};
+use super::proposal::{Around, Authority, Parent, authorize, counts_hold, unbanned};
 use super::roles::NO_ROLE;
 use super::{component, list};
 
@@ -120,6 +120,11 @@ impl Proposed {
     pub fn superseded(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.superseded.iter().map(|(_, reference)| &**reference)
     }
+
+    /// Whether anybody may do something else afterwards, or has other clients: roles, or users' places and clients, are changed.
+    pub fn changes_standings(&self) -> bool {
+        self.pending.changes_standings()
+    }
 }
 
 /// A commit that may be merged: [`Room::merge`].
@@ -140,8 +145,8 @@ pub struct Stale;
 
 impl Room {
     /// The room with this dictionary in its group's context, and these leaves: the number of each and whose it is. What was left over in
-    /// the current epoch is to be restored after that ([`Room::restore`]), and proposals that were accepted in it are to be proposed and
-    /// accepted again, in their order.
+    /// the current epoch is to be restored after that ([`Room::restore`]), and proposals that were accepted in it are to be accepted again,
+    /// in their order ([`Room::accept_again`]).
     ///
     /// # Errors
     /// The dictionary does not read, contradicts itself, or does not fit the leaves.
@@ -179,6 +184,21 @@ impl Room {
     /// # Errors
     /// The first rule broken.
     pub fn propose(&self, bundle: &Bundle<'_>, parent: Option<&Self>) -> Result<Proposed, Rejection> {
+        self.proposed(bundle, Parent::Now(parent))
+    }
+
+    /// Lets proposals count that were accepted before the room was loaded, in this epoch and in this order. The room they depend on was
+    /// asked then and may be another by now, so it is not asked again.
+    ///
+    /// # Errors
+    /// The rule by which they cannot have been accepted.
+    pub fn accept_again(&mut self, bundle: &Bundle<'_>) -> Result<(), Rejection> {
+        let proposed = self.proposed(bundle, Parent::AskedBefore)?;
+        self.take_in(proposed);
+        Ok(())
+    }
+
+    fn proposed(&self, bundle: &Bundle<'_>, parent: Parent<'_>) -> Result<Proposed, Rejection> {
         self.takes(bundle.wire_format)?;
         let around = self.around(parent, JoinCode::Absent);
         let mut view = self.view();
@@ -222,6 +242,11 @@ impl Room {
     /// [`Stale`] if anything was accepted or merged since they were judged.
     pub fn accept(&mut self, proposed: Proposed) -> Result<(), Stale> {
         self.is_current(proposed.revision)?;
+        self.take_in(proposed);
+        Ok(())
+    }
+
+    fn take_in(&mut self, proposed: Proposed) {
         self.pending.absorb(proposed.pending);
         for (number, _) in proposed.superseded {
             self.accepted.remove(number);
@@ -230,7 +255,6 @@ impl Room {
             self.accepted.push(accepted);
         }
         self.revision += 1;
-        Ok(())
     }
 
     /// Whether the hub accepts a commit.
@@ -243,7 +267,7 @@ impl Room {
             Committer::Member { .. } => JoinCode::Absent,
             Committer::NewMember { code, .. } => code,
         };
-        let outcome = commit::decide(self, commit, &self.around(parent, code))?;
+        let outcome = commit::decide(self, commit, &self.around(Parent::Now(parent), code))?;
         let changes = self.with(&outcome.result);
         let mut left_over = match &outcome.effective {
             Some(effective) => {
@@ -402,7 +426,7 @@ impl Room {
         View::new(&self.participants, &self.policy, Some(pending))
     }
 
-    fn around<'a>(&'a self, parent: Option<&'a Self>, code: JoinCode) -> Around<'a> {
+    fn around<'a>(&'a self, parent: Parent<'a>, code: JoinCode) -> Around<'a> {
         Around {
             left_over: &self.left_over,
             accepted: &self.accepted,

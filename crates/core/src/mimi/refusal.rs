@@ -76,15 +76,16 @@ pub enum UpdateRefusal {
 }
 
 impl UpdateRefusal {
-    /// The answer to the provider, for a group in this epoch.
+    /// The answer to the provider, for a group in this epoch. `None` if the fault is the hub's own: then there is no verdict.
     #[must_use]
-    pub fn response(&self, epoch: u64) -> UpdateRoomResponse {
+    pub fn response(&self, epoch: u64) -> Option<UpdateRoomResponse> {
         let text = self.to_string();
         let code = match self {
+            Self::Signing(_) => return None,
             Self::Group { reason, .. } => reason.code(),
             _ => UpdateResponseCode::NOT_ALLOWED,
         };
-        match code {
+        Some(match code {
             UpdateResponseCode::WRONG_EPOCH => UpdateRoomResponse::wrong_epoch(epoch, &text),
             UpdateResponseCode::INVALID_PROPOSAL => {
                 let proposal = match self {
@@ -95,7 +96,7 @@ impl UpdateRefusal {
                 UpdateRoomResponse::invalid_proposal(references.collect(), &text)
             }
             _ => UpdateRoomResponse::not_allowed(&text),
-        }
+        })
     }
 }
 
@@ -146,6 +147,14 @@ pub enum GroupInfoRefusal {
     /// The keys do not fit.
     #[error(transparent)]
     Joiner(#[from] JoinerError),
+}
+
+impl GroupInfoRefusal {
+    /// Whether the fault is the hub's own, so that whoever asks has no answer.
+    #[must_use]
+    pub const fn is_ours(&self) -> bool {
+        matches!(self, Self::Joiner(JoinerError::Sign(_)))
+    }
 }
 
 impl From<Rejection> for GroupInfoRefusal {

@@ -23,6 +23,8 @@ use super::*;
 const ALICE: &str = "mimi://a.example/u/alice";
 const BOB: &str = "mimi://b.example/u/bob";
 const CATHY: &str = "mimi://c.example/u/cathy";
+const DAVE: &str = "mimi://d.example/u/dave";
+const HALL: &str = "mimi://a.example/r/hall";
 
 /// A hub at `a.example` with one room, its members by name, and its database.
 struct Hub {
@@ -34,6 +36,7 @@ struct Hub {
     changes: Vec<GroupChange>,
     followers: Vec<FollowerChange>,
     left_over: Bytes,
+    parent: Option<policy::Room>,
     now: UnixMillis,
 }
 
@@ -84,8 +87,27 @@ impl Hub {
             changes: outcome.group,
             followers: Vec::new(),
             left_over: Bytes::new(),
+            parent: None,
             now,
         }
+    }
+
+    /// As before; participants have to take part in a parent room too, in which these do.
+    fn of_parent(users: &[&str]) -> Self {
+        let mut template = templates::cooperative("a.example");
+        let pair = |name: &&str| UserRolePair {
+            user: uri(name),
+            role_index: templates::ORDINARY_USER,
+        };
+        let list = ParticipantListData {
+            participants: users.iter().map(pair).collect(),
+        };
+        let hall = policy::Room::load(uri(HALL), &template.dictionary(&list), []).unwrap();
+        template.base.parent_dependant = true;
+        template.base.parent_room = vec![nabe_wire::uri::Uri::new(HALL).unwrap()];
+        let mut hub = Self::with(|draft| draft.set(ComponentId::BASE_ROOM_POLICY, template.base.to_bytes()));
+        hub.parent = Some(hall);
+        hub
     }
 
     /// Alice, Bob and Cathy, each of a provider of their own.
@@ -115,7 +137,7 @@ impl Hub {
             now: self.now,
             signer: self.key.signer(),
             franking: Some(&Stamp),
-            parent: None,
+            parent: self.parent.as_ref(),
         }
     }
 

@@ -258,12 +258,15 @@ impl MimiRoom {
         let sign = |proposal| group.hub_proposal(proposal, &key).map_err(UpdateRefusal::Signing);
         let messages: Vec<_> = proposals.into_iter().map(sign).collect::<Result<_, _>>()?;
         // What can no longer be proposed is no reason to keep somebody out; it counts on, as the policy has it.
-        let again = group
-            .propose(&messages[0], &messages[1..], accepted)
-            .ok()
-            .zip(Motion::read(&group, &messages).ok());
-        let again = again.and_then(|(staged, motion)| {
+        let try_these = |messages: &[Kept<MlsMessage>]| {
+            let staged = group.propose(&messages[0], &messages[1..], accepted).ok()?;
+            let motion = Motion::read(&group, messages).ok()?;
             let proposed = after.propose(&motion.bundle(), ctx.parent).ok()?;
+            Some((staged, proposed))
+        };
+        let messages = as_many_as(&messages, |some| try_these(some).is_some());
+        let found = (!messages.is_empty()).then(|| try_these(&messages)).flatten();
+        let again = found.and_then(|(staged, proposed)| {
             let staged = group.superseding(staged, proposed.superseded());
             after.accept(proposed).ok()?;
             Some(Again {
@@ -347,6 +350,26 @@ impl Motion {
             wire_format: self.wire_format,
         }
     }
+}
+
+/// Of these, in their order, as many as are fine together: all of them, or else those that are fine with the ones before. Of many that are
+/// fine few questions are asked.
+fn as_many_as<T: Clone>(all: &[T], are_fine: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::with_capacity(all.len());
+    let mut untried = vec![all];
+    while let Some(some) = untried.pop().filter(|some| !some.is_empty()) {
+        let before = kept.len();
+        kept.extend_from_slice(some);
+        if are_fine(&kept) {
+            continue;
+        }
+        kept.truncate(before);
+        if some.len() > 1 {
+            let (first, second) = some.split_at(some.len() / 2);
+            untried.extend([second, first]);
+        }
+    }
+    kept
 }
 
 /// The providers of those who are added, in ascending order: each client by the key package that was fetched of it.

@@ -380,6 +380,43 @@ fn what_was_accepted_is_committed_though_the_parent_has_changed_since() {
     assert_eq!(decide(&[lists("fay@f", ORDINARY_USER)]), Err(Rejection::NotInParent));
 }
 
+/// A hub that starts again has the same proposals pending, whatever has become of the parent, and without having it at hand.
+#[test]
+fn what_was_accepted_is_accepted_again_whatever_the_parent_says_by_now() {
+    let everyone = ["alice@a", "cathy@c", "dora@d", "eve@e", "fay@f"];
+    let (before, hall) = of_a_parent(&everyone);
+    let alice = claims("mimi://a.example/u/alice");
+    let hub = claims("mimi://hub.example");
+    let by_alice = [(b"0".as_slice().into(), lists("dora@d", ORDINARY_USER))];
+    let by_hub = [
+        (b"1".as_slice().into(), drops(1)),
+        (b"2".as_slice().into(), Action::Remove(1)),
+    ];
+    let bundle = |proposer, proposals| Bundle {
+        proposer,
+        proposals,
+        wire_format: WireFormat::PUBLIC_MESSAGE,
+    };
+    let by_alice = bundle(member(0, &alice), &by_alice);
+    let sender = Proposer::External { index: 0, claims: &hub };
+    let by_hub = bundle(sender, &by_hub);
+    let mut room = before.clone();
+    let proposed = room.propose(&by_alice, Some(&hall)).unwrap();
+    room.accept(proposed).unwrap();
+    let (_, without_cathy) = of_a_parent(&["alice@a", "dora@d", "eve@e", "fay@f"]);
+    let proposed = room.propose(&by_hub, Some(&without_cathy)).unwrap();
+    room.accept(proposed).unwrap();
+
+    let mut again = before;
+    for bundle in [&by_alice, &by_hub] {
+        assert_eq!(again.propose(bundle, None).err(), Some(Rejection::ParentUnknown));
+        again.accept_again(bundle).unwrap();
+    }
+    assert_eq!(again.effective_list(), room.effective_list());
+    assert!(again.accepted().eq(room.accepted()));
+    assert_eq!(again.clients_of(&user("cathy@c")), 0);
+}
+
 /// Of what an external commit leaves over the rest counts on.
 #[test]
 fn who_has_left_the_parent_is_not_left_over() {

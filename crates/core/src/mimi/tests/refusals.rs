@@ -10,7 +10,7 @@ use super::*;
 fn refused(hub: &Hub, from: &str, bundle: &HandshakeBundle) -> UpdateRefusal {
     let refusal = hub.try_update(from, bundle).unwrap_err();
     assert_ne!(
-        refusal.response(hub.room.group().epoch()).code(),
+        refusal.response(hub.room.group().epoch()).unwrap().code(),
         UpdateResponseCode::SUCCESS
     );
     hub.is_the_same_when_restored();
@@ -25,7 +25,7 @@ fn the_second_commit_of_an_epoch_is_told_the_epoch_to_be_in() {
     let epoch = hub.room.group().epoch();
     hub.commit("a", "alice", &first);
     let refusal = refused(&hub, "c", &bundle_of(&second));
-    let response = refusal.response(hub.room.group().epoch());
+    let response = refusal.response(hub.room.group().epoch()).unwrap();
     assert_eq!(
         response.verdict,
         UpdateVerdict::WrongEpoch {
@@ -91,7 +91,7 @@ fn what_the_policy_forbids_is_not_allowed() {
     let refusal = refused(&hub, "b", &proposals(&[promotion]));
     let rejection = Rejection::CannotChangeOwnRole;
     assert_eq!(refusal, UpdateRefusal::Policy { rejection });
-    let response = refusal.response(0);
+    let response = refusal.response(0).unwrap();
     assert_eq!(response.verdict, UpdateVerdict::NotAllowed);
     assert!(response.error_description.contains("can-change-own-role"));
 }
@@ -154,4 +154,41 @@ fn a_group_without_a_policy_makes_no_room() {
     let room = MimiUri::parse(ROOM).unwrap();
     let founded = MimiRoom::found(&room, &server("a"), key.sender(), &info, &tree, wall_clock());
     assert!(matches!(founded.err(), Some(UnsoundRoom::Policy { .. })));
+}
+
+/// It is no verdict: another attempt may succeed.
+#[test]
+fn a_hub_that_cannot_sign_has_no_answer() {
+    let mut hub = Hub::of_three();
+    let kick = hub.member("alice").propose_remove(1);
+    hub.update("a", &proposals(&[kick]));
+    let device = MimiDevice::new("mimi://c.example/d/cathy/C2");
+    let (_, bundle) = device.join_externally(&hub.room.group, &[]);
+    let ctx = MimiCtx {
+        signer: &Mute,
+        ..hub.ctx()
+    };
+    let refused = hub
+        .room
+        .update(&server("c"), &bundle_of(&bundle), &hub.routes, JoinCode::Absent, &ctx);
+    let refusal = refused.unwrap_err();
+    assert!(matches!(refusal, UpdateRefusal::Signing(_)), "{refusal}");
+    assert_eq!(refusal.response(0), None);
+    let (query, _) = group_info_query(&device);
+    let query = nabe_mls::mimi::check_group_info_query(query).unwrap();
+    let refused = hub.room.group_info(&server("c"), &query, JoinCode::Absent, &ctx);
+    assert!(refused.unwrap_err().is_ours());
+}
+
+/// A key that is not at hand.
+struct Mute;
+
+impl Signer for Mute {
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Err(SignerError::SigningError)
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        SignatureScheme::ED25519
+    }
 }

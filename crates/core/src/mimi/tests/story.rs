@@ -247,3 +247,46 @@ fn whoever_comes_with_a_commit_is_sent_what_the_hub_proposes_after_it() {
     };
     assert_eq!(hub.followers.last(), Some(&open));
 }
+
+/// Whoever asks the parent room again on loading finds it as it is by now, or not at all.
+#[test]
+fn a_room_with_a_parent_is_restored_while_proposals_are_pending() {
+    let mut hub = Hub::of_parent(&[ALICE, BOB, CATHY, DAVE]);
+    hub.add("alice", "bob", "mimi://b.example/d/bob/B", &[(BOB, 2)]);
+    let list = hub.member("bob").propose_component(&add_participants(&[(CATHY, 2)]));
+    hub.update("b", &proposals(&[list]));
+    assert_eq!(hub.room.policy().role_of(&uri(CATHY)), 2);
+}
+
+#[test]
+fn of_what_the_hub_proposes_again_the_rest_goes_on_without_what_can_no_longer_be_proposed() {
+    let mut hub = Hub::of_parent(&[ALICE, BOB, CATHY, DAVE]);
+    hub.add("alice", "bob", "mimi://b.example/d/bob/B", &[(BOB, 2)]);
+    let list = hub.member("alice").propose_component(&add_participants(&[(CATHY, 2)]));
+    hub.update("a", &proposals(&[list]));
+    let kick = hub.member("alice").propose_remove(1);
+    hub.update("a", &proposals(&[kick]));
+    // Nobody knows any more who is in the parent room, so nobody can be put on the list.
+    hub.parent = None;
+    let device = MimiDevice::new("mimi://a.example/d/alice/A2");
+    let (_, bundle) = device.join_externally(&hub.room.group, &[]);
+    let appended = hub.update("a", &bundle_of(&bundle));
+    let again = appended[1].messages().unwrap();
+    let [kick] = &again[..] else { panic!("{again:?}") };
+    let (_, proposal, _) = hub.room.group.read_proposal(kick).unwrap();
+    assert_eq!(proposal, nabe_wire::mls::Proposal::Remove(1));
+    assert_eq!(hub.room.policy().role_of(&uri(CATHY)), 2, "it counts on");
+}
+
+#[test]
+fn a_proposal_that_changes_nobodys_standing_leaves_everybody_as_reachable_as_before() {
+    let mut hub = Hub::of_three();
+    let reach = hub.room.reach.clone();
+    let name = AppDataUpdate {
+        component_id: ComponentId::ROOM_METADATA,
+        update: Some(metadata(ROOM, "Another name").into()),
+    };
+    let rename = hub.member("alice").propose_component(&name);
+    hub.update("a", &proposals(&[rename]));
+    assert_eq!(hub.room.reach, reach);
+}
