@@ -233,6 +233,7 @@ impl Cluster {
             signer: Arc::clone(&server.signer),
             old_keys: server.old_keys.clone(),
             settings: server.settings.clone(),
+            mimi: None,
         });
         let router = nabe_http::app(AppState {
             service: service.clone(),

@@ -27,7 +27,7 @@ pub use address::AddressGuard;
 pub use discovery::{Discovery, Dns, Resolve, Target, WellKnown};
 pub use dns::SystemDns;
 pub use https::{HttpsSettings, HttpsTransport};
-pub use mimi::{MimiPeerError, MimiPeers, MimiRequest, MimiSettings};
+pub use mimi::{MimiPeers, MimiSettings};
 pub use peers::{PeerSettings, SignedPeers};
 pub use tls::{TlsError, TlsSettings};
 pub use transport::{AtMostOnce, ResponseLimit, TlsFault, Transport, TransportBody, TransportError};

@@ -1,4 +1,4 @@
-//! [`MimiPeers`]: requests to the endpoints of MIMI providers (MIMI #transport-layer, MIMI #directory). Where an endpoint is, the
+//! [`MimiPeers`], the service's port of that name: requests to the endpoints of MIMI providers (MIMI #transport-layer, MIMI #directory). Where an endpoint is, the
 //! provider's directory says; who we are, `From` and our certificate say, which the [`Transport`] shows.
 //!
 //! - `directory`: the document, read
@@ -13,18 +13,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use http::header::{ACCEPT, CONTENT_TYPE, FROM};
 use http::{HeaderValue, Request, Response, StatusCode};
 use nabe_service::metric::PEER_REQUESTS;
+use nabe_service::ports::mimi::{self as port, DirectoryError, MimiPeerError, MimiRequest};
 use nabe_service::ports::{Clock, PeerError, PeerResponse, PeerStream};
 use nabe_types::{ServerName, ServerPolicy};
-use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, TemplateError};
+use nabe_wire::directory::DIRECTORY_PATH;
 
 use self::cache::{Directories, Known};
+pub use self::directory::Directory;
 use self::directory::MAX_DIRECTORY_BYTES;
-pub use self::directory::{Directory, DirectoryError};
 use self::url::HttpsUrl;
 use crate::discovery::well_known::header;
 use crate::peers::{MAX_RETRY_AFTER, retry_after_header};
@@ -48,64 +50,6 @@ impl Default for MimiSettings {
         Self {
             policy: ServerPolicy::default(),
             directory_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// One request to an endpoint.
-#[derive(Clone, Debug)]
-pub struct MimiRequest {
-    /// The endpoint, which also says the method.
-    pub endpoint: Endpoint,
-    /// What the endpoint's template is filled with: the URI of a room or user, a domain, a URL. Not escaped.
-    pub target: String,
-    /// The body; empty for a download.
-    pub body: Bytes,
-    /// Bound on the whole call: the directory, connecting, sending and reading the answer.
-    pub timeout: Duration,
-    /// The most bytes of an answer that are read; of no account for [`MimiPeers::open`].
-    pub max_response_bytes: usize,
-}
-
-/// Why a request to an endpoint has no answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum MimiPeerError {
-    /// As for any other request to a peer.
-    #[error(transparent)]
-    Peer(#[from] PeerError),
-    /// The provider's directory is not to be had.
-    #[error("the provider's directory: {0}")]
-    Directory(#[from] DirectoryError),
-    /// The provider's directory does not have the endpoint.
-    #[error("the provider's directory has no {0}")]
-    NoEndpoint(Endpoint),
-    /// What the provider's directory has for the endpoint cannot be used.
-    #[error("the provider's directory has no usable template for {endpoint}: {error}")]
-    BadTemplate {
-        /// The endpoint.
-        endpoint: Endpoint,
-        /// What is wrong with its template.
-        error: TemplateError,
-    },
-    /// A URL made from the provider's template is none that we connect to: its host is no DNS name.
-    #[error("the provider's template for {0} leads nowhere")]
-    BadUrl(Endpoint),
-}
-
-impl MimiPeerError {
-    /// Whether the same request may succeed later without anybody changing a setting of ours.
-    #[must_use]
-    pub const fn is_transient(self) -> bool {
-        match self {
-            Self::Peer(error) => error.is_transient(),
-            Self::Directory(_) | Self::NoEndpoint(_) | Self::BadTemplate { .. } | Self::BadUrl(_) => true,
-        }
-    }
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Peer(error) => error.label(),
-            Self::Directory(_) | Self::NoEndpoint(_) | Self::BadTemplate { .. } | Self::BadUrl(_) => "directory",
         }
     }
 }
@@ -152,63 +96,6 @@ impl<T: Transport> MimiPeers<T> {
             settings,
             directories: Directories::default(),
         }
-    }
-
-    /// Sends a request to an endpoint of `provider` and reads the whole answer, whatever its status.
-    ///
-    /// # Errors
-    ///
-    /// [`MimiPeerError`] when there is none.
-    pub async fn call(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerResponse, MimiPeerError> {
-        let outcome = within(request.timeout, async {
-            let route = self.route(provider, &request, None).await?;
-            let answer = self.send(&route.url, &request).await?;
-            if answer.status() == StatusCode::NOT_FOUND
-                && let Some(moved) = self.moved(provider, &request, &route).await
-            {
-                return self.send(&moved, &request).await;
-            }
-            Ok(answer)
-        })
-        .await;
-        count(&outcome);
-        outcome.map(|answer| PeerResponse {
-            status: answer.status().as_u16(),
-            retry_after: retry_after_header(answer.headers()).map(|wait| wait.min(MAX_RETRY_AFTER)),
-            body: answer.into_body(),
-        })
-    }
-
-    /// As [`call`](Self::call), with the answer's body still to be read: for downloads. The request's timeout bounds everything up to
-    /// it.
-    ///
-    /// # Errors
-    ///
-    /// [`MimiPeerError`] when there is no answer.
-    pub async fn open(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerStream, MimiPeerError> {
-        let outcome = within(request.timeout, async {
-            let open = async |url: &HttpsUrl| {
-                let message = self.message(url, &request)?;
-                let answer = self.transport.open(url.authority(), message, request.timeout).await?;
-                Ok::<_, MimiPeerError>(answer)
-            };
-            let route = self.route(provider, &request, None).await?;
-            let answer = open(&route.url).await?;
-            if answer.status() == StatusCode::NOT_FOUND
-                && let Some(moved) = self.moved(provider, &request, &route).await
-            {
-                return open(&moved).await;
-            }
-            Ok(answer)
-        })
-        .await;
-        count(&outcome);
-        let (head, body) = outcome?.into_parts();
-        Ok(PeerStream {
-            status: head.status.as_u16(),
-            content_type: header(&head.headers, CONTENT_TYPE).map(str::to_owned),
-            body: Box::pin(body.map_err(PeerError::from)),
-        })
     }
 
     /// Where the request goes by the provider's directory; by another one than `seen`, if that is still the one we know.
@@ -293,6 +180,55 @@ impl<T: Transport> MimiPeers<T> {
             }
         }
         Err(DirectoryError::Redirects)
+    }
+}
+
+#[async_trait]
+impl<T: Transport> port::MimiPeers for MimiPeers<T> {
+    async fn call(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerResponse, MimiPeerError> {
+        let outcome = within(request.timeout, async {
+            let route = self.route(provider, &request, None).await?;
+            let answer = self.send(&route.url, &request).await?;
+            if answer.status() == StatusCode::NOT_FOUND
+                && let Some(moved) = self.moved(provider, &request, &route).await
+            {
+                return self.send(&moved, &request).await;
+            }
+            Ok(answer)
+        })
+        .await;
+        count(&outcome);
+        outcome.map(|answer| PeerResponse {
+            status: answer.status().as_u16(),
+            retry_after: retry_after_header(answer.headers()).map(|wait| wait.min(MAX_RETRY_AFTER)),
+            body: answer.into_body(),
+        })
+    }
+
+    async fn open(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerStream, MimiPeerError> {
+        let outcome = within(request.timeout, async {
+            let open = async |url: &HttpsUrl| {
+                let message = self.message(url, &request)?;
+                let answer = self.transport.open(url.authority(), message, request.timeout).await?;
+                Ok::<_, MimiPeerError>(answer)
+            };
+            let route = self.route(provider, &request, None).await?;
+            let answer = open(&route.url).await?;
+            if answer.status() == StatusCode::NOT_FOUND
+                && let Some(moved) = self.moved(provider, &request, &route).await
+            {
+                return open(&moved).await;
+            }
+            Ok(answer)
+        })
+        .await;
+        count(&outcome);
+        let (head, body) = outcome?.into_parts();
+        Ok(PeerStream {
+            status: head.status.as_u16(),
+            content_type: header(&head.headers, CONTENT_TYPE).map(str::to_owned),
+            body: Box::pin(body.map_err(PeerError::from)),
+        })
     }
 }
 

@@ -124,6 +124,7 @@ impl World {
             signer: Arc::new(signer("h")),
             old_keys: BTreeMap::new(),
             settings,
+            mimi: None,
         });
         let state = AppState {
             service,

@@ -185,6 +185,7 @@ pub(crate) async fn service(config: &Config) -> anyhow::Result<Service> {
             },
             ..settings(config)
         },
+        mimi: None,
     }))
 }
 

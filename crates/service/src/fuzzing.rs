@@ -133,6 +133,7 @@ impl Town {
                 signer: Arc::new(signer(name)),
                 old_keys: BTreeMap::new(),
                 settings: Settings::new(server(name)),
+                mimi: None,
             });
             let mut servers = wire.servers.lock().unwrap_or_else(PoisonError::into_inner);
             servers.insert(server(name), service.clone());

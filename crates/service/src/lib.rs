@@ -5,6 +5,7 @@
 //! |---|---|
 //! | another server | [`Service::authenticate`], then one method per endpoint: `send_txn`, `event`, `state`, `backfill`, `invite`, `membership`, `keys`, `devices`, `key_packages`, `media` |
 //! | a local user | `client`, `media` |
+//! | another MIMI provider, or a local user of MIMI | [`Service::mimi`], then one method per endpoint: `mimi` |
 //! | nobody: workers | `deliver` (one per destination), `parked`, `janitor`, `commit_queue` |
 //!
 //! Every write goes through [`rooms`](self) and the commit queue: lock the room, decide on its view, commit, keep the
@@ -34,6 +35,7 @@ mod keys;
 mod media;
 mod membership;
 pub mod metric;
+pub mod mimi;
 mod off_reactor;
 mod parked;
 pub mod ports;
@@ -72,6 +74,7 @@ use hooks::Hooks;
 use idempotency::InFlight;
 use keys::Keys;
 use media::MediaState;
+use mimi::{Mimi, MimiDeps, MimiState};
 use parked::Joins;
 use ports::{Clock, Entropy, Peers};
 use rate_limit::RateLimiter;
@@ -93,6 +96,8 @@ pub struct Deps {
     pub old_keys: OldKeyMap,
     /// The operator's choices.
     pub settings: Settings,
+    /// What it takes to be a MIMI provider; `None` for a server that is none.
+    pub mimi: Option<MimiDeps>,
 }
 
 /// A running server without its sockets. Clones share everything.
@@ -119,6 +124,7 @@ struct Inner {
     hooks: Hooks,
     client: ClientState,
     media: MediaState,
+    mimi: Option<Arc<MimiState>>,
     workers: tokio::sync::Mutex<JoinSet<()>>,
 }
 
@@ -152,6 +158,7 @@ impl Service {
                 hooks: Hooks::new(),
                 client: ClientState::default(),
                 media: MediaState::default(),
+                mimi: deps.mimi.map(|mimi| Arc::new(MimiState::new(mimi))),
                 settings: deps.settings,
                 workers: tokio::sync::Mutex::new(JoinSet::new()),
             }),
@@ -201,6 +208,13 @@ impl Service {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// The same server as a MIMI provider, if it is one.
+    #[must_use]
+    pub fn mimi(&self) -> Option<Mimi> {
+        let state = self.inner.mimi.as_ref()?;
+        Some(Mimi::new(self.clone(), Arc::clone(state)))
     }
 
     /// Whether the database answers; for a readiness probe.

@@ -1,6 +1,9 @@
 //! What the service asks of the outside world: other servers ([`Peers`]), time ([`Clock`]) and randomness
-//! ([`Entropy`]). The federation crate implements `Peers`; tests replace all three. No HTTP, TLS or DNS type
-//! appears here, so that a use case cannot depend on how a request travels.
+//! ([`Entropy`]); MIMI providers are asked through [`mimi::MimiPeers`]. The federation crate implements `Peers` and
+//! `MimiPeers`; tests replace all of them. No HTTP, TLS or DNS type appears here, so that a use case cannot depend on how a
+//! request travels.
+
+pub mod mimi;
 
 use std::collections::BTreeMap;
 use std::fmt;

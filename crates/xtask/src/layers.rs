@@ -56,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "nabe-types",
             "nabe-signing",
+            "nabe-wire",
             "nabe-event",
             "nabe-mls",
             "nabe-auth",

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use nabe_service::ports::Clock;
+use nabe_service::ports::mimi::DirectoryError;
 use nabe_types::{ServerName, UnixMillis};
 
-use super::directory::{Directory, DirectoryError};
+use super::directory::Directory;
 use crate::discovery::well_known::explicit_lifetime;
 
 /// A directory and when it was fetched.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nabe_service::ports::PeerError;
+use nabe_service::ports::mimi::DirectoryError;
 use nabe_signing::Object;
 use nabe_signing::json::Limits;
 use nabe_wire::directory::{Endpoint, Template, TemplateError};
@@ -12,23 +12,6 @@ use nabe_wire::directory::{Endpoint, Template, TemplateError};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Directory {
     templates: BTreeMap<Endpoint, Result<Template, TemplateError>>,
-}
-
-/// Why there is no directory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum DirectoryError {
-    /// The provider did not answer.
-    #[error("{0}")]
-    NoAnswer(PeerError),
-    /// The provider answered that there is none.
-    #[error("answered with status {0}")]
-    Status(u16),
-    /// It leads elsewhere too often, or to what is no `https` URL.
-    #[error("leads nowhere")]
-    Redirects,
-    /// It is no JSON object.
-    #[error("not a JSON object")]
-    NotJson,
 }
 
 impl Directory {

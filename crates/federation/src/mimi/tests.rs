@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use nabe_service::ports::ManualClock;
+use nabe_service::ports::mimi::MimiPeers as _;
 use nabe_types::{ServerPattern, UnixMillis};
+use nabe_wire::directory::{Endpoint, TemplateError};
 
 use super::*;
 use crate::testing::name;

@@ -8,10 +8,12 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use nabe_service::ServiceError;
+use nabe_service::mimi::MimiError;
 use nabe_types::ServerName;
 use nabe_wire::DecodeError;
 
-use super::{BUSY, TOO_SLOW, with_retry_after};
+use super::{BUSY, TOO_SLOW, log, with_retry_after};
 use crate::body::BodyError;
 
 /// Why a request is refused.
@@ -59,6 +61,16 @@ pub enum MimiRefusal {
         status: StatusCode,
         /// What the fault is.
         text: String,
+    },
+    /// It got to where it could be answered, and could not be.
+    #[error("{text}")]
+    Failed {
+        /// Whose fault it is.
+        status: StatusCode,
+        /// What the fault is.
+        text: String,
+        /// When it may be tried again.
+        retry_after: Option<Duration>,
     },
     /// We could not answer in time.
     #[error("{TOO_SLOW}")]
@@ -111,7 +123,7 @@ impl MimiRefusal {
             Self::UnknownEndpoint => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadTarget(_) | Self::Undecodable { .. } => StatusCode::BAD_REQUEST,
-            Self::Body { status, .. } => *status,
+            Self::Body { status, .. } | Self::Failed { status, .. } => *status,
             Self::TooSlow | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -126,6 +138,32 @@ impl From<BodyError> for MimiRefusal {
     }
 }
 
+impl From<MimiError> for MimiRefusal {
+    fn from(error: MimiError) -> Self {
+        let text = error.to_string();
+        let failed = |status, retry_after| Self::Failed {
+            status,
+            text,
+            retry_after,
+        };
+        match &error {
+            MimiError::Unknown(_) => failed(StatusCode::NOT_FOUND, None),
+            MimiError::NotTheirs { .. } => failed(StatusCode::FORBIDDEN, None),
+            MimiError::Invalid { .. } => failed(StatusCode::BAD_REQUEST, None),
+            MimiError::LimitExceeded { retry_after } => failed(StatusCode::TOO_MANY_REQUESTS, Some(*retry_after)),
+            MimiError::PeerFailed { .. } | MimiError::BadAnswer { .. } => failed(StatusCode::BAD_GATEWAY, None),
+            MimiError::Failed(error) => {
+                let status = match error {
+                    ServiceError::ShuttingDown | ServiceError::RoomTooBusy => StatusCode::SERVICE_UNAVAILABLE,
+                    _ => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                log(error, status);
+                failed(status, None)
+            }
+        }
+    }
+}
+
 impl IntoResponse for MimiRefusal {
     fn into_response(self) -> Response {
         let status = self.status();
@@ -133,7 +171,13 @@ impl IntoResponse for MimiRefusal {
         let mut response = Response::new(Body::from(format!("{self}\n")));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, TEXT);
-        let wait = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(WAIT);
+        let wait = match self {
+            Self::Failed {
+                retry_after: Some(wait),
+                ..
+            } => Some(wait),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(WAIT),
+        };
         with_retry_after(response, wait)
     }
 }

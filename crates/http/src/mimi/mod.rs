@@ -40,6 +40,12 @@ pub use crate::error::mimi::{CertificateFault, FromFault, MimiRefusal};
 use crate::reply::Reply;
 use crate::{AppState, shell};
 
+/// The endpoints of a running server: those that its use cases are there for.
+#[must_use]
+pub fn endpoints() -> Endpoints {
+    Endpoints::new()
+}
+
 /// What the endpoints of every kind need to know.
 #[derive(Clone, Debug)]
 pub struct MimiSettings {

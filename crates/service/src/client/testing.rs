@@ -155,6 +155,7 @@ impl World {
             signer: Arc::new(signer(name)),
             old_keys: BTreeMap::new(),
             settings,
+            mimi: None,
         });
         self.wire.servers.lock().unwrap().insert(server, service.clone());
         service

@@ -92,6 +92,7 @@ impl World {
             signer: Arc::new(signer("h")),
             old_keys: BTreeMap::new(),
             settings,
+            mimi: None,
         });
         Self {
             service,

@@ -94,6 +94,7 @@ impl Subject {
             signer: Arc::new(signer("h")),
             old_keys: OldKeyMap::new(),
             settings,
+            mimi: None,
         });
         Self { service, peers, clock }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nabe_federation::discovery::{DnsError, SrvRecord};
-use nabe_federation::mimi::DirectoryError;
-use nabe_federation::{Dns, HttpsSettings, HttpsTransport, MimiPeerError, MimiPeers, MimiRequest, TlsSettings};
+use nabe_federation::{Dns, HttpsSettings, HttpsTransport, MimiPeers, TlsSettings};
+use nabe_service::ports::mimi::{DirectoryError, MimiPeerError, MimiPeers as _, MimiRequest};
 use nabe_service::ports::{PeerError, SystemClock};
 use rustls::client::ResolvesClientCert;
 use tokio::net::TcpListener;
