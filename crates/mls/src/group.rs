@@ -10,14 +10,12 @@ use nabe_types::{DeviceId, DeviceRef, MembershipDelta, RoomId, UnixMillis, UserI
 use openmls::framing::{ContentType, ProcessedMessageContent, ProtocolMessage, Sender};
 use openmls::group::{ProposalStore, PublicGroup, StagedCommit};
 use openmls::messages::group_info::VerifiableGroupInfo;
-use openmls::prelude::{
-    Extension, ExtensionType, LeafNode, MlsMessageBodyIn, MlsMessageIn, Proposal, ProposalOrRefType, PublicMessageIn,
-};
+use openmls::prelude::{Extension, ExtensionType, LeafNode, MlsMessageBodyIn, MlsMessageIn, Proposal, PublicMessageIn};
 use openmls::treesync::LeafNodeSource;
 use tls_codec::{Deserialize as _, Serialize as _};
 
+use self::rules::Rules;
 use crate::codec::Reader;
-use crate::credential::BasicCredential;
 use crate::group_info::{GroupInfoBytes, SignatureCheck};
 use crate::key_package::check_lifetime;
 use crate::keys;
@@ -28,6 +26,9 @@ use crate::provider::{NoStorage, crypto};
 use crate::refusal::{APP_DATA_UPDATE, GroupRefusal};
 use crate::stored::{RestoreError, Stored};
 use crate::suite::Suite;
+
+pub(crate) mod recording;
+mod rules;
 
 /// The public side of a room's group at one epoch.
 ///
@@ -49,6 +50,7 @@ struct State {
     group: PublicGroup,
     room: RoomId,
     suite: Suite,
+    rules: Rules,
     roster: Roster,
 }
 
@@ -85,7 +87,7 @@ impl HubGroup {
         group_state: &[u8],
     ) -> Result<(Self, StagedChange), GroupRefusal> {
         let load = |info: &GroupInfoBytes<'_>| match load_tree(info) {
-            Err(GroupRefusal::LeafLifetime(_)) => overdue::load(info),
+            Err(GroupRefusal::LeafLifetime(_)) => overdue::load(info, None),
             loaded => loaded,
         };
         let (group, change, _) = Self::begin(room, suite, message, group_state, load)?;
@@ -100,7 +102,7 @@ impl HubGroup {
         group_state: &[u8],
         load: impl FnOnce(&GroupInfoBytes<'_>) -> Result<PublicGroup, GroupRefusal>,
     ) -> Result<(Self, StagedChange, u64), GroupRefusal> {
-        let commit = Commit::parse(message, room)?;
+        let commit = Commit::parse(message, room.as_str().as_bytes())?;
         let info = parse_group_state(group_state, room, commit.epoch)?;
         if info.suite != suite.id() {
             return Err(GroupRefusal::WrongSuite);
@@ -116,7 +118,7 @@ impl HubGroup {
         let group = load(&info)?;
         check_context_extensions(&group)?;
         let group = Self {
-            state: Arc::new(State::new(group, room.clone(), suite)?),
+            state: Arc::new(State::new(group, room.clone(), suite, Rules::Room)?),
         };
         let members = &group.state.roster;
         let delta = MembershipDelta {
@@ -141,52 +143,32 @@ impl HubGroup {
     /// committer's user still has to be compared with the event's sender, and the delta with the room's membership.
     pub fn stage(&self, message: &[u8], group_state: &[u8], now: UnixMillis) -> Result<StagedChange, GroupRefusal> {
         let state = &*self.state;
-        let commit = Commit::parse(message, &state.room)?;
-        if commit.epoch != self.epoch() {
-            return Err(GroupRefusal::WrongEpoch {
-                epoch: commit.epoch,
-                current: self.epoch(),
-            });
-        }
-        if let Sender::Member(leaf) = commit.sender
-            && state.roster.at(leaf.u32()).is_none()
-        {
-            return Err(GroupRefusal::UnknownCommitter);
-        }
+        let commit = state.read(message)?;
         let info = parse_group_state(group_state, &state.room, commit.epoch)?;
-        let Commit {
-            message: parsed,
-            sender,
-            ..
-        } = commit;
         // The signature covers the whole tree, and hashing that takes about as long as everything else together. A
         // committer rarely changes the key that it signs with, so both can be done at once.
-        let early_key = state.key_of(&sender).filter(|_| info.signed.len() >= WORTH_A_THREAD);
+        let early_key = state
+            .key_of(&commit.sender)
+            .filter(|_| info.signed.len() >= WORTH_A_THREAD);
         let early = early_key
             .as_ref()
             .map(|key| Meanwhile::offer(info.signature_check(state.suite, key), SignatureCheck::holds));
-        let staged = process(&state.group, parsed)?;
-        let (delta, key) = state.delta(&sender, &staged, now)?;
-        keys::check(&state.group, message, &staged, &delta)?;
-        let context = staged.group_context().tls_serialize_detached();
-        if context.as_deref() != Ok(info.context) || info.confirmation_tag != commit.confirmation_tag {
+        let judged = state.judge(commit, message, now)?;
+        let context = judged.staged.group_context().tls_serialize_detached();
+        if context.as_deref() != Ok(info.context) || info.confirmation_tag != judged.confirmation_tag {
             return Err(GroupRefusal::GroupStateMismatch);
         }
-        if info.signer != delta.committer.leaf {
+        if info.signer != judged.delta.committer.leaf {
             return Err(GroupRefusal::GroupStateWrongSigner);
         }
         let is_signed = match early {
-            Some(check) if early_key.as_ref() == Some(&key) => check.finish(),
-            _ => info.is_signed_by(state.suite, &key),
+            Some(check) if early_key.as_ref() == Some(&judged.key) => check.finish(),
+            _ => info.is_signed_by(state.suite, &judged.key),
         };
         if !is_signed {
             return Err(GroupRefusal::GroupStateBadSignature);
         }
-        Ok(StagedChange {
-            bytes: Stored::change(&state.group, &delta, staged),
-            epoch: self.epoch() + 1,
-            delta,
-        })
+        Ok(state.change(judged))
     }
 
     /// Takes in a change that was staged on this group at this epoch.
@@ -198,7 +180,7 @@ impl HubGroup {
     /// otherwise moves it to the next epoch. On [`RestoreError::OtherVersion`] the commit itself has to be staged again.
     pub fn replay(group: &mut Option<Self>, bytes: &[u8]) -> Result<(), RestoreError> {
         match Stored::parse(bytes)? {
-            Stored::Group(stored) => *group = Some(Self::from_stored(stored)?),
+            Stored::Group(stored) => *group = Some(Self::from_stored(Rules::Room, &stored)?),
             Stored::Change(_) => group.as_mut().ok_or(RestoreError::WrongEpoch)?.merge_bytes(bytes)?,
         }
         Ok(())
@@ -212,10 +194,7 @@ impl HubGroup {
 
     /// The group from a [`HubGroup::checkpoint`], at any later time.
     pub fn restore(bytes: &[u8]) -> Result<Self, RestoreError> {
-        match Stored::parse(bytes)? {
-            Stored::Group(stored) => Self::from_stored(stored),
-            Stored::Change(_) => Err(RestoreError::Malformed),
-        }
+        Self::restore_by(Rules::Room, bytes)
     }
 
     /// The room, whose ID is the group's (LM #int-mls-considerations).
@@ -273,12 +252,18 @@ impl HubGroup {
         }
     }
 
-    fn from_stored(stored: crate::stored::StoredGroup<'_>) -> Result<Self, RestoreError> {
+    fn restore_by(rules: Rules, bytes: &[u8]) -> Result<Self, RestoreError> {
+        match Stored::parse(bytes)? {
+            Stored::Group(stored) => Self::from_stored(rules, &stored),
+            Stored::Change(_) => Err(RestoreError::Malformed),
+        }
+    }
+
+    fn from_stored(rules: Rules, stored: &crate::stored::StoredGroup<'_>) -> Result<Self, RestoreError> {
         let group = stored.load()?;
-        let room = std::str::from_utf8(group.group_id().as_slice()).map_err(|_| RestoreError::Malformed)?;
-        let room = RoomId::parse(room).map_err(|_| RestoreError::Malformed)?;
+        let room = rules.room(group.group_id().as_slice()).ok_or(RestoreError::Malformed)?;
         let suite = Suite::from_ciphersuite(group.ciphersuite()).ok_or(RestoreError::Malformed)?;
-        let state = State::new(group, room, suite).map_err(|_| RestoreError::Malformed)?;
+        let state = State::new(group, room, suite, rules).map_err(|_| RestoreError::Malformed)?;
         Ok(Self { state: Arc::new(state) })
     }
 
@@ -288,7 +273,7 @@ impl HubGroup {
         };
         let (delta, staged) = change.load(&self.state.group)?;
         if Arc::get_mut(&mut self.state).is_none() {
-            *self = Self::restore(&self.checkpoint())?;
+            *self = Self::restore_by(self.state.rules, &self.checkpoint())?;
         }
         let state = Arc::get_mut(&mut self.state).expect("the copy is not shared");
         state
@@ -351,15 +336,65 @@ impl StagedChange {
     }
 }
 
+/// A commit that is sound, as far as can be told without the group state that comes with it.
+struct Judged {
+    staged: StagedCommit,
+    delta: MembershipDelta,
+    /// The key that the committer signs with afterwards.
+    key: Vec<u8>,
+    confirmation_tag: Vec<u8>,
+}
+
 impl State {
-    fn new(group: PublicGroup, room: RoomId, suite: Suite) -> Result<Self, GroupRefusal> {
-        let roster = Roster::new(&group)?;
+    fn new(group: PublicGroup, room: RoomId, suite: Suite, rules: Rules) -> Result<Self, GroupRefusal> {
+        let roster = Roster::new(&group, rules)?;
         Ok(Self {
             group,
             room,
             suite,
+            rules,
             roster,
         })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.group.group_context().epoch().as_u64()
+    }
+
+    /// Reads a message as a commit that this epoch of the group could end with.
+    fn read(&self, message: &[u8]) -> Result<Commit, GroupRefusal> {
+        let commit = Commit::parse(message, self.group.group_id().as_slice())?;
+        if commit.epoch != self.epoch() {
+            return Err(GroupRefusal::WrongEpoch {
+                epoch: commit.epoch,
+                current: self.epoch(),
+            });
+        }
+        match commit.sender {
+            Sender::Member(leaf) if self.roster.at(leaf.u32()).is_none() => Err(GroupRefusal::UnknownCommitter),
+            _ => Ok(commit),
+        }
+    }
+
+    /// Checks a commit by itself: as MLS has it, by the group's rules, and for keys that are in the tree already.
+    fn judge(&self, commit: Commit, message: &[u8], now: UnixMillis) -> Result<Judged, GroupRefusal> {
+        let staged = process(&self.group, commit.message)?;
+        let (delta, key) = self.delta(&commit.sender, &staged, now)?;
+        keys::check(&self.group, message, &staged, &delta)?;
+        Ok(Judged {
+            staged,
+            delta,
+            key,
+            confirmation_tag: commit.confirmation_tag,
+        })
+    }
+
+    fn change(&self, judged: Judged) -> StagedChange {
+        StagedChange {
+            bytes: Stored::change(&self.group, &judged.delta, judged.staged),
+            epoch: self.epoch() + 1,
+            delta: judged.delta,
+        }
     }
 
     /// What a staged commit changes, and the key that the committer signs with afterwards. Checks what MLS leaves to the
@@ -371,23 +406,21 @@ impl State {
         now: UnixMillis,
     ) -> Result<(MembershipDelta, Vec<u8>), GroupRefusal> {
         let mut removed = Vec::new();
+        let mut updated = Vec::new();
         let mut joining = Vec::new();
         for queued in staged.queued_proposals() {
-            if queued.proposal_or_ref_type() == ProposalOrRefType::Reference {
-                return Err(GroupRefusal::ByReferenceProposal);
-            }
-            match queued.proposal() {
-                Proposal::Add(add) => joining.push(add.key_package()),
-                Proposal::Remove(remove) => {
+            self.rules.check_proposal(queued)?;
+            match (queued.proposal(), queued.sender()) {
+                (Proposal::Add(add), _) => joining.push(add.key_package()),
+                (Proposal::Remove(remove), _) => {
                     let member = self.roster.at(remove.removed().u32());
                     removed.push(member.ok_or(GroupRefusal::InvalidRemoval)?.clone());
                 }
-                Proposal::ExternalInit(_) | Proposal::PreSharedKey(_) => {}
-                other => {
-                    return Err(GroupRefusal::ProposalNotAllowed {
-                        proposal_type: other.proposal_type().into(),
-                    });
+                (Proposal::Update(_), Sender::Member(leaf)) => {
+                    let member = self.roster.at(leaf.u32());
+                    updated.push(member.ok_or(GroupRefusal::InvalidCommit)?.clone());
                 }
+                _ => {}
             }
         }
         let gone: BTreeSet<u32> = removed.iter().map(|member| member.leaf).collect();
@@ -395,20 +428,19 @@ impl State {
         let mut free = self.roster.free_leaves(&gone);
         for package in joining {
             let leaf = free.next().ok_or(GroupRefusal::InvalidCommit)?;
-            check_lifetime(package.life_time(), now).map_err(GroupRefusal::LeafLifetime)?;
-            added.push(device_at(leaf, package.leaf_node())?);
+            self.rules.check_lifetime(package.life_time(), now)?;
+            added.push(self.rules.device_at(leaf, package.leaf_node())?);
         }
         let (committer, external, key) = self.committer(sender, staged)?;
         if external {
-            if removed.iter().any(|member| !member.is_same_device(&committer)) {
-                return Err(GroupRefusal::ExternalRemoval);
-            }
+            self.rules.check_external_removals(&removed, &committer)?;
             added.push(committer.clone());
         }
         self.check_no_device_twice(&added, &gone)?;
         let updates_itself = !external && staged.update_path_leaf_node().is_some();
+        updated.extend(updates_itself.then(|| committer.clone()));
         let delta = MembershipDelta {
-            updated: updates_itself.then(|| committer.clone()).into_iter().collect(),
+            updated,
             committer,
             external,
             added,
@@ -424,11 +456,17 @@ impl State {
             let leaf = self.group.ext_commit_sender_index(staged);
             let leaf = leaf.map_err(|_| GroupRefusal::InvalidExternalCommit)?.u32();
             let node = new_leaf.ok_or(GroupRefusal::InvalidExternalCommit)?;
-            return Ok((device_at(leaf, node)?, true, node.signature_key().as_slice().to_vec()));
+            return Ok((
+                self.rules.device_at(leaf, node)?,
+                true,
+                node.signature_key().as_slice().to_vec(),
+            ));
         };
         let member = self.roster.at(leaf.u32()).ok_or(GroupRefusal::UnknownCommitter)?;
         let node = match new_leaf {
-            Some(node) if device_at(member.leaf, node)? != *member => return Err(GroupRefusal::IdentityChanged),
+            Some(node) if self.rules.device_at(member.leaf, node)? != *member => {
+                return Err(GroupRefusal::IdentityChanged);
+            }
             Some(node) => node,
             None => self.group.leaf(*leaf).ok_or(GroupRefusal::UnknownCommitter)?,
         };
@@ -461,10 +499,10 @@ struct Roster {
 }
 
 impl Roster {
-    fn new(group: &PublicGroup) -> Result<Self, GroupRefusal> {
+    fn new(group: &PublicGroup, rules: Rules) -> Result<Self, GroupRefusal> {
         let mut roster = Self::default();
         for (leaf, node) in group.treesync().full_leaves() {
-            if !roster.insert(device_at(leaf.u32(), node)?) {
+            if !roster.insert(rules.device_at(leaf.u32(), node)?) {
                 return Err(GroupRefusal::DeviceTwice);
             }
         }
@@ -510,7 +548,7 @@ impl Roster {
     }
 }
 
-/// A message that is a commit for the room's group, as far as can be seen without the group.
+/// A message that is a commit for the group, as far as can be seen without the group.
 struct Commit {
     message: PublicMessageIn,
     sender: Sender,
@@ -519,13 +557,13 @@ struct Commit {
 }
 
 impl Commit {
-    fn parse(bytes: &[u8], room: &RoomId) -> Result<Self, GroupRefusal> {
+    fn parse(bytes: &[u8], group_id: &[u8]) -> Result<Self, GroupRefusal> {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(GroupRefusal::MessageTooLarge);
         }
         let message = parse_public_message(bytes)?;
         let epoch = message.epoch().as_u64();
-        if message.group_id().as_slice() != room.as_str().as_bytes() {
+        if message.group_id().as_slice() != group_id {
             return Err(GroupRefusal::WrongGroup);
         }
         match message.content_type() {
@@ -638,16 +676,6 @@ fn check_leaf_lifetime(leaf: &LeafNode, now: UnixMillis) -> Result<(), GroupRefu
         LeafNodeSource::KeyPackage(lifetime) => check_lifetime(lifetime, now).map_err(GroupRefusal::LeafLifetime),
         _ => Ok(()),
     }
-}
-
-fn device_at(leaf: u32, node: &LeafNode) -> Result<DeviceRef, GroupRefusal> {
-    let credential = BasicCredential::from_leaf(node.credential(), node.signature_key().as_slice())
-        .map_err(|reason| GroupRefusal::LeafCredential { leaf, reason })?;
-    Ok(DeviceRef {
-        user: credential.user_id,
-        device: credential.device_id,
-        leaf,
-    })
 }
 
 /// Bytes of a signed group state from which on waking another thread costs less than hashing them: some 60 members.

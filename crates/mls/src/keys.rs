@@ -57,11 +57,14 @@ fn check_encryption_keys(
     staged: &StagedCommit,
     delta: &MembershipDelta,
 ) -> Result<(), GroupRefusal> {
-    let added = added_leaves(staged).map(|node| node.encryption_key().tls_serialize_detached());
+    let added = added_leaves(staged)
+        .chain(proposed_leaves(staged))
+        .map(|node| node.encryption_key().tls_serialize_detached());
     let added = added.collect::<Result<Vec<_>, _>>();
     let added = added.map_err(|_| GroupRefusal::InvalidLeaf)?;
     let mut keys = path_keys(message).map_err(|_| GroupRefusal::MessageMalformed)?;
-    let mut replaced: Vec<u32> = delta.removed.iter().map(|device| device.leaf).collect();
+    let replaced = delta.removed.iter().chain(&delta.updated).map(|device| device.leaf);
+    let mut replaced: Vec<u32> = replaced.collect();
     if !keys.is_empty() {
         replaced.push(delta.committer.leaf);
     }
@@ -97,6 +100,14 @@ pub(crate) fn check_inner_nodes(
 fn added_leaves(staged: &StagedCommit) -> impl Iterator<Item = &LeafNode> {
     staged.queued_proposals().filter_map(|queued| match queued.proposal() {
         Proposal::Add(add) => Some(add.key_package().leaf_node()),
+        _ => None,
+    })
+}
+
+/// What members put in the place of their own leaves by proposals, which a room's do not.
+fn proposed_leaves(staged: &StagedCommit) -> impl Iterator<Item = &LeafNode> {
+    staged.queued_proposals().filter_map(|queued| match queued.proposal() {
+        Proposal::Update(update) => Some(update.leaf_node()),
         _ => None,
     })
 }

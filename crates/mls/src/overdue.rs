@@ -10,7 +10,7 @@ use openmls::group::{MlsGroup, PublicGroup};
 use openmls::messages::ConfirmationTag;
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::ExternalCommitBuilderError;
-use openmls::treesync::{LeafNode, Node, ParentNode};
+use openmls::treesync::{LeafNode, Node, ParentNode, RatchetTreeIn};
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use serde::Serialize;
 use tls_codec::Deserialize as _;
@@ -21,29 +21,35 @@ use crate::provider::{StoredGroup, crypto};
 use crate::refusal::GroupRefusal;
 use crate::stored::{decode, encode, interim_transcript_hash};
 
-/// The group of a public state, whatever the lifetimes of its leaves. The state is checked in full otherwise.
-pub(crate) fn load(state: &GroupInfoBytes<'_>) -> Result<PublicGroup, GroupRefusal> {
+/// The group of a public state, whatever the lifetimes of its leaves. The state is checked in full otherwise. The `tree` is needed where it
+/// is not in the state.
+pub(crate) fn load(state: &GroupInfoBytes<'_>, tree: Option<RatchetTreeIn>) -> Result<PublicGroup, GroupRefusal> {
     let read =
         || VerifiableGroupInfo::tls_deserialize_exact(state.bytes).map_err(|_| GroupRefusal::GroupStateMalformed);
     let nobody = CredentialWithKey {
         credential: BasicCredential::new(Vec::new()).into(),
         signature_key: Vec::new().into(),
     };
-    MlsGroup::external_commit_builder()
-        .skip_lifetime_validation()
-        .build_group(&OpenMlsRustCrypto::default(), read()?, nobody)
-        .map_err(|error| match error {
-            ExternalCommitBuilderError::PublicGroupError(error) => error.into(),
-            _ => GroupRefusal::GroupStateInvalidTree,
-        })?;
     let info = read()?;
-    let context = info.group_context();
     let tree = info
         .extensions()
         .ratchet_tree()
-        .ok_or(GroupRefusal::GroupStateWithoutTree)?
-        .ratchet_tree()
-        .clone()
+        .map(|extension| extension.ratchet_tree().clone())
+        .or(tree)
+        .ok_or(GroupRefusal::GroupStateWithoutTree)?;
+    let provider = OpenMlsRustCrypto::default();
+    let checked = MlsGroup::external_commit_builder()
+        .skip_lifetime_validation()
+        .with_ratchet_tree(tree.clone())
+        .build_group(&provider, read()?, nobody);
+    match checked {
+        // The key for joining is looked for once the tree and the state have been checked.
+        Ok(_) | Err(ExternalCommitBuilderError::MissingExternalPub) => {}
+        Err(ExternalCommitBuilderError::PublicGroupError(error)) => return Err(error.into()),
+        Err(_) => return Err(GroupRefusal::GroupStateInvalidTree),
+    }
+    let context = info.group_context();
+    let tree = tree
         .into_verified(context.ciphersuite(), crypto(), context.group_id())
         .map_err(|_| GroupRefusal::GroupStateInvalidTree)?;
     let mut stored = StoredTree {

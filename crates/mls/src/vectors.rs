@@ -1,37 +1,34 @@
 //! The MLS working group's test vectors, followed the way a hub follows a room.
 //!
 //! `passive-client-*.json` are traces of groups recorded by other implementations: a Welcome, and for each epoch the proposals
-//! and the commit that ended it. Their members have no users and devices and send proposals by themselves, so no room
-//! would take them ([`crate::GroupRefusal`]); what is compared is everything below that. A follower without any secret
-//! starts from the Welcome's GroupInfo and sees public messages only, and a member with the vector's keys sees the same.
+//! and the commit that ended it. A hub starts from the Welcome's GroupInfo and sees public messages only, and a member with the
+//! vector's keys sees the same. Their members have no users and devices and send proposals by themselves, which no room takes
+//! ([`crate::GroupRefusal`]); nor does a group state come with their commits. All else is [`crate::HubGroup`]'s own code.
 
 use nabe_signing::{Json, Object};
-use openmls::framing::{ProcessedMessageContent, ProtocolMessage};
+use openmls::framing::ProcessedMessageContent;
 use openmls::group::{
-    JoinBuilder, MIXED_PLAINTEXT_WIRE_FORMAT_POLICY, MlsGroup, MlsGroupJoinConfig, ProcessedWelcome, ProposalStore,
-    PublicGroup, StagedCommit,
+    JoinBuilder, MIXED_PLAINTEXT_WIRE_FORMAT_POLICY, MlsGroup, MlsGroupJoinConfig, ProcessedWelcome, StagedCommit,
 };
 use openmls::key_packages::KeyPackageBundle;
-use openmls::messages::group_info::VerifiableGroupInfo;
-use openmls::prelude::{CreationFromExternalError, KeyPackage, MlsMessageBodyIn, MlsMessageIn, ProtocolVersion};
+use openmls::prelude::{KeyPackage, MlsMessageBodyIn, MlsMessageIn, ProtocolVersion};
 use openmls::schedule::PreSharedKeyId;
 use openmls::treesync::RatchetTreeIn;
-use openmls::treesync::errors::LeafNodeValidationError;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::storage::StorageProvider as _;
 use openmls_traits::types::HpkePrivateKey;
 use tls_codec::Deserialize as _;
 
-use crate::group::parse_public_message;
-use crate::provider::{NoStorage, StoredGroup, crypto};
-use crate::stored::{decode, encode, interim_transcript_hash};
+use crate::group::recording::RecordedGroup;
+use crate::refusal::GroupRefusal;
+use crate::stored::{RestoreError, decode, encode};
 use crate::suite::Suite;
 
 /// How one entry of a `passive-client-*.json` went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PassiveClient {
-    /// Follower and member agreed at the start and after each of so many commits.
+    /// Hub and member agreed at the start and after each of so many commits.
     Agreed {
         /// The commits.
         epochs: usize,
@@ -52,28 +49,36 @@ pub enum VectorError {
     /// The member cannot join by the Welcome.
     #[error("the member cannot join")]
     Join,
-    /// The follower does not take the Welcome's GroupInfo.
-    #[error("the follower refuses the group info")]
-    GroupInfo,
+    /// The hub does not take the Welcome's GroupInfo.
+    #[error("the hub refuses the group info: {0}")]
+    GroupInfo(GroupRefusal),
     /// The member refuses a message.
     #[error("the member refuses a message of epoch {0}")]
     Member(usize),
-    /// The follower refuses a message.
-    #[error("the follower refuses a message of epoch {0}")]
-    Follower(usize),
+    /// The hub refuses a message.
+    #[error("the hub refuses a message of epoch {0}: {1}")]
+    Hub(usize, GroupRefusal),
     /// The member's epoch authenticator is not the vector's.
     #[error("the epoch authenticator differs after epoch {0}")]
     Authenticator(usize),
-    /// The follower's tree hash or transcript is not the member's.
-    #[error("follower and member differ after epoch {0}")]
+    /// The hub's tree hash or transcript is not the member's.
+    #[error("hub and member differ after epoch {0}")]
     Context(usize),
+    /// The hub counts others as members than the member does.
+    #[error("hub and member disagree who is a member after epoch {0}")]
+    Members(usize),
     /// A change does not survive being stored.
-    #[error("the change of epoch {0} does not survive being stored")]
-    Stored(usize),
+    #[error("the change of epoch {0} does not survive being stored: {1}")]
+    Stored(usize, RestoreError),
+    /// A hub that was restored is not the one that was stored.
+    #[error("the group after epoch {0} is another one when restored")]
+    Restored(usize),
 }
 
 /// Follows one entry of `passive-client-welcome.json`, `passive-client-handling-commit.json` or `passive-client-random.json`.
-/// Every change is stored and read back on the way.
+///
+/// There are two hubs. One goes on from its own checkpoint after each commit, the other one is only given what the first one stored, as after
+/// a restart; they must be the same.
 pub fn verify_passive_client(entry: &Json) -> Result<PassiveClient, VectorError> {
     let entry = entry.as_object().ok_or(VectorError::Field("entry"))?;
     let id = entry.get("cipher_suite").and_then(Json::as_i64);
@@ -83,7 +88,8 @@ pub fn verify_passive_client(entry: &Json) -> Result<PassiveClient, VectorError>
     if u16::try_from(id).ok().and_then(Suite::from_id).is_none() {
         return Ok(PassiveClient::UnknownSuite { id });
     }
-    let (mut member, mut follower) = join(entry)?;
+    let (mut member, mut hub) = join(entry)?;
+    let mut restarted = hub.restored().map_err(|error| VectorError::Stored(0, error))?;
     let authenticator = bytes(entry, "initial_epoch_authenticator")?;
     if member.group.epoch_authenticator().as_slice() != authenticator {
         return Err(VectorError::Authenticator(0));
@@ -94,81 +100,35 @@ pub fn verify_passive_client(entry: &Json) -> Result<PassiveClient, VectorError>
         for proposal in array(epoch, "proposals")? {
             let proposal = from_hex(proposal).ok_or(VectorError::Field("proposals"))?;
             member.propose(&proposal).ok_or(VectorError::Member(number))?;
-            follower.propose(&proposal).ok_or(VectorError::Follower(number))?;
+            hub.propose(&proposal)
+                .map_err(|refusal| VectorError::Hub(number, refusal))?;
         }
         let commit = bytes(epoch, "commit")?;
         let by_member = member.stage(&commit).ok_or(VectorError::Member(number))?;
-        let by_follower = follower.stage(&commit).ok_or(VectorError::Follower(number))?;
-        if by_member.group_context() != by_follower.group_context() {
+        let by_hub = hub
+            .stage(&commit)
+            .map_err(|refusal| VectorError::Hub(number, refusal))?;
+        let context = by_member.group_context().clone();
+        member.merge(by_member).ok_or(VectorError::Member(number))?;
+        let stored = |error| VectorError::Stored(number, error);
+        hub.replay(&by_hub.bytes).map_err(stored)?;
+        restarted.replay(&by_hub.bytes).map_err(stored)?;
+        if hub.context() != &context || by_hub.epoch != context.epoch().as_u64() {
             return Err(VectorError::Context(number));
         }
-        member.merge(by_member).ok_or(VectorError::Member(number))?;
-        follower.merge(&by_follower).ok_or(VectorError::Stored(number))?;
+        let leaves = member.group.members().map(|member| member.index.u32());
+        if !leaves.eq(hub.members().map(|member| member.leaf)) {
+            return Err(VectorError::Members(number));
+        }
+        hub = hub.restored().map_err(stored)?;
+        if hub != restarted {
+            return Err(VectorError::Restored(number));
+        }
         if member.group.epoch_authenticator().as_slice() != bytes(epoch, "epoch_authenticator")? {
             return Err(VectorError::Authenticator(number));
         }
     }
     Ok(PassiveClient::Agreed { epochs: epochs.len() })
-}
-
-/// The hub's side: public messages in, no secret.
-struct Follower {
-    group: PublicGroup,
-}
-
-impl Follower {
-    fn new(info: VerifiableGroupInfo, tree: Option<RatchetTreeIn>, joined: &MlsGroup) -> Option<Self> {
-        let context = info.group_context().clone();
-        let tree = match info.extensions().ratchet_tree() {
-            Some(extension) => extension.ratchet_tree().clone(),
-            None => tree?,
-        };
-        let group = match PublicGroup::from_external(crypto(), &NoStorage, tree, info, ProposalStore::new()) {
-            Ok((group, _)) => group,
-            // The recording is older than its leaves could get. The member, which was told to overlook that, has
-            // checked the tree otherwise; the public part of what it made of it is the tree.
-            Err(CreationFromExternalError::LeafNodeValidation(LeafNodeValidationError::Lifetime(_))) => {
-                let stored = StoredGroup {
-                    tree: &encode(joined.treesync()),
-                    context: &encode(&context),
-                    interim_transcript_hash: &encode(&interim_transcript_hash(&context, joined.confirmation_tag())),
-                    confirmation_tag: &encode(joined.confirmation_tag()),
-                };
-                PublicGroup::load(&stored, context.group_id()).ok()??
-            }
-            Err(_) => return None,
-        };
-        Some(Self { group })
-    }
-
-    fn propose(&mut self, message: &[u8]) -> Option<()> {
-        match self.process(message)? {
-            ProcessedMessageContent::ProposalMessage(proposal)
-            | ProcessedMessageContent::ExternalJoinProposalMessage(proposal) => {
-                self.group.add_proposal(&NoStorage, *proposal).ok()
-            }
-            _ => None,
-        }
-    }
-
-    fn stage(&self, message: &[u8]) -> Option<StagedCommit> {
-        match self.process(message)? {
-            ProcessedMessageContent::StagedCommitMessage(staged) => Some(*staged),
-            _ => None,
-        }
-    }
-
-    /// Merges what storing and reading back leaves of the change.
-    fn merge(&mut self, staged: &StagedCommit) -> Option<()> {
-        let stored: StagedCommit = decode(&encode(staged)).ok()?;
-        self.group.merge_commit(&NoStorage, stored).ok()
-    }
-
-    fn process(&self, message: &[u8]) -> Option<ProcessedMessageContent> {
-        let message = parse_public_message(message).ok()?;
-        let processed = self.group.process_message(crypto(), ProtocolMessage::from(message));
-        processed.ok().map(openmls::framing::ProcessedMessage::into_content)
-    }
 }
 
 /// A member with the vector's keys.
@@ -208,7 +168,7 @@ impl Member {
     }
 }
 
-fn join(entry: &Object) -> Result<(Member, Follower), VectorError> {
+fn join(entry: &Object) -> Result<(Member, RecordedGroup), VectorError> {
     let provider = OpenMlsRustCrypto::default();
     for psk in array(entry, "external_psks")? {
         let psk = psk.as_object().ok_or(VectorError::Field("external_psks"))?;
@@ -242,8 +202,8 @@ fn join(entry: &Object) -> Result<(Member, Follower), VectorError> {
         .build()
         .and_then(|staged| staged.into_group(&provider))
         .map_err(|_| VectorError::Join)?;
-    let follower = Follower::new(info, tree, &group).ok_or(VectorError::GroupInfo)?;
-    Ok((Member { provider, group }, follower))
+    let hub = RecordedGroup::begin(&info, tree).map_err(VectorError::GroupInfo)?;
+    Ok((Member { provider, group }, hub))
 }
 
 /// Puts the key package with its private keys where OpenMLS looks for them. It has no constructor for that, but its types can be
@@ -302,6 +262,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::group::HubGroup;
 
     #[test]
     fn a_hub_follows_commits_of_other_implementations() {
@@ -318,6 +279,16 @@ mod tests {
             return;
         };
         assert_eq!(follow_all(&entries), (1, 200));
+    }
+
+    #[test]
+    fn a_recorded_group_is_no_rooms() {
+        let Some(entries) = shared("passive-client-handling-commit.json") else {
+            return;
+        };
+        let (_, hub) = join(entries[0].as_object().unwrap()).unwrap();
+        assert_eq!(HubGroup::restore(&hub.checkpoint()), Err(RestoreError::Malformed));
+        assert!(hub.members().len() > 0);
     }
 
     #[test]
@@ -339,6 +310,14 @@ mod tests {
         let flipped = if &commit[at..=at] == "0" { "1" } else { "0" };
         second.insert("commit", format!("{}{flipped}{}", &commit[..at], &commit[at + 1..]));
         assert_eq!(verify_passive_client(&entries[0]), Err(VectorError::Member(1)));
+
+        let entry = entries[0].as_object().unwrap();
+        let (_, mut hub) = join(entry).unwrap();
+        let commits = array(entry, "epochs").unwrap().iter();
+        let mut commits = commits.map(|epoch| bytes(epoch.as_object().unwrap(), "commit").unwrap());
+        let change = hub.stage(&commits.next().unwrap()).unwrap();
+        hub.replay(&change.bytes).unwrap();
+        assert!(hub.stage(&commits.next().unwrap()).is_err(), "nor does a hub take it");
     }
 
     /// How many entries and commits were followed, of the suites that we have.

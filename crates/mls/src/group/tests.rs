@@ -106,7 +106,7 @@ impl Room {
                 (&credential.user_id, &credential.device_id)
             );
         }
-        let roster = Roster::new(&self.hub.state.group).unwrap();
+        let roster = Roster::new(&self.hub.state.group, Rules::Room).unwrap();
         assert_eq!(self.hub.state.roster, roster, "the roster kept is the tree's");
     }
 }

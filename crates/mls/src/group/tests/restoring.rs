@@ -138,7 +138,7 @@ fn a_group_is_the_same_whichever_way_it_is_begun_with() {
             // A gap in the middle or at the end.
             let commit = alice.remove(&[u32::try_from(members / 2).unwrap()]);
             let info = GroupInfoBytes::parse(&commit.group_state).unwrap();
-            let (ours, theirs) = (overdue::load(&info).unwrap(), load_tree(&info).unwrap());
+            let (ours, theirs) = (overdue::load(&info, None).unwrap(), load_tree(&info).unwrap());
             assert_eq!(
                 Stored::checkpoint(&ours),
                 Stored::checkpoint(&theirs),
