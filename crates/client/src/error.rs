@@ -82,15 +82,12 @@ pub enum ClientError {
     #[error("the hub refused the change: {0}")]
     CommitRefused(String),
     /// A commit that does not fit into an event (64 KiB).
-    #[error(
-        "the change would be an event of {bytes} bytes, over the limit of {limit}: the group's public state is in it, \
-         so a room has space for 140 to 180 devices"
-    )]
+    #[error("the change would be an event of {bytes} bytes, {why}")]
     CommitTooLarge {
-        /// How large.
+        /// How large its content is.
         bytes: usize,
-        /// How large at most.
-        limit: usize,
+        /// Who found that it does not fit, and why.
+        why: NoRoom,
     },
     /// A message that does not fit into an event (64 KiB).
     #[error("the message would be an event of {bytes} bytes, over the limit of {limit}")]
@@ -117,6 +114,17 @@ pub enum ClientError {
     /// The file is not the one the message promises.
     #[error("the message has no encrypted file")]
     NoFile,
+}
+
+/// Why an event has no room for a commit.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoRoom {
+    /// Its content is over this many bytes, which is all that any event of this user in this room has room for. It was not sent.
+    #[error("over the limit of {0}: the group's public state is in it, so a room has space for 140 to 180 devices")]
+    OverLimit(usize),
+    /// The server refused it, in these words. Its ways are longer than the shortest one, by which the client judges.
+    #[error("refused by the server: {0}")]
+    Refused(String),
 }
 
 impl ClientError {

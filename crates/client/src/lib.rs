@@ -30,7 +30,7 @@ mod undecryptable;
 mod work;
 
 pub use client::{Client, Clock, GroupInfo, room_algorithm};
-pub use error::{ClientError, StoreError};
+pub use error::{ClientError, NoRoom, StoreError};
 pub use intent::Intent;
 pub use notice::{DeviceName, Notice};
 pub use settings::Settings;

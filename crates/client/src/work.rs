@@ -16,7 +16,7 @@ use tls_codec::Deserialize as _;
 
 use crate::client::Client;
 use crate::device::drop_expired;
-use crate::error::{ClientError, Doing as _, sentence};
+use crate::error::{ClientError, Doing as _, NoRoom, sentence};
 use crate::intent::Intent;
 use crate::mls;
 use crate::notice::Notice;
@@ -445,7 +445,7 @@ impl Client {
                 let error = match &*refusal.code {
                     "too_large" => ClientError::CommitTooLarge {
                         bytes: pending.content.to_canonical().len(),
-                        limit: max_content_bytes(&pending.room_id, self.user()),
+                        why: NoRoom::Refused(refusal.message),
                     },
                     _ => ClientError::CommitRefused(refusal.message),
                 };
@@ -713,7 +713,8 @@ fn read_key_package(bytes: &[u8], suite: Suite, object: &DeviceObject, now: Unix
 fn fitting(content: Object, limit: usize) -> Result<Object, ClientError> {
     let bytes = content.to_canonical().len();
     if bytes > limit {
-        return Err(ClientError::CommitTooLarge { bytes, limit });
+        let why = NoRoom::OverLimit(limit);
+        return Err(ClientError::CommitTooLarge { bytes, why });
     }
     Ok(content)
 }

@@ -8,7 +8,7 @@ use nabe_signing::{Json, base64u, object};
 use super::*;
 use crate::testing::Fault;
 use crate::transport::StreamBody;
-use crate::{ClientError, GroupStatus, Intent};
+use crate::{ClientError, GroupStatus, Intent, NoRoom};
 
 #[test]
 fn the_creator_founds_the_group_with_the_rooms_first_commit() {
@@ -339,16 +339,26 @@ fn a_commit_refused_by_a_distant_hub_is_made_again() {
 }
 
 #[test]
-fn a_commit_that_the_server_has_no_room_for_says_so_and_the_group_goes_on() {
+fn a_commit_that_the_server_has_no_room_for_says_why_and_the_group_goes_on() {
     let hub = hub();
     let (mut alice, mut bob) = (client(&hub, ALICE, "A"), client(&hub, BOB, "B"));
     let room = room(&mut alice, &mut [&mut bob]);
     hub.limit_content(Some(1_000));
     let error = now(alice.update(&room)).unwrap_err();
-    let ClientError::CommitTooLarge { bytes, .. } = error else {
+    assert!(
+        error.to_string().contains("the event is over 64 KiB"),
+        "the user is told what the server said: {error}"
+    );
+    let ClientError::CommitTooLarge { bytes, why } = error else {
         panic!("{error}")
     };
     assert!(bytes > 1_000);
+    assert_eq!(why, NoRoom::Refused("the event is over 64 KiB".to_owned()));
+    let told = notices(&mut alice);
+    let told = told
+        .iter()
+        .any(|notice| matches!(notice, Notice::GaveUp { reason, .. } if reason.contains("the event is over 64 KiB")));
+    assert!(told, "a client that asks later is told too");
     hub.limit_content(None);
     now(alice.update(&room)).unwrap();
     sync(&mut bob);
