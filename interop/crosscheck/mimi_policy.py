@@ -56,6 +56,8 @@ def refuse_if(condition, rule):
 
 # How many proposals may be pending, and how many of them of one user or sender; the hub's own do not count.
 MOST_PENDING, MOST_OF_ONE = 1024, 256
+# How many bytes the entries of the list may have.
+MOST_LIST_BYTES = 8 << 20
 
 
 # --- Policies ------------------------------------------------------------------------------------------------------
@@ -232,6 +234,12 @@ class State:
         self.gone[leaf] = how
 
 
+def entry_bytes(user):
+    """Of a user's entry in the list: its length, the URI, and a role of four bytes."""
+    length = len(user.encode())
+    return length + 4 + (1 if length < 64 else 2)
+
+
 def holds(before, now, parent):
     """What must be true afterwards. Without `before` the room was just loaded."""
     policy, base = now.policy, now.policy.base()
@@ -247,6 +255,7 @@ def holds(before, now, parent):
     refuse_if(not base["multi_device"] and any(now.clients(user) > 1 for user in now.role), "second-client")
     count = len(now.leaves) + len(now.added_clients)
     refuse_if(base.get("max_clients") is not None and count > base["max_clients"], "max-clients")
+    refuse_if(sum(entry_bytes(user) for user, role in now.role.items() if role) > MOST_LIST_BYTES, "list-too-large")
     refuse_if(base.get("max_users") is not None and now.unbanned() > base["max_users"], "max-users")
     counts = now.tally()
     earlier = before.tally() if before else {}

@@ -59,7 +59,19 @@ pub struct Participants {
     blanks: BTreeSet<u32>,
     tallies: BTreeMap<u32, Tally>,
     with_several_clients: u32,
+    /// What all entries take up in the component.
+    bytes: usize,
     next: u64,
+}
+
+/// How many bytes a user's entry takes up in the component.
+pub(super) fn entry_bytes(user: &IdentifierUri) -> usize {
+    let length = user.len();
+    let prefix = match length {
+        0..=0x3f => 1,
+        _ => 2,
+    };
+    prefix + length + size_of::<u32>()
 }
 
 impl Participants {
@@ -157,6 +169,11 @@ impl Participants {
         self.with_several_clients
     }
 
+    /// How many bytes all entries take up in the component.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The list as the component holds it.
     pub fn to_data(&self) -> ParticipantListData {
         let pair = |participant: &Participant| UserRolePair {
@@ -183,6 +200,7 @@ impl Participants {
         }
         let ordinal = self.next;
         self.next += 1;
+        self.bytes += entry_bytes(&user);
         self.ordinals.insert(user.clone(), ordinal);
         self.order.push(ordinal);
         self.tallies.entry(role).or_default().participants += 1;
@@ -213,6 +231,7 @@ impl Participants {
                 continue;
             };
             if let Some(participant) = self.users.remove(&ordinal) {
+                self.bytes -= entry_bytes(&participant.user);
                 self.tallies.entry(participant.role).or_default().participants -= 1;
             }
         }

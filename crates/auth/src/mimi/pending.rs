@@ -11,7 +11,7 @@ use nabe_wire::codec::Bytes;
 use nabe_wire::mls::ComponentId;
 use nabe_wire::policy::JoinLink;
 
-use super::participants::{Participants, Tally};
+use super::participants::{Participants, Tally, entry_bytes};
 use super::policy::Policy;
 use super::roles::NO_ROLE;
 
@@ -21,6 +21,8 @@ pub(super) struct Pending {
     users: BTreeMap<IdentifierUri, UserChange>,
     tallies: BTreeMap<u32, (i64, i64)>,
     participants: i64,
+    /// Of the entries of the list.
+    list_bytes: i64,
     clients: i64,
     with_several_clients: i64,
     /// Users who are put on the list, in order.
@@ -56,6 +58,7 @@ impl Pending {
             tally.1 += active;
         }
         self.participants += top.participants;
+        self.list_bytes += top.list_bytes;
         self.clients += top.clients;
         self.with_several_clients += top.with_several_clients;
         self.appended.extend(top.appended);
@@ -215,6 +218,8 @@ impl<'a> View<'a> {
         let after = self.standing(user);
         self.count(before, -1);
         self.count(after, 1);
+        let listed = i64::from(after.role != NO_ROLE) - i64::from(before.role != NO_ROLE);
+        self.own.list_bytes += listed * i64::from(narrow(entry_bytes(user)));
     }
 
     fn count(&mut self, standing: Standing, by: i64) {
@@ -259,6 +264,12 @@ impl<'a> View<'a> {
     pub(super) fn participants(&self) -> u32 {
         let change = self.layers().map(|layer| layer.participants).sum();
         sum(narrow(self.committed.len()), change)
+    }
+
+    /// How many bytes the entries of the list take up.
+    pub(super) fn list_bytes(&self) -> u32 {
+        let change = self.layers().map(|layer| layer.list_bytes).sum();
+        sum(narrow(self.committed.bytes()), change)
     }
 
     /// How many clients the group has.

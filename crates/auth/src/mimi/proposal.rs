@@ -419,6 +419,10 @@ pub(super) fn give_leaf(view: &mut View<'_>, user: &IdentifierUri) {
     view.own_mut().added_clients.push(user.clone());
 }
 
+/// How many bytes the entries of the list may take up: half of what a dictionary may have, in which it is read with the other
+/// components (D-list-size).
+pub(super) const MAX_LIST_BYTES: u32 = 8 << 20;
+
 /// What must hold after every accepted change.
 pub(super) fn holds(view: &View<'_>, parent: Parent<'_>) -> Result<(), Rejection> {
     counts_hold(view, false)?;
@@ -455,6 +459,9 @@ pub(super) fn counts_hold(view: &View<'_>, is_new_room: bool) -> Result<(), Reje
     }
     if base.max_clients.is_some_and(|max| view.clients() > max) {
         return Err(Rejection::TooManyClients);
+    }
+    if view.list_bytes() > MAX_LIST_BYTES {
+        return Err(Rejection::ListTooLarge);
     }
     if base.max_users.is_some_and(|max| unbanned(view) > max) {
         return Err(Rejection::TooManyUsers);

@@ -124,6 +124,7 @@ rejections! {
     SecondClient "second-client" "MRP #base-room-policy-component-syntax": "a user has only one client in this room; remove the other one"
     TooManyClients "max-clients" "MRP #base-room-policy-component-syntax": "the room has as many clients as it may have"
     TooManyUsers "max-users" "MRP #base-room-policy-component-syntax": "the room has as many users as it may have"
+    ListTooLarge "list-too-large" "MIMI #participant-list": "the list would be longer than what is read of one; remove users first"
     TooFewParticipants "min-participants" "MRP #roles": "too few users would have this role; give it to somebody else first"
     TooManyParticipants "max-participants" "MRP #roles": "as many users have this role as may have it"
     TooFewActive "min-active" "MRP #roles": "too few users with this role would have clients in the group"

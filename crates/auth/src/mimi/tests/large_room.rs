@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nabe_wire::Encode;
+
+use super::super::proposal::MAX_LIST_BYTES;
 use super::super::templates::{self, GROUP_ADMIN, ORDINARY_USER, SUPER_ADMIN};
 use super::*;
 
@@ -36,6 +39,11 @@ fn assert_counted(room: &Room) {
             counted.get(&role).copied().unwrap_or_default()
         );
     }
+    let pairs = participants.to_data().participants.into_iter();
+    assert_eq!(
+        participants.bytes(),
+        pairs.map(|pair| pair.to_bytes().len()).sum::<usize>()
+    );
     let leaves: usize = participants.iter().map(|participant| participant.leaves().len()).sum();
     assert_eq!(leaves, participants.clients());
 }
@@ -67,4 +75,34 @@ fn places_counts_and_leaves_stay_right_through_many_commits() {
             assert_eq!(room.participants().iter().last(), Some(newcomer));
         }
     }
+}
+
+#[test]
+fn a_list_that_would_not_be_read_is_not_made() {
+    let name = |number: usize| format!("{number:0250}@p");
+    let each = UserRolePair {
+        user: user(&name(0)),
+        role_index: ORDINARY_USER,
+    };
+    let most = usize::try_from(MAX_LIST_BYTES).unwrap() / each.to_bytes().len();
+    let pair = |number: usize| UserRolePair {
+        user: user(&name(number)),
+        role_index: SUPER_ADMIN,
+    };
+    let load = |count: usize| {
+        let list = ParticipantListData {
+            participants: (0..count).map(pair).collect(),
+        };
+        let dictionary = templates::cooperative("hub.example").dictionary(&list);
+        Room::load(IdentifierUri::new(ROOM).unwrap(), &dictionary, [(0, user(&name(0)))])
+    };
+    assert_eq!(load(most + 1).map(drop), Err(Rejection::ListTooLarge));
+    let (mut room, admin) = (load(most).unwrap(), claims(&user(&name(0))));
+    let one_more = [lists(&name(most), ORDINARY_USER)];
+    assert_eq!(
+        propose(&mut room, member(0, &admin), &one_more),
+        Err(Rejection::ListTooLarge)
+    );
+    propose(&mut room, member(0, &admin), &[drops(1)]).unwrap();
+    propose(&mut room, member(0, &admin), &one_more).unwrap();
 }
