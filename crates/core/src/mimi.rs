@@ -18,11 +18,13 @@
 //! | `mimi/actor.rs` | who acts, in the terms of the policy |
 //! | `mimi/entry.rs` | what the log holds, and for whom |
 //! | `mimi/reach.rs` | which providers take part |
+//! | `mimi/pending.rs` | how many bytes wait to be committed |
 //! | `mimi/refusal.rs` | every way to say no, with the answer on the wire |
 
 mod actor;
 mod entry;
 mod joiners;
+mod pending;
 mod reach;
 mod refusal;
 mod submit;
@@ -44,6 +46,7 @@ pub use nabe_wire::uri::MimiUri;
 use nabe_wire::{Kept, Message as _};
 
 use crate::{FollowerChange, GroupChange, StoredGroup};
+use pending::PendingBytes;
 use reach::Reach;
 use update::Motion;
 
@@ -63,6 +66,7 @@ pub struct MimiRoom {
     group: MimiGroup,
     policy: policy::Room,
     reach: Reach,
+    pending: PendingBytes,
 }
 
 /// A room as it is stored, for [`MimiRoom::restore`].
@@ -197,6 +201,7 @@ impl MimiRoom {
         }
         for entry in &stored.proposals {
             room.accept_again(entry)?;
+            room.pending.append(entry);
         }
         room.reach = Reach::of(&room.group, &room.policy);
         Ok(room)
@@ -212,6 +217,7 @@ impl MimiRoom {
         let policy = load_policy(&uri, &group)?;
         Ok(Self {
             reach: Reach::of(&group, &policy),
+            pending: PendingBytes::default(),
             uri,
             server,
             position,
@@ -242,9 +248,10 @@ impl MimiRoom {
         if may_reach_others {
             self.reach = Reach::of(&self.group, &self.policy);
         }
-        if let Some(last) = outcome.append.last() {
-            self.position = last.position;
-            self.newest = last.accepted;
+        for entry in &outcome.append {
+            self.pending.append(entry);
+            self.position = entry.position;
+            self.newest = entry.accepted;
         }
     }
 

@@ -243,6 +243,7 @@ impl Hub {
         let restored = MimiRoom::restore(stored, &self.room.server).unwrap();
         assert_eq!(restored.group, self.room.group);
         assert_eq!(restored.reach, self.room.reach);
+        assert_eq!(restored.pending, self.room.pending);
         let (theirs, ours) = (restored.policy(), self.room.policy());
         assert_eq!(theirs.effective_list(), ours.effective_list());
         assert!(theirs.accepted().eq(ours.accepted()));

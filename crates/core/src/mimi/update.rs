@@ -90,8 +90,12 @@ impl MimiRoom {
         let proposed = self.policy.propose(&motion.bundle(), ctx.parent)?;
         let staged = self.group.superseding(staged, proposed.superseded());
         let position = self.position.next();
+        let entry = proposals_entry(position, from, Audience::Others, messages, accepted);
+        if !self.pending.takes(&entry) {
+            return Err(policy::Rejection::PendingFull.into());
+        }
         Ok(MimiOutcome {
-            append: vec![proposals_entry(position, from, Audience::Others, messages, accepted)],
+            append: vec![entry],
             group: vec![GroupChange {
                 position,
                 bytes: staged.bytes,

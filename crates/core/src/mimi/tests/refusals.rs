@@ -1,6 +1,8 @@
 //! What is refused, with which answer, and that nothing has changed then.
 
 use nabe_auth::mimi::Rejection;
+use nabe_wire::app_data::{AppAck, MessageRange};
+use nabe_wire::mls::{AppEphemeral, Proposal};
 use nabe_wire::submit_message::SubmitVerdict;
 use nabe_wire::update::{UpdateResponseCode, UpdateVerdict};
 
@@ -80,6 +82,38 @@ fn proposals_are_counted_before_anything_else_is_looked_at() {
     assert_eq!(refused(&hub, "b", &bundle), UpdateRefusal::Policy { rejection });
     let bundle = proposals(&vec![leave; 256]);
     assert!(matches!(refused(&hub, "b", &bundle), UpdateRefusal::Group { .. }));
+}
+
+#[test]
+fn no_more_bytes_wait_for_a_commit_than_it_and_a_group_info_can_carry() {
+    // Each takes up 0.9 MiB.
+    let acknowledge = |hub: &mut Hub, name: &str, sender: u32| {
+        let range = MessageRange {
+            sender,
+            first_generation: 0,
+            last_generation: 0,
+        };
+        let received_ranges = vec![range; (9 << 20) / 10 / 12];
+        let proposal = Proposal::AppEphemeral(AppEphemeral {
+            component_id: ComponentId::APP_ACK,
+            data: AppAck { received_ranges }.to_bytes().into(),
+        });
+        hub.member(name).forge_proposal(proposal)
+    };
+    let full = UpdateRefusal::Policy {
+        rejection: Rejection::PendingFull,
+    };
+    let mut hub = Hub::of_three();
+    for (provider, name) in [("b", "bob"), ("c", "cathy")] {
+        for number in 0..4 {
+            let message = acknowledge(&mut hub, name, number);
+            hub.update(provider, &proposals(&[message]));
+        }
+    }
+    for (provider, name) in [("b", "bob"), ("c", "cathy"), ("a", "alice")] {
+        let one_more = acknowledge(&mut hub, name, 4);
+        assert_eq!(refused(&hub, provider, &proposals(&[one_more])), full);
+    }
 }
 
 #[test]
