@@ -9,10 +9,12 @@ use nabe_core::Entry;
 use nabe_core::mimi::{MimiEntry, MimiUri, StoredMimiRoom};
 use nabe_event::Pdu;
 use nabe_store::{
-    Account, Batch, Between, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes,
-    FetchedKeyPackage, Follower, IdempotencyKey, InboxItem, KeyPackage, KeyPackageClaim, KeyPackageCount,
-    KeyPackageKept, KnownLpdu, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiStore, Notification, NotifyWork,
-    Order, OutboundRequest, ParkedEvent, PendingRoom, RemoteDevice, RoomMembership, RoomSummary, Store, StoreError,
+    Account, Batch, Between, ClaimedKeyPackage, ClaimedMimiKeyPackage, ConsentScope, ConsentState, DeliveryRange,
+    DestinationStatus, DirectItem, EntryBytes, FetchedKeyPackage, Follower, GrantedKeyPackage, IdempotencyKey,
+    InboxItem, IssuedKeyPackage, KeptConsent, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu,
+    LocalMessage, LocalRoom, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiKeyPackage, MimiKeyPackageClaim,
+    MimiKeyPackageOffer, MimiStore, MimiUserStore, Notification, NotifyWork, Order, OutboundRequest, ParkedEvent,
+    PendingRoom, ReadableRoom, RemoteDevice, RoomMembership, RoomSummary, ShownJoinCode, Store, StoreError,
     StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
@@ -366,5 +368,94 @@ impl MimiStore for Disk {
 
     async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
         call!(self.fetched_key_packages(references))
+    }
+}
+
+#[async_trait]
+impl MimiUserStore for Disk {
+    async fn local_room(&self, room: &MimiUri) -> Result<Option<LocalRoom>, StoreError> {
+        call!(self.local_room(room))
+    }
+
+    async fn was_delivered(&self, hub: &ServerName, room: &MimiUri, once: &[u8; 32]) -> Result<bool, StoreError> {
+        call!(self.was_delivered(hub, room, once))
+    }
+
+    async fn local_messages(
+        &self,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError> {
+        call!(self.local_messages(room, after, limit, max_bytes))
+    }
+
+    async fn rooms_readable_by(&self, user: &MimiUri) -> Result<Vec<ReadableRoom>, StoreError> {
+        call!(self.rooms_readable_by(user))
+    }
+
+    async fn readable_room(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<ReadableRoom>, StoreError> {
+        call!(self.readable_room(user, room))
+    }
+
+    async fn shown_join_code(
+        &self,
+        room: &MimiUri,
+        user: &MimiUri,
+        signature_key: &[u8],
+        now: UnixMillis,
+    ) -> Result<Option<ShownJoinCode>, StoreError> {
+        call!(self.shown_join_code(room, user, signature_key, now))
+    }
+
+    async fn add_mimi_key_packages(
+        &self,
+        user: &MimiUri,
+        client: &MimiUri,
+        packages: &[MimiKeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError> {
+        call!(self.add_mimi_key_packages(user, client, packages, now))
+    }
+
+    async fn mimi_clients(&self, user: &MimiUri) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.mimi_clients(user))
+    }
+
+    async fn mimi_key_package_offers(
+        &self,
+        user: &MimiUri,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<MimiKeyPackageOffer>, StoreError> {
+        call!(self.mimi_key_package_offers(user, usable_at))
+    }
+
+    async fn claim_mimi_key_packages(
+        &self,
+        claims: &[MimiKeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedMimiKeyPackage>>, StoreError> {
+        call!(self.claim_mimi_key_packages(claims, usable_at))
+    }
+
+    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
+        call!(self.issued_key_packages(references))
+    }
+
+    async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError> {
+        call!(self.consent(scope))
+    }
+
+    async fn consents_of(&self, user: &MimiUri, after: i64, limit: usize) -> Result<Vec<KeptConsent>, StoreError> {
+        call!(self.consents_of(user, after, limit))
+    }
+
+    async fn take_granted_key_packages(
+        &self,
+        scope: &ConsentScope,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<GrantedKeyPackage>, StoreError> {
+        call!(self.take_granted_key_packages(scope, usable_at))
     }
 }

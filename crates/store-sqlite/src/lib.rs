@@ -7,6 +7,7 @@ mod accounts;
 mod apply;
 mod bounds;
 mod checkpoints;
+mod consents;
 mod destinations;
 mod devices;
 mod entries;
@@ -17,9 +18,12 @@ mod frozen;
 mod groups;
 mod inbox;
 mod key_packages;
+mod local;
 mod media;
 mod memberships;
 mod mimi;
+mod mimi_key_packages;
+mod mimi_users;
 mod notify;
 mod open;
 mod outbox;
@@ -131,6 +135,8 @@ macro_rules! snapshot {
         Ok($read(&mut *snapshot $(, $argument)*).await?)
     }};
 }
+
+pub(crate) use {read, snapshot};
 
 #[async_trait]
 impl Store for SqliteStore {

@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::failure::Failure;
 use crate::fields::{Fields, id_array, millis, rows};
-use crate::notify;
+use crate::{mimi_users, notify};
 
 pub(crate) fn uri(row: Fields<'_>, column: &'static str) -> Result<MimiUri, Failure> {
     row.word(column, |text| MimiUri::parse(text).ok())
@@ -99,6 +99,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiWrite) -> Resul
         MimiWrite::PutKeyPackages { packages } => put_key_packages(db, packages).await,
         MimiWrite::ForgetKeyPackages { references } => forget_key_packages(db, references).await,
         MimiWrite::ExpireKeyPackages { now } => expire_key_packages(db, *now).await,
+        MimiWrite::User(write) => mimi_users::write(db, write).await,
     }
 }
 

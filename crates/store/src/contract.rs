@@ -13,6 +13,7 @@ pub mod log;
 pub mod media;
 pub mod memberships;
 pub mod mimi;
+pub mod mimi_users;
 pub mod parked;
 pub mod random;
 pub mod replies;
@@ -121,6 +122,18 @@ macro_rules! contract_tests {
             mimi::one_notification_of_a_follower_is_in_flight,
             mimi::proposals_since_the_newest_commit_are_loaded,
             mimi::room_of_mimi_is_founded_once,
+            mimi_users::messages_for_local_users_come_in_order,
+            mimi_users::same_body_is_delivered_once,
+            mimi_users::local_users_read_rooms_from_where_they_came_in,
+            mimi_users::shown_join_codes_are_remembered,
+            mimi_users::mimi_key_package_is_claimed_once,
+            mimi_users::last_resort_mimi_key_package_stays,
+            mimi_users::mimi_key_packages_on_offer_are_listed,
+            mimi_users::parallel_claims_share_no_mimi_key_package,
+            mimi_users::consent_is_told_by_scope,
+            mimi_users::requests_for_consent_come_and_go,
+            mimi_users::what_is_heard_of_consent_is_bounded,
+            mimi_users::granted_key_packages_are_taken_once,
             parked::due_events_come_longest_due_first,
             parked::parking_again_keeps_the_place,
             parked::parking_again_does_not_start_anew,

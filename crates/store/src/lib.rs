@@ -9,6 +9,7 @@ pub mod contract;
 mod error;
 mod memory;
 mod mimi;
+mod mimi_users;
 mod model;
 pub mod rules;
 mod store;
@@ -17,6 +18,11 @@ mod write;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use mimi::{FetchedKeyPackage, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
+pub use mimi_users::{
+    ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
+    KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
+    MimiUserWrite, NewLocalMessage, ReadableRoom, ShownJoinCode,
+};
 pub use model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,
     InboxItem, InboxKind, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu, MediaFile, MediaUse,

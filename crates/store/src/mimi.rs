@@ -12,6 +12,7 @@ use nabe_core::{FollowerChange, GroupChange};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 
 use crate::error::StoreError;
+use crate::mimi_users::MimiUserWrite;
 use crate::store::Between;
 
 /// A stretch of a room's log that a provider is owed, and how far it got.
@@ -166,6 +167,8 @@ pub enum MimiWrite {
         /// The moment.
         now: UnixMillis,
     },
+    /// What is kept for local users.
+    User(MimiUserWrite),
 }
 
 /// What is asked about MIMI. As with [`crate::Store`], reads see all commits that returned before they began.

@@ -27,6 +27,12 @@ pub const MAX_REMOTE_DEVICES: usize = 1000;
 /// Bytes that the device objects of one other server's users take in all.
 pub const MAX_REMOTE_DEVICE_BYTES: usize = 32 * 1024 * 1024;
 
+/// Scopes of consent that are kept of one other provider's word alone.
+pub const MAX_HEARD_CONSENTS: usize = 5_000;
+
+/// Granted key packages that are kept of one target for one requester.
+pub const MAX_GRANTED_KEY_PACKAGES: usize = 100;
+
 /// What counts as a day where a user's uploads of one are bounded.
 pub const UPLOAD_DAY: std::time::Duration = std::time::Duration::from_hours(24);
 
@@ -39,6 +45,16 @@ pub fn are_consecutive(first: LogPosition, entries: &[Entry]) -> bool {
         next = next.next();
         fits
     })
+}
+
+/// The position of the `index`th message added behind `head`, counted from 0.
+#[must_use]
+pub fn nth_after(head: LogPosition, index: usize) -> LogPosition {
+    LogPosition(
+        head.0
+            .saturating_add(i64::try_from(index).unwrap_or(i64::MAX))
+            .saturating_add(1),
+    )
 }
 
 /// The membership an event sets and for whom; `None` if it is no usable `m.room.member` event.

@@ -143,6 +143,10 @@ impl Journal<'_> {
                 }
                 Ok(())
             }
+            MimiWrite::User(write) => {
+                self.apply_mimi_user(write);
+                Ok(())
+            }
         }
     }
 

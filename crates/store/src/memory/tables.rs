@@ -10,6 +10,7 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 use super::encryption::Encryption;
 use super::media::Media;
 use super::mimi::Mimi;
+use super::mimi_users::MimiUsers;
 use crate::error::StoreError;
 use crate::model::{
     DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
@@ -49,6 +50,7 @@ pub(super) struct Tables {
     pub(super) encryption: Encryption,
     pub(super) media: Media,
     pub(super) mimi: Mimi,
+    pub(super) mimi_users: MimiUsers,
 }
 
 #[derive(Clone, Debug)]

@@ -1,0 +1,536 @@
+//! What is kept of MIMI for local users, in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nabe_core::mimi::MimiUri;
+use nabe_types::{LogPosition, ServerName, UnixMillis};
+
+use super::MemoryStore;
+use super::tables::Journal;
+use crate::error::StoreError;
+use crate::mimi_users::{
+    ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
+    KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
+    MimiUserWrite, NewLocalMessage, ReadableRoom, ShownJoinCode,
+};
+use crate::model::KeyPackageKept;
+use crate::rules;
+
+/// The tables of this file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MimiUsers {
+    rooms: BTreeMap<MimiUri, LocalRoom>,
+    messages: BTreeMap<(MimiUri, LogPosition), LocalMessage>,
+    readers: BTreeMap<(MimiUri, MimiUri), LogPosition>,
+    delivered: BTreeMap<(MimiUri, ServerName, [u8; 32]), UnixMillis>,
+    codes: BTreeMap<(MimiUri, MimiUri, Bytes), ShownJoinCode>,
+    /// By client, with its user.
+    clients: BTreeMap<MimiUri, MimiUri>,
+    /// By client and the order in which they came.
+    packages: BTreeMap<(MimiUri, u64), MimiKeyPackage>,
+    last_package: u64,
+    /// By client, in the order they went.
+    spent: BTreeMap<MimiUri, Vec<(Bytes, UnixMillis)>>,
+    consents: BTreeMap<ConsentScope, Consent>,
+    /// Index of `consents`: what is known by one provider's word alone.
+    heard: BTreeMap<(ServerName, i64), ConsentScope>,
+    granted: BTreeMap<Bytes, Granted>,
+    numbers: BTreeMap<(), i64>,
+}
+
+#[derive(Clone, Debug)]
+struct Consent {
+    kept: KeptConsent,
+    heard_from: Option<ServerName>,
+}
+
+impl Consent {
+    /// Its place in the index, if it is known by a provider's word alone.
+    fn heard(&self) -> Option<(ServerName, i64)> {
+        Some((self.heard_from.clone()?, self.kept.number))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Granted {
+    scope: ConsentScope,
+    number: i64,
+    package: GrantedKeyPackage,
+    taken: bool,
+}
+
+impl Journal<'_> {
+    pub(super) fn apply_mimi_user(&mut self, write: MimiUserWrite) {
+        match write {
+            MimiUserWrite::Deliver {
+                room,
+                hub,
+                messages,
+                readers,
+                once,
+                now,
+            } => self.deliver(&room, &hub, messages, readers, once, now),
+            MimiUserWrite::ForgetDelivered { before } => {
+                let old = self.tables.mimi_users.delivered.iter();
+                let old = old.filter(|(_, received)| **received < before);
+                for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    self.set(|tables| &mut tables.mimi_users.delivered, key, None);
+                }
+            }
+            MimiUserWrite::ShowJoinCode { shown } => {
+                let key = (shown.room.clone(), shown.user.clone(), shown.signature_key.clone());
+                self.set(|tables| &mut tables.mimi_users.codes, key, Some(shown));
+            }
+            MimiUserWrite::ExpireJoinCodes { now } => {
+                let old = self.tables.mimi_users.codes.iter();
+                let old = old.filter(|(_, shown)| shown.expires_at <= now);
+                for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    self.set(|tables| &mut tables.mimi_users.codes, key, None);
+                }
+            }
+            MimiUserWrite::RemoveClient { client } => {
+                let keys = self.tables.mimi_users.packages_of(&client);
+                for key in keys {
+                    self.set(|tables| &mut tables.mimi_users.packages, key, None);
+                }
+                self.set(|tables| &mut tables.mimi_users.spent, client.clone(), None);
+                self.set(|tables| &mut tables.mimi_users.clients, client, None);
+            }
+            MimiUserWrite::ExpireKeyPackages { now } => self.expire_mimi_key_packages(now),
+            MimiUserWrite::RequestConsent { scope, from, now } => {
+                let mut consent = self.consent_to_change(&scope, from.as_ref());
+                consent.kept.requested_at = consent.kept.requested_at.or(Some(now));
+                self.put_consent(consent, from.as_ref());
+            }
+            MimiUserWrite::CancelConsent { scope } => {
+                if let Some(mut consent) = self.tables.mimi_users.consents.get(&scope).cloned() {
+                    consent.kept.requested_at = None;
+                    let left = consent.kept.decision.is_some().then_some(consent);
+                    self.set_consent(scope, left);
+                }
+            }
+            MimiUserWrite::DecideConsent {
+                scope,
+                decision,
+                key_packages,
+                from,
+                now,
+            } => {
+                let mut consent = self.consent_to_change(&scope, from.as_ref());
+                consent.kept.requested_at = None;
+                consent.kept.decision = Some((decision, now));
+                self.put_consent(consent, from.as_ref());
+                for package in key_packages {
+                    self.put_granted(&scope, package);
+                }
+            }
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        room: &MimiUri,
+        hub: &ServerName,
+        messages: Vec<NewLocalMessage>,
+        readers: Vec<(MimiUri, usize)>,
+        once: Option<[u8; 32]>,
+        now: UnixMillis,
+    ) {
+        if let Some(once) = once {
+            let key = (room.clone(), hub.clone(), once);
+            if self.tables.mimi_users.delivered.contains_key(&key) {
+                return;
+            }
+            self.set(|tables| &mut tables.mimi_users.delivered, key, Some(now));
+        }
+        let known = self.tables.mimi_users.rooms.get(room).cloned();
+        let mut row = known.unwrap_or_else(|| LocalRoom {
+            room: room.clone(),
+            hub: hub.clone(),
+            head: LogPosition::ZERO,
+        });
+        let before = row.head;
+        for NewLocalMessage { accepted, body } in messages {
+            row.head = row.head.next();
+            let message = LocalMessage {
+                position: row.head,
+                accepted,
+                received: now,
+                body,
+            };
+            let key = (room.clone(), row.head);
+            self.set(|tables| &mut tables.mimi_users.messages, key, Some(message));
+        }
+        self.set(|tables| &mut tables.mimi_users.rooms, room.clone(), Some(row));
+        for (reader, first) in readers {
+            let key = (reader, room.clone());
+            let from = rules::nth_after(before, first);
+            if !self.tables.mimi_users.readers.contains_key(&key) {
+                self.set(|tables| &mut tables.mimi_users.readers, key, Some(from));
+            }
+        }
+    }
+
+    fn expire_mimi_key_packages(&mut self, now: UnixMillis) {
+        let old = self.tables.mimi_users.packages.iter();
+        let old = old.filter(|(_, package)| package.not_after <= now);
+        for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.set(|tables| &mut tables.mimi_users.packages, key, None);
+        }
+        for (client, mut spent) in self.tables.mimi_users.spent.clone() {
+            spent.retain(|(_, not_after)| *not_after > now);
+            self.set(|tables| &mut tables.mimi_users.spent, client, Some(spent));
+        }
+        let old = self.tables.mimi_users.granted.iter();
+        let old = old.filter(|(_, granted)| granted.package.not_after <= now);
+        for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.set(|tables| &mut tables.mimi_users.granted, key, None);
+        }
+    }
+
+    fn next_number(&mut self) -> i64 {
+        let number = self.tables.mimi_users.numbers.get(&()).copied().unwrap_or(0) + 1;
+        self.set(|tables| &mut tables.mimi_users.numbers, (), Some(number));
+        number
+    }
+
+    fn consent_to_change(&mut self, scope: &ConsentScope, from: Option<&ServerName>) -> Consent {
+        if let Some(mut consent) = self.tables.mimi_users.consents.get(scope).cloned() {
+            consent.heard_from = consent.heard_from.filter(|_| from.is_some());
+            return consent;
+        }
+        Consent {
+            kept: KeptConsent {
+                number: self.next_number(),
+                scope: scope.clone(),
+                requested_at: None,
+                decision: None,
+            },
+            heard_from: from.cloned(),
+        }
+    }
+
+    fn put_consent(&mut self, consent: Consent, from: Option<&ServerName>) {
+        self.set_consent(consent.kept.scope.clone(), Some(consent));
+        let Some(from) = from else { return };
+        let of_provider = (from.clone(), 0)..=(from.clone(), i64::MAX);
+        let mut heard = self.tables.mimi_users.heard.range(of_provider);
+        let first = heard.next().map(|(_, scope)| scope.clone());
+        if heard.count() >= rules::MAX_HEARD_CONSENTS
+            && let Some(first) = first
+        {
+            self.set_consent(first, None);
+        }
+    }
+
+    fn set_consent(&mut self, scope: ConsentScope, consent: Option<Consent>) {
+        let before = self.tables.mimi_users.consents.get(&scope).and_then(Consent::heard);
+        let after = consent.as_ref().and_then(Consent::heard);
+        if let Some(key) = before {
+            self.set(|tables| &mut tables.mimi_users.heard, key, None);
+        }
+        if let Some(key) = after {
+            self.set(|tables| &mut tables.mimi_users.heard, key, Some(scope.clone()));
+        }
+        self.set(|tables| &mut tables.mimi_users.consents, scope, consent);
+    }
+
+    fn put_granted(&mut self, scope: &ConsentScope, package: GrantedKeyPackage) {
+        let of_both = self.tables.mimi_users.granted.values();
+        let of_both = of_both
+            .filter(|granted| granted.scope.requester == scope.requester && granted.scope.target == scope.target);
+        let is_known = self.tables.mimi_users.granted.contains_key(&package.reference);
+        if is_known || of_both.count() >= rules::MAX_GRANTED_KEY_PACKAGES {
+            return;
+        }
+        let granted = Granted {
+            scope: scope.clone(),
+            number: self.next_number(),
+            package,
+            taken: false,
+        };
+        let reference = granted.package.reference.clone();
+        self.set(|tables| &mut tables.mimi_users.granted, reference, Some(granted));
+    }
+}
+
+impl MimiUsers {
+    fn packages_of(&self, client: &MimiUri) -> Vec<(MimiUri, u64)> {
+        let range = self.packages.range((client.clone(), 0)..=(client.clone(), u64::MAX));
+        range.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn is_spent(&self, reference: &Bytes) -> bool {
+        self.spent.values().flatten().any(|(spent, _)| spent == reference)
+    }
+
+    fn spend(&mut self, client: &MimiUri, reference: Bytes, not_after: UnixMillis) {
+        let spent = self.spent.entry(client.clone()).or_default();
+        spent.push((reference, not_after));
+        let beyond = spent.len().saturating_sub(rules::MAX_SPENT_KEY_PACKAGES);
+        spent.drain(..beyond);
+    }
+
+    fn add(&mut self, client: &MimiUri, package: &MimiKeyPackage) -> KeyPackageKept {
+        if self.packages.values().any(|known| known.reference == package.reference) {
+            return KeyPackageKept::Known;
+        }
+        if self.is_spent(&package.reference) {
+            return KeyPackageKept::Spent;
+        }
+        let keys = self.packages_of(client);
+        let others = keys.iter().filter(|key| !self.packages[*key].last_resort).count();
+        if !package.last_resort && others >= rules::MAX_KEY_PACKAGES {
+            return KeyPackageKept::Full;
+        }
+        for key in keys.iter().filter(|_| package.last_resort) {
+            let known = &self.packages[key];
+            if known.last_resort && known.suite == package.suite {
+                let (reference, not_after) = (known.reference.clone(), known.not_after);
+                self.packages.remove(key);
+                self.spend(client, reference, not_after);
+            }
+        }
+        self.last_package += 1;
+        self.packages
+            .insert((client.clone(), self.last_package), package.clone());
+        KeyPackageKept::Kept
+    }
+
+    fn claim(&mut self, claim: &MimiKeyPackageClaim, usable_at: UnixMillis) -> Option<ClaimedMimiKeyPackage> {
+        let last_resort = || self.find(claim, true, usable_at).filter(|_| claim.last_resort);
+        let key = self.find(claim, false, usable_at).or_else(last_resort)?;
+        let package = self.packages[&key].clone();
+        if !package.last_resort {
+            self.packages.remove(&key);
+            self.spend(&claim.client, package.reference.clone(), package.not_after);
+        }
+        Some(ClaimedMimiKeyPackage {
+            reference: package.reference,
+            body: package.body,
+            last_resort: package.last_resort,
+        })
+    }
+
+    fn find(&self, claim: &MimiKeyPackageClaim, last_resort: bool, usable_at: UnixMillis) -> Option<(MimiUri, u64)> {
+        let keys = self.packages_of(&claim.client);
+        claim.kinds.iter().find_map(|(suite, capabilities)| {
+            let fitting = keys.iter().filter(|key| {
+                let package = &self.packages[*key];
+                package.suite == *suite
+                    && package.capabilities == *capabilities
+                    && package.last_resort == last_resort
+                    && package.not_after > usable_at
+            });
+            fitting
+                .min_by_key(|key| (self.packages[*key].not_after, key.1))
+                .cloned()
+        })
+    }
+}
+
+#[async_trait]
+impl MimiUserStore for MemoryStore {
+    async fn local_room(&self, room: &MimiUri) -> Result<Option<LocalRoom>, StoreError> {
+        Ok(self.tables().mimi_users.rooms.get(room).cloned())
+    }
+
+    async fn was_delivered(&self, hub: &ServerName, room: &MimiUri, once: &[u8; 32]) -> Result<bool, StoreError> {
+        let key = (room.clone(), hub.clone(), *once);
+        Ok(self.tables().mimi_users.delivered.contains_key(&key))
+    }
+
+    async fn local_messages(
+        &self,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError> {
+        let tables = self.tables();
+        let range = (room.clone(), after.next())..=(room.clone(), LogPosition(i64::MAX));
+        let found = tables.mimi_users.messages.range(range).map(|(_, message)| message);
+        let mut bytes = 0;
+        let fitting = found.take(limit).take_while(|message| {
+            let is_first = bytes == 0;
+            bytes += message.body.len();
+            is_first || bytes <= max_bytes
+        });
+        Ok(fitting.cloned().collect())
+    }
+
+    async fn rooms_readable_by(&self, user: &MimiUri) -> Result<Vec<ReadableRoom>, StoreError> {
+        let tables = self.tables();
+        let readers = tables
+            .mimi_users
+            .readers
+            .iter()
+            .filter(|((reader, _), _)| reader == user);
+        let mut rooms: Vec<_> = readers
+            .filter_map(|((_, room), from)| {
+                Some(ReadableRoom {
+                    room: tables.mimi_users.rooms.get(room)?.clone(),
+                    from: *from,
+                })
+            })
+            .collect();
+        rooms.sort_by_key(|readable| readable.room.room.to_string());
+        Ok(rooms)
+    }
+
+    async fn readable_room(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<ReadableRoom>, StoreError> {
+        let tables = self.tables();
+        let from = tables.mimi_users.readers.get(&(user.clone(), room.clone()));
+        let room = tables.mimi_users.rooms.get(room);
+        Ok(from.zip(room).map(|(from, room)| ReadableRoom {
+            room: room.clone(),
+            from: *from,
+        }))
+    }
+
+    async fn shown_join_code(
+        &self,
+        room: &MimiUri,
+        user: &MimiUri,
+        signature_key: &[u8],
+        now: UnixMillis,
+    ) -> Result<Option<ShownJoinCode>, StoreError> {
+        let key = (room.clone(), user.clone(), Bytes::copy_from_slice(signature_key));
+        let tables = self.tables();
+        let shown = tables.mimi_users.codes.get(&key);
+        Ok(shown.filter(|shown| shown.expires_at > now).cloned())
+    }
+
+    async fn add_mimi_key_packages(
+        &self,
+        user: &MimiUri,
+        client: &MimiUri,
+        packages: &[MimiKeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError> {
+        let mut tables = self.tables();
+        let tables = &mut tables.mimi_users;
+        tables.clients.entry(client.clone()).or_insert_with(|| user.clone());
+        for key in tables.packages_of(client) {
+            if tables.packages[&key].not_after <= now {
+                tables.packages.remove(&key);
+            }
+        }
+        Ok(packages.iter().map(|package| tables.add(client, package)).collect())
+    }
+
+    async fn mimi_clients(&self, user: &MimiUri) -> Result<Vec<MimiUri>, StoreError> {
+        let tables = self.tables();
+        let of_user = tables.mimi_users.clients.iter().filter(|(_, of)| *of == user);
+        let mut clients: Vec<_> = of_user.map(|(client, _)| client.clone()).collect();
+        clients.sort_by_key(MimiUri::to_string);
+        Ok(clients)
+    }
+
+    async fn mimi_key_package_offers(
+        &self,
+        user: &MimiUri,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<MimiKeyPackageOffer>, StoreError> {
+        let tables = self.tables();
+        let tables = &tables.mimi_users;
+        let mut offers: BTreeMap<(String, u16, Bytes), MimiKeyPackageOffer> = BTreeMap::new();
+        for ((client, _), package) in &tables.packages {
+            if tables.clients.get(client) != Some(user) || package.not_after <= usable_at {
+                continue;
+            }
+            let key = (client.to_string(), package.suite, package.capabilities.clone());
+            let offer = offers.entry(key).or_insert_with(|| MimiKeyPackageOffer {
+                client: client.clone(),
+                suite: package.suite,
+                capabilities: package.capabilities.clone(),
+                left: 0,
+                has_last_resort: false,
+            });
+            offer.left += u64::from(!package.last_resort);
+            offer.has_last_resort |= package.last_resort;
+        }
+        Ok(offers.into_values().collect())
+    }
+
+    async fn claim_mimi_key_packages(
+        &self,
+        claims: &[MimiKeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedMimiKeyPackage>>, StoreError> {
+        let mut tables = self.tables();
+        let claims = claims.iter();
+        Ok(claims.map(|claim| tables.mimi_users.claim(claim, usable_at)).collect())
+    }
+
+    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
+        let tables = self.tables();
+        let tables = &tables.mimi_users;
+        let wanted: BTreeSet<&Bytes> = references.iter().collect();
+        let spent = tables.spent.iter().flat_map(|(client, spent)| {
+            let references = spent.iter().map(|(reference, _)| reference);
+            references.map(move |reference| (client, reference))
+        });
+        let last_resort = tables.packages.iter().filter(|(_, package)| package.last_resort);
+        let last_resort = last_resort.map(|((client, _), package)| (client, &package.reference));
+        let issued = spent
+            .chain(last_resort)
+            .filter(|(_, reference)| wanted.contains(reference));
+        let found = issued.filter_map(|(client, reference)| {
+            Some(IssuedKeyPackage {
+                reference: reference.clone(),
+                user: tables.clients.get(client)?.clone(),
+                client: client.clone(),
+            })
+        });
+        Ok(found.collect())
+    }
+
+    async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError> {
+        let tables = self.tables();
+        let of_both = tables.mimi_users.consents.values().map(|consent| &consent.kept);
+        let of_both =
+            of_both.filter(|kept| kept.scope.requester == scope.requester && kept.scope.target == scope.target);
+        let mut state = ConsentState::default();
+        for kept in of_both {
+            let decision = kept.decision.map(|(decision, _)| decision);
+            match &kept.scope.room {
+                None => state.for_any = decision,
+                room if *room == scope.room => state.for_room = decision,
+                Some(_) => state.elsewhere |= decision == Some(ConsentDecision::Granted),
+            }
+        }
+        Ok(state)
+    }
+
+    async fn consents_of(&self, user: &MimiUri, after: i64, limit: usize) -> Result<Vec<KeptConsent>, StoreError> {
+        let tables = self.tables();
+        let all = tables.mimi_users.consents.values().map(|consent| &consent.kept);
+        let of_user = all.filter(|kept| kept.scope.requester == *user || kept.scope.target == *user);
+        let mut of_user: Vec<_> = of_user.filter(|kept| kept.number > after).cloned().collect();
+        of_user.sort_by_key(|kept| kept.number);
+        of_user.truncate(limit);
+        Ok(of_user)
+    }
+
+    async fn take_granted_key_packages(
+        &self,
+        scope: &ConsentScope,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<GrantedKeyPackage>, StoreError> {
+        let mut tables = self.tables();
+        let granted = tables.mimi_users.granted.values_mut();
+        let usable = granted
+            .filter(|granted| granted.scope == *scope && !granted.taken && granted.package.not_after > usable_at);
+        let mut taken: Vec<_> = usable
+            .map(|granted| {
+                granted.taken = true;
+                (granted.number, granted.package.clone())
+            })
+            .collect();
+        taken.sort_by_key(|(number, _)| *number);
+        Ok(taken.into_iter().map(|(_, package)| package).collect())
+    }
+}

@@ -1,0 +1,349 @@
+//! What is kept of MIMI for the users of this provider, wherever the hub is: what hubs notified of, as a log per room that clients read
+//! (MIMI #fanout-messages-and-room-events), key packages to be handed out once (MIMI #fetch-key-material), and who has consented to
+//! what (MIMI #consent).
+//!
+//! A provider that is the hub itself writes into the same logs what is for its own users, so that clients read in one place.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nabe_core::mimi::MimiUri;
+use nabe_types::{LogPosition, ServerName, UnixMillis};
+
+use crate::error::StoreError;
+use crate::model::KeyPackageKept;
+
+/// A message for local users, as it goes into a room's local log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewLocalMessage {
+    /// When the hub accepted it.
+    pub accepted: UnixMillis,
+    /// The `FanoutMessage`, byte for byte.
+    pub body: Bytes,
+}
+
+/// A message in a room's local log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalMessage {
+    /// Its place, counted from 1 in each room; another one than at the hub.
+    pub position: LogPosition,
+    /// When the hub accepted it.
+    pub accepted: UnixMillis,
+    /// When it came.
+    pub received: UnixMillis,
+    /// The `FanoutMessage`, byte for byte.
+    pub body: Bytes,
+}
+
+/// A room that has a local log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LocalRoom {
+    /// The room.
+    pub room: MimiUri,
+    /// Who sends what is in it; our own name if that is us.
+    pub hub: ServerName,
+    /// The position of the newest message.
+    pub head: LogPosition,
+}
+
+/// A room that a local user may read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReadableRoom {
+    /// The room.
+    pub room: LocalRoom,
+    /// The position of the first message the user may read.
+    pub from: LogPosition,
+}
+
+/// Somebody asked for the GroupInfo with a join code; the commit that follows has no place for it (MIMI
+/// #claim-group-key-information).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ShownJoinCode {
+    /// The room.
+    pub room: MimiUri,
+    /// Who showed it.
+    pub user: MimiUri,
+    /// The signature key of the client that did.
+    pub signature_key: Bytes,
+    /// The code.
+    pub code: Bytes,
+    /// Until when it is remembered.
+    pub expires_at: UnixMillis,
+}
+
+/// A key package that a local user's client offers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MimiKeyPackage {
+    /// Its KeyPackageRef, by which it is never kept twice and a Welcome finds its client.
+    pub reference: Bytes,
+    /// Code point of its cipher suite.
+    pub suite: u16,
+    /// What its client can do, in any encoding; to a store these are bytes that are equal or not.
+    pub capabilities: Bytes,
+    /// The bare `KeyPackage`, byte for byte.
+    pub body: Bytes,
+    /// When it expires.
+    pub not_after: UnixMillis,
+    /// Whether it may be handed out more than once. A client has one of these for each suite; a new one replaces it.
+    pub last_resort: bool,
+}
+
+/// Key packages of one kind that a client has on offer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MimiKeyPackageOffer {
+    /// The client.
+    pub client: MimiUri,
+    /// Code point of the cipher suite.
+    pub suite: u16,
+    /// [`MimiKeyPackage::capabilities`].
+    pub capabilities: Bytes,
+    /// How many there are, without the last-resort one.
+    pub left: u64,
+    /// Whether there is a last-resort one.
+    pub has_last_resort: bool,
+}
+
+/// A key package of a client asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MimiKeyPackageClaim {
+    /// The client.
+    pub client: MimiUri,
+    /// Which kinds will do, by suite and capabilities, the best first.
+    pub kinds: Vec<(u16, Bytes)>,
+    /// Whether a last-resort package will do when there is no other.
+    pub last_resort: bool,
+}
+
+/// A key package handed out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClaimedMimiKeyPackage {
+    /// Its KeyPackageRef.
+    pub reference: Bytes,
+    /// The package, byte for byte.
+    pub body: Bytes,
+    /// Whether it is a last-resort package, which stays.
+    pub last_resort: bool,
+}
+
+/// Whose key package it is, for a Welcome that names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IssuedKeyPackage {
+    /// Its KeyPackageRef.
+    pub reference: Bytes,
+    /// Whose.
+    pub user: MimiUri,
+    /// For which client.
+    pub client: MimiUri,
+}
+
+/// `ConsentScope`: who may fetch whose key packages, and for which room (MIMI #convey-explicit-consent).
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ConsentScope {
+    /// Who wants key packages.
+    pub requester: MimiUri,
+    /// Whose.
+    pub target: MimiUri,
+    /// For which room; `None` for any.
+    pub room: Option<MimiUri>,
+}
+
+/// What a target decided.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ConsentDecision {
+    /// The requester may.
+    Granted,
+    /// The requester may not, be it any more or in the first place.
+    Revoked,
+}
+
+/// What is known about consent in one scope.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeptConsent {
+    /// The order in which scopes came to be known.
+    pub number: i64,
+    /// The scope.
+    pub scope: ConsentScope,
+    /// When the requester asked; `None` if they did not, took it back, or were answered since.
+    pub requested_at: Option<UnixMillis>,
+    /// What the target decided last, and when.
+    pub decision: Option<(ConsentDecision, UnixMillis)>,
+}
+
+/// What counts for a requester, a target and perhaps a room.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ConsentState {
+    /// What was decided for this very room; `None` without a room, too.
+    pub for_room: Option<ConsentDecision>,
+    /// What was decided for any room.
+    pub for_any: Option<ConsentDecision>,
+    /// Whether some other room was granted.
+    pub elsewhere: bool,
+}
+
+/// A key package that came with a grant, for the requester to use.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GrantedKeyPackage {
+    /// Its KeyPackageRef.
+    pub reference: Bytes,
+    /// For which client of the target.
+    pub client: MimiUri,
+    /// The bare `KeyPackage`.
+    pub body: Bytes,
+    /// When it expires.
+    pub not_after: UnixMillis,
+}
+
+/// One change to what is kept for local users. None of them names a room that has to be there.
+#[derive(Clone, Debug)]
+pub enum MimiUserWrite {
+    /// Adds messages to a room's local log, which begins with its first message. Nothing happens if `once` was there before, from the
+    /// same hub and for the same room.
+    Deliver {
+        /// The room.
+        room: MimiUri,
+        /// Who sends what is in it. The log keeps the first one.
+        hub: ServerName,
+        /// What is added, in order.
+        messages: Vec<NewLocalMessage>,
+        /// Local users who may read the room, unless they may already, each with the index of the first of these messages that they
+        /// may read.
+        readers: Vec<(MimiUri, usize)>,
+        /// SHA-256 of what the messages came in, if it may come again.
+        once: Option<[u8; 32]>,
+        /// When they came.
+        now: UnixMillis,
+    },
+    /// Forgets what came before a moment; only that it came, not what it was.
+    ForgetDelivered {
+        /// The moment.
+        before: UnixMillis,
+    },
+    /// Remembers a join code; the newest of the same room, user and key counts.
+    ShowJoinCode {
+        /// The code.
+        shown: ShownJoinCode,
+    },
+    /// Forgets join codes that are no longer remembered.
+    ExpireJoinCodes {
+        /// The time.
+        now: UnixMillis,
+    },
+    /// Forgets a client and its key packages, if there.
+    RemoveClient {
+        /// The client.
+        client: MimiUri,
+    },
+    /// Drops key packages that have expired, and what is remembered of spent and granted ones.
+    ExpireKeyPackages {
+        /// The time.
+        now: UnixMillis,
+    },
+    /// Somebody asks for consent; again is nothing new.
+    RequestConsent {
+        /// The scope.
+        scope: ConsentScope,
+        /// The provider we hear it from; `None` if the requester is ours. Of what was only heard, no more than
+        /// [`MAX_HEARD_CONSENTS`](crate::rules::MAX_HEARD_CONSENTS) is kept of each provider; what was heard first goes first.
+        from: Option<ServerName>,
+        /// The time.
+        now: UnixMillis,
+    },
+    /// They do no longer, if they did in this very scope.
+    CancelConsent {
+        /// The scope.
+        scope: ConsentScope,
+    },
+    /// The target grants or revokes it; what was asked for in this very scope is answered.
+    DecideConsent {
+        /// The scope.
+        scope: ConsentScope,
+        /// What is decided.
+        decision: ConsentDecision,
+        /// Key packages that come with it, for the requester. Of those that are known already nothing becomes; no more than
+        /// [`MAX_GRANTED_KEY_PACKAGES`](crate::rules::MAX_GRANTED_KEY_PACKAGES) are kept of one target for one requester.
+        key_packages: Vec<GrantedKeyPackage>,
+        /// The provider we hear it from; `None` if the target is ours. As for requests.
+        from: Option<ServerName>,
+        /// The time.
+        now: UnixMillis,
+    },
+}
+
+/// What is asked for local users. As with [`crate::Store`], reads see all commits that returned before they began.
+#[async_trait]
+pub trait MimiUserStore {
+    /// A room's local log, if it has one.
+    async fn local_room(&self, room: &MimiUri) -> Result<Option<LocalRoom>, StoreError>;
+
+    /// Whether these messages came before ([`MimiUserWrite::Deliver::once`]).
+    async fn was_delivered(&self, hub: &ServerName, room: &MimiUri, once: &[u8; 32]) -> Result<bool, StoreError>;
+
+    /// Messages of a room after a position, ascending: at most `limit`, and no more than fit into `max_bytes`, but at least one if
+    /// there is one.
+    async fn local_messages(
+        &self,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError>;
+
+    /// The rooms that a local user may read, by URI.
+    async fn rooms_readable_by(&self, user: &MimiUri) -> Result<Vec<ReadableRoom>, StoreError>;
+
+    /// A room, if this local user may read it.
+    async fn readable_room(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<ReadableRoom>, StoreError>;
+
+    /// The join code that this client showed, unless it is no longer remembered.
+    async fn shown_join_code(
+        &self,
+        room: &MimiUri,
+        user: &MimiUri,
+        signature_key: &[u8],
+        now: UnixMillis,
+    ) -> Result<Option<ShownJoinCode>, StoreError>;
+
+    /// Keeps key packages of a local user's client, each for itself; the answers are in their order, and none of them is
+    /// [`KeyPackageKept::NoDevice`]. Expired ones of the client make room. What is kept is durable when this returns.
+    async fn add_mimi_key_packages(
+        &self,
+        user: &MimiUri,
+        client: &MimiUri,
+        packages: &[MimiKeyPackage],
+        now: UnixMillis,
+    ) -> Result<Vec<KeyPackageKept>, StoreError>;
+
+    /// The user's clients that have ever offered key packages, in order.
+    async fn mimi_clients(&self, user: &MimiUri) -> Result<Vec<MimiUri>, StoreError>;
+
+    /// What the user's clients have on offer that expires after `usable_at`, by client, suite and capabilities.
+    async fn mimi_key_package_offers(
+        &self,
+        user: &MimiUri,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<MimiKeyPackageOffer>, StoreError>;
+
+    /// Takes key packages that expire after `usable_at`: of each claim the one of the first kind there is, and of that the one that
+    /// expires first. None is ever answered twice but last-resort ones, whatever happens meanwhile and afterwards. What was taken is
+    /// durable when this returns.
+    async fn claim_mimi_key_packages(
+        &self,
+        claims: &[MimiKeyPackageClaim],
+        usable_at: UnixMillis,
+    ) -> Result<Vec<Option<ClaimedMimiKeyPackage>>, StoreError>;
+
+    /// Whose key packages these are, as far as they were handed out, in no particular order.
+    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError>;
+
+    /// What counts for a requester, a target and perhaps a room.
+    async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError>;
+
+    /// What is known about a user's consents, be they requester or target, with numbers after `after`, ascending.
+    async fn consents_of(&self, user: &MimiUri, after: i64, limit: usize) -> Result<Vec<KeptConsent>, StoreError>;
+
+    /// Takes the key packages that were granted in this very scope and expire after `usable_at`, each but once.
+    async fn take_granted_key_packages(
+        &self,
+        scope: &ConsentScope,
+        usable_at: UnixMillis,
+    ) -> Result<Vec<GrantedKeyPackage>, StoreError>;
+}
