@@ -177,7 +177,7 @@ pub(crate) fn lifetime_fault(error: &LifetimeError) -> LifetimeFault {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<(Suite, KeyPackage), KeyPackageError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Suite, KeyPackage), KeyPackageError> {
     if bytes.len() > MAX_KEY_PACKAGE_BYTES {
         return Err(KeyPackageError::TooLarge);
     }
@@ -206,7 +206,7 @@ fn parse(bytes: &[u8]) -> Result<(Suite, KeyPackage), KeyPackageError> {
 
 /// Whether the leaf's capabilities cover its own suite, version, credential and extensions; whoever would add it must
 /// refuse it otherwise.
-fn supports(package: &KeyPackage, suite: Suite) -> bool {
+pub(crate) fn supports(package: &KeyPackage, suite: Suite) -> bool {
     let leaf = package.leaf_node();
     let capabilities = leaf.capabilities();
     capabilities.ciphersuites().contains(&suite.ciphersuite().into())
@@ -221,7 +221,7 @@ fn supports(package: &KeyPackage, suite: Suite) -> bool {
 }
 
 /// MLS counts seconds.
-fn millis(seconds: u64) -> UnixMillis {
+pub(crate) fn millis(seconds: u64) -> UnixMillis {
     UnixMillis(seconds.saturating_mul(1000))
 }
 

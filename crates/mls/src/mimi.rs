@@ -17,6 +17,7 @@
 //! | `mimi/commit.rs` | a commit and what comes with it, from the frame to the GroupInfo |
 //! | `mimi/external.rs` | proposals from outside, and what OpenMLS lacks for them |
 //! | `mimi/joiners.rs` | the answer to who asks for the GroupInfo |
+//! | `mimi/key_package.rs` | a key package by itself, and who asks for one |
 //! | `mimi/components.rs` | what updates make of the room's components |
 //! | `mimi/shape.rs` | what makes a group a room's, and what it asks of leaves |
 //! | `mimi/identity.rs` | whose a leaf is; who is in the group |
@@ -36,6 +37,7 @@ mod external;
 mod framing;
 mod identity;
 mod joiners;
+mod key_package;
 mod proposals;
 mod refusal;
 mod shape;
@@ -67,6 +69,7 @@ pub(crate) use external::queued;
 pub use framing::CheckedMessage;
 pub use identity::{Identity, IdentityError, Member};
 pub use joiners::{JoinerError, check_group_info_query};
+pub use key_package::{OfferRefused, OfferedKeyPackage, check_key_material_request, meets};
 pub use proposals::{PendingProposal, ProposalRef, ProposalRefused, Proposer, StagedProposals};
 pub use refusal::{MessageRefusal, MimiRefusal};
 
