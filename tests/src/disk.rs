@@ -350,8 +350,14 @@ impl MimiStore for Disk {
         call!(self.mimi_rooms())
     }
 
-    async fn mimi_entries(&self, room: &MimiUri, between: Between, limit: usize) -> Result<Vec<MimiEntry>, StoreError> {
-        call!(self.mimi_entries(room, between, limit))
+    async fn mimi_entries(
+        &self,
+        room: &MimiUri,
+        between: Between,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<MimiEntry>, StoreError> {
+        call!(self.mimi_entries(room, between, limit, max_bytes))
     }
 
     async fn mimi_followers(&self, room: &MimiUri) -> Result<Vec<MimiFollower>, StoreError> {
