@@ -5,6 +5,7 @@
 //! - [`transport`]: the port [`Transport`] and what can go wrong below HTTP
 //! - [`https`]: [`HttpsTransport`], the transport of a running server: discovery, pool, TLS, limits
 //! - [`mimi`]: [`MimiPeers`], requests to the endpoints that a MIMI provider's directory has (MIMI #directory)
+//! - [`assets`]: [`AssetDownloads`], files from the web for other providers
 //! - [`discovery`]: server name to [`Target`], over the ports [`Dns`] and [`WellKnown`]
 //! - [`address`]: which IP addresses we connect to
 //! - [`dns`]: `Dns` by the system's resolver
@@ -12,6 +13,7 @@
 //! - [`fuzzing`]: entry points for fuzz targets
 
 pub mod address;
+pub mod assets;
 mod connect;
 pub mod discovery;
 pub mod dns;
@@ -24,6 +26,7 @@ pub mod tls;
 pub mod transport;
 
 pub use address::AddressGuard;
+pub use assets::AssetDownloads;
 pub use discovery::{Discovery, Dns, Resolve, Target, WellKnown};
 pub use dns::SystemDns;
 pub use https::{HttpsSettings, HttpsTransport};

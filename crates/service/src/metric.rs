@@ -41,6 +41,8 @@ pub(crate) const KEY_REQUESTS: &str = "nabe_key_requests_total";
 pub(crate) const KEYS_NOT_STORED: &str = "nabe_keys_not_stored_total";
 /// Counter: files fetched from other servers, label `outcome`.
 pub(crate) const MEDIA_FETCHES: &str = "nabe_media_fetches_total";
+/// Counter: files that a MIMI provider had us download, label `outcome`.
+pub(crate) const ASSET_DOWNLOADS: &str = "nabe_mimi_asset_downloads_total";
 /// Counter: files that were kept, label `whose` = `own` or `others`.
 pub(crate) const MEDIA_STORED: &str = "nabe_media_stored_total";
 /// Counter: requests to other servers of every kind, label `outcome`. Counted by whoever implements
@@ -69,7 +71,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 21] = [
+const COUNTERS: [(&str, &str); 22] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -95,6 +97,7 @@ const COUNTERS: [(&str, &str); 21] = [
         "key responses kept in memory only, because too many new ones came",
     ),
     (MEDIA_FETCHES, "files fetched from other servers, by outcome"),
+    (ASSET_DOWNLOADS, "files downloaded for MIMI providers, by outcome"),
     (MEDIA_STORED, "files that were kept, by whose they are"),
     (PEER_REQUESTS, "requests to other servers of every kind, by outcome"),
     (POLICY_REFUSALS, "requests refused by the operator's lists"),

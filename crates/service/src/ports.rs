@@ -1,8 +1,9 @@
 //! What the service asks of the outside world: other servers ([`Peers`]), time ([`Clock`]) and randomness
-//! ([`Entropy`]); MIMI providers are asked through [`mimi::MimiPeers`]. The federation crate implements `Peers` and
-//! `MimiPeers`; tests replace all of them. No HTTP, TLS or DNS type appears here, so that a use case cannot depend on how a
+//! ([`Entropy`]); MIMI providers are asked through [`mimi::MimiPeers`], and the web through [`assets::Assets`]. The federation
+//! crate implements all that goes to others; tests replace everything. No HTTP, TLS or DNS type appears here, so that a use case cannot depend on how a
 //! request travels.
 
+pub mod assets;
 pub mod mimi;
 
 use std::collections::BTreeMap;

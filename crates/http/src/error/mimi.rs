@@ -148,7 +148,7 @@ impl From<MimiError> for MimiRefusal {
         };
         match &error {
             MimiError::Unknown(_) => failed(StatusCode::NOT_FOUND, None),
-            MimiError::NotTheirs { .. } => failed(StatusCode::FORBIDDEN, None),
+            MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => failed(StatusCode::FORBIDDEN, None),
             MimiError::Invalid { .. } => failed(StatusCode::BAD_REQUEST, None),
             MimiError::LimitExceeded { retry_after } => failed(StatusCode::TOO_MANY_REQUESTS, Some(*retry_after)),
             MimiError::PeerFailed { .. } | MimiError::BadAnswer { .. } => failed(StatusCode::BAD_GATEWAY, None),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nabe_store::StoreError;
 use nabe_types::ServerName;
 
 use crate::error::ServiceError;
@@ -21,6 +22,9 @@ pub enum MimiError {
         /// For what it does not.
         what: &'static str,
     },
+    /// We do not do this for anybody.
+    #[error("{0}")]
+    Forbidden(&'static str),
     /// A field breaks a rule that its type does not know.
     #[error("{field}: {rule}")]
     Invalid {
@@ -53,5 +57,20 @@ pub enum MimiError {
     },
     /// We failed ourselves.
     #[error(transparent)]
-    Failed(#[from] ServiceError),
+    Failed(ServiceError),
+}
+
+impl From<ServiceError> for MimiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::LimitExceeded { retry_after } => Self::LimitExceeded { retry_after },
+            other => Self::Failed(other),
+        }
+    }
+}
+
+impl From<StoreError> for MimiError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
 }

@@ -4,7 +4,9 @@
 //!
 //! | Who calls | Where |
 //! |---|---|
+//! | another provider | `assets` |
 
+mod assets;
 mod error;
 
 use std::fmt;
@@ -15,10 +17,13 @@ use nabe_types::ServerName;
 use nabe_wire::label::Signer;
 use nabe_wire::mls::ExternalSender;
 
+pub use assets::{Asset, AssetSettings};
 pub use error::MimiError;
 
 use crate::Service;
+use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
+use assets::Downloads;
 
 /// What a server needs to be a MIMI provider.
 pub struct MimiDeps {
@@ -30,6 +35,8 @@ pub struct MimiDeps {
     pub hub: HubKey,
     /// By which messages in rooms with a franking agent are franked; `None` franks nothing.
     pub franking: Option<Arc<dyn Franking>>,
+    /// Downloads for other providers; `None` for a hub that makes none.
+    pub assets: Option<Arc<dyn Assets>>,
     /// The operator's choices.
     pub settings: MimiSettings,
 }
@@ -45,7 +52,10 @@ pub struct HubKey {
 
 /// The operator's choices about MIMI.
 #[derive(Clone, Debug, Default)]
-pub struct MimiSettings {}
+pub struct MimiSettings {
+    /// What we download for other providers.
+    pub assets: AssetSettings,
+}
 
 /// What the use cases share.
 #[expect(dead_code, reason = "the use cases that need the rest are on their way")]
@@ -54,6 +64,8 @@ pub(crate) struct MimiState {
     peers: Arc<dyn MimiPeers>,
     hub: HubKey,
     franking: Option<Arc<dyn Franking>>,
+    assets: Option<Arc<dyn Assets>>,
+    downloads: Downloads,
     settings: MimiSettings,
 }
 
@@ -64,6 +76,8 @@ impl MimiState {
             peers: deps.peers,
             hub: deps.hub,
             franking: deps.franking,
+            assets: deps.assets,
+            downloads: Downloads::new(&deps.settings.assets),
             settings: deps.settings,
         }
     }
@@ -71,7 +85,6 @@ impl MimiState {
 
 /// A server as a MIMI provider. Clones share everything.
 #[derive(Clone)]
-#[expect(dead_code, reason = "the use cases that need the rest are on their way")]
 pub struct Mimi {
     service: Service,
     state: Arc<MimiState>,
