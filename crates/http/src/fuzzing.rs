@@ -13,7 +13,7 @@ pub fn path(data: &[u8]) {
     let Ok(target) = std::str::from_utf8(data) else { return };
     let Ok(uri) = target.parse::<Uri>() else { return };
     if let Some(target) = Target::of(uri.path()) {
-        let _ = (target.user(), target.domain(), target.https_url());
+        let _ = (target.user(), target.domain(), target.url());
         if let Ok(room) = target.room() {
             assert!(room.to_string().starts_with("mimi://"));
         }

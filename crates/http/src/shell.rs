@@ -24,6 +24,7 @@ use crate::AppState;
 use crate::error::mimi::MimiRefusal;
 use crate::error::{ClientError, FederationError};
 use crate::listener::owner;
+use crate::mimi::OHTTP_PATH;
 
 /// Makes a router complete. Only once per router: two with fallbacks cannot be merged.
 pub(crate) fn finish(routes: Router<AppState>, state: AppState) -> Router {
@@ -232,7 +233,7 @@ impl Caller {
     fn of(path: &str) -> Self {
         if path.starts_with("/_nabe/") {
             Self::Client
-        } else if path.starts_with("/_mimi/") || path == DIRECTORY_PATH {
+        } else if path.starts_with("/_mimi/") || path == DIRECTORY_PATH || path == OHTTP_PATH {
             Self::Provider
         } else {
             Self::Server

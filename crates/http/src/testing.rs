@@ -14,6 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use nabe_event::{EventBuilder, RoomVersionRules};
+use nabe_service::mimi::MimiDeps;
 use nabe_service::ports::{ManualClock, Method, PeerError, PeerRequest, PeerResponse, Peers, SystemEntropy};
 use nabe_service::{Deps, Service, Settings};
 use nabe_signing::json::{Json, Object};
@@ -113,6 +114,10 @@ impl World {
     }
 
     pub(crate) fn with(adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_mimi(adjust, None)
+    }
+
+    pub(crate) fn with_mimi(adjust: impl FnOnce(&mut Settings), mimi: Option<MimiDeps>) -> Self {
         let clock = ManualClock::new(NOW);
         let mut settings = Settings::new(server("h"));
         adjust(&mut settings);
@@ -124,7 +129,7 @@ impl World {
             signer: Arc::new(signer("h")),
             old_keys: BTreeMap::new(),
             settings,
-            mimi: None,
+            mimi,
         });
         let state = AppState {
             service,

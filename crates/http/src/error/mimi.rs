@@ -115,7 +115,7 @@ pub enum CertificateFault {
 }
 
 impl MimiRefusal {
-    const fn status(&self) -> StatusCode {
+    pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::NoCertificate | Self::Certificate(_) | Self::From(_) => StatusCode::UNAUTHORIZED,
             Self::OtherDomain(_) | Self::Excluded(_) => StatusCode::FORBIDDEN,

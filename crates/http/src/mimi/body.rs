@@ -89,6 +89,6 @@ impl IntoResponse for TlsReply {
     }
 }
 
-const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+pub(super) const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 /// Bytes that are read in about a millisecond.
 const LARGE: usize = 256 * 1024;

@@ -5,6 +5,7 @@
 //! - `identity`: who calls ([`PeerIdentity`]), by `From` and certificate (MIMI #transport-layer)
 //! - `forwarded`: certificates that a proxy saw and tells of ([`ForwardedCertificates`])
 //! - `target`: what a path names ([`Target`])
+//! - `proxy_download`, `ohttp`: files of other providers' users, by proxy and by a gateway ([`OhttpGateway`])
 //! - `body`: bodies in TLS's presentation language, in and out ([`Tls`], [`TlsReply`])
 //!
 //! ```text
@@ -15,6 +16,8 @@
 mod body;
 mod forwarded;
 mod identity;
+mod ohttp;
+mod proxy_download;
 mod target;
 
 use std::sync::Arc;
@@ -35,6 +38,8 @@ use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, Template, TemplateError};
 pub use self::body::{Tls, TlsReply};
 pub use self::forwarded::{CertificateHeader, ForwardedCertificates};
 pub use self::identity::PeerIdentity;
+pub(crate) use self::ohttp::OHTTP_PATH;
+pub use self::ohttp::{OhttpGateway, OhttpKeyError};
 pub use self::target::Target;
 pub use crate::error::mimi::{CertificateFault, FromFault, MimiRefusal};
 use crate::reply::Reply;
@@ -43,7 +48,7 @@ use crate::{AppState, shell};
 /// The endpoints of a running server: those that its use cases are there for.
 #[must_use]
 pub fn endpoints() -> Endpoints {
-    Endpoints::new()
+    Endpoints::new().serve(Endpoint::ProxyDownload, proxy_download::download)
 }
 
 /// What the endpoints of every kind need to know.
@@ -55,6 +60,8 @@ pub struct MimiSettings {
     pub authority: ServerName,
     /// Whom to believe about certificates that we did not see ourselves.
     pub forwarded: Option<ForwardedCertificates>,
+    /// The OHTTP gateway, if there is one.
+    pub ohttp: Option<OhttpGateway>,
 }
 
 /// The endpoints that are served, each with its handler.
@@ -97,27 +104,44 @@ impl Endpoints {
     }
 
     fn routes(self, settings: MimiSettings, state: &AppState) -> Result<Router<AppState>, TemplateError> {
-        let directory = self.directory(&settings.authority)?;
+        let directory = self.directory(&settings)?;
+        let ohttp = settings.ohttp.clone();
         let gate = Arc::new(Gate {
             settings,
             service: state.service.clone(),
         });
         let directory = Bytes::from(directory.to_canonical());
         let serve = move || std::future::ready(serve_directory(directory.clone()));
-        let router = Router::new().route(DIRECTORY_PATH, get(serve));
+        let mut router = Router::new().route(DIRECTORY_PATH, get(serve));
+        if let Some(gateway) = ohttp {
+            let keys = gateway.clone();
+            let keys = get(move || std::future::ready(keys.keys()));
+            let forward = async move |peer, State(state), request| gateway.forward(peer, state, request).await;
+            let guarded = on(MethodFilter::POST, forward).layer(from_fn_with_state(Arc::clone(&gate), admit));
+            router = router.route(OHTTP_PATH, keys.merge(guarded));
+        }
         Ok(self.routes.into_iter().fold(router, |router, (endpoint, handler)| {
             let guarded = handler.layer(from_fn_with_state(Arc::clone(&gate), admit));
             router.route(&format!("{BASE}/{}/{{*target}}", endpoint.name()), guarded)
         }))
     }
 
-    fn directory(&self, authority: &ServerName) -> Result<Object, TemplateError> {
+    fn directory(&self, settings: &MimiSettings) -> Result<Object, TemplateError> {
+        let authority = &settings.authority;
         let base = format!("https://{authority}{BASE}");
         let entry = |endpoint: Endpoint| {
             let template = Template::below(&base, endpoint)?;
             Ok((endpoint.name().to_owned(), Json::from(template.to_string())))
         };
-        self.routes.iter().map(|(endpoint, _)| entry(*endpoint)).collect()
+        let entries = self.routes.iter().map(|(endpoint, _)| entry(*endpoint));
+        let mut directory = entries.collect::<Result<Object, _>>()?;
+        if settings.ohttp.is_some() {
+            // The draft has no name for it (D-ohttp-directory).
+            for name in ["ohttpGateway", "ohttpKeys"] {
+                directory.insert(name, Json::from(format!("https://{authority}{OHTTP_PATH}")));
+            }
+        }
+        Ok(directory)
     }
 }
 

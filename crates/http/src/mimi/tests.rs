@@ -18,6 +18,7 @@ use crate::peer_certificate::{PeerCertificate, PeerUsage, verifier};
 use crate::testing::{World, server};
 use crate::tls::{CertificateFiles, CertificateProfile, DevelopmentCa, IssuedCertificate, read_chain};
 
+mod downloads;
 mod over_tls;
 
 /// An authority, and the files that certificates of its are in.
@@ -75,6 +76,7 @@ pub(super) fn settings() -> MimiSettings {
         domain: server("h"),
         authority: ServerName::parse("mimi.h.example").unwrap(),
         forwarded: None,
+        ohttp: None,
     }
 }
 
