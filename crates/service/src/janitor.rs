@@ -20,6 +20,9 @@ impl Service {
             if rounds.is_multiple_of(EXPIRE_EVERY_ROUNDS) {
                 self.expire_replies().await;
                 self.expire_devices().await;
+                if let Some(mimi) = self.mimi() {
+                    mimi.forget_what_is_old().await;
+                }
             }
             rounds = rounds.wrapping_add(1);
         }

@@ -14,8 +14,11 @@
 //! ```
 
 mod body;
+mod consent;
 mod forwarded;
 mod identity;
+mod key_material;
+mod notify;
 mod ohttp;
 mod proxy_download;
 mod target;
@@ -31,6 +34,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use bytes::Bytes;
 use nabe_service::Service;
+use nabe_service::mimi::Mimi;
 use nabe_signing::{Json, Object};
 use nabe_types::ServerName;
 use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, Template, TemplateError};
@@ -48,7 +52,17 @@ use crate::{AppState, shell};
 /// The endpoints of a running server: those that its use cases are there for.
 #[must_use]
 pub fn endpoints() -> Endpoints {
-    Endpoints::new().serve(Endpoint::ProxyDownload, proxy_download::download)
+    Endpoints::new()
+        .serve(Endpoint::KeyMaterial, key_material::key_material)
+        .serve(Endpoint::Notify, notify::notify)
+        .serve(Endpoint::RequestConsent, consent::request_consent)
+        .serve(Endpoint::UpdateConsent, consent::update_consent)
+        .serve(Endpoint::ProxyDownload, proxy_download::download)
+}
+
+/// The server as a provider. One that is none has no endpoint.
+fn provider(state: &AppState) -> Result<Mimi, MimiRefusal> {
+    state.service.mimi().ok_or(MimiRefusal::UnknownEndpoint)
 }
 
 /// What the endpoints of every kind need to know.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use nabe_wire::app_data::{AppDataDictionary, ComponentsList, MediaType, MediaTypeList, SafeAad, SafeAadItem};
 use nabe_wire::group_info::{GroupInfoQuery, GroupInfoRatchetTreeTbe, GroupInfoRequestTbs, GroupInfoResponse};
+use nabe_wire::key_material::{KeyMaterialQuery, KeyMaterialRequest, KeyMaterialRequestTbs};
 use nabe_wire::mls::{
     AppDataUpdate, CipherSuite, Commit as WireCommit, ComponentId, ExternalSender, FramedContent, FramedContentBody,
     GroupContext, GroupInfo, GroupInfoOption, MlsMessage, MlsMessageBody, PartialGroupInfo, PrivateMessage, Proposal,
-    ProposalOrRef, PublicMessage, RatchetTree, RatchetTreeOption, Sender, Welcome,
+    ProposalOrRef, PublicMessage, RatchetTree, RatchetTreeOption, RequiredCapabilities, Sender, Welcome,
 };
 use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
 use nabe_wire::policy::OperationalParameters;
@@ -174,6 +175,12 @@ impl MimiDevice {
         }
     }
 
+    /// The same client, which however says that it is this one.
+    #[must_use]
+    pub fn posing_as(&self, client: &str) -> Self {
+        self.with_credential(BasicCredential::new(client.as_bytes().to_vec()).into())
+    }
+
     /// The same client, whose leaves support these proposals beyond those that all know.
     #[must_use]
     pub fn with_proposals(&self, proposals: &[ProposalType]) -> Self {
@@ -202,6 +209,27 @@ impl MimiDevice {
         }
         let shared = &self.shared;
         let bundle = builder
+            .build(
+                shared.suite.ciphersuite(),
+                &shared.provider,
+                &shared.signer,
+                self.credential_with_key(),
+            )
+            .expect("a key package is made");
+        encode(bundle.key_package())
+    }
+
+    /// A new key package that may be used more than once, bare.
+    #[must_use]
+    pub fn last_resort_key_package(&self) -> Vec<u8> {
+        let shared = &self.shared;
+        let suites = [shared.suite.ciphersuite()];
+        let extensions = [ExtensionType::AppDataDictionary, ExtensionType::LastResort];
+        let capabilities = Capabilities::new(None, Some(&suites), Some(&extensions), Some(PROPOSALS), None);
+        let bundle = KeyPackage::builder()
+            .leaf_node_capabilities(capabilities)
+            .leaf_node_extensions(self.leaf_extensions())
+            .mark_as_last_resort()
             .build(
                 shared.suite.ciphersuite(),
                 &shared.provider,
@@ -1143,6 +1171,42 @@ pub fn group_info_query(device: &MimiDevice) -> (GroupInfoQuery, Vec<u8>) {
         panic!("it was made for MLS 1.0");
     };
     (query, keys.private.to_vec())
+}
+
+/// A client's request for key packages of a user, to be added to a room if one is named, of suite 1 and for clients that can do this.
+#[must_use]
+pub fn key_material_request(
+    device: &MimiDevice,
+    target: &str,
+    room: Option<&str>,
+    required: RequiredCapabilities,
+) -> KeyMaterialRequest {
+    key_material_request_of(device, &user_of(device), target, room, required)
+}
+
+/// The same in the name of a user who need not be the client's.
+#[must_use]
+pub fn key_material_request_of(
+    device: &MimiDevice,
+    requester: &str,
+    target: &str,
+    room: Option<&str>,
+    required: RequiredCapabilities,
+) -> KeyMaterialRequest {
+    let uri = |uri: &str| IdentifierUri::new(uri).expect("a test's URI");
+    let request = KeyMaterialRequestTbs {
+        requesting_user: uri(requester),
+        target_user: uri(target),
+        room_id: room.map(uri).unwrap_or_default(),
+        query: KeyMaterialQuery {
+            acceptable_ciphersuites: vec![CipherSuite(device.shared.suite.id())],
+            required_capabilities: required,
+            requester_signature_key: device.shared.signer.public().into(),
+            requester_credential: nabe_wire::mls::Credential::from_bytes(&encode(&device.credential))
+                .expect("a credential reads"),
+        },
+    };
+    request.sign(&device.shared.signer).expect("the key is of the suite")
 }
 
 /// What the hub answered, once it is verified and opened.

@@ -5,9 +5,16 @@
 //! | Who calls | Where |
 //! |---|---|
 //! | another provider | `assets` |
+//! | a hub | `inbox`: what happened in its rooms |
+//! | a hub, or a local user | `key_material` |
+//! | a user's provider, or a local user | `consent` |
 
 mod assets;
+mod consent;
 mod error;
+mod inbox;
+mod key_material;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,11 +26,14 @@ use nabe_wire::mls::ExternalSender;
 
 pub use assets::{Asset, AssetSettings};
 pub use error::MimiError;
+pub use key_material::OfferNotKept;
+pub use users::{MimiNews, UserSettings};
 
 use crate::Service;
 use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
 use assets::Downloads;
+use users::News;
 
 /// What a server needs to be a MIMI provider.
 pub struct MimiDeps {
@@ -55,6 +65,8 @@ pub struct HubKey {
 pub struct MimiSettings {
     /// What we download for other providers.
     pub assets: AssetSettings,
+    /// What other providers hear of our users.
+    pub users: UserSettings,
 }
 
 /// What the use cases share.
@@ -67,6 +79,7 @@ pub(crate) struct MimiState {
     assets: Option<Arc<dyn Assets>>,
     downloads: Downloads,
     settings: MimiSettings,
+    news: News,
 }
 
 impl MimiState {
@@ -79,6 +92,7 @@ impl MimiState {
             assets: deps.assets,
             downloads: Downloads::new(&deps.settings.assets),
             settings: deps.settings,
+            news: News::default(),
         }
     }
 }

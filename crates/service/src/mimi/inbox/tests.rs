@@ -1,0 +1,163 @@
+//! `a.example` is the hub of a room to which Bob is added; `b.example` is notified.
+
+use nabe_mls::testing::mimi::{Change, MimiDevice, TestHub};
+use nabe_wire::mls::{MlsMessage, RatchetTreeOption};
+use nabe_wire::notify::FanoutParts;
+use nabe_wire::{Kept, Message as _};
+
+use super::*;
+use crate::client::testing::server;
+use crate::mimi::users::testing::{ALICE, BOB, Providers, ROOM, uri};
+
+const PHONE: &str = "mimi://b.example/d/bob/phone";
+
+/// Messages of the room, made by real clients: the Welcome for Bob's phone, and what Alice says after it.
+struct Story {
+    providers: Providers,
+    welcome: FanoutMessage,
+    said: Vec<FanoutMessage>,
+}
+
+impl Story {
+    async fn new() -> Self {
+        let providers = Providers::new().await;
+        let phone = MimiDevice::new(PHONE);
+        let package = phone.key_package();
+        let mimi = providers.mimi("b");
+        let kept = mimi
+            .upload_key_packages(&uri(BOB), &uri(PHONE), vec![package.clone().into()])
+            .await;
+        assert!(kept.unwrap()[0].is_ok());
+        // Handed out, so that the Welcome finds its way.
+        providers.bob_grants(ALICE, None).await;
+        mimi.key_packages_to_grant(&uri(BOB)).await.unwrap();
+        let hub = TestHub::new("mimi://a.example");
+        let mut alice = MimiDevice::new("mimi://a.example/d/alice/A").create_room(&hub);
+        let bundle = alice.commit(Change {
+            add: vec![package],
+            ..Change::default()
+        });
+        alice.merge();
+        let welcome = FanoutMessage {
+            timestamp: 1000,
+            message: Kept::new(MlsMessage {
+                body: MlsMessageBody::Welcome(Box::new(bundle.welcome().clone())),
+            }),
+            with: FanoutParts::Welcome {
+                ratchet_tree_option: RatchetTreeOption::Full(alice.tree()),
+            },
+        };
+        let mut say = |text: &str| FanoutMessage {
+            timestamp: 2000,
+            message: Kept::new(MlsMessage {
+                body: MlsMessageBody::Private(alice.encrypt(text.as_bytes(), None)),
+            }),
+            with: FanoutParts::Application { frank: None },
+        };
+        let said = ["one", "two", "three"].map(&mut say).to_vec();
+        Self {
+            providers,
+            welcome,
+            said,
+        }
+    }
+
+    async fn notify(&self, from: &str, messages: &[FanoutMessage]) -> Result<(), MimiError> {
+        let batch = FanoutBatch::new(messages.to_vec()).unwrap();
+        let body = batch.to_bytes();
+        let mimi = self.providers.mimi("b");
+        mimi.notify(
+            &server(from),
+            &uri(ROOM),
+            &FanoutBatch::from_bytes(&body).unwrap(),
+            &body,
+        )
+        .await
+    }
+
+    async fn read(&self, user: &str, after: i64) -> Result<Vec<FanoutMessage>, MimiError> {
+        let after = LogPosition(after);
+        let mimi = self.providers.mimi("b");
+        let messages = mimi.messages(&uri(user), &uri(ROOM), after, 100, 1 << 20).await?;
+        Ok(messages
+            .into_iter()
+            .map(|message| FanoutMessage::from_bytes(&message.body).unwrap())
+            .collect())
+    }
+}
+
+#[tokio::test]
+async fn a_welcome_for_a_key_package_of_ours_opens_a_room_and_messages_follow_in_order() {
+    let story = Story::new().await;
+    let mut news = story.providers.mimi("b").news();
+    story.notify("a", std::slice::from_ref(&story.welcome)).await.unwrap();
+    story.notify("a", &story.said[..2]).await.unwrap();
+    story.notify("a", &story.said[2..]).await.unwrap();
+    let all = [std::slice::from_ref(&story.welcome), &story.said].concat();
+    assert_eq!(story.read(BOB, 0).await.unwrap(), all);
+    assert_eq!(story.read(BOB, 2).await.unwrap(), all[2..]);
+    let rooms = story.providers.mimi("b").rooms_readable_by(&uri(BOB)).await.unwrap();
+    assert_eq!(
+        (rooms.len(), rooms[0].room.head, &rooms[0].room.hub),
+        (1, LogPosition(4), &server("a"))
+    );
+    for head in [1, 3, 4] {
+        let (room, head) = (uri(ROOM), LogPosition(head));
+        assert_eq!(news.recv().await.unwrap(), MimiNews::Room { room, head });
+    }
+}
+
+#[tokio::test]
+async fn the_same_body_of_a_hub_is_taken_twice_and_delivered_once() {
+    let story = Story::new().await;
+    let batch = [story.welcome.clone(), story.said[0].clone()];
+    for _ in 0..3 {
+        story.notify("a", &batch).await.unwrap();
+    }
+    assert_eq!(story.read(BOB, 0).await.unwrap(), batch);
+    // For as long as a hub may repeat it; other bodies with the same messages are other bodies.
+    story.providers.mimi("b").forget_what_is_old().await;
+    story.notify("a", &batch).await.unwrap();
+    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 2);
+    story.notify("a", &story.said[..1]).await.unwrap();
+    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 3);
+    story.providers.clock.advance(REMEMBERED + Duration::from_secs(1));
+    story.providers.mimi("b").forget_what_is_old().await;
+    story.notify("a", &batch).await.unwrap();
+    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_hub_is_believed_about_its_own_rooms_alone() {
+    let story = Story::new().await;
+    let refused = story.notify("c", std::slice::from_ref(&story.welcome)).await;
+    assert!(
+        matches!(refused, Err(MimiError::NotTheirs { what: "the room", .. })),
+        "{refused:?}"
+    );
+    assert_eq!(
+        story.providers.mimi("b").rooms_readable_by(&uri(BOB)).await.unwrap(),
+        []
+    );
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_here_has_to_do_with_is_unknown() {
+    let story = Story::new().await;
+    let unknown = story.notify("a", &story.said).await;
+    assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+    let other = Story::new().await;
+    // A Welcome for somebody else's key package.
+    let unknown = story.notify("a", std::slice::from_ref(&other.welcome)).await;
+    assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_room_is_read_by_those_who_were_welcomed_from_there_on() {
+    let story = Story::new().await;
+    let batch = [story.said[0].clone(), story.welcome.clone(), story.said[1].clone()];
+    story.notify("a", &batch).await.unwrap();
+    assert_eq!(story.read(BOB, 0).await.unwrap(), batch[1..]);
+    let other = story.read("mimi://b.example/u/other", 0).await;
+    assert!(matches!(other, Err(MimiError::Unknown("room"))), "{other:?}");
+}

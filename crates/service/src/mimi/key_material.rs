@@ -1,0 +1,499 @@
+//! Key packages (MIMI #fetch-key-material): taken in from clients of our users, handed out once each to whoever has consent, and
+//! fetched from other providers. Whoever wants them asks through the hub of the room that they are for, so that the hub knows where the
+//! Welcome goes.
+//!
+//! ```text
+//! client ── its provider ── hub ── the target's provider
+//!           passes it on    notes whose they are, before it answers
+//! ```
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use nabe_core::mimi::{KeyPackageRoute, MimiUri};
+use nabe_mls::mimi::{OfferRefused, OfferedKeyPackage, check_key_material_request, meets};
+use nabe_store::rules::MAX_KEY_PACKAGES;
+use nabe_store::{
+    ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, FetchedKeyPackage, KeyPackageKept,
+    MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiWrite, Write,
+};
+use nabe_types::{ServerName, UnixMillis};
+use nabe_wire::codec::{Decode as _, Kept, Reader};
+use nabe_wire::directory::Endpoint;
+use nabe_wire::key_material::{
+    ClientKeyMaterial, ClientMaterial, KeyMaterialQuery, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
+};
+use nabe_wire::mls::{Capabilities, KeyPackage};
+use nabe_wire::uri::MimiKind;
+use nabe_wire::{Encode as _, Message as _};
+
+use super::users::{bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
+use super::{Mimi, MimiError};
+use crate::error::ServiceError;
+
+/// Why a client's key package is not taken in.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OfferNotKept {
+    /// It is no good.
+    #[error(transparent)]
+    Refused(#[from] OfferRefused),
+    /// It is of a suite that is not enabled here.
+    #[error("the cipher suite is not enabled here")]
+    Suite,
+    /// Its credential names another user or client.
+    #[error("the key package's credential names another client")]
+    OtherClient,
+    /// It is here already.
+    #[error("the key package is here already")]
+    Known,
+    /// It was handed out.
+    #[error("the key package has been used already")]
+    Spent,
+    /// The client has as many as are kept.
+    #[error("the client has {MAX_KEY_PACKAGES} key packages already")]
+    Full,
+}
+
+/// A request that was read and whose signature holds.
+struct Asked {
+    requester: MimiUri,
+    target: MimiUri,
+    /// `None` if it is for no room.
+    room: Option<MimiUri>,
+    query: KeyMaterialQuery,
+}
+
+/// A key package of another provider that was looked at.
+struct Fetched {
+    offered: OfferedKeyPackage,
+    client: MimiUri,
+}
+
+impl Mimi {
+    /// Takes in key packages of a local user's client, each for itself. The answers are in their order: its KeyPackageRef, or why not.
+    /// That the caller is this client is for the caller to know.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiError::Unknown`] for a user that is not here, [`MimiError::Invalid`] for a client that is not the user's, or for more
+    /// packages than a client can have.
+    pub async fn upload_key_packages(
+        &self,
+        user: &MimiUri,
+        client: &MimiUri,
+        packages: Vec<Bytes>,
+    ) -> Result<Vec<Result<Bytes, OfferNotKept>>, MimiError> {
+        let owner = client.name().split_once('/').map(|(owner, _)| owner);
+        if client.kind() != MimiKind::Client || client.host() != user.host() || owner != Some(user.name()) {
+            let (field, rule) = ("client", "should be a client of the user");
+            return Err(MimiError::Invalid { field, rule });
+        }
+        if packages.len() > MAX_KEY_PACKAGES {
+            let (field, rule) = ("key packages", "should be no more than a client can have");
+            return Err(MimiError::Invalid { field, rule });
+        }
+        if !self.is_user(user).await? {
+            return Err(MimiError::Unknown("user"));
+        }
+        let now = self.service.now();
+        let mut checked = Vec::with_capacity(packages.len());
+        for package in packages {
+            checked.push(self.check_offer(user, client, package, now));
+            // Signatures are checked here, up to two hundred times two: others get their turn in between.
+            tokio::task::yield_now().await;
+        }
+        let good: Vec<_> = checked.iter().filter_map(|checked| checked.clone().ok()).collect();
+        let kept = self
+            .service
+            .store()
+            .add_mimi_key_packages(user, client, &good, now)
+            .await;
+        let mut kept = kept.map_err(ServiceError::from)?.into_iter();
+        let answer = |checked: Result<MimiKeyPackage, OfferNotKept>| {
+            let package = checked?;
+            match kept.next() {
+                Some(KeyPackageKept::Kept) => Ok(package.reference),
+                Some(KeyPackageKept::Known) => Err(OfferNotKept::Known),
+                Some(KeyPackageKept::Spent) => Err(OfferNotKept::Spent),
+                Some(KeyPackageKept::Full | KeyPackageKept::NoDevice) | None => Err(OfferNotKept::Full),
+            }
+        };
+        Ok(checked.into_iter().map(answer).collect())
+    }
+
+    /// What a local user's clients have on offer.
+    ///
+    /// # Errors
+    ///
+    /// The store's own.
+    pub async fn key_packages_on_offer(&self, user: &MimiUri) -> Result<Vec<MimiKeyPackageOffer>, MimiError> {
+        let offers = self
+            .service
+            .store()
+            .mimi_key_package_offers(user, self.usable_at())
+            .await;
+        Ok(offers.map_err(ServiceError::from)?)
+    }
+
+    /// Key packages of a user, asked for by a client of `from`'s, or by a hub for somebody else's. `target` is the user in the path.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiError::Invalid`] for a bad signature, a credential of another user or another target, [`MimiError::NotTheirs`] if `from`
+    /// neither is the hub nor speaks for the requester, [`MimiError::Unknown`] if all this is none of our business,
+    /// [`MimiError::PeerFailed`] and [`MimiError::BadAnswer`] when the request had to be passed on.
+    pub async fn key_material(
+        &self,
+        from: &ServerName,
+        target: &MimiUri,
+        request: KeyMaterialRequest,
+    ) -> Result<KeyMaterialResponse, MimiError> {
+        self.limit(from, Endpoint::KeyMaterial)?;
+        if user_in("targetUser", &request.target_user)? != *target {
+            let (field, rule) = ("targetUser", "should be the user in the path");
+            return Err(MimiError::Invalid { field, rule });
+        }
+        if request.body.mls10().is_none() {
+            return Ok(KeyMaterialResponse {
+                protocol: request.body.protocol(),
+                user_status: KeyMaterialUserCode::INCOMPATIBLE_PROTOCOL,
+                user_uri: identifier(target),
+                clients: Vec::new(),
+            });
+        }
+        let body = bytes_of(&request);
+        let asked = read(target.clone(), request)?;
+        let hub = match &asked.room {
+            Some(room) => provider_of(room, "roomId")?,
+            None => provider_of(&asked.requester, "requestingUser")?,
+        };
+        let of_requester = is_of(&asked.requester, from);
+        match (hub == *self.domain(), self.is_ours(target)) {
+            // We are the hub, or it is for no room and the requester is ours or asks directly.
+            (true, _) if !of_requester => Err(not_theirs(from, "the requester")),
+            (true, true) => {
+                let response = self.hand_out(&asked).await?;
+                self.note(self.domain(), &asked, &response).await?;
+                Ok(response)
+            }
+            (true, false) => {
+                let provider = provider_of(target, "targetUser")?;
+                let response = self.fetch(&provider, target, body).await?;
+                self.note(&provider, &asked, &response).await?;
+                Ok(response)
+            }
+            // One of ours asks another hub.
+            (false, _) if from == self.domain() && of_requester => {
+                let response = self.fetch(&hub, target, body).await?;
+                self.look_at(&asked, &response).map_err(|what| bad_answer(&hub, what))?;
+                Ok(response)
+            }
+            (false, _) if hub != *from => Err(not_theirs(from, "the room")),
+            (false, true) => self.hand_out(&asked).await,
+            (false, false) => Err(MimiError::Unknown("user")),
+        }
+    }
+
+    /// Claims of each client of a local user one key package of any kind, for a grant.
+    pub(super) async fn key_packages_to_grant(&self, user: &MimiUri) -> Result<Vec<ClaimedMimiKeyPackage>, MimiError> {
+        let offers = self.key_packages_on_offer(user).await?;
+        let clients: BTreeSet<&MimiUri> = offers.iter().map(|offer| &offer.client).collect();
+        let claims = clients.into_iter().map(|client| {
+            let of_client = offers.iter().filter(|offer| offer.client == *client);
+            let kinds = of_client
+                .map(|offer| (offer.suite, offer.capabilities.clone()))
+                .collect();
+            // A grant is for use at some time, for which a last-resort package is too good.
+            MimiKeyPackageClaim {
+                client: client.clone(),
+                kinds,
+                last_resort: false,
+            }
+        });
+        Ok(self.claim(claims.collect()).await?.into_iter().flatten().collect())
+    }
+
+    async fn claim(&self, claims: Vec<MimiKeyPackageClaim>) -> Result<Vec<Option<ClaimedMimiKeyPackage>>, MimiError> {
+        let claimed = self
+            .service
+            .store()
+            .claim_mimi_key_packages(&claims, self.usable_at())
+            .await;
+        Ok(claimed.map_err(ServiceError::from)?)
+    }
+
+    fn check_offer(
+        &self,
+        user: &MimiUri,
+        client: &MimiUri,
+        body: Bytes,
+        now: UnixMillis,
+    ) -> Result<MimiKeyPackage, OfferNotKept> {
+        let offered = OfferedKeyPackage::check(&body, now)?;
+        if !self.service.settings().suites.contains(offered.suite) {
+            return Err(OfferNotKept::Suite);
+        }
+        let named = offered.identity.client();
+        if offered.identity.user() != user || named.is_some_and(|named| named != client) {
+            return Err(OfferNotKept::OtherClient);
+        }
+        Ok(MimiKeyPackage {
+            reference: offered.reference,
+            suite: offered.suite.id(),
+            capabilities: offered.capabilities.to_bytes().into(),
+            body,
+            not_after: offered.expires,
+            last_resort: offered.last_resort,
+        })
+    }
+
+    /// The target's side. What happens up to a refusal is the same whether there is such a user or not, if users are hidden.
+    async fn hand_out(&self, asked: &Asked) -> Result<KeyMaterialResponse, MimiError> {
+        let user_uri = identifier(&asked.target);
+        let is_user = self.is_user(&asked.target).await?;
+        let scope = ConsentScope {
+            requester: asked.requester.clone(),
+            target: asked.target.clone(),
+            room: asked.room.clone(),
+        };
+        let state = self.service.store().consent(&scope).await.map_err(ServiceError::from)?;
+        let refusal = match (is_user, self.state.settings.users.hide_users) {
+            (false, true) => Some(KeyMaterialUserCode::NO_CONSENT),
+            (false, false) => Some(KeyMaterialUserCode::USER_UNKNOWN),
+            (true, _) => refusal(&scope, state),
+        };
+        if let Some(status) = refusal {
+            return Ok(KeyMaterialResponse::refused(status, user_uri));
+        }
+        let store = self.service.store();
+        let clients = store.mimi_clients(&asked.target).await.map_err(ServiceError::from)?;
+        let offers = self.key_packages_on_offer(&asked.target).await?;
+        let choices: Vec<Choice> = clients
+            .into_iter()
+            .map(|client| choose(client, &offers, &asked.query))
+            .collect();
+        let last_resort = self.state.settings.users.last_resort;
+        let claims = choices.iter().filter(|choice| !choice.kinds.is_empty());
+        let claims = claims.map(|choice| MimiKeyPackageClaim {
+            client: choice.client.clone(),
+            kinds: choice.kinds.clone(),
+            last_resort,
+        });
+        let mut claimed = self.claim(claims.collect()).await?.into_iter();
+        let material = |choice: Choice| {
+            let material = match (choice.kinds.is_empty(), choice.has_any) {
+                (true, true) => ClientMaterial::NothingCompatible(None),
+                (true, false) => ClientMaterial::Exhausted,
+                (false, _) => claimed
+                    .next()
+                    .flatten()
+                    .and_then(|claimed| read_package(&claimed.body))
+                    .map_or(ClientMaterial::Exhausted, |package| {
+                        ClientMaterial::KeyPackage(Box::new(package))
+                    }),
+            };
+            ClientKeyMaterial {
+                client_uri: identifier(&choice.client),
+                material,
+            }
+        };
+        let clients: Vec<_> = choices.into_iter().map(material).collect();
+        let has_one = |client: &ClientKeyMaterial| matches!(client.material, ClientMaterial::KeyPackage(_));
+        let user_status = match clients.iter().filter(|client| has_one(client)).count() {
+            0 => KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL,
+            count if count == clients.len() => KeyMaterialUserCode::SUCCESS,
+            _ => KeyMaterialUserCode::PARTIAL_SUCCESS,
+        };
+        Ok(KeyMaterialResponse {
+            user_status,
+            clients,
+            ..KeyMaterialResponse::refused(user_status, user_uri)
+        })
+    }
+
+    /// Passes a request on.
+    async fn fetch(&self, to: &ServerName, target: &MimiUri, body: Bytes) -> Result<KeyMaterialResponse, MimiError> {
+        let max_len = KeyMaterialResponse::MAX_LEN;
+        let answer = self.ask(to, Endpoint::KeyMaterial, target, body, max_len).await?;
+        match answer.status {
+            200 => {
+                KeyMaterialResponse::from_bytes(&answer.body).map_err(|_| bad_answer(to, "not a KeyMaterialResponse"))
+            }
+            429 | 503 => Err(MimiError::LimitExceeded {
+                retry_after: answer.retry_after.unwrap_or(WAIT),
+            }),
+            _ => Err(bad_answer(to, "its status is not 200")),
+        }
+    }
+
+    /// The hub's side: looks at what was handed out and notes where the Welcome goes, before anybody has it.
+    async fn note(
+        &self,
+        provider: &ServerName,
+        asked: &Asked,
+        response: &KeyMaterialResponse,
+    ) -> Result<(), MimiError> {
+        let fetched = self
+            .look_at(asked, response)
+            .map_err(|what| bad_answer(provider, what))?;
+        if fetched.is_empty() {
+            return Ok(());
+        }
+        let packages = fetched.into_iter().map(|fetched| FetchedKeyPackage {
+            reference: fetched.offered.reference,
+            route: KeyPackageRoute {
+                provider: provider.clone(),
+                user: asked.target.clone(),
+                client: fetched.client,
+            },
+            expires_at: fetched.offered.expires,
+        });
+        let packages = packages.collect();
+        let write = Write::Mimi(MimiWrite::PutKeyPackages { packages });
+        Ok(self.service.commit(write.into()).await?)
+    }
+
+    /// Whether another provider's answer is one to this request, and its key packages are good.
+    fn look_at(&self, asked: &Asked, response: &KeyMaterialResponse) -> Result<Vec<Fetched>, &'static str> {
+        if *response.user_uri != *asked.target.to_string() {
+            return Err("it is about another user");
+        }
+        let (mut fetched, mut seen) = (Vec::new(), BTreeSet::new());
+        for client in &response.clients {
+            let ClientMaterial::KeyPackage(package) = &client.material else {
+                continue;
+            };
+            let uri = MimiUri::parse(&client.client_uri).ok();
+            let uri = uri.filter(|uri| uri.kind() == MimiKind::Client && uri.host() == asked.target.host());
+            let uri = uri.ok_or("a client is none of the provider's")?;
+            let offered = self.look_at_package(&asked.target, package)?;
+            let suites = &asked.query.acceptable_ciphersuites;
+            if !suites.iter().any(|suite| suite.0 == offered.suite.id()) {
+                return Err("a key package is of a suite that was not asked for");
+            }
+            if !meets(&offered.capabilities, &asked.query.required_capabilities) {
+                return Err("a key package lacks what is required");
+            }
+            if offered.identity.client().is_some_and(|named| *named != uri) {
+                return Err("a key package is another client's");
+            }
+            if !seen.insert(offered.reference.clone()) {
+                return Err("a key package is there twice");
+            }
+            fetched.push(Fetched { offered, client: uri });
+        }
+        Ok(fetched)
+    }
+
+    /// Whether a key package of another provider is good, and this user's.
+    pub(super) fn look_at_package(
+        &self,
+        target: &MimiUri,
+        package: &Kept<KeyPackage>,
+    ) -> Result<OfferedKeyPackage, &'static str> {
+        let offered = OfferedKeyPackage::check(package.as_bytes(), self.service.now());
+        let offered = offered.map_err(|_| "a key package is no good")?;
+        match offered.identity.user() == target {
+            true => Ok(offered),
+            false => Err("a key package is another user's"),
+        }
+    }
+
+    /// What expires by then is not worth handing out.
+    fn usable_at(&self) -> UnixMillis {
+        self.service.now().plus(LEAST_USE)
+    }
+}
+
+/// What a client has for a request.
+struct Choice {
+    client: MimiUri,
+    /// Whether it has anything at all.
+    has_any: bool,
+    /// What fits, the requester's favorite suite first.
+    kinds: Vec<(u16, Bytes)>,
+}
+
+fn choose(client: MimiUri, offers: &[MimiKeyPackageOffer], query: &KeyMaterialQuery) -> Choice {
+    let of_client: Vec<_> = offers.iter().filter(|offer| offer.client == client).collect();
+    let fits = |offer: &MimiKeyPackageOffer| {
+        let mut reader = Reader::new(&offer.capabilities);
+        let capabilities = Capabilities::decode(&mut reader);
+        capabilities.is_ok_and(|capabilities| meets(&capabilities, &query.required_capabilities))
+    };
+    let kinds = query.acceptable_ciphersuites.iter().flat_map(|suite| {
+        let of_suite = of_client.iter().filter(|offer| offer.suite == suite.0 && fits(offer));
+        of_suite.map(|offer| (offer.suite, offer.capabilities.clone()))
+    });
+    Choice {
+        has_any: !of_client.is_empty(),
+        kinds: kinds.collect(),
+        client,
+    }
+}
+
+/// Checks who asks for what.
+fn read(target: MimiUri, request: KeyMaterialRequest) -> Result<Asked, MimiError> {
+    let requester = user_in("requestingUser", &request.requesting_user)?;
+    let room = match request.room_id.is_empty() {
+        true => None,
+        false => Some(room_in("roomId", &request.room_id)?),
+    };
+    let verified = check_key_material_request(request).map_err(|_| MimiError::Invalid {
+        field: "key_material_request_signature",
+        rule: "should be by the requester's key",
+    })?;
+    let query = verified.into_inner().tbs.query;
+    let named = user_of(&query.requester_credential, &query.requester_signature_key);
+    if named.as_ref() != Some(&requester) {
+        let (field, rule) = ("requesterCredential", "should be the requesting user's");
+        return Err(MimiError::Invalid { field, rule });
+    }
+    Ok(Asked {
+        requester,
+        target,
+        room,
+        query,
+    })
+}
+
+/// What the target's decisions make of a request, by MIMI #consent: what was said of the very room counts before what was said of any,
+/// and without a word nobody may. Whoever asks for their own clients needs no consent.
+fn refusal(scope: &ConsentScope, state: ConsentState) -> Option<KeyMaterialUserCode> {
+    if scope.requester == scope.target {
+        return None;
+    }
+    match state.for_room.or(state.for_any) {
+        Some(ConsentDecision::Granted) => None,
+        None if state.elsewhere => Some(KeyMaterialUserCode::NO_CONSENT_FOR_THIS_ROOM),
+        Some(ConsentDecision::Revoked) | None => Some(KeyMaterialUserCode::NO_CONSENT),
+    }
+}
+
+/// A key package as it was stored.
+pub(super) fn read_package(body: &[u8]) -> Option<Kept<KeyPackage>> {
+    Kept::decode(&mut Reader::new(body)).ok()
+}
+
+fn not_theirs(provider: &ServerName, what: &'static str) -> MimiError {
+    MimiError::NotTheirs {
+        provider: provider.clone(),
+        what,
+    }
+}
+
+fn bad_answer(provider: &ServerName, what: &'static str) -> MimiError {
+    MimiError::BadAnswer {
+        provider: provider.clone(),
+        what,
+    }
+}
+
+/// How long a key package should at least be good for when it is handed out.
+const LEAST_USE: std::time::Duration = std::time::Duration::from_mins(10);
+
+/// How long to wait for another provider that is busy and does not say how long.
+const WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Our users as MIMI names them, and what all use cases about them have in common. The user `alice` of a server is
+//! `mimi://<domain>/u/alice`; their client `phone` is `mimi://<domain>/d/alice/phone`.
+
+use bytes::Bytes;
+use nabe_core::mimi::MimiUri;
+use nabe_store::{MimiUserWrite, MimiWrite, Write};
+use nabe_types::{LogPosition, ServerName, UserId};
+use nabe_wire::directory::Endpoint;
+use nabe_wire::mls::Credential;
+use nabe_wire::uri::MimiKind;
+use nabe_wire::{Encode, IdentifierUri};
+use tokio::sync::broadcast;
+
+use super::{Mimi, MimiError};
+use crate::error::ServiceError;
+use crate::ports::PeerResponse;
+use crate::ports::mimi::MimiRequest;
+
+/// The operator's choices about what other providers hear of our users.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct UserSettings {
+    /// Whether providers cannot find out who is a user here without that user's consent (MIMI #fetch-key-material, MIMI
+    /// #convey-explicit-consent).
+    pub hide_users: bool,
+    /// Whether a client's last-resort key package is handed out when it has no other, again and again.
+    pub last_resort: bool,
+    /// Whether requesters' providers are told of revocations (MIMI #convey-explicit-consent leaves it to us).
+    pub tell_revocations: bool,
+}
+
+impl Default for UserSettings {
+    fn default() -> Self {
+        Self {
+            hide_users: true,
+            last_resort: true,
+            tell_revocations: false,
+        }
+    }
+}
+
+/// Something local users may want to see has changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MimiNews {
+    /// A room's local log has grown.
+    Room {
+        /// The room.
+        room: MimiUri,
+        /// The position of its newest message.
+        head: LogPosition,
+    },
+    /// Something about consent of or for a local user has changed.
+    Consent {
+        /// The user.
+        user: MimiUri,
+    },
+}
+
+/// Who is told of news.
+pub(crate) struct News(broadcast::Sender<MimiNews>);
+
+impl Default for News {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(LAGGING))
+    }
+}
+
+impl Mimi {
+    /// Every change from now on. A receiver that lags reads the store from where it was: it loses wake-ups, not data.
+    #[must_use]
+    pub fn news(&self) -> broadcast::Receiver<MimiNews> {
+        self.state.news.0.subscribe()
+    }
+
+    pub(crate) fn tell(&self, news: MimiNews) {
+        // Fails only when nobody listens.
+        let _ = self.state.news.0.send(news);
+    }
+
+    /// Whether a user has an account here.
+    pub(crate) async fn is_user(&self, user: &MimiUri) -> Result<bool, MimiError> {
+        if !self.is_ours(user) || user.kind() != MimiKind::User {
+            return Ok(false);
+        }
+        let id = format!("@{}:{}", user.name(), self.service.server_name());
+        let Ok(id) = UserId::parse(&id) else {
+            return Ok(false);
+        };
+        let account = self.service.store().account(&id).await.map_err(ServiceError::from)?;
+        Ok(account.is_some())
+    }
+
+    /// Whether a URI names something of this provider.
+    pub(crate) fn is_ours(&self, uri: &MimiUri) -> bool {
+        is_of(uri, self.domain())
+    }
+
+    /// Writes what is kept for local users.
+    pub(crate) async fn write(&self, write: MimiUserWrite) -> Result<(), MimiError> {
+        self.service.commit(Write::Mimi(MimiWrite::User(write)).into()).await?;
+        Ok(())
+    }
+
+    /// Forgets what need not be remembered any more.
+    pub(crate) async fn forget_what_is_old(&self) {
+        let now = self.service.now();
+        let writes = [
+            MimiWrite::ExpireKeyPackages { now },
+            MimiWrite::User(MimiUserWrite::ExpireKeyPackages { now }),
+            MimiWrite::User(MimiUserWrite::ExpireJoinCodes { now }),
+            MimiWrite::User(MimiUserWrite::ForgetDelivered {
+                before: now.minus(super::inbox::REMEMBERED),
+            }),
+        ];
+        if let Err(error) = self.service.commit(writes.map(Write::Mimi).into_iter().collect()).await {
+            tracing::warn!(%error, "could not forget old key packages, join codes and notifications of MIMI");
+        }
+    }
+
+    /// One rate for each provider and endpoint; local users have that of the client API.
+    pub(crate) fn limit(&self, from: &ServerName, endpoint: Endpoint) -> Result<(), MimiError> {
+        if from == self.domain() {
+            return Ok(());
+        }
+        match self.service.limit_peer(from, endpoint.name()) {
+            Err(ServiceError::LimitExceeded { retry_after }) => Err(MimiError::LimitExceeded { retry_after }),
+            other => Ok(other?),
+        }
+    }
+
+    /// Asks another provider while somebody waits.
+    pub(crate) async fn ask(
+        &self,
+        provider: &ServerName,
+        endpoint: Endpoint,
+        target: &MimiUri,
+        body: impl Into<Bytes>,
+        max_response_bytes: usize,
+    ) -> Result<PeerResponse, MimiError> {
+        let request = MimiRequest {
+            endpoint,
+            target: target.to_string(),
+            body: body.into(),
+            timeout: self.service.settings().delivery.question_timeout,
+            max_response_bytes,
+        };
+        let answer = self.state.peers.call(provider, request).await;
+        answer.map_err(|error| MimiError::PeerFailed {
+            provider: provider.clone(),
+            error,
+        })
+    }
+}
+
+/// Whether a URI names something of a provider.
+pub(crate) fn is_of(uri: &MimiUri, provider: &ServerName) -> bool {
+    uri.host() == provider.as_str()
+}
+
+/// The provider of what a URI names.
+pub(crate) fn provider_of(uri: &MimiUri, field: &'static str) -> Result<ServerName, MimiError> {
+    let rule = "should be at a provider";
+    ServerName::parse(uri.host()).map_err(|_| MimiError::Invalid { field, rule })
+}
+
+/// A user's URI in a field of a struct.
+pub(crate) fn user_in(field: &'static str, uri: &IdentifierUri) -> Result<MimiUri, MimiError> {
+    let rule = "should be the URI of a user";
+    kind_in(uri, MimiKind::User).ok_or(MimiError::Invalid { field, rule })
+}
+
+/// A room's URI in a field of a struct.
+pub(crate) fn room_in(field: &'static str, uri: &IdentifierUri) -> Result<MimiUri, MimiError> {
+    let rule = "should be the URI of a room";
+    kind_in(uri, MimiKind::Room).ok_or(MimiError::Invalid { field, rule })
+}
+
+fn kind_in(uri: &IdentifierUri, kind: MimiKind) -> Option<MimiUri> {
+    MimiUri::parse(uri).ok().filter(|uri| uri.kind() == kind)
+}
+
+/// The same URI as wire structs have it.
+pub(crate) fn identifier(uri: &MimiUri) -> IdentifierUri {
+    IdentifierUri::new(uri.to_string()).expect("a mimi URI is short enough for any field")
+}
+
+/// The user that a credential for this key names, if it names one.
+pub(crate) fn user_of(credential: &Credential, signature_key: &[u8]) -> Option<MimiUri> {
+    let identity = nabe_mls::mimi::Identity::parse(credential, signature_key).ok()?;
+    Some(identity.user().clone())
+}
+
+/// The bytes of a struct.
+pub(crate) fn bytes_of(body: &impl Encode) -> Bytes {
+    body.to_bytes().into()
+}
+
+/// How many news a slow listener can fall behind before it has to look at everything.
+const LAGGING: usize = 4096;
+
+#[cfg(test)]
+pub(super) mod testing;
