@@ -14,8 +14,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use nabe_event::{EventBuilder, RoomVersionRules};
-use nabe_service::mimi::MimiDeps;
-use nabe_service::ports::{ManualClock, Method, PeerError, PeerRequest, PeerResponse, Peers, SystemEntropy};
+use nabe_mls::testing::mimi::TestHub;
+use nabe_service::mimi::{HubKey, MimiDeps, MimiSettings};
+use nabe_service::ports::mimi::{MimiPeerError, MimiPeers, MimiRequest};
+use nabe_service::ports::{
+    ManualClock, Method, PeerError, PeerRequest, PeerResponse, PeerStream, Peers, SystemEntropy,
+};
 use nabe_service::{Deps, Service, Settings};
 use nabe_signing::json::{Json, Object};
 use nabe_signing::keys::own_key_response;
@@ -93,6 +97,20 @@ impl Peers for FakePeers {
     }
 }
 
+/// MIMI providers that never answer.
+struct Silence;
+
+#[async_trait]
+impl MimiPeers for Silence {
+    async fn call(&self, _: &ServerName, _: MimiRequest) -> Result<PeerResponse, MimiPeerError> {
+        Err(PeerError::Unreachable.into())
+    }
+
+    async fn open(&self, _: &ServerName, _: MimiRequest) -> Result<PeerStream, MimiPeerError> {
+        Err(PeerError::Unreachable.into())
+    }
+}
+
 /// The server under test.
 pub(crate) struct World {
     pub(crate) state: AppState,
@@ -115,6 +133,23 @@ impl World {
 
     pub(crate) fn with(adjust: impl FnOnce(&mut Settings)) -> Self {
         Self::with_mimi(adjust, None)
+    }
+
+    /// A MIMI provider whose peers never answer.
+    pub(crate) fn provider() -> Self {
+        let hub = TestHub::new("mimi://h.example");
+        let mimi = MimiDeps {
+            domain: server("h"),
+            peers: Arc::new(Silence),
+            hub: HubKey {
+                sender: hub.sender().clone(),
+                signer: Arc::new(hub),
+            },
+            franking: None,
+            assets: None,
+            settings: MimiSettings::default(),
+        };
+        Self::with_mimi(|_| {}, Some(mimi))
     }
 
     pub(crate) fn with_mimi(adjust: impl FnOnce(&mut Settings), mimi: Option<MimiDeps>) -> Self {

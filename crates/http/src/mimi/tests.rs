@@ -20,6 +20,7 @@ use crate::tls::{CertificateFiles, CertificateProfile, DevelopmentCa, IssuedCert
 
 mod downloads;
 mod over_tls;
+mod users;
 
 /// An authority, and the files that certificates of its are in.
 pub(super) struct Pki {

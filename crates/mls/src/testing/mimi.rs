@@ -106,6 +106,16 @@ impl TestHub {
     }
 }
 
+impl label::Signer for TestHub {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, label::SignerError> {
+        self.signer.sign(payload)
+    }
+
+    fn signature_scheme(&self) -> label::SignatureScheme {
+        self.signer.signature_scheme()
+    }
+}
+
 /// A client of a user: credential, signature key, and the private halves of the key packages it made.
 #[derive(Clone)]
 pub struct MimiDevice {

@@ -18,7 +18,6 @@ use nabe_wire::mls::KeyPackage;
 use super::key_material::read_package;
 use super::users::{MimiNews, bytes_of, identifier, is_of, provider_of, room_in, user_in};
 use super::{Mimi, MimiError};
-use crate::error::ServiceError;
 
 impl Mimi {
     /// Somebody asks for consent, or does no longer.
@@ -154,7 +153,7 @@ impl Mimi {
             .store()
             .consents_of(user, after, limit.min(MAX_LISTED))
             .await;
-        Ok(consents.map_err(ServiceError::from)?)
+        Ok(consents?)
     }
 
     /// Takes the key packages that came with a grant in this very scope, each but once.
@@ -168,7 +167,7 @@ impl Mimi {
         }
         let now = self.service.now();
         let taken = self.service.store().take_granted_key_packages(scope, now).await;
-        Ok(taken.map_err(ServiceError::from)?)
+        Ok(taken?)
     }
 
     async fn decide(&self, scope: &ConsentScope, entry: &ConsentEntry) -> Result<(), MimiError> {

@@ -18,7 +18,6 @@ use nabe_wire::notify::{FanoutBatch, FanoutMessage};
 
 use super::users::{MimiNews, is_of};
 use super::{Mimi, MimiError};
-use crate::error::ServiceError;
 
 impl Mimi {
     /// A hub's messages about a room of its own; `body` is what they came in. What came before is taken again without effect.
@@ -42,11 +41,11 @@ impl Mimi {
         let once = sha256(body);
         let store = self.service.store();
         let was_delivered = store.was_delivered(from, room, &once).await;
-        if was_delivered.map_err(ServiceError::from)? {
+        if was_delivered? {
             return Ok(());
         }
         let readers = self.welcomed(batch.messages()).await?;
-        let known = store.local_room(room).await.map_err(ServiceError::from)?;
+        let known = store.local_room(room).await?;
         if known.is_none() && readers.is_empty() {
             return Err(MimiError::Unknown("room"));
         }
@@ -82,12 +81,7 @@ impl Mimi {
 
     /// Wakes whoever reads the room.
     pub(crate) async fn tell_of_room(&self, room: &MimiUri) -> Result<(), MimiError> {
-        let known = self
-            .service
-            .store()
-            .local_room(room)
-            .await
-            .map_err(ServiceError::from)?;
+        let known = self.service.store().local_room(room).await?;
         if let Some(known) = known {
             let (room, head) = (known.room, known.head);
             self.tell(MimiNews::Room { room, head });
@@ -102,7 +96,7 @@ impl Mimi {
     /// The store's own.
     pub async fn rooms_readable_by(&self, user: &MimiUri) -> Result<Vec<ReadableRoom>, MimiError> {
         let rooms = self.service.store().rooms_readable_by(user).await;
-        Ok(rooms.map_err(ServiceError::from)?)
+        Ok(rooms?)
     }
 
     /// Messages of a room after a position, ascending: those that a local user may read, at most `limit` and no more than fit into
@@ -120,13 +114,13 @@ impl Mimi {
         max_bytes: usize,
     ) -> Result<Vec<LocalMessage>, MimiError> {
         let store = self.service.store();
-        let readable = store.readable_room(user, room).await.map_err(ServiceError::from)?;
+        let readable = store.readable_room(user, room).await?;
         let Some(readable) = readable else {
             return Err(MimiError::Unknown("room"));
         };
         let after = after.max(readable.from.previous());
         let messages = store.local_messages(room, after, limit.min(MAX_READ), max_bytes).await;
-        Ok(messages.map_err(ServiceError::from)?)
+        Ok(messages?)
     }
 
     /// Our users whom Welcomes among these messages are for, each with the index of the first one.
@@ -139,7 +133,7 @@ impl Mimi {
             let references = welcome.secrets.iter().map(|secrets| &*secrets.new_member);
             let references: Vec<Bytes> = references.map(Bytes::copy_from_slice).collect();
             let issued = self.service.store().issued_key_packages(&references).await;
-            for package in issued.map_err(ServiceError::from)? {
+            for package in issued? {
                 if seen.insert(package.user.clone()) {
                     users.push((package.user, index));
                 }

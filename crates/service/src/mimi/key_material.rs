@@ -29,7 +29,6 @@ use nabe_wire::{Encode as _, Message as _};
 
 use super::users::{bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
 use super::{Mimi, MimiError};
-use crate::error::ServiceError;
 
 /// Why a client's key package is not taken in.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -108,7 +107,7 @@ impl Mimi {
             .store()
             .add_mimi_key_packages(user, client, &good, now)
             .await;
-        let mut kept = kept.map_err(ServiceError::from)?.into_iter();
+        let mut kept = kept?.into_iter();
         let answer = |checked: Result<MimiKeyPackage, OfferNotKept>| {
             let package = checked?;
             match kept.next() {
@@ -132,7 +131,7 @@ impl Mimi {
             .store()
             .mimi_key_package_offers(user, self.usable_at())
             .await;
-        Ok(offers.map_err(ServiceError::from)?)
+        Ok(offers?)
     }
 
     /// Key packages of a user, asked for by a client of `from`'s, or by a hub for somebody else's. `target` is the user in the path.
@@ -219,7 +218,7 @@ impl Mimi {
             .store()
             .claim_mimi_key_packages(&claims, self.usable_at())
             .await;
-        Ok(claimed.map_err(ServiceError::from)?)
+        Ok(claimed?)
     }
 
     fn check_offer(
@@ -256,7 +255,7 @@ impl Mimi {
             target: asked.target.clone(),
             room: asked.room.clone(),
         };
-        let state = self.service.store().consent(&scope).await.map_err(ServiceError::from)?;
+        let state = self.service.store().consent(&scope).await?;
         let refusal = match (is_user, self.state.settings.users.hide_users) {
             (false, true) => Some(KeyMaterialUserCode::NO_CONSENT),
             (false, false) => Some(KeyMaterialUserCode::USER_UNKNOWN),
@@ -266,7 +265,7 @@ impl Mimi {
             return Ok(KeyMaterialResponse::refused(status, user_uri));
         }
         let store = self.service.store();
-        let clients = store.mimi_clients(&asked.target).await.map_err(ServiceError::from)?;
+        let clients = store.mimi_clients(&asked.target).await?;
         let offers = self.key_packages_on_offer(&asked.target).await?;
         let choices: Vec<Choice> = clients
             .into_iter()

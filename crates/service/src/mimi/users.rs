@@ -12,7 +12,6 @@ use nabe_wire::{Encode, IdentifierUri};
 use tokio::sync::broadcast;
 
 use super::{Mimi, MimiError};
-use crate::error::ServiceError;
 use crate::ports::PeerResponse;
 use crate::ports::mimi::MimiRequest;
 
@@ -85,7 +84,7 @@ impl Mimi {
         let Ok(id) = UserId::parse(&id) else {
             return Ok(false);
         };
-        let account = self.service.store().account(&id).await.map_err(ServiceError::from)?;
+        let account = self.service.store().account(&id).await?;
         Ok(account.is_some())
     }
 
@@ -121,10 +120,7 @@ impl Mimi {
         if from == self.domain() {
             return Ok(());
         }
-        match self.service.limit_peer(from, endpoint.name()) {
-            Err(ServiceError::LimitExceeded { retry_after }) => Err(MimiError::LimitExceeded { retry_after }),
-            other => Ok(other?),
-        }
+        Ok(self.service.limit_peer(from, endpoint.name())?)
     }
 
     /// Asks another provider while somebody waits.

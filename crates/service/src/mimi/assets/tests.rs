@@ -122,7 +122,10 @@ impl World {
                 },
                 franking: None,
                 assets: Some(web.clone()),
-                settings: MimiSettings { assets },
+                settings: MimiSettings {
+                    assets,
+                    ..MimiSettings::default()
+                },
             }),
         });
         Self {

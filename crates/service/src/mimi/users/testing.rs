@@ -13,7 +13,6 @@ use nabe_store::{ConsentScope, MemoryStore, Store as _, Write};
 use nabe_types::{KeyId, ServerName, UnixMillis, UserId};
 use nabe_wire::consent::{ConsentAction, ConsentEntry, ConsentScope as WireScope};
 use nabe_wire::directory::Endpoint;
-use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::{Encode as _, IdentifierUri, Message};
 
 use super::{Mimi, MimiError, UserSettings};
@@ -48,18 +47,6 @@ struct Wire {
 struct End {
     from: ServerName,
     wire: Arc<Wire>,
-}
-
-struct KeyOf(TestHub);
-
-impl Signer for KeyOf {
-    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
-        self.0.signer().sign(payload)
-    }
-
-    fn signature_scheme(&self) -> SignatureScheme {
-        self.0.signer().signature_scheme()
-    }
 }
 
 /// Nobody speaks Linearized Matrix here.
@@ -130,7 +117,7 @@ impl Providers {
                 }),
                 hub: HubKey {
                     sender: key.sender().clone(),
-                    signer: Arc::new(KeyOf(key)),
+                    signer: Arc::new(key),
                 },
                 franking: None,
                 assets: None,
