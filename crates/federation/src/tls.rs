@@ -89,7 +89,12 @@ impl TlsSettings {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
+    /// The authorities that are trusted, the same ones for whoever shows a certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError`] when an added authority is unusable or none remains.
+    pub fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         if self.system_roots {
             let found = rustls_native_certs::load_native_certs();

@@ -40,6 +40,21 @@ pub fn app(state: AppState) -> Router {
     shell::finish(federation::routes().merge(client::routes()), state)
 }
 
+/// As [`app`], and what MIMI providers call, on one port. Then that port's TLS asks for certificates.
+///
+/// # Errors
+///
+/// [`TemplateError`](nabe_wire::directory::TemplateError) if no URL has the authority of `settings`.
+pub fn app_with_mimi(
+    endpoints: mimi::Endpoints,
+    settings: mimi::MimiSettings,
+    state: AppState,
+) -> Result<Router, nabe_wire::directory::TemplateError> {
+    let mimi = endpoints.routes(settings, &state)?;
+    let routes = federation::routes().merge(client::routes()).merge(mimi);
+    Ok(shell::finish(routes, state))
+}
+
 /// The endpoints other servers call (LM #int-transport), under their stable and unstable paths.
 pub fn federation_router(state: AppState) -> Router {
     shell::finish(federation::routes(), state)

@@ -93,6 +93,9 @@ pub(crate) struct Init {
     /// Issue the development certificate from the CA of this folder (`ca.pem`, `ca.key`) instead of a new one
     #[arg(long, requires = "dev_tls", value_name = "DIR")]
     pub(crate) dev_ca: Option<PathBuf>,
+    /// Also be a MIMI provider, of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) mimi: Option<ServerName>,
 }
 
 #[derive(Debug, Args)]

@@ -19,10 +19,11 @@ use nabe_event::RoomVersionRules;
 use nabe_http::listener::ListenerLimits;
 use nabe_service::{DeliverySettings, LimitSettings};
 use nabe_types::{RoomVersionId, ServerName, ServerPattern, limits::MAX_BODY_BYTES};
+use nabe_wire::uri::MimiUri;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::{media::Media, notary::Notary};
+use crate::{media::Media, mimi::Mimi, notary::Notary};
 
 /// Everything `nabe serve` is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) media: Media,
     #[serde(default)]
     pub(crate) mls: Mls,
+    #[serde(default)]
+    pub(crate) mimi: Mimi,
     #[serde(default)]
     pub(crate) delivery: Delivery,
     #[serde(default)]
@@ -309,12 +312,20 @@ impl Config {
     fn resolve_paths(&mut self, folder: &Path) {
         let resolve = |base: &Path, path: &mut PathBuf| *path = base.join(&*path);
         resolve(folder, &mut self.data_dir);
-        for path in [&mut self.signing.key_file, &mut self.signing.old_keys_file] {
+        for path in [
+            &mut self.signing.key_file,
+            &mut self.signing.old_keys_file,
+            &mut self.mimi.hub_key_file,
+            &mut self.mimi.franking_key_file,
+            &mut self.mimi.ohttp_key_file,
+        ] {
             resolve(folder, path);
         }
         for path in [
             &mut self.listen.tls_certificate,
             &mut self.listen.tls_key,
+            &mut self.mimi.tls_certificate,
+            &mut self.mimi.tls_key,
             &mut self.client.provider_token_file,
         ]
         .into_iter()
@@ -325,6 +336,7 @@ impl Config {
         self.federation
             .ca_files
             .iter_mut()
+            .chain(&mut self.mimi.ca_files)
             .for_each(|path| resolve(folder, path));
         self.storage.database = self.data_dir.join(&self.storage.database);
         self.media.folder = self.data_dir.join(&self.media.folder);
@@ -333,6 +345,7 @@ impl Config {
     /// What the types alone do not say.
     fn check(&self) -> Result<(), Broken> {
         self.listen.check()?;
+        self.mimi.check(&self.listen)?;
         self.client.check()?;
         self.media.check()?;
         self.delivery.check()?;
@@ -358,6 +371,65 @@ impl Listen {
             self.plain_http || (certificate && key),
             LISTEN_TLS,
             "give tls_certificate and tls_key, or plain_http = true behind a proxy",
+        )
+    }
+}
+
+impl Mimi {
+    fn check(&self, listen: &Listen) -> Result<(), Broken> {
+        let Some(domain) = &self.domain else {
+            return Ok(());
+        };
+        hold(
+            MimiUri::parse(&format!("mimi://{domain}/u/x")).is_ok_and(|uri| uri.host() == domain.as_str()),
+            &["mimi.domain"],
+            "must be a DNS name in lower case, without a port",
+        )?;
+        hold(
+            self.tls_certificate.is_some() == self.tls_key.is_some(),
+            &["mimi.tls_certificate", "mimi.tls_key"],
+            "tls_certificate and tls_key go together",
+        )?;
+        let shows = self.tls_certificate.is_some() || listen.tls_certificate.is_some();
+        hold(
+            shows,
+            &["mimi.tls_certificate", "mimi.tls_key"],
+            "providers show each other certificates, also behind a proxy",
+        )?;
+        let is_shared = self.address.is_none();
+        hold(
+            !is_shared || listen.plain_http || self.tls_certificate.is_none(),
+            &["mimi.address", "mimi.tls_certificate", "mimi.tls_key"],
+            "without an address of its own the certificate is that of [listen]",
+        )?;
+        hold(
+            !is_shared || !listen.allow_tls12,
+            &["mimi.address", "listen.allow_tls12"],
+            "TLS 1.2 and MIMI do not share an address: give mimi.address",
+        )?;
+        hold(
+            !is_shared || (!self.plain_http && self.proxy_protocol_from.is_empty()),
+            &["mimi.address", "mimi.plain_http", "mimi.proxy_protocol_from"],
+            "without an address of its own these are options of [listen]",
+        )?;
+        hold(
+            self.header().is_some(),
+            &["mimi.certificate_header"],
+            "must be the name of a header",
+        )?;
+        hold(
+            self.certificate_header.is_some() != self.certificate_header_from.is_empty(),
+            &["mimi.certificate_header", "mimi.certificate_header_from"],
+            "certificate_header and certificate_header_from go together",
+        )?;
+        let is_plain = match is_shared {
+            true => listen.plain_http,
+            false => self.plain_http,
+        };
+        hold(
+            !is_plain || self.certificate_header.is_some(),
+            &["mimi.certificate_header", "mimi.plain_http", "listen.plain_http"],
+            "a proxy that ends TLS must tell of certificates: give certificate_header and certificate_header_from",
         )
     }
 }
@@ -869,6 +941,48 @@ mod tests {
         let text = "server_name = \"a.example\"\n[listen]\nplain_http = true\ntls_key = \"k\"\n";
         assert_eq!(broken_by_file(text, &[]), LISTEN_TLS);
         assert_eq!(broken_by_file("server_name = \"a.example\"", &[]), LISTEN_TLS);
+    }
+
+    #[test]
+    fn options_of_mimi_that_do_not_go_together_are_refused() {
+        let own = "server_name = \"a.example\"\n[listen]\ntls_certificate = \"c\"\ntls_key = \"k\"\n[mimi]\n";
+        let fine = |options: &str| load(&format!("{own}domain = \"a.example\"\n{options}"), &[]);
+        for options in [
+            "",
+            "address = \"127.0.0.1:1\"\ntls_certificate = \"m\"\ntls_key = \"m\"\n",
+            "address = \"127.0.0.1:1\"\nplain_http = true\ncertificate_header = \"Client-Cert\"\ncertificate_header_from = \
+             [\"127.0.0.1/32\"]\n",
+        ] {
+            assert!(fine(options).is_ok(), "{options}: {:?}", fine(options));
+        }
+        // Who has no domain is no provider, whatever else is said.
+        assert!(load(&format!("{own}tls_key = \"m\"\n"), &[]).is_ok());
+        for (options, named) in [
+            ("tls_key = \"m\"\n", "mimi.tls_certificate"),
+            ("tls_certificate = \"m\"\ntls_key = \"m\"\n", "mimi.address"),
+            ("plain_http = true\n", "mimi.address"),
+            (
+                "address = \"127.0.0.1:1\"\nplain_http = true\n",
+                "mimi.certificate_header",
+            ),
+            ("certificate_header = \"x\"\n", "mimi.certificate_header_from"),
+            (
+                "certificate_header = \"not a name\"\ncertificate_header_from = [\"127.0.0.1/32\"]\n",
+                "mimi.certificate_header",
+            ),
+        ] {
+            let options = format!("{own}domain = \"a.example\"\n{options}");
+            assert!(broken_by_file(&options, &[]).contains(&named), "{options}");
+        }
+        for domain in ["a.example:443", "A.example"] {
+            let text = format!("{own}domain = \"{domain}\"\n");
+            assert_eq!(broken_by_file(&text, &[]), ["mimi.domain"], "{domain}");
+        }
+        // Behind a proxy a provider still has a certificate to show, and someone has to say who calls.
+        let plain = format!("{MINIMAL}[mimi]\ndomain = \"a.example\"\n");
+        assert!(broken_by_file(&plain, &[]).contains(&"mimi.tls_certificate"));
+        let shown = format!("{plain}tls_certificate = \"m\"\ntls_key = \"m\"\n");
+        assert!(broken_by_file(&shown, &[]).contains(&"mimi.certificate_header"));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! `nabe init`: a folder with everything a server needs to start.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, bail};
-use nabe_http::tls::{DevelopmentCa, IssuedCertificate};
-use nabe_types::{ServerName, UnixMillis};
+use nabe_http::tls::{CertificateProfile, DevelopmentCa, IssuedCertificate};
+use nabe_types::UnixMillis;
 
-use crate::{cli::Init, entropy, keys, output::say};
+use crate::{
+    cli::Init,
+    entropy, keys,
+    mimi::{self, FRANKING_KEY_FILE, HUB_KEY_FILE, OHTTP_KEY_FILE},
+    output::say,
+};
 
 /// Writes the folder; never overwrites a configuration or a key that is there.
 pub(crate) fn run(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
@@ -27,11 +29,13 @@ pub(crate) fn write(init: &Init, now: UnixMillis) -> anyhow::Result<()> {
     fs::create_dir_all(&folder.0).with_context(|| format!("making {}", folder.0.display()))?;
     folder.signing_key(now)?;
     folder.provider_token()?;
-    if init.dev_tls {
-        folder.development_tls(&init.server_name, init.dev_ca.as_deref())?;
+    if init.mimi.is_some() {
+        folder.mimi_keys()?;
     }
-    fs::write(folder.config(), config_text(&init.server_name, init.dev_tls))
-        .with_context(|| format!("writing {}", folder.config().display()))
+    if init.dev_tls {
+        folder.development_tls(init)?;
+    }
+    fs::write(folder.config(), config_text(init)).with_context(|| format!("writing {}", folder.config().display()))
 }
 
 struct Folder(PathBuf);
@@ -60,8 +64,15 @@ impl Folder {
         keys::write_secret(&path, &format!("{}\n", entropy::token()?))
     }
 
-    fn development_tls(&self, server_name: &ServerName, ca_folder: Option<&Path>) -> anyhow::Result<()> {
-        let ca = match ca_folder {
+    fn mimi_keys(&self) -> anyhow::Result<()> {
+        mimi::keys::make_hub(&self.0.join(HUB_KEY_FILE), entropy::bytes()?)?;
+        mimi::keys::make_ohttp(&self.0.join(OHTTP_KEY_FILE), entropy::bytes()?)?;
+        mimi::keys::make_franking(&self.0.join(FRANKING_KEY_FILE), entropy::bytes()?, entropy::bytes()?)
+    }
+
+    /// One certificate for all names. A provider shows it to whom it calls, too.
+    fn development_tls(&self, init: &Init) -> anyhow::Result<()> {
+        let ca = match &init.dev_ca {
             Some(folder) => DevelopmentCa::load(&folder.join("ca.pem"), &folder.join("ca.key"))?,
             None => {
                 let ca = DevelopmentCa::generate()?;
@@ -70,8 +81,14 @@ impl Folder {
             }
         };
         fs::write(self.0.join("ca.pem"), ca.certificate_pem())?;
-        let IssuedCertificate { chain_pem, key_pem } =
-            ca.issue(&[server_name.host().to_owned(), "localhost".into()])?;
+        let mut names = vec![init.server_name.host().to_owned(), "localhost".into()];
+        let domain = init.mimi.iter().map(|domain| domain.host().to_owned());
+        names.extend(domain.filter(|domain| *domain != init.server_name.host()));
+        let profile = match init.mimi {
+            Some(_) => CertificateProfile::Mutual,
+            None => CertificateProfile::Server,
+        };
+        let IssuedCertificate { chain_pem, key_pem } = ca.issue_for(&names, profile)?;
         fs::write(self.0.join("tls.pem"), chain_pem)?;
         keys::write_secret(&self.0.join("tls.key"), &key_pem)
     }
@@ -96,11 +113,16 @@ impl Folder {
 }
 
 /// The commented configuration: every option with its default.
-pub(crate) fn config_text(server_name: &ServerName, dev_tls: bool) -> String {
-    let ca_files = if dev_tls {
+pub(crate) fn config_text(init: &Init) -> String {
+    let server_name = &init.server_name;
+    let ca_files = if init.dev_tls {
         "ca_files = [\"ca.pem\"]"
     } else {
         "# ca_files = [\"ca.pem\"]"
+    };
+    let domain = match &init.mimi {
+        Some(domain) => format!("domain = \"{domain}\""),
+        None => format!("# domain = \"{}\"", server_name.host()),
     };
     format!(
         r#"# Nabe. Every option can also be given as an environment variable: NABE_LISTEN__ADDRESS=0.0.0.0:8448 for `address` in
@@ -200,6 +222,42 @@ provider_token_file = "provider.token"
 # final, and not all that speak MLS know them.
 # experimental_suites = false
 
+[mimi]
+# IETF MIMI, for which the server is a provider with this domain. Users and rooms are named by it (mimi://example.org/u/alice), so it can never
+# change. Without it there is no MIMI. Others find us by https://example.org/.well-known/mimi-protocol-directory.
+{domain}
+# A socket of its own, reachable as port 443 of the domain; if there is none, `address` in [listen] serves MIMI, too.
+# address = "0.0.0.0:443"
+# What leads to us in the directory's URLs, as "host" or "host:port"; the domain unless given.
+# authority = "mimi.example.org"
+# Providers show each other certificates for their domains. Ours is that of [listen] unless given.
+# tls_certificate = "mimi.pem"
+# tls_key = "mimi.key"
+# Authority of a URL, or domain of a provider, to address instead of DNS: for closed networks. Those of [federation] are not for MIMI, its allow, deny
+# and allowed_ip_ranges are.
+# overrides = {{ "b.localhost" = "127.0.0.1:8450" }}
+# Further certificate authorities of other providers, whether they call us or we them.
+{ca_files}
+# only_ca_files = false
+# Refuse callers whose certificate is for servers only, as public authorities issue them now.
+# only_client_certificates = false
+# Behind a reverse proxy: as in [listen]. One that ends TLS says in a header which certificate it saw, "client-cert" (RFC 9440) or a name
+# of yours for escaped PEM. That header is believed from these addresses alone.
+# plain_http = false
+# proxy_protocol_from = ["192.0.2.10/32"]
+# certificate_header = "x-client-cert"
+# certificate_header_from = ["127.0.0.1/32"]
+# Mode 0600, made by `nabe init --mimi`: the key by which we propose in our rooms, and those by which we frank messages.
+# hub_key_file = "mimi-hub.key"
+# franking = true
+# franking_key_file = "franking.toml"
+# Hosts where other providers store their users' files, exact names or "*.suffix". From these, and none else, we fetch files for providers that
+# do not want them to know who reads.
+# asset_hosts = []
+# Fetch them also through an OHTTP gateway, for users of whom we only know the provider. The key's file is as above.
+# ohttp = false
+# ohttp_key_file = "ohttp.toml"
+
 [delivery]
 # Milliseconds.
 # retry_base_ms = 1000
@@ -235,8 +293,30 @@ provider_token_file = "provider.token"
 
 #[cfg(test)]
 mod tests {
+    use nabe_types::ServerName;
+
     use super::*;
     use crate::config::Config;
+
+    #[test]
+    fn a_provider_has_keys_of_its_own_and_a_certificate_for_its_domain() {
+        let folder = tempfile::tempdir().unwrap();
+        let init = Init {
+            dir: folder.path().join("a"),
+            server_name: ServerName::parse("chat.a.localhost").unwrap(),
+            dev_tls: true,
+            dev_ca: None,
+            mimi: Some(ServerName::parse("a.localhost").unwrap()),
+        };
+        write(&init, UnixMillis(1_700_000_000_000)).unwrap();
+        let config = Config::load_with(&init.dir.join("nabe.toml"), []).unwrap();
+        assert_eq!(config.mimi.domain, init.mimi);
+        assert_eq!(config.mimi.address, None);
+        crate::server::check(&config).unwrap();
+        fs::remove_file(init.dir.join(HUB_KEY_FILE)).unwrap();
+        let missing = format!("{:#}", crate::server::check(&config).unwrap_err());
+        assert!(missing.contains("mimi.hub_key_file"), "{missing}");
+    }
 
     #[test]
     fn the_written_configuration_loads_and_states_the_true_defaults() {
@@ -246,6 +326,7 @@ mod tests {
             server_name: ServerName::parse("a.localhost").unwrap(),
             dev_tls: true,
             dev_ca: None,
+            mimi: None,
         };
         run(&init, UnixMillis(1_700_000_000_000)).unwrap();
         let path = init.dir.join("nabe.toml");
@@ -279,6 +360,13 @@ mod tests {
             "omit_empty_content",
             "body_in_transaction_key",
             "default_room_version",
+            "domain",
+            "address",
+            "authority",
+            "tls_certificate",
+            "tls_key",
+            "certificate_header",
+            "certificate_header_from",
         ];
         line.split_once(" = ").is_some_and(|(name, _)| {
             !EXAMPLES.contains(&name)
@@ -297,6 +385,7 @@ mod tests {
             server_name: ServerName::parse("a.localhost").unwrap(),
             dev_tls: false,
             dev_ca: None,
+            mimi: None,
         };
         assert!(run(&init, UnixMillis(1)).is_err());
         assert_eq!(fs::read_to_string(folder.path().join("nabe.toml")).unwrap(), "mine");

@@ -48,7 +48,7 @@ struct RetiredEntry {
 pub(crate) fn load(files: &SigningFiles) -> anyhow::Result<Keys> {
     let path = &files.key_file;
     let text = fs::read_to_string(path).with_context(|| format!("signing key {}", path.display()))?;
-    refuse_if_readable_by_others(path)?;
+    refuse_if_readable_by_others(path).context("signing key")?;
     let active = text
         .lines()
         .map(str::trim)
@@ -199,20 +199,17 @@ fn store_retired(path: &Path, retired: &[RetiredKey]) -> anyhow::Result<()> {
 }
 
 #[cfg(unix)]
-fn refuse_if_readable_by_others(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn refuse_if_readable_by_others(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(path)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        bail!(
-            "signing key {}: mode {mode:o} lets others read it; use 0600",
-            path.display()
-        );
+        bail!("{}: mode {mode:o} lets others read it; use 0600", path.display());
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn refuse_if_readable_by_others(_: &Path) -> anyhow::Result<()> {
+pub(crate) fn refuse_if_readable_by_others(_: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod frank;
 mod init;
 mod keys;
 mod media;
+mod mimi;
 mod naming;
 mod notary;
 mod output;
@@ -29,6 +30,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use nabe_service::ports::{Clock as _, SystemClock};
+use nabe_signing::base64u;
 use nabe_store::StoreError;
 use nabe_types::{KeyId, ServerName};
 
@@ -128,7 +130,8 @@ fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
             say!("new signing key {id}; the server signs with it from its next start");
         }
         KeysCommand::Show(file) => {
-            let keys = keys::load(&load(file)?.signing).context(InputAtFault)?;
+            let config = load(file)?;
+            let keys = keys::load(&config.signing).context(InputAtFault)?;
             for key in &keys.active {
                 say!("active   {}  {}", key.key_id(), key.public().to_base64());
             }
@@ -140,6 +143,22 @@ fn manage_keys(command: &KeysCommand) -> anyhow::Result<()> {
                     key.expired_ts
                 );
             }
+            show_mimi_keys(&config).context(InputAtFault)?;
+        }
+    }
+    Ok(())
+}
+
+/// What clients need to know for making a room: whom to list as external sender, and as franking agent.
+fn show_mimi_keys(config: &Config) -> anyhow::Result<()> {
+    let Some(domain) = &config.mimi.domain else {
+        return Ok(());
+    };
+    let (hub, agent) = config.mimi.public_keys()?;
+    let uri = mimi::keys::hub_uri(domain);
+    for (what, key) in [("hub", Some(hub)), ("franks", agent)] {
+        if let Some(key) = key {
+            say!("{what:<8} ed25519  {}  {uri}", base64u::encode(&key.public()));
         }
     }
     Ok(())

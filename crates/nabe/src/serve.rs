@@ -25,11 +25,18 @@ pub(crate) async fn run(path: &Path) -> anyhow::Result<()> {
     server::check(&config).context(InputAtFault)?;
     let sockets = Sockets::bind(&config).await?;
     let address = sockets.public.local_addr()?;
+    let mimi_address = match &sockets.mimi {
+        Some(socket) => Some(socket.local_addr()?),
+        None => None,
+    };
     let metrics = metrics()?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut server = Server::start(&config, sockets, metrics).await?;
     info!(server_name = %config.server_name, %address, tls = !config.listen.plain_http, "serving");
+    if let Some(domain) = &config.mimi.domain {
+        info!(%domain, address = %mimi_address.unwrap_or(address), "serving MIMI");
+    }
     let broken = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use ipnet::IpNet;
 use nabe_federation::{HttpsSettings, HttpsTransport, PeerSettings, SignedPeers, TlsSettings};
 use nabe_http::{
     AppState, HttpLimits, MetricsText,
@@ -14,7 +15,7 @@ use nabe_http::{
 use nabe_mls::SuiteSet;
 use nabe_service::{
     Compat, DeliverySettings, Deps, LimitSettings, MediaFolder, MediaSettings, RateLimit, Service, Settings,
-    ports::{SystemClock, SystemEntropy},
+    ports::{Clock, SystemClock, SystemEntropy},
 };
 use nabe_signing::{Signer, sha256};
 use nabe_store::Store;
@@ -31,6 +32,7 @@ use crate::{
     InputAtFault,
     config::{Config, PeerCompat},
     keys,
+    mimi::Provider,
 };
 
 /// How often certificate files are looked at for a change.
@@ -48,6 +50,8 @@ pub(crate) struct Server {
 pub(crate) struct Sockets {
     /// Federation and client API.
     pub(crate) public: TcpListener,
+    /// MIMI, where it has a socket of its own.
+    pub(crate) mimi: Option<TcpListener>,
     /// Metrics.
     pub(crate) operations: Option<TcpListener>,
 }
@@ -62,6 +66,10 @@ impl Sockets {
         };
         Ok(Self {
             public: bind(config.listen.address).await?,
+            mimi: match config.mimi.address.filter(|_| config.mimi.domain.is_some()) {
+                Some(address) => Some(bind(address).await?),
+                None => None,
+            },
             operations: match config.listen.operations_address {
                 Some(address) => Some(bind(address).await?),
                 None => None,
@@ -74,7 +82,8 @@ impl Server {
     /// Opens the database and starts serving.
     pub(crate) async fn start(config: &Config, sockets: Sockets, metrics: MetricsText) -> anyhow::Result<Self> {
         let certificates = certificates(config)?;
-        let service = service(config).await?;
+        let provider = config.mimi.open(certificates.as_ref())?;
+        let service = start(config, provider.as_ref()).await?;
         let state = AppState {
             service: service.clone(),
             well_known: config.listen.well_known.clone(),
@@ -87,27 +96,54 @@ impl Server {
         };
         let (shutdown, stopping) = watch::channel(false);
         let mut listeners = JoinSet::new();
-        let tls = match &certificates {
-            Some(files) => Some(tls::server_config(Arc::clone(files), config.listen.allow_tls12)?),
-            None => None,
-        };
         let limits = ListenerLimits {
             connections: config.limits.connections,
             connections_per_address: config.limits.connections_per_address,
             stall: Duration::from_millis(config.limits.stall_ms),
             ..ListenerLimits::default()
         };
-        let app = nabe_http::app(state.clone());
-        let public = ListenerLimits {
-            proxies: config.listen.proxy_protocol_from.clone(),
+        let behind = |proxies: &[IpNet]| ListenerLimits {
+            proxies: proxies.to_vec(),
             ..limits.clone()
         };
-        listeners.spawn(listener::serve(sockets.public, tls, app, public, stopping.clone()));
+        let mut open = |socket, tls, app, limits| {
+            listeners.spawn(listener::serve(socket, tls, app, limits, stopping.clone()));
+        };
+        let (shared, own) = match (&provider, sockets.mimi) {
+            (Some(provider), Some(socket)) => (None, Some((provider, socket))),
+            (provider, _) => (provider.as_ref(), None),
+        };
+        let tls = match (&certificates, shared) {
+            (None, _) => None,
+            (Some(_), Some(provider)) => Some(provider.server_tls()?),
+            (Some(files), None) => Some(tls::server_config(Arc::clone(files), config.listen.allow_tls12)?),
+        };
+        let app = match shared {
+            Some(provider) => {
+                nabe_http::app_with_mimi(nabe_http::mimi::endpoints(), provider.http.clone(), state.clone())?
+            }
+            None => nabe_http::app(state.clone()),
+        };
+        open(sockets.public, tls, app, behind(&config.listen.proxy_protocol_from));
+        if let Some((provider, socket)) = own {
+            let tls = match config.mimi.plain_http {
+                true => None,
+                false => Some(provider.server_tls()?),
+            };
+            let app = nabe_http::mimi::endpoints().router(provider.http.clone(), state.clone())?;
+            open(socket, tls, app, behind(&config.mimi.proxy_protocol_from));
+        }
         if let Some(socket) = sockets.operations {
             let app = nabe_http::operations_router(state);
-            listeners.spawn(listener::serve(socket, None, app, limits, stopping.clone()));
+            open(socket, None, app, limits.clone());
         }
-        let certificate_watch = certificates.map(|files| tokio::spawn(watch_certificates(files, stopping)));
+        let mut watched: Vec<_> = certificates.into_iter().collect();
+        if let Some(provider) = provider
+            && !watched.iter().any(|files| Arc::ptr_eq(files, &provider.certificates))
+        {
+            watched.push(provider.certificates);
+        }
+        let certificate_watch = (!watched.is_empty()).then(|| tokio::spawn(watch_certificates(watched, stopping)));
         Ok(Self {
             service,
             shutdown,
@@ -156,14 +192,23 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>
     Ok(Arc::new(store))
 }
 
-/// The use cases over the configuration's database, without listeners.
+/// The use cases over the configuration's database, without listeners. Nothing of MIMI: that is for who serves it.
 pub(crate) async fn service(config: &Config) -> anyhow::Result<Service> {
+    start(config, None).await
+}
+
+async fn start(config: &Config, provider: Option<&Provider>) -> anyhow::Result<Service> {
     // The database first: while we have it, nobody rotates the keys.
     let store = open_store(config).await?;
     let files = open_media(config)?;
     let keys = keys::load(&config.signing).context(InputAtFault)?;
     let signer = Arc::new(Signer::new(config.server_name.clone(), keys.active)?);
-    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy = Arc::new(SystemEntropy);
+    let mimi = match provider {
+        Some(provider) => Some(provider.deps(https_settings(config), policy(config), &clock)?),
+        None => None,
+    };
     let transport = HttpsTransport::new(https_settings(config), clock.clone(), entropy.clone())?;
     let peers = SignedPeers::new(transport, Arc::clone(&signer), clock.clone(), peer_settings(config));
     let old_keys: BTreeMap<_, _> = keys
@@ -185,7 +230,7 @@ pub(crate) async fn service(config: &Config) -> anyhow::Result<Service> {
             },
             ..settings(config)
         },
-        mimi: None,
+        mimi,
     }))
 }
 
@@ -197,7 +242,11 @@ fn open_media(config: &Config) -> anyhow::Result<MediaFolder> {
 
 /// Reads everything the configuration names, without starting anything.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    if let Some(files) = certificates(config)? {
+    let certificates = certificates(config)?;
+    if let Some(provider) = config.mimi.open(certificates.as_ref())? {
+        provider.server_tls()?;
+    }
+    if let Some(files) = certificates {
         tls::server_config(files, config.listen.allow_tls12)?;
     }
     provider_token_hash(config)?;
@@ -218,16 +267,18 @@ fn certificates(config: &Config) -> anyhow::Result<Option<Arc<CertificateFiles>>
     }
 }
 
-async fn watch_certificates(files: Arc<CertificateFiles>, mut stopping: watch::Receiver<bool>) {
+async fn watch_certificates(watched: Vec<Arc<CertificateFiles>>, mut stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(CERTIFICATE_CHECK) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
-        match files.reload_if_changed() {
-            Ok(true) => info!("the TLS certificate changed; new connections use the new one"),
-            Ok(false) => {}
-            Err(error) => warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use"),
+        for files in &watched {
+            match files.reload_if_changed() {
+                Ok(true) => info!("the TLS certificate changed; new connections use the new one"),
+                Ok(false) => {}
+                Err(error) => warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use"),
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ impl Endpoints {
         Ok(shell::finish(self.routes(settings, &state)?, state))
     }
 
-    fn routes(self, settings: MimiSettings, state: &AppState) -> Result<Router<AppState>, TemplateError> {
+    pub(crate) fn routes(self, settings: MimiSettings, state: &AppState) -> Result<Router<AppState>, TemplateError> {
         let directory = self.directory(&settings)?;
         let ohttp = settings.ohttp.clone();
         let gate = Arc::new(Gate {

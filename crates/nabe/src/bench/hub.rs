@@ -376,6 +376,7 @@ fn start_hub(
         server_name: name.clone(),
         dev_tls: true,
         dev_ca: Some(folder.to_owned()),
+        mimi: None,
     };
     init::write(&arguments, SystemClock.now())?;
     // Free for the moment it takes the hub to start: nobody else is given a port that was just used.

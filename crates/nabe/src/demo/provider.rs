@@ -69,6 +69,7 @@ impl Network {
             let mut provider = Provider::found(folder, at, &addresses)?;
             provider.sockets = Some(Sockets {
                 public: socket,
+                mimi: None,
                 operations: None,
             });
             provider.start().await?;
@@ -122,6 +123,7 @@ impl Provider {
                 server_name,
                 dev_tls: true,
                 dev_ca,
+                mimi: None,
             },
             SystemClock.now(),
         )?;

@@ -50,6 +50,7 @@ impl Hub {
             server_name: ServerName::parse(HUB)?,
             dev_tls: true,
             dev_ca: None,
+            mimi: None,
         };
         init::write(&arguments, SystemClock.now())?;
         // Free for the moment it takes the server to start: nobody else is given a port that was just used.
@@ -60,6 +61,9 @@ impl Hub {
             .env("NABE_LISTEN__ADDRESS", address.to_string())
             .env("NABE_LIMITS__REQUESTS_PER_SECOND", "1000000")
             .env("NABE_LIMITS__BURST", "1000000")
+            // All devices are at one address, and take turns: each but one keeps the server waiting.
+            .env("NABE_LIMITS__CONNECTIONS_PER_ADDRESS", "4096")
+            .env("NABE_LIMITS__STALL_MS", "1200000")
             .env("NABE_LOG__LEVEL", "warn")
             .spawn()?;
         Ok(Self {

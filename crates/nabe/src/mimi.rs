@@ -1,0 +1,250 @@
+//! `[mimi]`: a server that is a MIMI provider, too (MIMI #transport-layer). Here is what it needs beyond the options: certificates, authorities,
+//! and the hub's own keys.
+
+mod franking;
+pub(crate) mod keys;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use ipnet::IpNet;
+use nabe_core::mimi::Franking;
+use nabe_federation::{AssetDownloads, HttpsSettings, HttpsTransport, MimiPeers, TlsSettings};
+use nabe_http::{
+    mimi::{CertificateHeader, ForwardedCertificates},
+    peer_certificate::{self, PeerUsage},
+    tls::{self, CertificateFiles},
+};
+use nabe_service::{
+    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings},
+    ports::{Clock, assets::Assets},
+};
+use nabe_types::{ServerName, ServerPattern, ServerPolicy};
+use rustls::{ServerConfig, server::danger::ClientCertVerifier};
+use serde::Deserialize;
+
+use self::franking::Franks;
+
+/// `[mimi]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Mimi {
+    /// The provider's domain, by which users and rooms are named; absent = no MIMI.
+    pub(crate) domain: Option<ServerName>,
+    /// A socket of its own; absent = `listen.address`.
+    pub(crate) address: Option<SocketAddr>,
+    /// The authority in the directory's URLs; absent = the domain.
+    pub(crate) authority: Option<ServerName>,
+    /// The certificate that we show, whoever calls; absent = that of `[listen]`.
+    pub(crate) tls_certificate: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Plain HTTP on `address`: only behind a reverse proxy that tells of certificates.
+    pub(crate) plain_http: bool,
+    /// Proxies that pass connections to `address` through and say by the PROXY protocol who connects.
+    pub(crate) proxy_protocol_from: Vec<IpNet>,
+    /// The header by which proxies tell of certificates.
+    pub(crate) certificate_header: Option<String>,
+    /// The proxies that are believed about it.
+    pub(crate) certificate_header_from: Vec<IpNet>,
+    /// Authority of a URL to address, instead of DNS: for tests and closed networks. Also of providers' domains.
+    pub(crate) overrides: BTreeMap<ServerName, SocketAddr>,
+    /// Further authorities of peers' certificates (PEM), whichever way they show them.
+    pub(crate) ca_files: Vec<PathBuf>,
+    /// Trust only `ca_files`, not the system's authorities.
+    pub(crate) only_ca_files: bool,
+    /// Refuse callers whose certificate is not for clients.
+    pub(crate) only_client_certificates: bool,
+    pub(crate) hub_key_file: PathBuf,
+    /// Frank messages in rooms whose franking agent we are.
+    pub(crate) franking: bool,
+    pub(crate) franking_key_file: PathBuf,
+    /// Where peers store their users' files, which we fetch for other providers; empty = we fetch nothing.
+    pub(crate) asset_hosts: Vec<ServerPattern>,
+    /// Fetch them also through an OHTTP gateway, so that we do not know for whom.
+    pub(crate) ohttp: bool,
+    pub(crate) ohttp_key_file: PathBuf,
+}
+
+impl Default for Mimi {
+    fn default() -> Self {
+        Self {
+            domain: None,
+            address: None,
+            authority: None,
+            tls_certificate: None,
+            tls_key: None,
+            plain_http: false,
+            proxy_protocol_from: Vec::new(),
+            certificate_header: None,
+            certificate_header_from: Vec::new(),
+            overrides: BTreeMap::new(),
+            ca_files: Vec::new(),
+            only_ca_files: false,
+            only_client_certificates: false,
+            hub_key_file: HUB_KEY_FILE.into(),
+            franking: true,
+            franking_key_file: FRANKING_KEY_FILE.into(),
+            asset_hosts: Vec::new(),
+            ohttp: false,
+            ohttp_key_file: OHTTP_KEY_FILE.into(),
+        }
+    }
+}
+
+impl Mimi {
+    /// The header in the form that is read; `None` for a name that no header can have.
+    pub(crate) fn header(&self) -> Option<Option<CertificateHeader>> {
+        Some(match self.certificate_header.as_deref() {
+            None => None,
+            Some(name) if name.eq_ignore_ascii_case(CLIENT_CERT) => Some(CertificateHeader::ClientCert),
+            Some(name) => Some(CertificateHeader::EscapedPem(name.parse().ok()?)),
+        })
+    }
+
+    fn tls(&self) -> TlsSettings {
+        TlsSettings {
+            system_roots: !self.only_ca_files,
+            extra_root_files: self.ca_files.clone(),
+            ..TlsSettings::default()
+        }
+    }
+
+    /// The hub's key, and that of its franks if it makes any.
+    pub(crate) fn public_keys(&self) -> anyhow::Result<(keys::Ed25519, Option<keys::Ed25519>)> {
+        let agent = match self.franking {
+            true => Some(keys::load_franking(&self.franking_key_file)?.agent().clone()),
+            false => None,
+        };
+        Ok((keys::load_hub(&self.hub_key_file)?, agent))
+    }
+
+    /// Reads the files that this names; `None` for a server that is no provider. `shared` is the certificate of `[listen]`.
+    pub(crate) fn open(&self, shared: Option<&Arc<CertificateFiles>>) -> anyhow::Result<Option<Provider>> {
+        let Some(domain) = self.domain.clone() else {
+            return Ok(None);
+        };
+        let certificates = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => CertificateFiles::open(certificate, key)?,
+            _ => Arc::clone(shared.context("[mimi] has no certificate")?),
+        };
+        let usage = match self.only_client_certificates {
+            true => PeerUsage::ClientAuth,
+            false => PeerUsage::Either,
+        };
+        let peers = peer_certificate::verifier(self.tls().roots()?, usage)?;
+        let forwarded = self.header().flatten().map(|header| ForwardedCertificates {
+            proxies: self.certificate_header_from.clone(),
+            header,
+            verifier: Arc::clone(&peers),
+        });
+        let hub = keys::load_hub(&self.hub_key_file)?;
+        let franking = match self.franking {
+            true => Some(Arc::new(keys::load_franking(&self.franking_key_file)?)),
+            false => None,
+        };
+        Ok(Some(Provider {
+            http: nabe_http::mimi::MimiSettings {
+                authority: self.authority.clone().unwrap_or_else(|| domain.clone()),
+                domain,
+                forwarded,
+                ohttp: match self.ohttp {
+                    true => Some(keys::load_ohttp(&self.ohttp_key_file)?),
+                    false => None,
+                },
+            },
+            certificates,
+            peers,
+            tls: self.tls(),
+            asset_hosts: self.asset_hosts.clone(),
+            overrides: self.overrides.clone(),
+            hub,
+            franking,
+        }))
+    }
+}
+
+/// A MIMI provider's files, read.
+pub(crate) struct Provider {
+    /// What its endpoints need to know.
+    pub(crate) http: nabe_http::mimi::MimiSettings,
+    /// What it shows to peers.
+    pub(crate) certificates: Arc<CertificateFiles>,
+    peers: Arc<dyn ClientCertVerifier>,
+    tls: TlsSettings,
+    asset_hosts: Vec<ServerPattern>,
+    overrides: BTreeMap<ServerName, SocketAddr>,
+    hub: keys::Ed25519,
+    franking: Option<Arc<Franks>>,
+}
+
+impl Provider {
+    /// How connections of peers are taken.
+    pub(crate) fn server_tls(&self) -> anyhow::Result<Arc<ServerConfig>> {
+        Ok(tls::mutual_server_config(
+            Arc::clone(&self.certificates),
+            Arc::clone(&self.peers),
+        )?)
+    }
+
+    /// What the service needs to be a provider. `reach` says which addresses may be connected to and how, `policy` whom we speak to. Inside a runtime.
+    pub(crate) fn deps(
+        &self,
+        reach: HttpsSettings,
+        policy: ServerPolicy,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<MimiDeps> {
+        let domain = &self.http.domain;
+        let reach = HttpsSettings {
+            overrides: self.overrides.clone(),
+            ..reach
+        };
+        // Whoever stores files is not to know who we are, nor for whom we ask.
+        let assets = match self.asset_hosts.is_empty() {
+            true => None,
+            false => {
+                let settings = HttpsSettings {
+                    tls: self.tls.clone(),
+                    ..reach.clone()
+                };
+                let transport = HttpsTransport::direct(settings, Arc::clone(clock))?;
+                Some(Arc::new(AssetDownloads::new(transport)) as Arc<dyn Assets>)
+            }
+        };
+        let settings = HttpsSettings {
+            tls: TlsSettings {
+                client_certificate: Some(Arc::clone(&self.certificates) as _),
+                ..self.tls.clone()
+            },
+            ..reach
+        };
+        let transport = HttpsTransport::direct(settings, Arc::clone(clock))?;
+        let settings = nabe_federation::MimiSettings {
+            policy,
+            ..nabe_federation::MimiSettings::default()
+        };
+        Ok(MimiDeps {
+            domain: domain.clone(),
+            peers: Arc::new(MimiPeers::new(transport, domain, Arc::clone(clock), settings)),
+            hub: HubKey {
+                sender: self.hub.external_sender(domain),
+                signer: Arc::new(self.hub.clone()),
+            },
+            franking: self.franking.clone().map(|franks| franks as Arc<dyn Franking>),
+            assets,
+            settings: MimiSettings {
+                assets: AssetSettings {
+                    hosts: self.asset_hosts.clone(),
+                    ..AssetSettings::default()
+                },
+                ..MimiSettings::default()
+            },
+        })
+    }
+}
+
+/// RFC 9440's header, which has another form than those that proxies are told to set.
+const CLIENT_CERT: &str = "client-cert";
+/// Beside the configuration.
+pub(crate) const HUB_KEY_FILE: &str = "mimi-hub.key";
+pub(crate) const OHTTP_KEY_FILE: &str = "ohttp.toml";
+pub(crate) const FRANKING_KEY_FILE: &str = "franking.toml";

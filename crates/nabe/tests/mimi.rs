@@ -1,0 +1,169 @@
+//! Two providers of MIMI, each a process of its own, over mutual TLS (MIMI #transport-layer).
+
+#![expect(clippy::unwrap_used, reason = "this is test code")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::{Serving, command, free_address, nabe, text, wait_for};
+use http::{Method, Request, Response};
+use nabe_federation::{HttpsSettings, HttpsTransport, TlsSettings, Transport as _};
+use nabe_http::tls::CertificateFiles;
+use nabe_service::ports::SystemClock;
+use nabe_types::ServerName;
+use nabe_wire::directory::{DIRECTORY_PATH, Endpoint};
+use serde_json::Value;
+
+/// A provider made by `nabe init --mimi`.
+struct Provider {
+    domain: ServerName,
+    folder: PathBuf,
+    listen: SocketAddr,
+    mimi: SocketAddr,
+}
+
+impl Provider {
+    /// The first one lends its CA.
+    fn init(parent: &Path, domain: &str, ca: Option<&Self>) -> Self {
+        let folder = parent.join(domain);
+        let mut arguments = vec!["init", folder.to_str().unwrap(), "--server-name", domain, "--dev-tls"];
+        arguments.extend(["--mimi", domain]);
+        if let Some(ca) = ca {
+            arguments.extend(["--dev-ca", ca.folder.to_str().unwrap()]);
+        }
+        let made = nabe(&arguments);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        Self {
+            domain: ServerName::parse(domain).unwrap(),
+            folder,
+            listen: free_address(),
+            mimi: free_address(),
+        }
+    }
+
+    /// `nabe serve`, with MIMI at an address of its own or at that of everything else.
+    fn serve(&self, others: &[&Self], shared: bool) -> Serving {
+        let overrides: Vec<String> = others
+            .iter()
+            .map(|other| format!("\"{}\" = \"{}\"", other.domain, other.mimi))
+            .collect();
+        let log = fs::File::create(self.folder.join("server.log")).unwrap();
+        let mut serve = command();
+        serve
+            .args(["serve", "--config"])
+            .arg(self.folder.join("nabe.toml"))
+            .env("NABE_MIMI__ONLY_CA_FILES", "true")
+            .env("NABE_MIMI__OVERRIDES", format!("{{ {} }}", overrides.join(", ")))
+            .env("NABE_LOG__LEVEL", "warn")
+            .stderr(log);
+        match shared {
+            true => serve.env("NABE_LISTEN__ADDRESS", self.mimi.to_string()),
+            false => serve
+                .env("NABE_LISTEN__ADDRESS", self.listen.to_string())
+                .env("NABE_MIMI__ADDRESS", self.mimi.to_string()),
+        };
+        Serving::of(serve.spawn().unwrap())
+    }
+
+    /// How somebody else's program calls this provider, with `certificate` or without.
+    fn transport(&self, certificate: Option<&Self>) -> HttpsTransport {
+        let certificate = certificate.map(|of| {
+            let files = CertificateFiles::open(of.folder.join("tls.pem"), of.folder.join("tls.key"));
+            files.unwrap() as _
+        });
+        let settings = HttpsSettings {
+            tls: TlsSettings {
+                system_roots: false,
+                extra_root_files: vec![self.folder.join("ca.pem")],
+                client_certificate: certificate,
+                ..TlsSettings::default()
+            },
+            overrides: BTreeMap::from([(self.domain.clone(), self.mimi)]),
+            ..HttpsSettings::default()
+        };
+        HttpsTransport::direct(settings, Arc::new(SystemClock)).unwrap()
+    }
+
+    /// A request as the directory has it, from nobody in particular.
+    async fn request(&self, transport: &HttpsTransport, method: Method, path: &str, from: &str) -> Response<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("from", format!("mimi@{from}"))
+            .body(Bytes::new())
+            .unwrap();
+        let answer = transport.send(&self.domain, request, Duration::from_secs(20));
+        answer.await.unwrap()
+    }
+
+    /// The directory, read without a certificate.
+    async fn directory(&self) -> BTreeMap<String, String> {
+        let transport = self.transport(None);
+        wait_for("the directory", async || {
+            let request = Request::get(DIRECTORY_PATH).body(Bytes::new()).unwrap();
+            let answer = transport.send(&self.domain, request, Duration::from_secs(10)).await;
+            let answer = answer.ok()?;
+            assert_eq!(answer.status(), 200);
+            let directory: Value = serde_json::from_slice(answer.body()).unwrap();
+            Some(serde_json::from_value(directory).unwrap())
+        })
+        .await
+    }
+}
+
+/// What a path in the directory leads to for some target.
+fn path_of(template: &str, domain: &ServerName) -> String {
+    let path = template.strip_prefix(&format!("https://{domain}")).unwrap();
+    let (start, _) = path.split_once('{').unwrap();
+    format!("{start}mimi%3A%2F%2F{domain}%2Fr%2Fnowhere")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_reads_the_directory_and_providers_alone_reach_what_is_in_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    for shared in [false, true] {
+        let _running = (a.serve(&[&b], shared), b.serve(&[&a], shared));
+        let directory = a.directory().await;
+        b.directory().await;
+        let (nobody, peer) = (a.transport(None), a.transport(Some(&b)));
+        for (name, template) in &directory {
+            let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.name() == name);
+            let method: Method = endpoint.unwrap().method().parse().unwrap();
+            let path = path_of(template, &a.domain);
+            let answer = a.request(&nobody, method.clone(), &path, "b.localhost").await;
+            assert_eq!(answer.status(), 401, "{name}: without a certificate");
+            let answer = a.request(&peer, method.clone(), &path, "c.localhost").await;
+            assert_eq!(answer.status(), 403, "{name}: in the name of another");
+            let answer = a.request(&peer, method, &path, "b.localhost").await;
+            assert!(
+                !matches!(answer.status().as_u16(), 401 | 403 | 405),
+                "{name}: {}",
+                answer.status()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_keys_that_clients_list_are_shown() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let config = a.folder.join("nabe.toml");
+    let shown = nabe(["keys", "show", "--config", config.to_str().unwrap()]);
+    let shown = text(&shown.stdout);
+    for what in ["hub ", "franks "] {
+        let line = shown.lines().find(|line| line.starts_with(what)).unwrap();
+        assert!(line.ends_with("  mimi://a.localhost"), "{line}");
+    }
+}
