@@ -2,6 +2,7 @@
 
 use nabe_types::limits::{MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_JSON_VALUES};
 
+use super::writer::plain_run;
 use super::{Json, Number, Object};
 
 /// How much a reader takes.
@@ -235,7 +236,7 @@ impl Reader<'_> {
                     copied = self.at;
                 }
                 Some(0..=0x1f) => return self.fail(JsonRule::ControlCharacter),
-                Some(_) => self.at += 1,
+                Some(_) => self.at += plain_run(&self.text.as_bytes()[self.at..]),
                 None => return self.fail(JsonRule::UnexpectedEnd),
             }
         }

@@ -13,6 +13,23 @@ fn refused(text: impl AsRef<[u8]>) -> (usize, JsonRule) {
 }
 
 #[test]
+fn a_long_string_is_escaped_and_read_wherever_its_special_characters_are() {
+    for (special, escaped) in [("\"", "\\\""), ("\\", "\\\\"), ("\n", "\\n"), ("\u{1f}", "\\u001f")] {
+        for len in [0, 1, 63, 64, 65, 127, 128, 200] {
+            for at in 0..=len {
+                let (before, after) = ("ü".repeat(at), "x".repeat(len - at));
+                let json = Json::from(format!("{before}{special}{after}"));
+                let text = format!("\"{before}{escaped}{after}\"");
+                assert_eq!(String::from_utf8(json.to_canonical()).unwrap(), text);
+                assert_eq!(Json::parse(text.as_bytes()).unwrap(), json);
+                let unescaped = format!("\"{before}\u{1f}{after}\"");
+                assert_eq!(refused(unescaped), (1 + before.len(), JsonRule::ControlCharacter));
+            }
+        }
+    }
+}
+
+#[test]
 fn doubles_are_written_as_ecmascript_does() {
     for (bits, text) in [
         (0x0000_0000_0000_0000_u64, "0"),
