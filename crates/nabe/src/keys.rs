@@ -48,7 +48,7 @@ struct RetiredEntry {
 pub(crate) fn load(files: &SigningFiles) -> anyhow::Result<Keys> {
     let path = &files.key_file;
     let text = fs::read_to_string(path).with_context(|| format!("signing key {}", path.display()))?;
-    refuse_if_readable_by_others(path).context("signing key")?;
+    refuse_if_readable_by_others(path)?;
     let active = text
         .lines()
         .map(str::trim)
