@@ -14,8 +14,8 @@ use nabe_store::{
     InboxItem, IssuedKeyPackage, KeptConsent, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu,
     LocalMessage, LocalRoom, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiKeyPackage, MimiKeyPackageClaim,
     MimiKeyPackageOffer, MimiStore, MimiUserStore, Notification, NotifyWork, Order, OutboundRequest, ParkedEvent,
-    PendingRoom, ReadableRoom, RemoteDevice, RoomMembership, RoomSummary, ShownJoinCode, Store, StoreError,
-    StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    PendingRoom, ProfileEntry, ReadableRoom, RemoteDevice, RoomMembership, RoomSummary, ShownJoinCode, Store,
+    StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
@@ -447,6 +447,18 @@ impl MimiUserStore for Disk {
 
     async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
         call!(self.issued_key_packages(references))
+    }
+
+    async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {
+        call!(self.profile(user))
+    }
+
+    async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.users_by_value(value, limit))
+    }
+
+    async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.users_by_part(part, limit))
     }
 
     async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError> {

@@ -113,3 +113,19 @@ CREATE TABLE granted_key_packages (
 
 CREATE INDEX granted_key_packages_by_scope ON granted_key_packages (requester, target, room_uri);
 CREATE INDEX granted_key_packages_by_age ON granted_key_packages (not_after);
+
+-- What users say of themselves, and who may find them by it.
+CREATE TABLE profile_entries (
+    entry_no INTEGER PRIMARY KEY,       -- the user's order
+    user_uri TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,                 -- of a claim or property; '' of others
+    value TEXT NOT NULL,
+    folded TEXT NOT NULL,               -- in lower case
+    searchable TEXT NOT NULL,
+    shown INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX profile_entries_by_user ON profile_entries (user_uri, entry_no);
+CREATE INDEX profile_entries_by_value ON profile_entries (value) WHERE searchable <> 'never';
+CREATE INDEX profile_entries_in_part ON profile_entries (folded, user_uri) WHERE searchable = 'in_part';

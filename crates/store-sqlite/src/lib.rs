@@ -29,6 +29,7 @@ mod open;
 mod outbox;
 mod parked;
 mod pending;
+mod profiles;
 mod readers;
 mod replies;
 mod rooms;

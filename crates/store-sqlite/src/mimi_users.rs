@@ -7,14 +7,14 @@ use nabe_core::mimi::MimiUri;
 use nabe_store::{
     ClaimedMimiKeyPackage, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage, KeptConsent,
     KeyPackageKept, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
-    MimiUserWrite, ReadableRoom, ShownJoinCode, StoreError,
+    MimiUserWrite, ProfileEntry, ReadableRoom, ShownJoinCode, StoreError,
 };
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use sqlx::{Connection, SqliteConnection};
 
 use crate::failure::Failure;
 use crate::local::Delivery;
-use crate::{SqliteStore, consents, local, mimi_key_packages, read, snapshot};
+use crate::{SqliteStore, consents, local, mimi_key_packages, profiles, read, snapshot};
 
 pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> Result<(), Failure> {
     match write {
@@ -41,6 +41,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
         MimiUserWrite::ExpireJoinCodes { now } => local::expire_join_codes(db, *now).await,
         MimiUserWrite::RemoveClient { client } => mimi_key_packages::remove_client(db, client).await,
         MimiUserWrite::ExpireKeyPackages { now } => mimi_key_packages::expire(db, *now).await,
+        MimiUserWrite::PutProfile { user, entries } => profiles::put(db, user, entries).await,
         MimiUserWrite::RequestConsent { scope, from, now } => consents::request(db, scope, from.as_ref(), *now).await,
         MimiUserWrite::CancelConsent { scope } => consents::cancel(db, scope).await,
         MimiUserWrite::DecideConsent {
@@ -127,6 +128,18 @@ impl MimiUserStore for SqliteStore {
 
     async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
         snapshot!(self, mimi_key_packages::issued, references)
+    }
+
+    async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {
+        read!(self, profiles::of_user, user)
+    }
+
+    async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        read!(self, profiles::by_value, value, limit)
+    }
+
+    async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        read!(self, profiles::by_part, part, limit)
     }
 
     async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError> {

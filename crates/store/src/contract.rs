@@ -132,6 +132,7 @@ macro_rules! contract_tests {
             mimi_users::parallel_claims_share_no_mimi_key_package,
             mimi_users::consent_is_told_by_scope,
             mimi_users::requests_for_consent_come_and_go,
+            mimi_users::users_are_found_by_their_profiles,
             mimi_users::what_is_heard_of_consent_is_bounded,
             mimi_users::granted_key_packages_are_taken_once,
             parked::due_events_come_longest_due_first,

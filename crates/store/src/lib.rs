@@ -21,7 +21,7 @@ pub use mimi::{FetchedKeyPackage, MimiFollower, MimiStore, MimiWrite, Notificati
 pub use mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
     KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
-    MimiUserWrite, NewLocalMessage, ReadableRoom, ShownJoinCode,
+    MimiUserWrite, NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode,
 };
 pub use model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,

@@ -192,6 +192,47 @@ pub struct GrantedKeyPackage {
     pub not_after: UnixMillis,
 }
 
+/// What a field of a profile is (MIMI #find-internal-address).
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ProfileFieldName {
+    /// A whole handle, a URI.
+    Handle,
+    /// A nickname, or the user part of a handle.
+    Nick,
+    /// An address of electronic mail.
+    Email,
+    /// A telephone number in international form.
+    Phone,
+    /// A standard claim of OpenID Connect.
+    Claim(String),
+    /// A property of a vCard.
+    Property(String),
+}
+
+/// Whether others find a user by a field.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Searchable {
+    /// They do not.
+    Never,
+    /// If they know all of it.
+    Exactly,
+    /// Also if they know a part of it.
+    InPart,
+}
+
+/// A field of a local user's profile.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ProfileEntry {
+    /// What it is.
+    pub name: ProfileFieldName,
+    /// What it says.
+    pub value: String,
+    /// Whether others find the user by it.
+    pub searchable: Searchable,
+    /// Whether others who found the user see it.
+    pub shown: bool,
+}
+
 /// One change to what is kept for local users. None of them names a room that has to be there.
 #[derive(Clone, Debug)]
 pub enum MimiUserWrite {
@@ -236,6 +277,13 @@ pub enum MimiUserWrite {
     ExpireKeyPackages {
         /// The time.
         now: UnixMillis,
+    },
+    /// Keeps a local user's profile in place of the one before.
+    PutProfile {
+        /// Whose.
+        user: MimiUri,
+        /// All of it, in order.
+        entries: Vec<ProfileEntry>,
     },
     /// Somebody asks for consent; again is nothing new.
     RequestConsent {
@@ -333,6 +381,16 @@ pub trait MimiUserStore {
 
     /// Whose key packages these are, as far as they were handed out, in no particular order.
     async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError>;
+
+    /// A local user's profile, in order.
+    async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError>;
+
+    /// Users with a field, whatever it is, that says exactly this and may be searched for; by URI.
+    async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
+
+    /// Users with a field, whatever it is, that has this in it and may be searched for in part; by URI. Without regard to case, as
+    /// [`str::to_lowercase`] has it.
+    async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
 
     /// What counts for a requester, a target and perhaps a room.
     async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError>;

@@ -16,6 +16,7 @@
 mod body;
 mod consent;
 mod forwarded;
+mod identifier;
 mod identity;
 mod key_material;
 mod notify;
@@ -57,6 +58,7 @@ pub fn endpoints() -> Endpoints {
         .serve(Endpoint::Notify, notify::notify)
         .serve(Endpoint::RequestConsent, consent::request_consent)
         .serve(Endpoint::UpdateConsent, consent::update_consent)
+        .serve(Endpoint::IdentifierQuery, identifier::identifier_query)
         .serve(Endpoint::ProxyDownload, proxy_download::download)
 }
 

@@ -7,11 +7,12 @@
 //! | another provider | `assets` |
 //! | a hub | `inbox`: what happened in its rooms |
 //! | a hub, or a local user | `key_material` |
-//! | a user's provider, or a local user | `consent` |
+//! | a user's provider, or a local user | `consent`, `identifier` |
 
 mod assets;
 mod consent;
 mod error;
+mod identifier;
 mod inbox;
 mod key_material;
 mod users;

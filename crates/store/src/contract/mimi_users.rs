@@ -12,7 +12,7 @@ use crate::rules::{MAX_GRANTED_KEY_PACKAGES, MAX_HEARD_CONSENTS, MAX_KEY_PACKAGE
 use crate::{
     ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage, KeptConsent, KeyPackageKept,
     LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserWrite, MimiWrite,
-    NewLocalMessage, ReadableRoom, ShownJoinCode, Store, Write,
+    NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode, Store, Write,
 };
 
 const ALICE: &str = "mimi://a.example/u/alice";
@@ -480,4 +480,59 @@ pub async fn granted_key_packages_are_taken_once(store: &dyn Store) {
     let many = (0..MAX_GRANTED_KEY_PACKAGES + 5).map(|number| package(number, 90));
     put(store, [grant(None, many.collect())]).await;
     assert_eq!(take(None).await.len(), MAX_GRANTED_KEY_PACKAGES);
+}
+
+/// By all of a field, or a part of it, as far as the user lets them.
+pub async fn users_are_found_by_their_profiles(store: &dyn Store) {
+    let entry = |name, value: &str, searchable, shown| ProfileEntry {
+        name,
+        value: value.to_owned(),
+        searchable,
+        shown,
+    };
+    let put_profile = |user: &str, entries: &[ProfileEntry]| MimiUserWrite::PutProfile {
+        user: uri(user),
+        entries: entries.to_vec(),
+    };
+    let name = ProfileFieldName::Claim("given_name".to_owned());
+    let bob = [
+        entry(ProfileFieldName::Handle, "im:bob@b.example", Searchable::Exactly, false),
+        entry(name.clone(), "Bób", Searchable::InPart, true),
+        entry(
+            ProfileFieldName::Property("ORG".to_owned()),
+            "Acme",
+            Searchable::Never,
+            true,
+        ),
+    ];
+    let alice = [
+        entry(ProfileFieldName::Nick, "acme", Searchable::Exactly, false),
+        entry(name, "Bóbina", Searchable::InPart, false),
+        entry(ProfileFieldName::Phone, "+1", Searchable::Never, false),
+        entry(ProfileFieldName::Email, "a@a.example", Searchable::Never, false),
+    ];
+    put(
+        store,
+        [
+            put_profile(BOB, &alice),
+            put_profile(ALICE, &alice),
+            put_profile(BOB, &bob),
+        ],
+    )
+    .await;
+    assert_eq!(store.profile(&uri(BOB)).await.unwrap(), bob);
+    assert_eq!(store.profile(&uri(ALICE)).await.unwrap(), alice);
+    assert_eq!(store.profile(&uri("mimi://b.example/u/eve")).await.unwrap(), []);
+    let by_value = |value: &'static str| async move { store.users_by_value(value, 9).await.unwrap() };
+    assert_eq!(by_value("im:bob@b.example").await, [uri(BOB)]);
+    assert_eq!(by_value("im:bob@b").await, []);
+    assert_eq!(by_value("Acme").await, [], "not to be searched for");
+    assert_eq!(by_value("acme").await, [uri(ALICE)]);
+    let by_part = |part: &'static str, limit| async move { store.users_by_part(part, limit).await.unwrap() };
+    assert_eq!(by_part("BÓB", 9).await, [uri(ALICE), uri(BOB)]);
+    assert_eq!(by_part("bób", 1).await, [uri(ALICE)]);
+    assert_eq!(by_part("bóbi", 9).await, [uri(ALICE)]);
+    assert_eq!(by_part("im:bob", 9).await, [], "not in part");
+    put(store, [put_profile(ALICE, &[])]).await;
+    assert_eq!(by_part("bób", 9).await, [uri(BOB)]);
 }

@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
     KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
-    MimiUserWrite, NewLocalMessage, ReadableRoom, ShownJoinCode,
+    MimiUserWrite, NewLocalMessage, ProfileEntry, ReadableRoom, Searchable, ShownJoinCode,
 };
 use crate::model::KeyPackageKept;
 use crate::rules;
@@ -37,6 +37,7 @@ pub(super) struct MimiUsers {
     /// Index of `consents`: what is known by one provider's word alone.
     heard: BTreeMap<(ServerName, i64), ConsentScope>,
     granted: BTreeMap<Bytes, Granted>,
+    profiles: BTreeMap<MimiUri, Vec<ProfileEntry>>,
     numbers: BTreeMap<(), i64>,
 }
 
@@ -99,6 +100,9 @@ impl Journal<'_> {
                 self.set(|tables| &mut tables.mimi_users.clients, client, None);
             }
             MimiUserWrite::ExpireKeyPackages { now } => self.expire_mimi_key_packages(now),
+            MimiUserWrite::PutProfile { user, entries } => {
+                self.set(|tables| &mut tables.mimi_users.profiles, user, Some(entries));
+            }
             MimiUserWrite::RequestConsent { scope, from, now } => {
                 let mut consent = self.consent_to_change(&scope, from.as_ref());
                 consent.kept.requested_at = consent.kept.requested_at.or(Some(now));
@@ -260,6 +264,14 @@ impl MimiUsers {
     fn packages_of(&self, client: &MimiUri) -> Vec<(MimiUri, u64)> {
         let range = self.packages.range((client.clone(), 0)..=(client.clone(), u64::MAX));
         range.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn users_with(&self, has_it: impl Fn(&ProfileEntry) -> bool, limit: usize) -> Vec<MimiUri> {
+        let found = self.profiles.iter().filter(|(_, entries)| entries.iter().any(&has_it));
+        let mut users: Vec<_> = found.map(|(user, _)| user.clone()).collect();
+        users.sort_by_key(MimiUri::to_string);
+        users.truncate(limit);
+        users
     }
 
     fn is_spent(&self, reference: &Bytes) -> bool {
@@ -486,6 +498,23 @@ impl MimiUserStore for MemoryStore {
             })
         });
         Ok(found.collect())
+    }
+
+    async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {
+        Ok(self.tables().mimi_users.profiles.get(user).cloned().unwrap_or_default())
+    }
+
+    async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        let tables = self.tables();
+        let has_it = |entry: &ProfileEntry| entry.searchable != Searchable::Never && entry.value == value;
+        Ok(tables.mimi_users.users_with(has_it, limit))
+    }
+
+    async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        let (tables, part) = (self.tables(), part.to_lowercase());
+        let has_it =
+            |entry: &ProfileEntry| entry.searchable == Searchable::InPart && entry.value.to_lowercase().contains(&part);
+        Ok(tables.mimi_users.users_with(has_it, limit))
     }
 
     async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError> {

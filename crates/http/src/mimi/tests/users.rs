@@ -200,6 +200,31 @@ async fn a_notification_is_answered_with_201_again_and_again_or_404() {
     assert!(String::from_utf8_lossy(&text).contains("field"), "{text:?}");
 }
 
+#[tokio::test]
+async fn a_query_for_a_user_is_answered_with_200_by_our_domain_alone() {
+    use nabe_wire::identifier_query::{IdentifierQueryCode, IdentifierRequest, IdentifierResponse};
+
+    let provider = Provider::new().await;
+    let nothing = IdentifierRequest {
+        query_elements: Vec::new(),
+        id_request_extensions: Default::default(),
+    };
+    let query = nothing.to_bytes();
+    let (status, body) = provider
+        .post(Endpoint::IdentifierQuery, "h.example", query.clone())
+        .await;
+    let code = IdentifierResponse::from_bytes(&body).unwrap().response_code;
+    assert_eq!((status, code), (200, IdentifierQueryCode::FORBIDDEN));
+    assert_eq!(
+        provider.post(Endpoint::IdentifierQuery, "p.example", query).await.0,
+        404
+    );
+    assert_eq!(
+        provider.post(Endpoint::IdentifierQuery, "h.example", vec![9]).await.0,
+        400
+    );
+}
+
 /// A Welcome for a client, by a member of a group elsewhere.
 fn welcome(package: Vec<u8>, world: &World) -> FanoutMessage {
     use nabe_mls::testing::mimi::{Change, TestHub};
