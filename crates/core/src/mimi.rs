@@ -284,6 +284,12 @@ impl MimiRoom {
         self.reach.active().filter(|provider| **provider != self.server)
     }
 
+    /// Whether clients of the hub's own users are in the group.
+    #[must_use]
+    pub fn has_own_clients(&self) -> bool {
+        self.reach.active().any(|provider| *provider == self.server)
+    }
+
     /// About how much memory the room takes, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

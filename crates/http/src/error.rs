@@ -329,7 +329,9 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         | ServiceError::GapOpen
         | ServiceError::OutboxFull { .. }
         | ServiceError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        ServiceError::Store(_) | ServiceError::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        ServiceError::Store(_) | ServiceError::Disk(_) | ServiceError::HubKeyUnfit => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! flight (LM #int-txn-ids).
 
 mod body;
-mod schedule;
+pub(crate) mod schedule;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,7 +39,7 @@ struct Delivery {
 }
 
 struct Shared {
-    schedule: Mutex<Schedule>,
+    schedule: Mutex<Schedule<ServerName>>,
     /// The earliest deadline may have changed.
     rescheduled: Notify,
     /// A worker ended.
@@ -187,7 +187,7 @@ impl Delivery {
         tokio::spawn(self.clone().work(destination, heard));
     }
 
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+    fn schedule(&self) -> MutexGuard<'_, Schedule<ServerName>> {
         self.shared.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -516,7 +516,7 @@ fn parse_object(body: &Bytes) -> Option<Object> {
 
 /// How long to wait after `failures` failures in a row: doubling from the base up to the cap, less up to a share of it so that
 /// destinations which failed together do not come back together.
-fn delay(settings: &DeliverySettings, failures: u32, random: u32) -> Duration {
+pub(crate) fn delay(settings: &DeliverySettings, failures: u32, random: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     let full = settings
         .backoff_base

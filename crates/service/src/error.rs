@@ -164,6 +164,9 @@ pub enum ServiceError {
     /// The folder of users' files failed.
     #[error("the storage of files failed")]
     Disk(#[source] Arc<std::io::Error>),
+    /// What a hub has to say for itself in a room of MIMI cannot be signed: its key is not for the room's cipher suite, or fails.
+    #[error("the hub's key cannot sign for the room's cipher suite")]
+    HubKeyUnfit,
     /// The server is being stopped.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -218,6 +221,7 @@ impl ServiceError {
             | Self::GapOpen
             | Self::Store(_)
             | Self::Disk(_)
+            | Self::HubKeyUnfit
             | Self::ShuttingDown => ErrorCode::Unknown,
         }
     }
@@ -225,7 +229,7 @@ impl ServiceError {
     /// Whether the database holds something else than the decision was made on: load and decide again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Store(error) if matches!(**error, StoreError::Conflict { .. }))
+        matches!(self, Self::Store(error) if matches!(**error, StoreError::Conflict { .. } | StoreError::MimiConflict { .. }))
     }
 
     /// Whether the store keeps no more devices of another server's user.

@@ -2,12 +2,13 @@
 //! its own, so a caller that hangs up does not stop it and finds the answer when it comes back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use nabe_signing::base64u;
 use nabe_signing::json::Object;
+use nabe_signing::{base64u, sha256};
 use nabe_store::{IdempotencyKey, StoredReply, Write};
 use nabe_types::{ServerName, TransactionId};
 use tokio::sync::watch;
@@ -31,14 +32,40 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
+    /// A request that is known by its bytes: MIMI has no transaction IDs (D-repeating). `scope` is whose it is, `about` what it is for.
+    pub(crate) fn of_bytes(
+        scope: &impl fmt::Display,
+        endpoint: &'static str,
+        about: &impl fmt::Display,
+        body: &[u8],
+    ) -> Self {
+        let request_sha256 = sha256(body);
+        let named = [about.to_string().as_bytes(), &request_sha256].concat();
+        let key = IdempotencyKey {
+            scope: scope.to_string(),
+            endpoint: endpoint.to_owned(),
+            txn_id: base64u::encode_url(&sha256(&named)),
+        };
+        Self { key, request_sha256 }
+    }
+
     /// A successful reply, and the write that keeps it. To be committed with the work itself where that is possible.
     pub(crate) fn reply(&self, body: &Object, service: &Service) -> (StoredReply, Write) {
-        let body = Bytes::from(body.to_canonical());
-        let reply = StoredReply {
+        self.keep(Bytes::from(body.to_canonical()), service)
+    }
+
+    /// A reply that is not kept: a repetition is another attempt.
+    pub(crate) const fn answer(&self, body: Bytes) -> StoredReply {
+        StoredReply {
             status: 200,
             body,
             request_sha256: self.request_sha256,
-        };
+        }
+    }
+
+    /// As [`reply`](Self::reply), with a body of any kind.
+    pub(crate) fn keep(&self, body: Bytes, service: &Service) -> (StoredReply, Write) {
+        let reply = self.answer(body);
         let write = Write::PutReply {
             key: self.key.clone(),
             reply: reply.clone(),

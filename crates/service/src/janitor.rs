@@ -17,6 +17,9 @@ impl Service {
                 () = self.clock().sleep(EVICT_EVERY) => {}
             }
             self.evict_rooms().await;
+            if let Some(mimi) = self.mimi() {
+                mimi.evict_rooms();
+            }
             if rounds.is_multiple_of(EXPIRE_EVERY_ROUNDS) {
                 self.expire_replies().await;
                 self.expire_devices().await;

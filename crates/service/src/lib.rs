@@ -174,6 +174,9 @@ impl Service {
             workers.spawn(service.clone().keep_house());
             workers.spawn(service.clone().deliver());
             workers.spawn(service.clone().wake_streams());
+            if let Some(mimi) = service.mimi() {
+                workers.spawn(mimi.notify_followers());
+            }
         }
         service
     }

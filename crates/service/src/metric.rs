@@ -45,6 +45,20 @@ pub(crate) const MEDIA_FETCHES: &str = "nabe_media_fetches_total";
 pub(crate) const ASSET_DOWNLOADS: &str = "nabe_mimi_asset_downloads_total";
 /// Counter: files that were kept, label `whose` = `own` or `others`.
 pub(crate) const MEDIA_STORED: &str = "nabe_media_stored_total";
+/// Counter: entries appended to logs of rooms of MIMI.
+pub(crate) const MIMI_APPENDED: &str = "nabe_mimi_entries_appended_total";
+/// Counter: messages that followers of rooms of MIMI have confirmed.
+pub(crate) const MIMI_NOTIFIED: &str = "nabe_mimi_messages_notified_total";
+/// Gauge: followers of rooms of MIMI that sleep after a failure, each room for itself.
+pub(crate) const MIMI_NOTIFY_BACKING_OFF: &str = "nabe_mimi_notify_backing_off";
+/// Counter: notifications sent, label `result` = `delivered` or why not.
+pub(crate) const MIMI_NOTIFY_REQUESTS: &str = "nabe_mimi_notify_requests_total";
+/// Gauge: followers of rooms of MIMI being notified, each room for itself.
+pub(crate) const MIMI_NOTIFY_WORKERS: &str = "nabe_mimi_notify_workers";
+/// Counter: updates, messages and requests for a GroupInfo that were answered with a refusal, label `endpoint`.
+pub(crate) const MIMI_REFUSED: &str = "nabe_mimi_refused_total";
+/// Gauge: estimated bytes of rooms of MIMI in memory.
+pub(crate) const MIMI_ROOM_BYTES: &str = "nabe_mimi_room_bytes";
 /// Counter: requests to other servers of every kind, label `outcome`. Counted by whoever implements
 /// [`Peers`](crate::ports::Peers).
 pub const PEER_REQUESTS: &str = "nabe_peer_requests_total";
@@ -71,7 +85,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 22] = [
+const COUNTERS: [(&str, &str); 26] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -99,15 +113,28 @@ const COUNTERS: [(&str, &str); 22] = [
     (MEDIA_FETCHES, "files fetched from other servers, by outcome"),
     (ASSET_DOWNLOADS, "files downloaded for MIMI providers, by outcome"),
     (MEDIA_STORED, "files that were kept, by whose they are"),
+    (MIMI_APPENDED, "entries appended to logs of rooms of MIMI"),
+    (MIMI_NOTIFIED, "messages that followers of rooms of MIMI have confirmed"),
+    (
+        MIMI_NOTIFY_REQUESTS,
+        "notifications sent to followers of rooms of MIMI, by result",
+    ),
+    (MIMI_REFUSED, "requests about rooms of MIMI refused, by endpoint"),
     (PEER_REQUESTS, "requests to other servers of every kind, by outcome"),
     (POLICY_REFUSALS, "requests refused by the operator's lists"),
     (RATE_LIMITED, "requests refused by a rate limit, by endpoint"),
     (REPLIES_REPEATED, "transactions answered from the stored reply"),
 ];
 
-const GAUGES: [(&str, &str); 3] = [
+const GAUGES: [(&str, &str); 6] = [
     (DELIVERY_BACKING_OFF, "destinations that sleep after a failure"),
     (DELIVERY_WORKERS, "destinations being delivered to"),
+    (
+        MIMI_NOTIFY_BACKING_OFF,
+        "followers of rooms of MIMI that sleep after a failure",
+    ),
+    (MIMI_NOTIFY_WORKERS, "followers of rooms of MIMI being notified"),
+    (MIMI_ROOM_BYTES, "estimated bytes of rooms of MIMI in memory"),
     (ROOMS_LOADED, "rooms in memory"),
 ];
 

@@ -519,7 +519,7 @@ fn group_lost(room: &RoomId) -> ServiceError {
 const GROUP_CHECKPOINT_EVERY: usize = 64 * 1024;
 
 /// Whether a group's changes since its last checkpoint take as much as that checkpoint.
-fn is_group_checkpoint_due(changes: usize, checkpoint: usize) -> bool {
+pub(crate) fn is_group_checkpoint_due(changes: usize, checkpoint: usize) -> bool {
     changes >= checkpoint.max(GROUP_CHECKPOINT_EVERY)
 }
 

@@ -410,6 +410,10 @@ impl MimiStore for SqliteStore {
         read!(self, notify::work, now, limit)
     }
 
+    async fn notify_work_of(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<NotifyWork>, StoreError> {
+        read!(self, notify::work_of, room, provider)
+    }
+
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {
         read!(self, notify::notification, room, provider)
     }

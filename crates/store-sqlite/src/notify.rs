@@ -63,16 +63,38 @@ pub(crate) async fn work(db: &mut SqliteConnection, now: UnixMillis, limit: usiz
     .bind(rows(limit))
     .fetch_all(db)
     .await?;
-    let work = |row: &SqliteRow| {
-        let fields = Fields::new("mimi_followers", row);
-        Ok(NotifyWork {
-            follower: follower(row)?,
-            owed: fields.position("owed")?,
-            failures: fields.number("failures")?,
-            next_attempt: fields.moment("next_attempt")?,
-        })
-    };
-    found.iter().map(work).collect()
+    found.iter().map(owed).collect()
+}
+
+pub(crate) async fn work_of(
+    db: &mut SqliteConnection,
+    room: &MimiUri,
+    provider: &ServerName,
+) -> Result<Option<NotifyWork>, Failure> {
+    let found = sqlx::query(
+        "-- notify: work_of
+         SELECT f.rowid AS row_key, uri, f.provider, from_position, until_position, delivered, dirty_since,
+             MIN(COALESCE(until_position, head_position), head_position) AS owed,
+             COALESCE(failures, 0) AS failures, COALESCE(next_attempt, 0) AS next_attempt
+         FROM mimi_rooms AS r JOIN mimi_followers AS f ON f.room_no = r.room_no
+         LEFT JOIN notify_failures AS n ON n.room_no = f.room_no AND n.provider = f.provider
+         WHERE uri = ? AND f.provider = ? AND dirty_since IS NOT NULL ORDER BY from_position LIMIT 1",
+    )
+    .bind(room.to_string())
+    .bind(provider.as_str())
+    .fetch_optional(db)
+    .await?;
+    found.as_ref().map(owed).transpose()
+}
+
+fn owed(row: &SqliteRow) -> Result<NotifyWork, Failure> {
+    let fields = Fields::new("mimi_followers", row);
+    Ok(NotifyWork {
+        follower: follower(row)?,
+        owed: fields.position("owed")?,
+        failures: fields.number("failures")?,
+        next_attempt: fields.moment("next_attempt")?,
+    })
 }
 
 pub(crate) async fn notification(

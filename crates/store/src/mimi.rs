@@ -200,6 +200,10 @@ pub trait MimiStore {
     /// alone.
     async fn notify_work(&self, now: UnixMillis, limit: usize) -> Result<Vec<NotifyWork>, StoreError>;
 
+    /// What one follower of a room is owed, in its oldest interval with something undelivered; whenever it may be tried. `None` if that is
+    /// nothing.
+    async fn notify_work_of(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<NotifyWork>, StoreError>;
+
     /// The request in flight to a follower of a room.
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError>;
 

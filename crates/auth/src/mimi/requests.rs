@@ -84,6 +84,20 @@ impl Room {
         needs(role, Rejection::CannotReceiveMessage)
     }
 
+    /// What a join code is worth that is shown now: it is one of the room's join links as they count now, byte for byte, and for the lowest
+    /// role that outsiders may take by it (D-join-code-role).
+    pub fn join_code(&self, shown: &[u8]) -> JoinCode {
+        let policy = self.policy();
+        if !policy.join_links().iter().any(|link| *link.join_link == *shown) {
+            return JoinCode::Unknown;
+        }
+        let roles = policy.roles();
+        let can_take = |index: &u32| roles.outsider().may_change(NO_ROLE, *index);
+        let mut takes = roles.iter().map(|(index, _)| index);
+        let role = takes.find(|index| *index != NO_ROLE && !roles.is_ban(*index) && can_take(index));
+        role.map_or(JoinCode::Unknown, JoinCode::For)
+    }
+
     /// Whether somebody may have the GroupInfo, to join with an external commit: who is on the list and may add clients of their
     /// own, or who may put themselves on the list. `parent` is the room that this one depends on, if it does.
     ///

@@ -16,13 +16,16 @@
 mod body;
 mod consent;
 mod forwarded;
+mod group_info;
 mod identifier;
 mod identity;
 mod key_material;
 mod notify;
 mod ohttp;
 mod proxy_download;
+mod submit_message;
 mod target;
+mod update;
 
 use std::sync::Arc;
 
@@ -59,6 +62,9 @@ pub fn endpoints() -> Endpoints {
         .serve(Endpoint::RequestConsent, consent::request_consent)
         .serve(Endpoint::UpdateConsent, consent::update_consent)
         .serve(Endpoint::IdentifierQuery, identifier::identifier_query)
+        .serve(Endpoint::Update, update::update)
+        .serve(Endpoint::SubmitMessage, submit_message::submit_message)
+        .serve(Endpoint::GroupInfo, group_info::group_info)
         .serve(Endpoint::ProxyDownload, proxy_download::download)
 }
 

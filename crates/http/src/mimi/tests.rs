@@ -19,6 +19,7 @@ use crate::testing::{World, server};
 use crate::tls::{CertificateFiles, CertificateProfile, DevelopmentCa, IssuedCertificate, read_chain};
 
 mod downloads;
+mod hub;
 mod over_tls;
 mod users;
 

@@ -1163,6 +1163,12 @@ pub fn key_package_ref(package: &[u8]) -> Vec<u8> {
 /// A client's question for the GroupInfo, and the private key that opens the answer.
 #[must_use]
 pub fn group_info_query(device: &MimiDevice) -> (GroupInfoQuery, Vec<u8>) {
+    group_info_query_with(device, None)
+}
+
+/// The same with a joining code.
+#[must_use]
+pub fn group_info_query_with(device: &MimiDevice, code: Option<&[u8]>) -> (GroupInfoQuery, Vec<u8>) {
     let shared = &device.shared;
     let suite = shared.suite.ciphersuite();
     let keys = crypto()
@@ -1174,7 +1180,7 @@ pub fn group_info_query(device: &MimiDevice) -> (GroupInfoQuery, Vec<u8>) {
         requesting_credential: nabe_wire::mls::Credential::from_bytes(&encode(&device.credential))
             .expect("a credential reads"),
         group_info_public_key: keys.public.into(),
-        joining_code: None,
+        joining_code: code.map(Into::into),
     };
     let request = request.sign(&shared.signer).expect("the key is of the suite");
     let Body::Mls10(query) = request.body else {

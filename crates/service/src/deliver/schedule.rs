@@ -5,16 +5,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nabe_types::{ServerName, UnixMillis};
+use nabe_types::UnixMillis;
 
-/// Active workers and sleeping destinations.
-#[derive(Debug, Default)]
-pub(super) struct Schedule {
-    active: BTreeMap<ServerName, Active>,
-    sleeping: BTreeMap<ServerName, Sleeper>,
-    due: BTreeSet<(UnixMillis, ServerName)>,
-    denied: BTreeSet<ServerName>,
+/// Active workers and sleeping destinations, by whatever names a destination.
+#[derive(Debug)]
+pub(crate) struct Schedule<K> {
+    active: BTreeMap<K, Active>,
+    sleeping: BTreeMap<K, Sleeper>,
+    due: BTreeSet<(UnixMillis, K)>,
+    denied: BTreeSet<K>,
     stopped: bool,
+}
+
+impl<K> Default for Schedule<K> {
+    fn default() -> Self {
+        Self {
+            active: BTreeMap::new(),
+            sleeping: BTreeMap::new(),
+            due: BTreeSet::new(),
+            denied: BTreeSet::new(),
+            stopped: false,
+        }
+    }
 }
 
 /// A destination with a running worker.
@@ -33,9 +45,9 @@ struct Sleeper {
     insisted: bool,
 }
 
-impl Schedule {
+impl<K: Clone + Ord> Schedule<K> {
     /// There is work for `destination`; whether a worker must be started.
-    pub(super) fn wake(&mut self, destination: &ServerName) -> bool {
+    pub(crate) fn wake(&mut self, destination: &K) -> bool {
         if let Some(active) = self.active.get_mut(destination) {
             active.again = true;
             return false;
@@ -49,7 +61,7 @@ impl Schedule {
 
     /// `origin` was heard from, so it is up; whether a worker must be started. A destination that only just fell asleep
     /// stays asleep for `least`, so that a peer which sends but does not receive is not tried once per request of its own.
-    pub(super) fn heard_from(&mut self, origin: &ServerName, now: UnixMillis, least: Duration) -> bool {
+    pub(crate) fn heard_from(&mut self, origin: &K, now: UnixMillis, least: Duration) -> bool {
         let Some(sleeper) = self.sleeping.get(origin) else {
             return false;
         };
@@ -63,7 +75,7 @@ impl Schedule {
     }
 
     /// The worker found nothing left to do; whether it must look again instead of ending.
-    pub(super) fn finish(&mut self, destination: &ServerName) -> bool {
+    pub(crate) fn finish(&mut self, destination: &K) -> bool {
         match self.active.get_mut(destination) {
             Some(active) if active.again && !self.stopped => {
                 active.again = false;
@@ -77,12 +89,12 @@ impl Schedule {
     }
 
     /// The worker ends without looking again.
-    pub(super) fn end(&mut self, destination: &ServerName) {
+    pub(crate) fn end(&mut self, destination: &K) {
         self.active.remove(destination);
     }
 
     /// The worker ends; the destination sleeps until `until`.
-    pub(super) fn sleep(&mut self, destination: &ServerName, until: UnixMillis, now: UnixMillis, insisted: bool) {
+    pub(crate) fn sleep(&mut self, destination: &K, until: UnixMillis, now: UnixMillis, insisted: bool) {
         self.active.remove(destination);
         let sleeper = Sleeper {
             until,
@@ -96,7 +108,7 @@ impl Schedule {
     }
 
     /// Takes everyone whose time has come; each needs a worker.
-    pub(super) fn take_due(&mut self, now: UnixMillis) -> Vec<ServerName> {
+    pub(crate) fn take_due(&mut self, now: UnixMillis) -> Vec<K> {
         let mut woken = Vec::new();
         while !self.stopped && self.due.first().is_some_and(|(until, _)| *until <= now) {
             let Some((_, destination)) = self.due.pop_first() else {
@@ -110,29 +122,29 @@ impl Schedule {
     }
 
     /// When the next sleeper is due.
-    pub(super) fn next_due(&self) -> Option<UnixMillis> {
+    pub(crate) fn next_due(&self) -> Option<UnixMillis> {
         self.due.first().map(|(until, _)| *until)
     }
 
     /// Notes that policy excludes `destination`; whether that is news. Bounded: past the bound nothing is news.
-    pub(super) fn deny(&mut self, destination: &ServerName) -> bool {
+    pub(crate) fn deny(&mut self, destination: &K) -> bool {
         self.denied.len() < MAX_DENIED && self.denied.insert(destination.clone())
     }
 
     /// No worker is started from now on.
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stopped = true;
         self.sleeping.clear();
         self.due.clear();
     }
 
     /// Whether no worker runs.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.active.is_empty()
     }
 
     /// How many destinations have a worker, and how many sleep.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.active.len(), self.sleeping.len())
     }
 }
@@ -141,6 +153,8 @@ const MAX_DENIED: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
+    use nabe_types::ServerName;
+
     use super::*;
 
     fn server(name: &str) -> ServerName {

@@ -4,28 +4,45 @@
 //!
 //! | Who calls | Where |
 //! |---|---|
+//! | another provider, about a room whose hub we are | `update`, `submit`, `group_info` |
 //! | another provider | `assets` |
 //! | a hub | `inbox`: what happened in its rooms |
 //! | a hub, or a local user | `key_material` |
 //! | a user's provider, or a local user | `consent`, `identifier` |
+//! | a local user | `create`, `forward` |
+//! | nobody: workers | `notify` (one task for each follower of each room that is owed something) |
 
 mod assets;
 mod consent;
+mod create;
 mod error;
+mod forward;
+mod group_info;
 mod identifier;
 mod inbox;
 mod key_material;
+mod notify;
+mod rooms;
+mod submit;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod update;
 mod users;
 
 use std::fmt;
 use std::sync::Arc;
 
 use nabe_core::mimi::Franking;
+use nabe_store::{StoreError, StoredReply};
 use nabe_types::ServerName;
+use nabe_wire::Message;
 use nabe_wire::label::Signer;
 use nabe_wire::mls::ExternalSender;
 
 pub use assets::{Asset, AssetSettings};
+pub use create::CreateRefused;
 pub use error::MimiError;
 pub use key_material::OfferNotKept;
 pub use users::{MimiNews, UserSettings};
@@ -34,6 +51,8 @@ use crate::Service;
 use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
 use assets::Downloads;
+use notify::Woken;
+use rooms::MimiRooms;
 use users::News;
 
 /// What a server needs to be a MIMI provider.
@@ -62,16 +81,27 @@ pub struct HubKey {
 }
 
 /// The operator's choices about MIMI.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MimiSettings {
     /// What we download for other providers.
     pub assets: AssetSettings,
     /// What other providers hear of our users.
     pub users: UserSettings,
+    /// Memory for the rooms in use whose hub we are, in bytes, as they estimate themselves.
+    pub room_memory_bytes: usize,
+}
+
+impl Default for MimiSettings {
+    fn default() -> Self {
+        Self {
+            assets: AssetSettings::default(),
+            users: UserSettings::default(),
+            room_memory_bytes: 256 * 1024 * 1024,
+        }
+    }
 }
 
 /// What the use cases share.
-#[expect(dead_code, reason = "the use cases that need the rest are on their way")]
 pub(crate) struct MimiState {
     domain: ServerName,
     peers: Arc<dyn MimiPeers>,
@@ -81,6 +111,8 @@ pub(crate) struct MimiState {
     downloads: Downloads,
     settings: MimiSettings,
     news: News,
+    rooms: MimiRooms,
+    woken: Woken,
 }
 
 impl MimiState {
@@ -94,6 +126,8 @@ impl MimiState {
             downloads: Downloads::new(&deps.settings.assets),
             settings: deps.settings,
             news: News::default(),
+            rooms: MimiRooms::default(),
+            woken: Woken::default(),
         }
     }
 }
@@ -122,6 +156,20 @@ impl Mimi {
         &self.state.settings
     }
 }
+
+/// The answer that was kept of a request, or would have been.
+fn kept_answer<T: Message>(reply: &StoredReply) -> Result<T, MimiError> {
+    T::from_bytes(&reply.body).map_err(|_| {
+        MimiError::from(StoreError::Inconsistent {
+            table: "replies",
+            column: "body",
+            row: T::NAME.to_owned(),
+        })
+    })
+}
+
+/// What an update hears of a room that is not there, or not here.
+const NO_SUCH_ROOM: &str = "no such room";
 
 impl fmt::Debug for Mimi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use nabe_core::mimi::{Audience, KeyPackageRoute, MimiEntry, MimiEntryKind, MimiU
 use nabe_core::{FollowerChange, GroupChange};
 
 use super::fixture::{at, commit, pos, server};
-use crate::{Between, FetchedKeyPackage, MimiFollower, MimiWrite, Notification, Store, StoreError, Write};
+use crate::{Between, FetchedKeyPackage, MimiFollower, MimiWrite, Notification, NotifyWork, Store, StoreError, Write};
 
 fn uri(name: &str) -> MimiUri {
     MimiUri::parse(&format!("mimi://hub.example/r/{name}")).unwrap()
@@ -78,6 +78,16 @@ fn found(room: &str) -> MimiWrite {
     MimiWrite::Found {
         room: uri(room),
         now: at(7),
+    }
+}
+
+/// Asking for one follower says the same as asking for all.
+async fn is_the_work_of_each(store: &dyn Store, all: &[NotifyWork]) {
+    for work in all {
+        let (room, provider) = (&work.follower.room, &work.follower.provider);
+        assert_eq!(store.notify_work_of(room, provider).await.unwrap().as_ref(), Some(work));
+        let nobody = server("nobody.example");
+        assert_eq!(store.notify_work_of(room, &nobody).await.unwrap(), None);
     }
 }
 
@@ -306,6 +316,7 @@ pub async fn followers_of_mimi_are_owed_what_comes(store: &dyn Store) {
     ];
     assert_eq!(followers().await, expected);
     let work = store.notify_work(at(1_000), 10).await.unwrap();
+    is_the_work_of_each(store, &work).await;
     let owed: Vec<_> = work.iter().map(|work| (work.follower.clone(), work.owed)).collect();
     // Of a provider what is older comes first.
     assert_eq!(owed, [(expected[0].clone(), pos(2)), (expected[2].clone(), pos(4))]);
@@ -350,6 +361,7 @@ pub async fn one_notification_of_a_follower_is_in_flight(store: &dyn Store) {
     put(store, [confirm("a", [7; 32])]).await.unwrap();
     assert_eq!(in_flight().await, None);
     let work = store.notify_work(at(1_000), 10).await.unwrap();
+    is_the_work_of_each(store, &work).await;
     assert_eq!((work[0].follower.delivered, work[0].owed), (pos(3), pos(4)));
     let rest = Notification {
         after: pos(3),
@@ -375,6 +387,7 @@ pub async fn failures_of_a_follower_are_remembered(store: &dyn Store) {
         };
         put(store, [backoff]).await.unwrap();
         let work = store.notify_work(at(1_000), 10).await.unwrap();
+        is_the_work_of_each(store, &work).await;
         assert_eq!((work[0].failures, work[0].next_attempt), (failures, at(next_attempt)));
         assert_eq!(store.notify_work(at(next_attempt - 1), 10).await.unwrap(), []);
     }
@@ -383,6 +396,7 @@ pub async fn failures_of_a_follower_are_remembered(store: &dyn Store) {
     };
     put(store, [freeze, confirm("a", [7; 32])]).await.unwrap();
     let work = store.notify_work(at(1_000), 10).await.unwrap();
+    is_the_work_of_each(store, &work).await;
     assert_eq!((work[0].failures, work[0].next_attempt), (0, at(0)));
 }
 

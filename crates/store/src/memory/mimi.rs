@@ -304,18 +304,10 @@ impl Tables {
         for follower in self.mimi.followers.values().filter(|it| it.dirty_since.is_some()) {
             oldest.entry((&follower.room, &follower.provider)).or_insert(follower);
         }
-        let work = |((room, provider), follower): ((&MimiUri, &ServerName), &MimiFollower)| {
-            let head = self.mimi.rooms.get(room).map_or(LogPosition::ZERO, |row| row.head);
-            let state = self.mimi.failures.get(&(room.clone(), provider.clone()));
-            let (failures, next_attempt) = state.copied().unwrap_or((0, UnixMillis::ZERO));
-            NotifyWork {
-                owed: follower.until.map_or(head, |until| until.min(head)),
-                follower: follower.clone(),
-                failures,
-                next_attempt,
-            }
-        };
-        let mut work: Vec<_> = oldest.into_iter().map(work).collect();
+        let mut work: Vec<_> = oldest
+            .into_values()
+            .map(|follower| self.mimi_work_of(follower))
+            .collect();
         work.sort_by(|a, b| {
             let key = |work: &NotifyWork| {
                 let follower = &work.follower;
@@ -324,6 +316,19 @@ impl Tables {
             key(a).cmp(&key(b))
         });
         work
+    }
+
+    fn mimi_work_of(&self, follower: &MimiFollower) -> NotifyWork {
+        let (room, provider) = (&follower.room, &follower.provider);
+        let head = self.mimi.rooms.get(room).map_or(LogPosition::ZERO, |row| row.head);
+        let state = self.mimi.failures.get(&(room.clone(), provider.clone()));
+        let (failures, next_attempt) = state.copied().unwrap_or((0, UnixMillis::ZERO));
+        NotifyWork {
+            owed: follower.until.map_or(head, |until| until.min(head)),
+            follower: follower.clone(),
+            failures,
+            next_attempt,
+        }
     }
 }
 
@@ -389,6 +394,18 @@ impl MimiStore for MemoryStore {
         work.retain(|work| work.next_attempt <= now);
         work.truncate(limit);
         Ok(work)
+    }
+
+    async fn notify_work_of(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<NotifyWork>, StoreError> {
+        let tables = self.tables();
+        let key = |position| (room.clone(), provider.clone(), position);
+        let first = key(LogPosition::ZERO);
+        let mut intervals = tables.mimi.followers.range(first..).map(|(_, follower)| follower);
+        let of_them = intervals
+            .by_ref()
+            .take_while(|follower| follower.room == *room && follower.provider == *provider)
+            .find(|follower| follower.dirty_since.is_some());
+        Ok(of_them.map(|follower| tables.mimi_work_of(follower)))
     }
 
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {

@@ -1,0 +1,305 @@
+//! Several providers in one process, joined by a wire that carries bytes and that tests can cut, listen on and talk into. The clock stands
+//! still until a test advances it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nabe_mls::testing::mimi::TestHub;
+use nabe_mls::testing::wall_clock;
+use nabe_signing::sha256;
+use nabe_store::{MemoryStore, MimiUserStore as _, MimiUserWrite, MimiWrite, NewLocalMessage, Write};
+use nabe_types::{ServerName, UnixMillis};
+use nabe_wire::directory::Endpoint;
+use nabe_wire::label::{SignatureScheme, Signer, SignerError};
+use nabe_wire::notify::FanoutBatch;
+use nabe_wire::uri::MimiUri;
+use nabe_wire::{Encode, Message};
+
+use super::{HubKey, Mimi, MimiDeps, MimiError, MimiSettings};
+use crate::client::testing::{server, signer};
+use crate::ports::mimi::{MimiPeerError, MimiPeers, MimiRequest};
+use crate::ports::{Entropy, ManualClock, PeerError, PeerResponse, PeerStream, Peers};
+use crate::{Deps, Service, Settings};
+
+pub(super) type Answer = Result<PeerResponse, MimiPeerError>;
+type Interceptor = Box<dyn Fn(&ServerName, &MimiRequest) -> Option<Answer> + Send>;
+
+/// A request that was made.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) to: ServerName,
+    pub(super) endpoint: Endpoint,
+    pub(super) body: Bytes,
+}
+
+/// Providers `a.example` and so on, and the wire between them.
+pub(super) struct Providers {
+    pub(super) clock: ManualClock,
+    wire: Arc<Wire>,
+    keys: BTreeMap<ServerName, Arc<TestHub>>,
+    stores: BTreeMap<ServerName, MemoryStore>,
+}
+
+#[derive(Default)]
+struct Wire {
+    services: Mutex<BTreeMap<ServerName, Service>>,
+    /// Which life of each provider this is: what a crashed one sends goes nowhere.
+    lives: Mutex<BTreeMap<ServerName, u64>>,
+    down: Mutex<BTreeSet<ServerName>>,
+    made: Mutex<Vec<Made>>,
+    interceptor: Mutex<Option<Interceptor>>,
+}
+
+/// One provider's end of the wire.
+struct End {
+    from: ServerName,
+    life: u64,
+    wire: Arc<Wire>,
+}
+
+/// A hub's key, shared with the test.
+struct KeyOf(Arc<TestHub>);
+
+impl Signer for KeyOf {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.0.signer().sign(payload)
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        self.0.signer().signature_scheme()
+    }
+}
+
+/// Always the same bytes: no test of rooms depends on them.
+struct Zeros;
+
+impl Entropy for Zeros {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(0);
+    }
+}
+
+/// Nobody speaks Linearized Matrix here.
+struct Nobody;
+
+#[async_trait]
+impl Peers for Nobody {
+    async fn call(&self, _: &ServerName, _: crate::ports::PeerRequest) -> Result<PeerResponse, PeerError> {
+        Err(PeerError::Unreachable)
+    }
+
+    async fn server_keys(&self, _: &ServerName) -> Result<Bytes, PeerError> {
+        Err(PeerError::Unreachable)
+    }
+
+    async fn notary_keys(
+        &self,
+        _: &ServerName,
+        _: &BTreeMap<ServerName, BTreeMap<nabe_types::KeyId, UnixMillis>>,
+    ) -> Result<Bytes, PeerError> {
+        Err(PeerError::Unreachable)
+    }
+}
+
+impl Providers {
+    pub(super) fn new(names: &[&str]) -> Self {
+        let mut providers = Self {
+            clock: ManualClock::new(wall_clock()),
+            wire: Arc::default(),
+            keys: BTreeMap::new(),
+            stores: BTreeMap::new(),
+        };
+        for name in names {
+            let key = Arc::new(TestHub::new(&format!("mimi://{}", server(name))));
+            providers.keys.insert(server(name), key);
+            providers.stores.insert(server(name), MemoryStore::new());
+            providers.start(name);
+        }
+        providers
+    }
+
+    /// Starts a provider on what its store holds, in place of the one that ran.
+    pub(super) fn start(&mut self, name: &str) {
+        let name = server(name);
+        let life = {
+            let mut lives = self.wire.lives.lock().unwrap();
+            let life = lives.entry(name.clone()).or_default();
+            *life += 1;
+            *life
+        };
+        let key = Arc::clone(&self.keys[&name]);
+        let service = Service::start(Deps {
+            store: Arc::new(self.stores[&name].clone()),
+            peers: Arc::new(Nobody),
+            clock: Arc::new(self.clock.clone()),
+            entropy: Arc::new(Zeros),
+            signer: Arc::new(signer(name.host().split('.').next().unwrap())),
+            old_keys: BTreeMap::new(),
+            settings: Settings::new(name.clone()),
+            mimi: Some(MimiDeps {
+                domain: name.clone(),
+                peers: Arc::new(End {
+                    from: name.clone(),
+                    life,
+                    wire: Arc::clone(&self.wire),
+                }),
+                hub: HubKey {
+                    sender: key.sender().clone(),
+                    signer: Arc::new(KeyOf(key)),
+                },
+                franking: None,
+                assets: None,
+                settings: MimiSettings::default(),
+            }),
+        });
+        self.wire.services.lock().unwrap().insert(name, service);
+    }
+
+    /// A crash: what runs on is cut off from the store, and another one starts on what was committed.
+    pub(super) fn crash(&mut self, name: &str) {
+        let snapshot = self.stores[&server(name)].snapshot();
+        self.stores.insert(server(name), snapshot);
+        self.start(name);
+    }
+
+    pub(super) fn mimi(&self, name: &str) -> Mimi {
+        self.wire.services.lock().unwrap()[&server(name)].mimi().unwrap()
+    }
+
+    pub(super) fn store(&self, name: &str) -> &MemoryStore {
+        &self.stores[&server(name)]
+    }
+
+    pub(super) fn key(&self, name: &str) -> &TestHub {
+        &self.keys[&server(name)]
+    }
+
+    /// Cuts a provider off, or connects it again.
+    pub(super) fn set_down(&self, name: &str, is_down: bool) {
+        let mut down = self.wire.down.lock().unwrap();
+        match is_down {
+            true => down.insert(server(name)),
+            false => down.remove(&server(name)),
+        };
+    }
+
+    /// Answers in place of whom a request is for, as far as there is an answer.
+    pub(super) fn intercept(&self, by: impl Fn(&ServerName, &MimiRequest) -> Option<Answer> + Send + 'static) {
+        *self.wire.interceptor.lock().unwrap() = Some(Box::new(by));
+    }
+
+    /// What was asked of a provider by this endpoint.
+    pub(super) fn made(&self, to: &str, endpoint: Endpoint) -> Vec<Made> {
+        let made = self.wire.made.lock().unwrap();
+        let to = server(to);
+        let asked = made.iter().filter(|made| made.to == to && made.endpoint == endpoint);
+        asked.cloned().collect()
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+/// An answer with this status, which says when to come again.
+pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Answer {
+    Ok(PeerResponse {
+        status,
+        body: Bytes::new(),
+        retry_after,
+    })
+}
+
+#[async_trait]
+impl MimiPeers for End {
+    async fn call(&self, provider: &ServerName, request: MimiRequest) -> Answer {
+        if self.wire.lives.lock().unwrap()[&self.from] != self.life {
+            return Err(PeerError::Unreachable.into());
+        }
+        self.wire.made.lock().unwrap().push(Made {
+            to: provider.clone(),
+            endpoint: request.endpoint,
+            body: request.body.clone(),
+        });
+        let intercepted = match &*self.wire.interceptor.lock().unwrap() {
+            Some(intercept) => intercept(provider, &request),
+            None => None,
+        };
+        if let Some(answer) = intercepted {
+            return answer;
+        }
+        let is_down = |server: &ServerName| self.wire.down.lock().unwrap().contains(server);
+        if is_down(provider) || is_down(&self.from) {
+            return Err(PeerError::Unreachable.into());
+        }
+        let service = self.wire.services.lock().unwrap().get(provider).cloned();
+        let service = service.ok_or(MimiPeerError::Peer(PeerError::Unresolvable))?;
+        Ok(serve(&service.mimi().unwrap(), &self.from, &request).await)
+    }
+
+    async fn open(&self, _: &ServerName, _: MimiRequest) -> Result<PeerStream, MimiPeerError> {
+        Err(PeerError::Unreachable.into())
+    }
+}
+
+/// What the HTTP crate does, less everything that is about HTTP.
+async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerResponse {
+    let room = || MimiUri::parse(&request.target).unwrap();
+    let body = &request.body;
+    let answer = match request.endpoint {
+        Endpoint::Update => bytes(mimi.update(from, &room(), body, read(body)).await),
+        Endpoint::SubmitMessage => bytes(mimi.submit(from, &room(), body, read(body)).await),
+        Endpoint::GroupInfo => bytes(mimi.group_info(from, &room(), read(body)).await),
+        Endpoint::Notify => {
+            take_notification(mimi, from, room(), body).await;
+            Ok((201, Bytes::new()))
+        }
+        endpoint => panic!("nobody serves {endpoint}"),
+    };
+    let (status, body) = answer.unwrap_or_else(|error| match error {
+        MimiError::Unknown(_) => (404, Bytes::new()),
+        _ => (500, Bytes::from(error.to_string())),
+    });
+    PeerResponse {
+        status,
+        body,
+        retry_after: None,
+    }
+}
+
+/// A follower that takes everything, once.
+async fn take_notification(mimi: &Mimi, from: &ServerName, room: MimiUri, body: &Bytes) {
+    let batch: FanoutBatch = read(body);
+    let messages = batch.messages().iter().map(|message| NewLocalMessage {
+        accepted: UnixMillis::new(message.timestamp),
+        body: message.to_bytes().into(),
+    });
+    let deliver = MimiUserWrite::Deliver {
+        room,
+        hub: from.clone(),
+        messages: messages.collect(),
+        readers: Vec::new(),
+        once: Some(sha256(body)),
+        now: mimi.service.now(),
+    };
+    let write = Write::Mimi(MimiWrite::User(deliver));
+    mimi.service.commit(write.into()).await.unwrap();
+}
+
+fn read<T: Message>(bytes: &Bytes) -> T {
+    T::from_bytes(bytes).unwrap()
+}
+
+fn bytes<T: Encode>(answer: Result<T, MimiError>) -> Result<(u16, Bytes), MimiError> {
+    answer.map(|answer| (200, answer.to_bytes().into()))
+}
+
+/// How much of what a provider's users may read of a room is there.
+pub(super) async fn local_bodies(store: &MemoryStore, room: &MimiUri) -> Vec<Bytes> {
+    let after = nabe_types::LogPosition::ZERO;
+    let messages = store.local_messages(room, after, usize::MAX, usize::MAX).await.unwrap();
+    messages.into_iter().map(|message| message.body).collect()
+}

@@ -1,0 +1,309 @@
+//! What the hub takes, once, and what it says.
+
+use nabe_wire::codec;
+use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest};
+use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, RoleData};
+use nabe_wire::update::UpdateResponseCode;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::mimi::{CreateRefused, MimiError};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_commits_for_one_epoch_one_is_a_success_whenever_they_come() {
+    for _ in 0..4 {
+        let mut room = Room::of_three().await;
+        let bundles = [room.member("bob").update(), room.member("cathy").update()];
+        let mut asked = JoinSet::new();
+        for (provider, bundle) in ["b", "c"].into_iter().zip(&bundles) {
+            let (mimi, uri) = (room.providers.mimi(provider), room.uri.clone());
+            let user = MimiUri::parse(if provider == "b" { BOB } else { CATHY }).unwrap();
+            let body = Bytes::from(bundle.to_request());
+            asked.spawn(async move { mimi.forward_update(&user, &uri, &body).await.unwrap() });
+        }
+        let mut codes: Vec<_> = asked.join_all().await.iter().map(|answer| answer.code().0).collect();
+        codes.sort_unstable();
+        let expected = [UpdateResponseCode::SUCCESS.0, UpdateResponseCode::WRONG_EPOCH.0];
+        assert_eq!(codes, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_again_has_the_same_answer_and_is_done_once() {
+    let mut room = Room::of_three().await;
+    let bundle = room.member("bob").update();
+    let message = room.message("cathy", "hello");
+    let said = room.submit("cathy", &message).await;
+    let first = room.update("bob", &bundle.to_request()).await;
+    room.is_delivered().await;
+    let head = room.providers.store("a").mimi_head(&room.uri).await.unwrap();
+    room.providers.advance(std::time::Duration::from_secs(60));
+    assert_eq!(room.update("bob", &bundle.to_request()).await, first);
+    assert_eq!(room.submit("cathy", &message).await, said);
+    // Neither does a restart change it.
+    room.providers.crash("a");
+    assert_eq!(room.update("bob", &bundle.to_request()).await, first);
+    assert_eq!(room.submit("cathy", &message).await, said);
+    assert_eq!(room.providers.store("a").mimi_head(&room.uri).await.unwrap(), head);
+    // In the log of Cathy's own provider it is once, too.
+    room.is_delivered().await;
+    let of_cathy = room.inbox("cathy").await;
+    let said = of_cathy
+        .iter()
+        .filter(|it| matches!(it.with, FanoutParts::Application { .. }));
+    assert_eq!(said.count(), 1);
+}
+
+#[tokio::test]
+async fn what_was_refused_may_be_accepted_when_it_comes_again() {
+    let mut room = Room::new().await;
+    let client = "mimi://b.example/d/bob/B";
+    let package = MimiDevice::new(client).key_package();
+    let bundle = room.member("alice").commit(Change {
+        add: vec![package.clone()],
+        updates: vec![add_participants(&[(BOB, templates::ORDINARY_USER)])],
+        ..Change::default()
+    });
+    let refused = room.update("alice", &bundle.to_request()).await;
+    assert_eq!(refused.code(), UpdateResponseCode::NOT_ALLOWED);
+    room.fetched(&package, client).await;
+    let accepted = room.update("alice", &bundle.to_request()).await;
+    assert_eq!(accepted.code(), UpdateResponseCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_stops_nothing() {
+    let mut room = Room::of_three().await;
+    let body = room.message("cathy", "hello");
+    let mimi = room.providers.mimi("a");
+    let request = SubmitMessageRequest::from_bytes(&body).unwrap();
+    {
+        let from = server("c");
+        let submit = mimi.submit(&from, &room.uri, &body, request);
+        tokio::pin!(submit);
+        // Up to where the work has begun.
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                _ = &mut submit => break,
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    room.inbox_with("alice", |it| matches!(it.with, FanoutParts::Application { .. }))
+        .await;
+}
+
+#[tokio::test]
+async fn asking_for_rooms_that_are_not_there_leaves_nothing_behind() {
+    let mut room = Room::of_three().await;
+    let body = room.message("cathy", "hello");
+    let bundle = room.member("cathy").update();
+    let (query, _) = group_info_query(&MimiDevice::new("mimi://c.example/d/cathy/C2"));
+    let mimi = room.providers.mimi("a");
+    let before = mimi.state.rooms.count();
+    for elsewhere in ["mimi://a.example/r/cellar", "mimi://b.example/r/clubhouse"] {
+        let uri = MimiUri::parse(elsewhere).unwrap();
+        let request = SubmitMessageRequest::from_bytes(&body).unwrap();
+        let answer = mimi.submit(&server("c"), &uri, &body, request).await.unwrap();
+        assert_eq!(answer.body.mls10(), Some(&SubmitVerdict::NotAllowed));
+        let update = Bytes::from(bundle.to_request());
+        let request = HandshakeBundle::from_bytes(&update).unwrap();
+        let answer = mimi.update(&server("c"), &uri, &update, request).await.unwrap();
+        assert_eq!(answer.code(), UpdateResponseCode::NOT_ALLOWED);
+        let request = GroupInfoRequest::from(query.clone());
+        let answer = mimi.group_info(&server("c"), &uri, request).await.unwrap();
+        assert_eq!(answer.outcome.code(), GroupInfoCode::NO_SUCH_ROOM);
+    }
+    assert_eq!(mimi.state.rooms.count(), before);
+}
+
+#[tokio::test]
+async fn a_room_is_the_same_after_it_was_dropped_from_memory_or_the_hub_crashed() {
+    let mut room = Room::of_three().await;
+    let proposal = room.member("bob").propose_component(&rename("Cellar"));
+    room.client("bob").own.insert(proposal.as_bytes().to_vec());
+    room.update("bob", &proposals(&[proposal])).await;
+    room.all_catch_up().await;
+    let mimi = room.providers.mimi("a");
+    let limited = {
+        // Everything is more than nothing.
+        let open = mimi.open(&room.uri).await.unwrap().unwrap();
+        open.room().size_bytes()
+    };
+    assert!(mimi.state.rooms.bytes() >= limited / 2);
+    mimi.forget_rooms_beyond(0);
+    assert_eq!(mimi.state.rooms.count(), 0);
+    room.providers.crash("a");
+    let bundle = room.member("cathy").update();
+    room.commit("cathy", &bundle).await;
+    room.all_catch_up().await;
+    let mimi = room.providers.mimi("a");
+    let open = mimi.open(&room.uri).await.unwrap().unwrap();
+    let data = open.room().group().component(ComponentId::ROOM_METADATA);
+    assert_eq!(data, rename("Cellar").update.as_deref());
+}
+
+#[tokio::test]
+async fn many_proposals_and_commits_write_checkpoints_that_are_read() {
+    let mut room = Room::of_three().await;
+    for round in 0..40 {
+        let name = "x".repeat(2_000) + &round.to_string();
+        let change = Change {
+            updates: vec![rename(&name)],
+            ..Change::default()
+        };
+        let bundle = room.member("alice").commit(change);
+        room.commit("alice", &bundle).await;
+    }
+    let stored = room.providers.store("a").mimi_room(&room.uri).await.unwrap().unwrap();
+    assert!(stored.group.checkpoint.is_some());
+    assert!(stored.group.changes.len() < 40);
+    room.providers.crash("a");
+    room.all_catch_up().await;
+    let bundle = room.member("cathy").update();
+    room.commit("cathy", &bundle).await;
+}
+
+#[tokio::test]
+async fn a_room_is_created_once_by_a_client_of_its_creator_at_the_creators_provider() {
+    let providers = Providers::new(&["a", "b"]);
+    let device = MimiDevice::new("mimi://a.example/d/alice/A");
+    let draft = |device: &MimiDevice| {
+        let mut draft = RoomDraft::new(device, providers.key("a"));
+        let list = ParticipantListData { participants: vec![] };
+        for entry in templates::cooperative("a.example").dictionary(&list).entries() {
+            if entry.component_id != ComponentId::PARTICIPANT_LIST {
+                draft.set(entry.component_id, entry.data.to_vec());
+            }
+        }
+        draft
+    };
+    let (info, tree) = device.create_room_with(&draft(&device)).hand_over();
+    let (room, alice) = (MimiUri::parse(ROOM).unwrap(), MimiUri::parse(ALICE).unwrap());
+    let mimi = providers.mimi("a");
+    let anna = MimiUri::parse("mimi://a.example/u/anna").unwrap();
+    let refused = mimi.create_room(&anna, &room, info.clone(), tree.clone()).await;
+    assert!(matches!(refused, Err(CreateRefused::NotTheCreator(_))), "{refused:?}");
+    let elsewhere = providers
+        .mimi("b")
+        .create_room(&alice, &room, info.clone(), tree.clone())
+        .await;
+    assert!(matches!(elsewhere, Err(CreateRefused::NotOurs(_))), "{elsewhere:?}");
+    for _ in 0..2 {
+        mimi.create_room(&alice, &room, info.clone(), tree.clone())
+            .await
+            .unwrap();
+    }
+    let device = MimiDevice::new("mimi://a.example/d/alice/A2");
+    let (other, tree) = device.create_room_with(&draft(&device)).hand_over();
+    let refused = mimi.create_room(&alice, &room, other, tree).await;
+    assert!(matches!(refused, Err(CreateRefused::Exists(_))), "{refused:?}");
+}
+
+/// The code is in the request for the GroupInfo alone; the commit comes after a restart.
+#[tokio::test]
+async fn who_showed_a_join_code_joins_by_it_even_if_the_hub_restarts_in_between() {
+    let links = JoinLinksData {
+        join_links: vec![JoinLink {
+            join_link: b"https://a.example/join/me".as_slice().into(),
+        }],
+    };
+    let mut room =
+        Room::with(|draft| {
+            let list = ParticipantListData { participants: vec![] };
+            let dictionary = templates::strict("a.example").dictionary(&list);
+            let roles = dictionary.data(ComponentId::ROLES_LIST).unwrap();
+            assert!(RoleData::from_bytes(roles).unwrap().roles.iter().any(|role| {
+                role.role_index == 0 && role.role_capabilities.contains(&Capability::CAN_USE_JOIN_CODE)
+            }));
+            draft.set(ComponentId::ROLES_LIST, roles.to_vec());
+            draft.set(ComponentId::JOIN_LINKS, links.to_bytes());
+        })
+        .await;
+    let device = MimiDevice::new("mimi://d.example/d/dave/D");
+    let ask = async |code: Option<&[u8]>| {
+        let (query, private_key) = group_info_query_with(&device, code);
+        let request = Bytes::from(GroupInfoRequest::from(query).to_bytes());
+        let mimi = room.providers.mimi("d");
+        (
+            mimi.forward_group_info(&user_of("dave"), &room.uri, &request)
+                .await
+                .unwrap(),
+            private_key,
+        )
+    };
+    for wrong in [None, Some(&b"https://a.example/join/you"[..])] {
+        let (answer, _) = ask(wrong).await;
+        assert_eq!(answer.outcome.code(), GroupInfoCode::NOT_AUTHORIZED);
+    }
+    let (answer, private_key) = ask(Some(b"https://a.example/join/me")).await;
+    let opened = open_group_info(answer, &private_key);
+    room.providers.crash("a");
+    let info = opened.group_info.as_bytes();
+    let comes = [add_participants(&[("mimi://d.example/u/dave", 2)])];
+    let (member, bundle) = device.join_externally_with(info, &opened.ratchet_tree_option, &[], &comes);
+    room.clients.insert("dave", Client::new(member, 0));
+    room.commit("dave", &bundle).await;
+    room.all_catch_up().await;
+    room.say("alice", "welcome").await;
+    room.all_catch_up().await;
+    assert_eq!(room.client("dave").heard, ["welcome"]);
+    // Another one, who has shown none, does not.
+    let (info, tree) = {
+        let mimi = room.providers.mimi("a");
+        let open = mimi.open(&room.uri).await.unwrap().unwrap();
+        (open.room().group().group_info(), open.room().group().ratchet_tree())
+    };
+    let device = MimiDevice::new("mimi://d.example/d/doris/D");
+    let comes = [add_participants(&[("mimi://d.example/u/doris", 2)])];
+    let (_, bundle) = device.join_externally_with(info.as_bytes(), &tree, &[], &comes);
+    let refused = room.update("doris", &bundle.to_request()).await;
+    assert_eq!(refused.code(), UpdateResponseCode::NOT_ALLOWED, "{refused:?}");
+}
+
+#[tokio::test]
+async fn other_protocols_are_not_spoken() {
+    let room = Room::new().await;
+    let mimi = room.providers.mimi("a");
+    let other = nabe_wire::protocol::Body::Other {
+        protocol: nabe_wire::protocol::Protocol(7),
+        rest: codec::Bytes::from(b"whatever".as_slice()),
+    };
+    let request = SubmitMessageRequest { body: other.clone() };
+    let body = request.to_bytes().into();
+    let answer = mimi.submit(&server("b"), &room.uri, &body, request).await.unwrap();
+    assert_eq!(answer.body.mls10(), Some(&SubmitVerdict::NotAllowed));
+}
+
+/// The hub believes a provider about its users, so the provider has to be sure.
+#[tokio::test]
+async fn nobody_sends_or_asks_in_the_name_of_another_user_of_their_provider() {
+    let mut room = Room::of_three().await;
+    let body = room.message("cathy", "hello");
+    let (mimi, clara) = (room.providers.mimi("c"), user_of("clara"));
+    let refused = mimi.forward_submit(&clara, &room.uri, &body).await;
+    assert!(
+        matches!(
+            refused,
+            Err(MimiError::Invalid {
+                field: "sendingUri",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let (query, _) = group_info_query(&MimiDevice::new("mimi://c.example/d/cathy/C2"));
+    let body = Bytes::from(GroupInfoRequest::from(query).to_bytes());
+    let refused = mimi.forward_group_info(&clara, &room.uri, &body).await;
+    assert!(
+        matches!(
+            refused,
+            Err(MimiError::Invalid {
+                field: "requestingCredential",
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+}
