@@ -368,6 +368,10 @@ impl MimiStore for Disk {
         call!(self.notify_work(now, limit))
     }
 
+    async fn notify_work_of(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<NotifyWork>, StoreError> {
+        call!(self.notify_work_of(room, provider))
+    }
+
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError> {
         call!(self.notification(room, provider))
     }
