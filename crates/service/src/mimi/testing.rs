@@ -9,9 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use nabe_mls::testing::mimi::TestHub;
 use nabe_mls::testing::wall_clock;
-use nabe_signing::sha256;
-use nabe_store::{MemoryStore, MimiUserStore as _, MimiUserWrite, MimiWrite, NewLocalMessage, Write};
-use nabe_types::{ServerName, UnixMillis};
+use nabe_store::{MemoryStore, MimiUserStore as _, Store as _, Write};
+use nabe_types::{ServerName, UnixMillis, UserId};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::notify::FanoutBatch;
@@ -105,7 +104,8 @@ impl Peers for Nobody {
 }
 
 impl Providers {
-    pub(super) fn new(names: &[&str]) -> Self {
+    /// Running providers with these names, each with the one user whose name begins like its own.
+    pub(super) async fn new(names: &[&str]) -> Self {
         let mut providers = Self {
             clock: ManualClock::new(wall_clock()),
             wire: Arc::default(),
@@ -115,7 +115,20 @@ impl Providers {
         for name in names {
             let key = Arc::new(TestHub::new(&format!("mimi://{}", server(name))));
             providers.keys.insert(server(name), key);
-            providers.stores.insert(server(name), MemoryStore::new());
+            let store = MemoryStore::new();
+            for user in ["alice", "bob", "cathy"]
+                .into_iter()
+                .filter(|user| user.starts_with(name))
+            {
+                let account = Write::PutAccount {
+                    user: UserId::parse(&format!("@{user}:{name}.example")).unwrap(),
+                    created_at: UnixMillis::ZERO,
+                    token_hash: None,
+                    device: None,
+                };
+                store.commit(vec![account.into()]).await.unwrap().remove(0).unwrap();
+            }
+            providers.stores.insert(server(name), store);
             providers.start(name);
         }
         providers
@@ -247,15 +260,21 @@ impl MimiPeers for End {
 
 /// What the HTTP crate does, less everything that is about HTTP.
 async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerResponse {
-    let room = || MimiUri::parse(&request.target).unwrap();
+    let target = || MimiUri::parse(&request.target).unwrap();
     let body = &request.body;
     let answer = match request.endpoint {
-        Endpoint::Update => bytes(mimi.update(from, &room(), body, read(body)).await),
-        Endpoint::SubmitMessage => bytes(mimi.submit(from, &room(), body, read(body)).await),
-        Endpoint::GroupInfo => bytes(mimi.group_info(from, &room(), read(body)).await),
+        Endpoint::Update => bytes(mimi.update(from, &target(), body, read(body)).await),
+        Endpoint::SubmitMessage => bytes(mimi.submit(from, &target(), body, read(body)).await),
+        Endpoint::GroupInfo => bytes(mimi.group_info(from, &target(), read(body)).await),
         Endpoint::Notify => {
-            take_notification(mimi, from, room(), body).await;
-            Ok((201, Bytes::new()))
+            let batch: FanoutBatch = read(body);
+            let taken = mimi.notify(from, &target(), &batch, body).await;
+            taken.map(|()| (201, Bytes::new()))
+        }
+        Endpoint::KeyMaterial => bytes(mimi.key_material(from, &target(), read(body)).await),
+        Endpoint::UpdateConsent => {
+            let taken = mimi.update_consent(from, &read(body)).await;
+            taken.map(|()| (201, Bytes::new()))
         }
         endpoint => panic!("nobody serves {endpoint}"),
     };
@@ -268,25 +287,6 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerRes
         body,
         retry_after: None,
     }
-}
-
-/// A follower that takes everything, once.
-async fn take_notification(mimi: &Mimi, from: &ServerName, room: MimiUri, body: &Bytes) {
-    let batch: FanoutBatch = read(body);
-    let messages = batch.messages().iter().map(|message| NewLocalMessage {
-        accepted: UnixMillis::new(message.timestamp),
-        body: message.to_bytes().into(),
-    });
-    let deliver = MimiUserWrite::Deliver {
-        room,
-        hub: from.clone(),
-        messages: messages.collect(),
-        readers: Vec::new(),
-        once: Some(sha256(body)),
-        now: mimi.service.now(),
-    };
-    let write = Write::Mimi(MimiWrite::User(deliver));
-    mimi.service.commit(write.into()).await.unwrap();
 }
 
 fn read<T: Message>(bytes: &Bytes) -> T {

@@ -12,7 +12,9 @@ use nabe_core::mimi::{KeyPackageRoute, MimiUri};
 use nabe_mls::testing::mimi::*;
 use nabe_store::{FetchedKeyPackage, MimiStore as _, MimiUserStore as _, MimiWrite, Write};
 use nabe_types::{ServerName, UnixMillis};
-use nabe_wire::mls::{AppDataUpdate, ComponentId, MlsMessage, MlsMessageBody, PrivateMessage};
+use nabe_wire::consent::ConsentAction;
+use nabe_wire::key_material::ClientMaterial;
+use nabe_wire::mls::{AppDataUpdate, ComponentId, MlsMessage, MlsMessageBody, PrivateMessage, RequiredCapabilities};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::participant_list::{ParticipantListData, UserRolePair};
 use nabe_wire::submit_message::{Acceptance, Submission, SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
@@ -20,6 +22,7 @@ use nabe_wire::update::{HandshakeBundle, HandshakeParts, UpdateRoomResponse, Upd
 use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
 
 use super::testing::{Providers, local_bodies};
+use super::users::testing::entry;
 use crate::client::testing::{eventually, server};
 
 const ALICE: &str = "mimi://a.example/u/alice";
@@ -75,7 +78,7 @@ impl Room {
     }
 
     async fn with(adjust: impl FnOnce(&mut RoomDraft)) -> Self {
-        let providers = Providers::new(&["a", "b", "c", "d"]);
+        let providers = Providers::new(&["a", "b", "c", "d"]).await;
         let device = MimiDevice::new("mimi://a.example/d/alice/A");
         let mut draft = RoomDraft::new(&device, providers.key("a"));
         let list = ParticipantListData {
@@ -155,8 +158,7 @@ impl Room {
     async fn add(&mut self, adder: &'static str, name: &'static str, client: &str, user: &str) {
         self.catch_up(adder).await;
         let device = MimiDevice::new(client);
-        let package = device.key_package();
-        self.fetched(&package, client).await;
+        let package = self.key_package(adder, &device, client, user).await;
         let bundle = self.member(adder).commit(Change {
             add: vec![package],
             updates: vec![add_participants(&[(user, templates::ORDINARY_USER)])],
@@ -177,6 +179,33 @@ impl Room {
         };
         let member = device.join(&welcome, &ratchet_tree_option);
         self.clients.insert(name, Client::new(member, place.unwrap() + 1));
+    }
+
+    /// A user's client has uploaded a key package, and lets it be fetched, through the hub.
+    async fn key_package(&mut self, adder: &str, device: &MimiDevice, client: &str, user: &str) -> Vec<u8> {
+        let (target, client) = (MimiUri::parse(user).unwrap(), MimiUri::parse(client).unwrap());
+        let theirs = ServerName::parse(target.host()).unwrap();
+        let mimi = self.providers.mimi(theirs.host().split('.').next().unwrap());
+        let packages = vec![Bytes::from(device.key_package())];
+        let kept = mimi.upload_key_packages(&target, &client, packages).await.unwrap();
+        assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+        let grant = ConsentAction::Grant {
+            client_key_packages: Vec::new(),
+        };
+        let grant = entry(grant, &user_of(adder).to_string(), user, Some(ROOM));
+        mimi.update_consent(&theirs, &grant).await.unwrap();
+        let required = RequiredCapabilities {
+            extension_types: Vec::new(),
+            proposal_types: Vec::new(),
+            credential_types: Vec::new(),
+        };
+        let request = key_material_request(self.member(adder).device(), user, Some(ROOM), required);
+        let asking = self.providers.mimi(provider_of(adder));
+        let mut answer = asking.key_material(asking.domain(), &target, request).await.unwrap();
+        match answer.clients.remove(0).material {
+            ClientMaterial::KeyPackage(package) => package.as_bytes().to_vec(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// What somebody's provider has for its users, once that is among it.

@@ -167,7 +167,7 @@ async fn many_proposals_and_commits_write_checkpoints_that_are_read() {
 
 #[tokio::test]
 async fn a_room_is_created_once_by_a_client_of_its_creator_at_the_creators_provider() {
-    let providers = Providers::new(&["a", "b"]);
+    let providers = Providers::new(&["a", "b"]).await;
     let device = MimiDevice::new("mimi://a.example/d/alice/A");
     let draft = |device: &MimiDevice| {
         let mut draft = RoomDraft::new(device, providers.key("a"));
