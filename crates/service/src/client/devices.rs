@@ -74,6 +74,9 @@ impl Service {
             user: user.clone(),
             device: device.clone(),
         };
+        if let Some(mimi) = self.mimi() {
+            mimi.remove_client(user, device).await?;
+        }
         // Nobody was told of a device that published nothing.
         let edu = stored.object.map(|_| device_list_edu(user, None, Some(device)));
         self.announce_devices(user, write, edu).await

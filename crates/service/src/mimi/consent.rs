@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use nabe_core::mimi::{KeyPackageRoute, MimiUri};
+use nabe_store::rules::MAX_GRANTED_KEY_PACKAGES;
 use nabe_store::{
     ConsentDecision, ConsentScope, FetchedKeyPackage, GrantedKeyPackage, KeptConsent, MimiUserWrite, MimiWrite, Write,
 };
@@ -18,6 +19,7 @@ use nabe_wire::mls::KeyPackage;
 use super::key_material::read_package;
 use super::users::{MimiNews, bytes_of, identifier, is_of, provider_of, room_in, user_in};
 use super::{Mimi, MimiError};
+use crate::off_reactor::off_reactor;
 
 impl Mimi {
     /// Somebody asks for consent, or does no longer.
@@ -235,7 +237,12 @@ impl Mimi {
                 not_after: offered.expires,
             })
         };
-        packages.iter().map(look_at).collect()
+        // Each costs two signatures to check, and no more would be kept.
+        if packages.len() > MAX_GRANTED_KEY_PACKAGES {
+            let (field, rule) = ("clientKeyPackages", "should be one of each client");
+            return Err(MimiError::Invalid { field, rule });
+        }
+        off_reactor(|| packages.iter().map(look_at).collect())
     }
 
     /// Tells the other user's provider.

@@ -29,6 +29,7 @@ use nabe_wire::{Encode as _, Message as _};
 
 use super::users::{bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
 use super::{Mimi, MimiError};
+use crate::off_reactor::off_reactor;
 
 /// Why a client's key package is not taken in.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -357,6 +358,14 @@ impl Mimi {
         if *response.user_uri != *asked.target.to_string() {
             return Err("it is about another user");
         }
+        // Each costs two signatures to check.
+        if response.clients.len() > MAX_CLIENTS {
+            return Err("it lists too many clients");
+        }
+        off_reactor(|| self.look_at_clients(asked, response))
+    }
+
+    fn look_at_clients(&self, asked: &Asked, response: &KeyMaterialResponse) -> Result<Vec<Fetched>, &'static str> {
         let (mut fetched, mut seen) = (Vec::new(), BTreeSet::new());
         for client in &response.clients {
             let ClientMaterial::KeyPackage(package) = &client.material else {
@@ -487,6 +496,9 @@ fn bad_answer(provider: &ServerName, what: &'static str) -> MimiError {
         what,
     }
 }
+
+/// Clients of one user in another provider's answer.
+const MAX_CLIENTS: usize = 200;
 
 /// How long a key package should at least be good for when it is handed out.
 const LEAST_USE: std::time::Duration = std::time::Duration::from_mins(10);

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
 use nabe_store::{MimiUserWrite, MimiWrite, Write};
-use nabe_types::{LogPosition, ServerName, UserId};
+use nabe_types::{DeviceId, LogPosition, ServerName, UserId};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::Credential;
 use nabe_wire::uri::MimiKind;
@@ -12,6 +12,7 @@ use nabe_wire::{Encode, IdentifierUri};
 use tokio::sync::broadcast;
 
 use super::{Mimi, MimiError};
+use crate::error::ServiceError;
 use crate::ports::PeerResponse;
 use crate::ports::mimi::MimiRequest;
 
@@ -97,6 +98,16 @@ impl Mimi {
     pub(crate) async fn write(&self, write: MimiUserWrite) -> Result<(), MimiError> {
         self.service.commit(Write::Mimi(MimiWrite::User(write)).into()).await?;
         Ok(())
+    }
+
+    /// The user has a device no more: nobody gets a key package of it.
+    pub(crate) async fn remove_client(&self, user: &UserId, device: &DeviceId) -> Result<(), ServiceError> {
+        let client = format!("mimi://{}/d/{}/{device}", self.domain(), user.localpart());
+        let Ok(client) = MimiUri::parse(&client) else {
+            return Ok(());
+        };
+        let write = MimiWrite::User(MimiUserWrite::RemoveClient { client });
+        self.service.commit(Write::Mimi(write).into()).await
     }
 
     /// Forgets what need not be remembered any more.

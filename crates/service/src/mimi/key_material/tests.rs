@@ -396,6 +396,10 @@ async fn a_hub_passes_on_no_key_package_that_is_not_what_was_asked_for() {
             answer(BOB, PHONE, &[package.clone(), package.clone()]),
             "a key package is there twice",
         ),
+        (
+            answer(BOB, PHONE, &vec![package.clone(); MAX_CLIENTS + 1]),
+            "it lists too many clients",
+        ),
     ] {
         let bytes = bytes_of(&bad);
         providers.intercept(move |_, _| Some(response(200, bytes.clone())));
@@ -465,4 +469,26 @@ async fn consent_is_asked_about_the_same_whether_there_is_such_a_user_or_not() {
     let to_bob = bytes_of(&providers.alice_asks(BOB).await);
     let to_nobody = bytes_of(&providers.alice_asks(NOBODY).await);
     assert_eq!(to_bob.len() + NOBODY.len(), to_nobody.len() + BOB.len());
+}
+
+#[tokio::test]
+async fn nobody_gets_a_key_package_of_a_device_that_was_removed() {
+    use nabe_types::{DeviceId, UserId};
+
+    let providers = Providers::of_bob(1, 1).await;
+    providers.bob_grants(ALICE, None).await;
+    let (user, device) = (
+        UserId::parse("@bob:b.example").unwrap(),
+        DeviceId::parse("phone").unwrap(),
+    );
+    let service = &providers.mimi("b").service;
+    service.register_device(&user, Some(device.clone())).await.unwrap();
+    service.remove_device(&user, &device).await.unwrap();
+    let answer = providers.alice_asks(BOB).await;
+    let clients: Vec<_> = answer
+        .clients
+        .iter()
+        .map(|client| client.client_uri.to_string())
+        .collect();
+    assert_eq!(clients, [TABLET]);
 }
