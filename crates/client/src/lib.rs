@@ -8,6 +8,8 @@
 //! The hub accepts one commit for each epoch. Whoever loses that race takes in the winner's commit, makes their own again on
 //! top of it, and so on; see [`Intent`]. What a commit should do is therefore kept as an intention and not as bytes.
 //!
+//! For rooms of MIMI there is [`mimi::MimiClient`], by the same rules.
+//!
 //! No runtime is needed: the futures wait for the transport only.
 
 mod client;
@@ -16,6 +18,7 @@ mod device;
 mod error;
 mod groups;
 mod intent;
+pub mod mimi;
 mod mls;
 mod notice;
 mod provider;

@@ -249,7 +249,7 @@ fn join_config() -> MlsGroupJoinConfig {
 }
 
 /// A room's log is ordered, but one sender's messages can reach the hub out of order, or not at all if it refuses some.
-fn ratchets() -> SenderRatchetConfiguration {
+pub(crate) fn ratchets() -> SenderRatchetConfiguration {
     SenderRatchetConfiguration::new(OUT_OF_ORDER, MAX_SKIPPED)
 }
 
@@ -260,4 +260,4 @@ const OUT_OF_ORDER: u32 = 32;
 /// How many messages of one sender and epoch may be missing in a row.
 const MAX_SKIPPED: u32 = 2_000;
 /// Ciphertexts have lengths in steps of so many bytes.
-const PADDING: usize = 64;
+pub(crate) const PADDING: usize = 64;

@@ -794,7 +794,7 @@ fn is_same_commit(ours: &Object, theirs: &Object) -> bool {
     ours.get("message").is_some() && ours.get("message") == theirs.get("message")
 }
 
-fn reason<E: std::fmt::Display>(error: &ProcessMessageError<E>, epoch: u64) -> Undecryptable {
+pub(crate) fn reason<E: std::fmt::Display>(error: &ProcessMessageError<E>, epoch: u64) -> Undecryptable {
     let ProcessMessageError::ValidationError(invalid) = error else {
         return Undecryptable::Other {
             what: error.to_string(),

@@ -18,6 +18,7 @@
 //! | `mimi/external.rs` | proposals from outside, and what OpenMLS lacks for them |
 //! | `mimi/joiners.rs` | the answer to who asks for the GroupInfo |
 //! | `mimi/key_package.rs` | a key package by itself, and who asks for one |
+//! | `mimi/member.rs` | what members need of this, too |
 //! | `mimi/components.rs` | what updates make of the room's components |
 //! | `mimi/shape.rs` | what makes a group a room's, and what it asks of leaves |
 //! | `mimi/identity.rs` | whose a leaf is; who is in the group |
@@ -38,6 +39,7 @@ mod framing;
 mod identity;
 mod joiners;
 mod key_package;
+mod member;
 mod proposals;
 mod refusal;
 mod shape;
@@ -70,6 +72,7 @@ pub use framing::CheckedMessage;
 pub use identity::{Identity, IdentityError, Member};
 pub use joiners::{JoinerError, check_group_info_query};
 pub use key_package::{OfferRefused, OfferedKeyPackage, check_key_material_request, meets};
+pub use member::{component_changes, queue_external_proposal};
 pub use proposals::{PendingProposal, ProposalRef, ProposalRefused, Proposer, StagedProposals};
 pub use refusal::{MessageRefusal, MimiRefusal};
 

@@ -19,10 +19,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("nabe-event", &["nabe-types", "nabe-signing"]),
     ("nabe-mls", &["nabe-types", "nabe-signing", "nabe-wire"]),
     ("nabe-auth", &["nabe-types", "nabe-signing", "nabe-event", "nabe-wire"]),
-    // A device talks to a server by its wire alone, as a vendor's would.
+    // A device talks to a server by its wire alone, as a vendor's would. From `auth` it takes the policies that a MIMI room can
+    // begin with, and reads in one which role is open to it.
     (
         "nabe-client",
-        &["nabe-types", "nabe-signing", "nabe-content", "nabe-mls"],
+        &[
+            "nabe-types",
+            "nabe-signing",
+            "nabe-wire",
+            "nabe-content",
+            "nabe-mls",
+            "nabe-auth",
+        ],
     ),
     (
         "nabe-core",

@@ -69,22 +69,34 @@ impl State {
         public: &PublicMessage,
         proposal: &Proposal,
     ) -> Result<Option<QueuedProposal>, MimiRefusal> {
-        let sender = self.sender(index).ok_or(MimiRefusal::UnknownExternalSender { index })?;
-        let Some(proposal) = to_openmls(proposal) else {
-            return Ok(None);
-        };
-        label::verify_with_label(
-            crypto(),
-            self.suite.credential_algorithm().scheme(),
-            &sender.signature_key,
-            LABEL,
-            &to_be_signed(&public.content),
-            &public.signature,
-        )
-        .map_err(|_| MimiRefusal::BadSignature)?;
-        let sender = MlsSender::External(SenderExtensionIndex::new(index));
-        queued(proposal, sender, public, self.suite).map(Some)
+        queue_from(&self.senders, self.suite, index, public, proposal)
     }
+}
+
+/// The same for anybody who knows the external senders and the suite.
+pub(super) fn queue_from(
+    senders: &[ExternalSender],
+    suite: Suite,
+    index: u32,
+    public: &PublicMessage,
+    proposal: &Proposal,
+) -> Result<Option<QueuedProposal>, MimiRefusal> {
+    let sender = usize::try_from(index).ok().and_then(|index| senders.get(index));
+    let sender = sender.ok_or(MimiRefusal::UnknownExternalSender { index })?;
+    let Some(proposal) = to_openmls(proposal) else {
+        return Ok(None);
+    };
+    label::verify_with_label(
+        crypto(),
+        suite.credential_algorithm().scheme(),
+        &sender.signature_key,
+        LABEL,
+        &to_be_signed(&public.content),
+        &public.signature,
+    )
+    .map_err(|_| MimiRefusal::BadSignature)?;
+    let sender = MlsSender::External(SenderExtensionIndex::new(index));
+    queued(proposal, sender, public, suite).map(Some)
 }
 
 /// What OpenMLS would have queued for the proposal in `public`, had it taken it from this sender. Its fields are private;

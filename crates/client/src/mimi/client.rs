@@ -1,0 +1,467 @@
+//! The client: what its user can ask for, and the loop that brings about what is still to be done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nabe_content::mimi::status::{MessageStatus, StatusReport};
+use nabe_content::mimi::timeline::Timeline;
+use nabe_content::mimi::{MessageId, Received};
+use nabe_mls::Suite;
+use nabe_types::UnixMillis;
+use nabe_wire::app_data::AppDataDictionary;
+use nabe_wire::mls::ComponentId;
+use nabe_wire::participant_list::ParticipantListData;
+use nabe_wire::uri::{MimiKind, MimiUri};
+use openmls::group::MlsGroup;
+use rusqlite::Connection;
+
+use super::device::Device;
+use super::error::MimiError;
+use super::group;
+use super::intent::{MimiIntent, Newcomer};
+use super::notice::MimiNotice;
+use super::receive::Work;
+use super::settings::MimiSettings;
+use super::store::{CLIENT, CURSOR, KnownRoom, MimiBody, MimiItem, StoredIntent, pending, prepare, told, untold};
+use super::transport::MimiTransport;
+use crate::client::Clock;
+use crate::error::StoreError;
+use crate::provider::Provider;
+use crate::store::{ClientStore, meta, set_meta};
+
+/// One client of one MIMI user.
+///
+/// Every method that talks to the provider may be dropped half way, or die with its process: what it began goes on with the next
+/// [`MimiClient::sync`].
+pub struct MimiClient {
+    pub(super) transport: Arc<dyn MimiTransport>,
+    pub(super) store: ClientStore,
+    pub(super) device: Device,
+    pub(super) settings: MimiSettings,
+    clock: Clock,
+    /// How intentions ended, for whoever waits for them.
+    outcomes: BTreeMap<i64, Result<(), MimiError>>,
+    /// Whether the provider should be asked how many key packages it has.
+    pub(super) check_stock: bool,
+}
+
+/// A room's group as this client sees it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MimiGroupState {
+    /// The epoch.
+    pub epoch: u64,
+    /// On this all members agree who are in the same epoch of the same group.
+    pub epoch_authenticator: Vec<u8>,
+    /// Hash of the ratchet tree, which servers know, too.
+    pub tree_hash: Vec<u8>,
+    /// The suite.
+    pub suite: Suite,
+    /// Leaves and the clients there, or the users, of credentials that name no client.
+    pub members: Vec<(u32, MimiUri)>,
+    /// The participant list.
+    pub participants: ParticipantListData,
+    /// The room's components, the list among them.
+    pub components: AppDataDictionary,
+    /// How many proposals are pending.
+    pub pending: usize,
+}
+
+impl MimiClient {
+    /// Makes a new client, `mimi://host/d/<user>/<device>`, in a store that has none, and publishes its key packages. If this client is
+    /// in the store already, it goes on from there.
+    ///
+    /// # Errors
+    /// [`MimiError::OtherClient`] if another client is in the store; [`MimiError::NotAClient`].
+    pub async fn log_in(
+        transport: Arc<dyn MimiTransport>,
+        mut store: ClientStore,
+        client: &MimiUri,
+        suites: &[Suite],
+        settings: MimiSettings,
+        clock: Clock,
+    ) -> Result<Self, MimiError> {
+        prepare(&mut store)?;
+        match meta(store.read(), CLIENT)? {
+            Some(found) if found == client.to_string().as_bytes() => {}
+            Some(found) => {
+                return Err(MimiError::OtherClient {
+                    expected: client.clone(),
+                    found: String::from_utf8_lossy(&found).into_owned(),
+                });
+            }
+            None => {
+                let made = Device::generate(client.clone(), suites)?;
+                store.transaction(|connection| made.save(connection))?;
+            }
+        }
+        let mut client = Self::open(transport, store, settings, clock)?;
+        // The first place in the stream: what happens from here on is not missed.
+        client.catch_up().await?;
+        Ok(client)
+    }
+
+    /// Opens the client that a store holds. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`StoreError::Empty`] if there is none.
+    pub fn open(
+        transport: Arc<dyn MimiTransport>,
+        mut store: ClientStore,
+        settings: MimiSettings,
+        clock: Clock,
+    ) -> Result<Self, MimiError> {
+        prepare(&mut store)?;
+        let device = Device::load(store.read())?;
+        Ok(Self {
+            transport,
+            store,
+            device,
+            settings,
+            clock,
+            outcomes: BTreeMap::new(),
+            check_stock: true,
+        })
+    }
+
+    /// The user.
+    #[must_use]
+    pub const fn user(&self) -> &MimiUri {
+        &self.device.user
+    }
+
+    /// The client.
+    #[must_use]
+    pub const fn client(&self) -> &MimiUri {
+        &self.device.client
+    }
+
+    /// The store, to close the client.
+    #[must_use]
+    pub fn into_store(self) -> ClientStore {
+        self.store
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+
+    // --- The loop ---
+
+    /// Sends what is waiting, takes in what has happened (waiting up to `wait` if nothing has), and does what that calls for.
+    /// Returns how many entries came.
+    pub async fn sync(&mut self, wait: Duration) -> Result<usize, MimiError> {
+        self.flush().await?;
+        let taken = self.receive(wait).await?;
+        self.work().await?;
+        Ok(taken)
+    }
+
+    /// As [`MimiClient::sync`] without waiting, until there is nothing more to take in.
+    pub async fn catch_up(&mut self) -> Result<(), MimiError> {
+        while self.sync(Duration::ZERO).await? > 0 {}
+        Ok(())
+    }
+
+    /// Takes in what has happened, and does nothing about it.
+    async fn receive(&mut self, wait: Duration) -> Result<usize, MimiError> {
+        let cursor = meta(self.store.read(), CURSOR)?.and_then(|cursor| String::from_utf8(cursor).ok());
+        let page = self.transport.entries(cursor.as_deref(), wait).await?;
+        for entry in &page.entries {
+            self.in_transaction(|work, connection| {
+                work.entry(entry)?;
+                Ok(set_meta(connection, CURSOR, entry.cursor.as_bytes())?)
+            })?;
+        }
+        let last = page
+            .entries
+            .last()
+            .map(|entry| entry.cursor.as_str())
+            .or(cursor.as_deref());
+        if last != Some(&page.cursor) {
+            self.store
+                .transaction(|connection| set_meta(connection, CURSOR, page.cursor.as_bytes()))?;
+        }
+        Ok(page.entries.len())
+    }
+
+    /// Runs `work` in a transaction and remembers what came to an end in it.
+    pub(super) fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Work<'_>, &Connection) -> Result<T, MimiError>,
+    ) -> Result<T, MimiError> {
+        let now = self.now();
+        let Self {
+            store,
+            device,
+            settings,
+            ..
+        } = self;
+        let (done, finished, low) = store.transaction(|connection| {
+            let mut context = Work::new(connection, device, settings, now);
+            let done = work(&mut context, connection)?;
+            Ok::<_, MimiError>((done, context.finished, context.key_packages_low))
+        })?;
+        self.outcomes.extend(finished);
+        // Nobody waits for the oldest ones any longer.
+        while self.outcomes.len() > MAX_OUTCOMES {
+            self.outcomes.pop_first();
+        }
+        self.check_stock |= low;
+        Ok(done)
+    }
+
+    /// When something is to be done even if nothing happens: `sync` should be called by then.
+    pub fn next_due(&self) -> Result<Option<UnixMillis>, MimiError> {
+        let connection = self.store.read();
+        let tend = KnownRoom::all(connection)?.into_iter().filter_map(|room| room.tend_due);
+        let intents = StoredIntent::all(connection)?.into_iter().map(|intent| intent.due);
+        Ok(tend.chain(intents).min())
+    }
+
+    // --- Notices and timelines ---
+
+    /// What the user has not been told yet, at most `limit`, each with a number for [`MimiClient::acknowledge`].
+    pub fn notices(&self, limit: u32) -> Result<Vec<(i64, MimiNotice)>, MimiError> {
+        Ok(untold(self.store.read(), limit)?)
+    }
+
+    /// The user has been told everything up to this number.
+    pub fn acknowledge(&mut self, up_to: i64) -> Result<(), MimiError> {
+        Ok(self.store.transaction(|connection| told(connection, up_to))?)
+    }
+
+    /// An item.
+    pub fn item(&self, n: i64) -> Result<Option<MimiItem>, MimiError> {
+        Ok(MimiItem::load(self.store.read(), n)?)
+    }
+
+    /// The newest items of a room, oldest first: every message by itself.
+    pub fn items(&self, room: &MimiUri, limit: u32) -> Result<Vec<MimiItem>, MimiError> {
+        Ok(MimiItem::newest(self.store.read(), room, limit)?)
+    }
+
+    /// What the messages of a room make of each other: edits, deletes, reactions, replies.
+    pub fn timeline(&self, room: &MimiUri) -> Result<Timeline, MimiError> {
+        let mut timeline = Timeline::new();
+        for (received, accepted) in self.messages(room)? {
+            if StatusReport::from_part(&received.content().body).is_none() {
+                // One that is there already was refused when it came; what is stored is there once.
+                let _ = timeline.insert(received, accepted);
+            }
+        }
+        Ok(timeline)
+    }
+
+    /// What participants reported of messages: for each message the newest word of each user, by URI.
+    pub fn statuses(&self, room: &MimiUri) -> Result<BTreeMap<MessageId, BTreeMap<String, MessageStatus>>, MimiError> {
+        let mut statuses: BTreeMap<_, BTreeMap<String, MessageStatus>> = BTreeMap::new();
+        for (received, _) in self.messages(room)? {
+            let Some(Ok(report)) = StatusReport::from_part(&received.content().body) else {
+                continue;
+            };
+            for (id, status) in report.entries {
+                let of_message = statuses.entry(id).or_default();
+                let sender = received.origin().sender().to_owned();
+                if of_message.get(&sender).is_none_or(|before| status.may_follow(*before)) {
+                    of_message.insert(sender, status);
+                }
+            }
+        }
+        Ok(statuses)
+    }
+
+    pub(super) fn messages(&self, room: &MimiUri) -> Result<Vec<(Received, UnixMillis)>, MimiError> {
+        let items = MimiItem::newest(self.store.read(), room, u32::MAX)?;
+        let messages = items.into_iter().filter_map(|item| match item.body {
+            MimiBody::Content(received) => Some((*received, item.accepted)),
+            _ => None,
+        });
+        Ok(messages.collect())
+    }
+
+    /// The rooms that this client knows something about.
+    pub fn rooms(&self) -> Result<Vec<KnownRoom>, MimiError> {
+        Ok(KnownRoom::all(self.store.read())?)
+    }
+
+    /// One room.
+    pub fn room(&self, room: &MimiUri) -> Result<KnownRoom, MimiError> {
+        KnownRoom::load(self.store.read(), room)?.ok_or_else(|| MimiError::UnknownRoom(room.clone()))
+    }
+
+    /// The group of a room; `None` if this client is not in it.
+    pub fn group(&self, room: &MimiUri) -> Result<Option<MimiGroupState>, MimiError> {
+        let Some(known) = KnownRoom::load(self.store.read(), room)?.filter(|known| known.status.is_in()) else {
+            return Ok(None);
+        };
+        let Some(group) = self.load(&known)? else {
+            return Ok(None);
+        };
+        let members = group::members(&group).into_iter().map(|member| {
+            let identity = member.identity;
+            let name = identity.client().unwrap_or_else(|| identity.user()).clone();
+            (member.leaf, name)
+        });
+        Ok(Some(MimiGroupState {
+            epoch: group.epoch().as_u64(),
+            epoch_authenticator: group.epoch_authenticator().as_slice().to_vec(),
+            tree_hash: group.public_group().group_context().tree_hash().to_vec(),
+            suite: group::suite_of(&group)?,
+            members: members.collect(),
+            participants: group::participants(&group)?,
+            components: group::dictionary(&group),
+            pending: pending(self.store.read(), room)?.len(),
+        }))
+    }
+
+    /// The group of a room, outside of any transaction.
+    pub(super) fn load(&self, room: &KnownRoom) -> Result<Option<MlsGroup>, MimiError> {
+        match &room.group_id {
+            Some(group_id) => group::load(&Provider::new(self.store.read()), group_id),
+            None => Ok(None),
+        }
+    }
+
+    // --- What the user wants ---
+
+    /// Puts users on the participant list with these roles, and all their clients into the group (MIMI #alice-adds-bob-to-the-room).
+    /// Who has no key packages left takes part all the same, and joins by themselves.
+    pub async fn add(&mut self, room: &MimiUri, users: &[(MimiUri, u32)]) -> Result<(), MimiError> {
+        let newcomers = users.iter().map(|(user, role)| {
+            let newcomer = Newcomer {
+                user: a_user(user)?,
+                role: *role,
+            };
+            Ok(newcomer)
+        });
+        let users = newcomers.collect::<Result<_, MimiError>>()?;
+        self.change(room, MimiIntent::Add { users }).await
+    }
+
+    /// Adds the user's own other clients.
+    pub async fn add_own_clients(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+        self.change(room, MimiIntent::AddClients).await
+    }
+
+    /// Takes a user off the list, and their clients out of the group.
+    pub async fn remove(&mut self, room: &MimiUri, user: &MimiUri) -> Result<(), MimiError> {
+        let user = a_user(user)?;
+        self.change(room, MimiIntent::Remove { user }).await
+    }
+
+    /// Takes clients out of the group: the user's own others, or those of somebody who may be kicked.
+    pub async fn remove_clients(&mut self, room: &MimiUri, clients: &[MimiUri]) -> Result<(), MimiError> {
+        let clients = clients.iter().map(ToString::to_string).collect();
+        self.change(room, MimiIntent::RemoveClients { clients }).await
+    }
+
+    /// Bans a user: the list says so, and their clients go.
+    pub async fn ban(&mut self, room: &MimiUri, user: &MimiUri) -> Result<(), MimiError> {
+        let user = a_user(user)?;
+        self.change(room, MimiIntent::Ban { user }).await
+    }
+
+    /// Gives a participant another role; also how a ban is lifted.
+    pub async fn set_role(&mut self, room: &MimiUri, user: &MimiUri, role: u32) -> Result<(), MimiError> {
+        let user = a_user(user)?;
+        self.change(room, MimiIntent::SetRole { user, role }).await
+    }
+
+    /// Changes the data of a component, such as `room_metadata`, by an update in the component's own format; `None` removes it.
+    pub async fn set_component(
+        &mut self,
+        room: &MimiUri,
+        component: ComponentId,
+        update: Option<Vec<u8>>,
+    ) -> Result<(), MimiError> {
+        let component = component.0;
+        self.change(room, MimiIntent::SetComponent { component, update }).await
+    }
+
+    /// Gives this client new keys, and commits what is pending.
+    pub async fn update(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+        self.change(room, MimiIntent::Update).await
+    }
+
+    /// Commits what is pending, if anything is.
+    pub async fn tend(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+        self.change(room, MimiIntent::Tend).await
+    }
+
+    /// Leaves a room with all the user's clients: proposes it, which counts at once; somebody else commits it (MIMI
+    /// #bob-leaves-the-room). In a room of fixed membership the clients go and the user stays on the list.
+    pub async fn leave(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+        self.change(room, MimiIntent::Leave).await
+    }
+
+    /// Joins by an external commit: a new client of a participant, or somebody to whom the room is open, who is preauthorized, or has
+    /// a joining code. `role` is for who is not on the list yet; without one it is the first that is open. Also the way out when
+    /// this client is stuck.
+    pub async fn join(&mut self, room: &MimiUri, role: Option<u32>, code: Option<&[u8]>) -> Result<(), MimiError> {
+        self.store
+            .transaction(|connection| KnownRoom::load_or_new(connection, room)?.save(connection))?;
+        let code = code.map(<[u8]>::to_vec);
+        self.change(room, MimiIntent::Join { role, code }).await
+    }
+
+    /// Keeps an intention and works on it until it is done, refused, or has waited too long.
+    async fn change(&mut self, room: &MimiUri, intent: MimiIntent) -> Result<(), MimiError> {
+        let id = self.enqueue(room, &intent)?;
+        self.drive(id).await
+    }
+
+    /// Keeps an intention, for later calls of [`MimiClient::sync`] to work on.
+    pub fn enqueue(&mut self, room: &MimiUri, intent: &MimiIntent) -> Result<i64, MimiError> {
+        let now = self.now();
+        self.store.transaction(|connection| {
+            if KnownRoom::load(connection, room)?.is_none() {
+                return Err(MimiError::UnknownRoom(room.clone()));
+            }
+            Ok(StoredIntent::insert(connection, room, intent, now)?)
+        })
+    }
+
+    /// Works until an intention has come to an end.
+    pub(super) async fn drive(&mut self, id: i64) -> Result<(), MimiError> {
+        for round in 0..self.settings.rounds {
+            let wait = if round == 0 {
+                Duration::ZERO
+            } else {
+                self.settings.round
+            };
+            self.sync(wait).await?;
+            if let Some(outcome) = self.outcomes.remove(&id) {
+                return outcome;
+            }
+        }
+        Err(MimiError::NotConfirmed)
+    }
+}
+
+fn a_user(user: &MimiUri) -> Result<String, MimiError> {
+    match user.kind() {
+        MimiKind::User => Ok(user.to_string()),
+        _ => Err(MimiError::NotAUser(user.clone())),
+    }
+}
+
+/// Whether a store holds a client, and which.
+///
+/// # Errors
+/// What is there does not read.
+pub fn client_in(store: &ClientStore) -> Result<Option<MimiUri>, StoreError> {
+    let bad = StoreError::Inconsistent {
+        table: "meta",
+        column: "value",
+    };
+    let Some(found) = meta(store.read(), CLIENT)? else {
+        return Ok(None);
+    };
+    let uri = std::str::from_utf8(&found)
+        .ok()
+        .and_then(|uri| MimiUri::parse(uri).ok());
+    uri.map(Some).ok_or(bad)
+}
+
+const MAX_OUTCOMES: usize = 256;

@@ -1,0 +1,221 @@
+//! The client itself: who it is, the keys it signs with, what its leaves say, and its key packages (MIMI
+//! #end-to-end-security-layer, #fetch-key-material).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nabe_mls::{CredentialAlgorithm, Suite};
+use nabe_wire::app_data::{AppDataDictionary, ComponentsList, MediaType, MediaTypeList};
+use nabe_wire::mls::{ComponentId, Credential as WireCredential};
+use nabe_wire::uri::{MimiKind, MimiUri};
+use nabe_wire::{Encode as _, IdentifierUri};
+use openmls::credentials::{BasicCredential, CredentialWithKey};
+use openmls::extensions::{AppDataDictionary as MlsDictionary, AppDataDictionaryExtension, Extension};
+use openmls::prelude::{Capabilities, ExtensionType, Extensions, KeyPackage, LeafNode, ProposalType};
+use openmls_basic_credential::SignatureKeyPair;
+use openmls_sqlite_storage::Codec as _;
+use openmls_traits::OpenMlsProvider as _;
+use rusqlite::Connection;
+use tls_codec::Serialize as _;
+
+use super::error::{Doing as _, MimiError};
+use super::store::{CLIENT, OwnKeyPackage, SIGNATURE_KEY, SUITES};
+use crate::error::{NoKeyFor, StoreError};
+use crate::provider::{Cbor, Provider};
+use crate::store::{meta, set_meta};
+
+/// Who this client is.
+pub(super) struct Device {
+    pub(super) client: MimiUri,
+    pub(super) user: MimiUri,
+    pub(super) suites: Vec<Suite>,
+    signers: BTreeMap<CredentialAlgorithm, SignatureKeyPair>,
+}
+
+impl Device {
+    /// A new client with new keys.
+    pub(super) fn generate(client: MimiUri, suites: &[Suite]) -> Result<Self, MimiError> {
+        let algorithms: BTreeSet<_> = suites.iter().map(|suite| suite.credential_algorithm()).collect();
+        let pairs = algorithms.into_iter().map(|algorithm| {
+            let pair = SignatureKeyPair::new(algorithm.scheme()).doing("making a signature key")?;
+            Ok((algorithm, pair))
+        });
+        Ok(Self {
+            user: user_of(&client)?,
+            client,
+            suites: suites.to_vec(),
+            signers: pairs.collect::<Result<_, MimiError>>()?,
+        })
+    }
+
+    pub(super) fn save(&self, connection: &Connection) -> Result<(), MimiError> {
+        set_meta(connection, CLIENT, self.client.to_string().as_bytes())?;
+        let suites: Vec<&str> = self.suites.iter().map(|suite| suite.name()).collect();
+        set_meta(connection, SUITES, suites.join(",").as_bytes())?;
+        for (algorithm, pair) in &self.signers {
+            let bytes = Cbor::to_vec(pair).doing("storing a signature key")?;
+            set_meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"), &bytes)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn load(connection: &Connection) -> Result<Self, MimiError> {
+        let bad = || StoreError::Inconsistent {
+            table: "meta",
+            column: "value",
+        };
+        let text = |name| -> Result<String, StoreError> {
+            let bytes = meta(connection, name)?.ok_or(StoreError::Empty)?;
+            String::from_utf8(bytes).map_err(|_| bad())
+        };
+        let client = MimiUri::parse(&text(CLIENT)?).map_err(|_| bad())?;
+        let suites = text(SUITES)?
+            .split(',')
+            .map(|name| Suite::from_name(name).ok_or_else(bad))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut signers = BTreeMap::new();
+        for suite in &suites {
+            let algorithm = suite.credential_algorithm();
+            let bytes = meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"))?.ok_or_else(bad)?;
+            signers.insert(algorithm, Cbor::from_slice(&bytes).doing("reading a signature key")?);
+        }
+        Ok(Self {
+            user: user_of(&client)?,
+            client,
+            suites,
+            signers,
+        })
+    }
+
+    /// What signs in groups of this suite.
+    pub(super) fn signer(&self, suite: Suite) -> Result<&SignatureKeyPair, MimiError> {
+        self.signers
+            .get(&suite.credential_algorithm())
+            .filter(|_| self.suites.contains(&suite))
+            .ok_or(NoKeyFor(suite))
+            .doing("signing")
+    }
+
+    /// The credential: the client's URI (D-client-identity).
+    pub(super) fn credential(&self) -> WireCredential {
+        WireCredential::Basic {
+            identity: self.client.to_string().into_bytes().into(),
+        }
+    }
+
+    pub(super) fn credential_with_key(&self, suite: Suite) -> Result<CredentialWithKey, MimiError> {
+        Ok(CredentialWithKey {
+            credential: BasicCredential::new(self.client.to_string().into_bytes()).into(),
+            signature_key: self.signer(suite)?.public().into(),
+        })
+    }
+
+    /// Makes key packages and notes them as not uploaded.
+    pub(super) fn make_key_packages(&self, connection: &Connection, suite: Suite, count: u64) -> Result<(), MimiError> {
+        let provider = Provider::new(connection);
+        for _ in 0..count {
+            let bundle = KeyPackage::builder()
+                .leaf_node_capabilities(capabilities(suite))
+                .leaf_node_extensions(leaf_extensions()?)
+                .build(
+                    suite.ciphersuite(),
+                    &provider,
+                    self.signer(suite)?,
+                    self.credential_with_key(suite)?,
+                )
+                .doing("making a key package")?;
+            let package = bundle.key_package();
+            let reference = package.hash_ref(provider.crypto()).doing("hashing a key package")?;
+            let body = package.tls_serialize_detached().doing("encoding a key package")?;
+            let reference = reference.as_slice().to_vec();
+            OwnKeyPackage { reference, suite, body }.insert(connection)?;
+        }
+        Ok(())
+    }
+}
+
+/// The user of a client.
+pub(super) fn user_of(client: &MimiUri) -> Result<MimiUri, MimiError> {
+    let user = (client.kind() == MimiKind::Client)
+        .then(|| client.name().split_once('/'))
+        .flatten()
+        .and_then(|(user, _)| MimiUri::parse(&format!("mimi://{}/u/{user}", client.host())).ok());
+    user.ok_or_else(|| MimiError::NotAClient(client.clone()))
+}
+
+/// The same URI as wire structs have it.
+pub(super) fn identifier(uri: &MimiUri) -> IdentifierUri {
+    IdentifierUri::new(uri.to_string()).expect("a mimi URI is short enough for any field")
+}
+
+pub(super) fn capabilities(suite: Suite) -> Capabilities {
+    Capabilities::new(
+        None,
+        Some(&[suite.ciphersuite()]),
+        Some(&[ExtensionType::AppDataDictionary]),
+        Some(PROPOSALS),
+        None,
+    )
+}
+
+/// What a leaf of ours says about this client (MLSX #negotiation).
+pub(super) fn leaf_extensions() -> Result<Extensions<LeafNode>, MimiError> {
+    let mut dictionary = AppDataDictionary::new();
+    dictionary.set(ComponentId::APP_COMPONENTS, components_list(SUPPORTED));
+    dictionary.set(ComponentId::SAFE_AAD, components_list(&[ComponentId::FRANK_AAD]));
+    dictionary.set(ComponentId::CONTENT_MEDIA_TYPES, media_types(READABLE).to_bytes());
+    Extensions::single(dictionary_extension(&dictionary)).doing("writing a leaf's extensions")
+}
+
+pub(super) fn dictionary_extension(dictionary: &AppDataDictionary) -> Extension {
+    let mut theirs = MlsDictionary::new();
+    for entry in dictionary.entries() {
+        theirs.insert(entry.component_id.0, entry.data.to_vec());
+    }
+    Extension::AppDataDictionary(AppDataDictionaryExtension::new(theirs))
+}
+
+pub(super) fn components_list(component_ids: &[ComponentId]) -> Vec<u8> {
+    ComponentsList {
+        component_ids: component_ids.to_vec(),
+    }
+    .to_bytes()
+}
+
+pub(super) fn media_types(types: &[&str]) -> MediaTypeList {
+    let types = types.iter().map(|name| MediaType::new(name)).collect();
+    MediaTypeList::new(types).expect("there is a type")
+}
+
+/// The components that this client knows. All policies are the hub's to enforce, or are known to `nabe_auth`.
+pub(super) const SUPPORTED: &[ComponentId] = &[
+    ComponentId::APP_COMPONENTS,
+    ComponentId::SAFE_AAD,
+    ComponentId::CONTENT_MEDIA_TYPES,
+    ComponentId::FRANK_AAD,
+    ComponentId::FRANKING_AGENT,
+    ComponentId::PARTICIPANT_LIST,
+    ComponentId::ROOM_METADATA,
+    ComponentId::MLS_OPERATIONAL_POLICY,
+    ComponentId::ROLES_LIST,
+    ComponentId::PREAUTH_LIST,
+    ComponentId::BASE_ROOM_POLICY,
+    ComponentId::STATUS_NOTIFICATION_POLICY,
+    ComponentId::JOIN_LINK_POLICY,
+    ComponentId::JOIN_LINKS,
+    ComponentId::LINK_PREVIEW_POLICY,
+    ComponentId::ASSET_POLICY,
+    ComponentId::LOGGING_POLICY,
+    ComponentId::CHAT_HISTORY_POLICY,
+    ComponentId::BOT_POLICY,
+    ComponentId::MESSAGE_EXPIRATION_POLICY,
+];
+
+/// The proposals that members of a room's group have to support.
+pub(super) const PROPOSALS: &[ProposalType] = &[
+    ProposalType::AppDataUpdate,
+    ProposalType::AppEphemeral,
+    ProposalType::SelfRemove,
+];
+
+/// The media types that this client reads.
+const READABLE: &[&str] = &[nabe_content::mimi::MEDIA_TYPE, "text/plain"];

@@ -1,0 +1,174 @@
+//! Why something did not work in a MIMI room, as the user of a client hears it.
+
+use std::error::Error;
+
+use nabe_content::mimi::Malformed;
+use nabe_wire::DecodeError;
+use nabe_wire::key_material::KeyMaterialUserCode;
+use nabe_wire::update::UpdateResponseCode;
+use nabe_wire::uri::MimiUri;
+
+use crate::error::StoreError;
+use crate::transport::TransportError;
+
+/// Why an operation of a [`MimiClient`](crate::mimi::MimiClient) failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MimiError {
+    /// The state on disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The provider, or the way to it.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// OpenMLS.
+    #[error("MLS: {doing} failed")]
+    Mls {
+        /// What was being done.
+        doing: &'static str,
+        /// OpenMLS's own error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The provider's answer is not the struct that it has to be.
+    #[error("the provider's answer makes no sense")]
+    Answer(#[from] DecodeError),
+    /// A message that cannot be written.
+    #[error(transparent)]
+    Content(#[from] Malformed),
+    /// The URI is none of a user's client, `mimi://host/d/<user>/<device>`.
+    #[error("{0} is no client of a user")]
+    NotAClient(MimiUri),
+    /// The URI is none of a user, `mimi://host/u/<user>`.
+    #[error("{0} is no user")]
+    NotAUser(MimiUri),
+    /// The state on disk is another client's.
+    #[error("this state is of {found}, not of {expected}")]
+    OtherClient {
+        /// Who was expected.
+        expected: MimiUri,
+        /// Whose it is.
+        found: String,
+    },
+    /// The client knows no such room.
+    #[error("{0} is not one of your rooms")]
+    UnknownRoom(MimiUri),
+    /// The client knows the room already.
+    #[error("{0} is one of your rooms already")]
+    KnownRoom(MimiUri),
+    /// This client is not in the room's group.
+    #[error("this client is not in the group of {0} (yet)")]
+    NotInGroup(MimiUri),
+    /// The user is leaving the room.
+    #[error("you are leaving {0}")]
+    Leaving(MimiUri),
+    /// A room is founded at its own hub.
+    #[error("{room} is a room of another provider than yours")]
+    NotOurRoom {
+        /// The room.
+        room: MimiUri,
+    },
+    /// There is no such participant.
+    #[error("{user} does not take part in {room}")]
+    NoSuchParticipant {
+        /// The user.
+        user: String,
+        /// The room.
+        room: MimiUri,
+    },
+    /// No key packages, and why.
+    #[error("{user} cannot be added: {}", status.name().unwrap_or("for a reason that is not known"))]
+    KeyMaterial {
+        /// Whose.
+        user: String,
+        /// What their provider says.
+        status: KeyMaterialUserCode,
+    },
+    /// The hub hands out no GroupInfo to this client.
+    #[error("the hub of {0} does not let you join")]
+    NotAuthorized(MimiUri),
+    /// What the hub hands out to joiners is not sound.
+    #[error("what the hub of {room} hands out to joiners is not sound: {fault}")]
+    UnsoundGroup {
+        /// The room.
+        room: MimiUri,
+        /// What is wrong.
+        fault: GroupFault,
+    },
+    /// No role is open to this client.
+    #[error("no role in {0} is open to you")]
+    NoRoleOpen(MimiUri),
+    /// The hub refused a change.
+    #[error("the hub refused the change: {description} ({})", code.name().unwrap_or("an unknown code"))]
+    Refused {
+        /// Its code.
+        code: UpdateResponseCode,
+        /// Its words.
+        description: String,
+    },
+    /// The hub refused a message.
+    #[error("the hub refused the message")]
+    MessageRefused,
+    /// A change lost so many races that the client gave up.
+    #[error("gave up after {attempts} attempts: others changed the room each time")]
+    LostTooOften {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The hub has not answered yet. What was begun goes on in later calls of `sync`.
+    #[error("the hub has not answered yet; it goes on with the next sync")]
+    NotConfirmed,
+    /// A message that names another sender or another room.
+    #[error("the message names another sender or room than this")]
+    OtherOrigin,
+    /// There is no such message, or it cannot be read.
+    #[error("there is no such message")]
+    NoSuchMessage,
+    /// A message that no hub has franked cannot be reported.
+    #[error("the message has no genuine frank, so it proves nothing")]
+    NotFranked,
+}
+
+/// What makes a group unsound for a member-to-be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GroupFault {
+    /// The answer is not signed by its own key, or not for this room.
+    #[error("the answer is not signed for this room")]
+    Signature,
+    /// It does not open with the key that it was asked for with.
+    #[error("it was sealed for another key")]
+    Sealing,
+    /// The tree is not there.
+    #[error("the tree is missing")]
+    NoTree,
+    /// The first external sender is not who answers, or not the room's provider.
+    #[error("the hub is not the group's first external sender")]
+    NotTheHub,
+    /// The group is one of another room, or of no room.
+    #[error("the group is not this room's")]
+    OtherRoom,
+    /// The suite is not what was asked for.
+    #[error("the suite is another one")]
+    Suite,
+    /// Its policy does not read.
+    #[error("its policy does not read")]
+    Policy,
+}
+
+/// Turns any error of OpenMLS into ours.
+pub(crate) trait Doing<T> {
+    /// Says what was being done.
+    fn doing(self, doing: &'static str) -> Result<T, MimiError>;
+}
+
+impl<T, E: Error + Send + Sync + 'static> Doing<T> for Result<T, E> {
+    fn doing(self, doing: &'static str) -> Result<T, MimiError> {
+        self.map_err(|error| MimiError::Mls {
+            doing,
+            source: Box::new(error),
+        })
+    }
+}
+
+/// OpenMLS handed over something else than what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("something else was made")]
+pub(crate) struct Unexpected;

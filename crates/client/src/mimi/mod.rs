@@ -1,0 +1,54 @@
+//! One client of one MIMI user: its rooms, their groups, its messages, its state on disk (MIMI #example-protocol-flow).
+//!
+//! [`MimiClient`] talks to the user's own provider through the port [`MimiTransport`] and keeps everything in the SQLite file of a
+//! [`ClientStore`](crate::ClientStore), in which OpenMLS has its tables beside ours. It goes by the rules of the Linearized Matrix
+//! client: whatever one entry of a room's log causes is one database transaction, cursor included, and nothing leaves the device
+//! before the transaction that made it is durable.
+//!
+//! What a room should become is kept as an intention ([`MimiIntent`]) and made into a commit of whatever epoch the group is in. Whoever
+//! loses the race for an epoch takes in what came first and makes the commit again, from the same key packages. What others
+//! proposed is in every commit, in the order in which the hub accepted it (decision D-proposal-order).
+//!
+//! | File | Story |
+//! |---|---|
+//! | `mimi/client.rs` | what a user can ask for, and the loop |
+//! | `mimi/device.rs` | who the client is, its leaves, its key packages |
+//! | `mimi/create.rs` | a room begins |
+//! | `mimi/change.rs` | what an intention means in an epoch |
+//! | `mimi/commit.rs` | intentions become requests, and verdicts take effect |
+//! | `mimi/join.rs` | external commits |
+//! | `mimi/send.rs` | messages that go out, reports |
+//! | `mimi/receive.rs` | what comes in |
+//! | `mimi/group.rs` | OpenMLS |
+//! | `mimi/store.rs` | rows |
+//! | `mimi/transport.rs` | the port to the provider |
+
+mod change;
+mod client;
+mod commit;
+mod create;
+mod device;
+mod error;
+mod group;
+mod intent;
+mod join;
+mod notice;
+mod receive;
+mod send;
+mod settings;
+mod store;
+pub mod transport;
+
+pub use client::{MimiClient, MimiGroupState, client_in};
+pub use create::NewRoom;
+pub use error::{GroupFault, MimiError};
+pub use intent::{MimiIntent, Newcomer};
+pub use nabe_auth::mimi::templates;
+pub use notice::MimiNotice;
+pub use receive::{Franking, Unreadable};
+pub use settings::MimiSettings;
+pub use store::{KnownRoom, MimiBody, MimiItem, MimiStatus};
+pub use transport::MimiTransport;
+
+#[cfg(test)]
+mod tests;

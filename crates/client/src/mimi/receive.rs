@@ -1,0 +1,649 @@
+//! What comes from the hub: each entry is taken in within one transaction, together with the cursor after it (MIMI
+//! #fanout-messages-and-room-events).
+//!
+//! Whoever may change what is for the hub to enforce: it has seen every proposal and commit. What a hub could forge is checked here:
+//! that a group is the room's, who sent a message, and what a frank is worth.
+
+use nabe_content::mimi::arrival::{self, Arrival};
+use nabe_content::mimi::franking::{self, FrankingTag, Known};
+use nabe_content::mimi::{MEDIA_TYPE, Origin, Received};
+use nabe_mls::mimi::Identity;
+use nabe_types::UnixMillis;
+use nabe_wire::app_data::{ApplicationFraming, SafeAad};
+use nabe_wire::franking::Frank;
+use nabe_wire::mls::{CipherSuite, ComponentId, MlsMessage, MlsMessageBody, RatchetTreeOption, Welcome};
+use nabe_wire::notify::{FanoutMessage, FanoutParts};
+use nabe_wire::uri::MimiUri;
+use nabe_wire::{Kept, Message as _};
+use openmls::framing::ProcessedMessageContent;
+use openmls::group::MlsGroup;
+use openmls_traits::crypto::OpenMlsCrypto as _;
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::device::Device;
+use super::error::{Doing as _, GroupFault, MimiError};
+use super::group::{self, Member};
+use super::intent::MimiIntent;
+use super::notice::MimiNotice;
+use super::settings::MimiSettings;
+use super::store::{
+    KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, OwnKeyPackage, Request, RequestKind, StoredIntent,
+    forget_pending, note_pending, pending, tell,
+};
+use super::transport::Entry;
+use crate::error::sentence;
+use crate::mls::MAX_PAST_EPOCHS;
+use crate::provider::{Provider, crypto};
+use crate::receive::reason;
+use crate::store::attempt;
+use crate::undecryptable::Undecryptable;
+
+/// Why a message cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Unreadable {
+    /// It does not decrypt.
+    #[error("{reason}")]
+    Undecryptable {
+        /// Why.
+        reason: Undecryptable,
+    },
+    /// The credential of the client that sent it names no user.
+    #[error("its sender's credential names no user")]
+    NoUser,
+    /// It decrypts, and is in no framing, though the room has one (MLSX #content-advertisement).
+    #[error("it says of no media type what it is")]
+    NotFramed,
+    /// It decrypts, and is no MIMI content.
+    #[error("it is malformed: {what}")]
+    Malformed {
+        /// Where and why.
+        what: String,
+    },
+    /// It says that somebody else sent it, or to another room.
+    #[error("it names another sender or another room than it came from")]
+    OtherOrigin,
+    /// Most likely malicious (MC #general-handling).
+    #[error("discarded: {what}")]
+    Suspicious {
+        /// Why.
+        what: String,
+    },
+}
+
+/// What the hub's stamp on a message is worth (MIMI #message-franking).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "franking", rename_all = "snake_case")]
+pub enum Franking {
+    /// There is none: the room has no agent, or the sender asked for none.
+    None,
+    /// The hub has stamped this message of this sender in this room at this time.
+    Genuine,
+    /// There is one that proves nothing.
+    NotGenuine {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How a ciphertext is known again.
+pub(super) fn hash_of(message: &[u8]) -> [u8; 32] {
+    nabe_signing::sha256(message)
+}
+
+/// One transaction's work.
+pub(super) struct Work<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) device: &'c Device,
+    pub(super) settings: &'c MimiSettings,
+    pub(super) now: UnixMillis,
+    /// Intentions that came to an end.
+    pub(super) finished: Vec<(i64, Result<(), MimiError>)>,
+    /// A key package was used.
+    pub(super) key_packages_low: bool,
+}
+
+impl<'c> Work<'c> {
+    pub(super) const fn new(
+        connection: &'c Connection,
+        device: &'c Device,
+        settings: &'c MimiSettings,
+        now: UnixMillis,
+    ) -> Self {
+        Self {
+            connection,
+            device,
+            settings,
+            now,
+            finished: Vec::new(),
+            key_packages_low: false,
+        }
+    }
+
+    /// The group of a room.
+    pub(super) fn group(&self, room: &KnownRoom) -> Result<MlsGroup, MimiError> {
+        let missing = || MimiError::NotInGroup(room.room.clone());
+        let group_id = room.group_id.as_ref().ok_or_else(missing)?;
+        group::load(&Provider::new(self.connection), group_id)?.ok_or_else(missing)
+    }
+
+    /// Forgets all secrets of a room's group.
+    pub(super) fn forget_group(&self, room: &KnownRoom) -> Result<(), MimiError> {
+        forget_pending(self.connection, &room.room)?;
+        match &room.group_id {
+            Some(group_id) => group::delete(&Provider::new(self.connection), group_id),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes an entry in.
+    pub(super) fn entry(&mut self, entry: &Entry) -> Result<(), MimiError> {
+        let room = &entry.room;
+        let FanoutMessage {
+            timestamp,
+            message,
+            with,
+        } = match FanoutMessage::from_bytes(&entry.message) {
+            Ok(fanout) => fanout,
+            Err(error) => {
+                let notice = MimiNotice::Malformed {
+                    room: room.to_string(),
+                    reason: error.to_string(),
+                };
+                return Ok(tell(self.connection, &notice)?);
+            }
+        };
+        match with {
+            FanoutParts::Welcome { ratchet_tree_option } => match &message.body {
+                MlsMessageBody::Welcome(welcome) => self.welcome(room, welcome, &ratchet_tree_option),
+                _ => Ok(()),
+            },
+            FanoutParts::Proposal { more_proposals } => {
+                let messages: Vec<_> = std::iter::once(message).chain(more_proposals).collect();
+                self.echo(room, messages[0].as_bytes())?;
+                self.proposals(room, &messages)
+            }
+            FanoutParts::Commit { external_proposals } => {
+                self.commit(room, &message)?;
+                self.proposals(room, &external_proposals)
+            }
+            FanoutParts::Application { frank } => {
+                self.application(room, &message, UnixMillis::new(timestamp), frank.as_ref())
+            }
+        }
+    }
+
+    /// Whether a message is what we asked the hub for; then it has taken it.
+    fn echo(&mut self, room: &MimiUri, message: &[u8]) -> Result<bool, MimiError> {
+        match Request::of_room(self.connection, room)? {
+            Some(request) if request.kind != RequestKind::Create && request.message == message => {
+                self.accepted(&request)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    // --- Joining ---
+
+    fn welcome(&mut self, room: &MimiUri, welcome: &Kept<Welcome>, tree: &RatchetTreeOption) -> Result<(), MimiError> {
+        let mut ours = None;
+        for secrets in &welcome.secrets {
+            if OwnKeyPackage::is_ours(self.connection, &secrets.new_member)? {
+                ours = Some(&secrets.new_member);
+            }
+        }
+        let mut known = KnownRoom::load_or_new(self.connection, room)?;
+        let Some(reference) = ours.filter(|_| !known.status.is_in()) else {
+            return Ok(());
+        };
+        OwnKeyPackage::delete(self.connection, reference)?;
+        self.key_packages_low = true;
+        let connection = self.connection;
+        let joined = attempt(connection, || {
+            let group = group::join(&Provider::new(connection), room, welcome, tree)?;
+            match KnownRoom::of_group(connection, group.group_id().as_slice())? {
+                Some(other) if other != room.to_string() => Err(group::unsound(room, GroupFault::OtherRoom)),
+                _ => Ok(group),
+            }
+        });
+        let group = match joined {
+            Ok(group) => group,
+            Err(error @ MimiError::Store(_)) => return Err(error),
+            Err(error) => {
+                let notice = MimiNotice::Malformed {
+                    room: room.to_string(),
+                    reason: sentence(&error),
+                };
+                return Ok(tell(connection, &notice)?);
+            }
+        };
+        // Who was about to join by themselves is there.
+        if let Some(request) = Request::of_room(connection, room)? {
+            request.delete(connection)?;
+        }
+        for intent in StoredIntent::all(connection)? {
+            if intent.room == *room && matches!(intent.intent, MimiIntent::Join { .. }) {
+                self.finish(intent.id, Ok(()))?;
+            }
+        }
+        forget_pending(connection, room)?;
+        let epoch = group.epoch().as_u64();
+        known.status = MimiStatus::Active;
+        known.reason = None;
+        known.group_id = Some(group.group_id().as_slice().to_vec());
+        known.first_epoch = Some(epoch);
+        known.save(connection)?;
+        let room = room.to_string();
+        Ok(tell(connection, &MimiNotice::Joined { room, epoch })?)
+    }
+
+    // --- Handshakes ---
+
+    /// Takes proposals in, those of the current epoch that are new.
+    fn proposals(&mut self, room: &MimiUri, messages: &[Kept<MlsMessage>]) -> Result<(), MimiError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let Some(mut known) = KnownRoom::load(self.connection, room)?.filter(|known| known.status.is_in()) else {
+            return Ok(());
+        };
+        let connection = self.connection;
+        let provider = Provider::new(connection);
+        let mut group = self.group(&known)?;
+        let mut new = 0;
+        for message in messages {
+            if epoch_of(message) != Some(group.epoch().as_u64()) || !note_pending(connection, room, message.as_bytes())?
+            {
+                continue;
+            }
+            let taken = attempt(connection, || {
+                group::take_proposal(&provider, &mut group, message.as_bytes())
+            });
+            match taken {
+                Ok(()) => new += 1,
+                Err(error @ MimiError::Store(_)) => return Err(error),
+                // If a commit contains it after all, that commit cannot be followed, and says so.
+                Err(error) => {
+                    super::store::drop_pending(connection, room, message.as_bytes())?;
+                    let notice = MimiNotice::Malformed {
+                        room: room.to_string(),
+                        reason: sentence(&error),
+                    };
+                    tell(connection, &notice)?;
+                }
+            }
+        }
+        if new == 0 {
+            return Ok(());
+        }
+        let own = group.own_leaf_index().u32();
+        let may_commit = known.status == MimiStatus::Active && !group::pending_removals(&group).contains(&own);
+        if self.settings.tend && may_commit && known.tend_due.is_none() {
+            known.tend_due = Some(self.now.plus(self.settings.tend_after * (own % 8)));
+            known.save(connection)?;
+        }
+        let notice = MimiNotice::Proposed {
+            room: room.to_string(),
+            pending: pending(connection, room)?.len() as u64,
+        };
+        Ok(tell(connection, &notice)?)
+    }
+
+    fn commit(&mut self, room: &MimiUri, message: &Kept<MlsMessage>) -> Result<(), MimiError> {
+        if self.echo(room, message.as_bytes())? {
+            return Ok(());
+        }
+        let (Some(epoch), Some(known)) = (epoch_of(message), KnownRoom::load(self.connection, room)?) else {
+            return Ok(());
+        };
+        let request = Request::of_room(self.connection, room)?;
+        if known.status == MimiStatus::Joining {
+            return match request {
+                Some(request) if request.epoch == epoch => self.lost(&request),
+                _ => Ok(()),
+            };
+        }
+        if !known.status.is_in() {
+            return Ok(());
+        }
+        let ours = self.group(&known)?.epoch().as_u64();
+        if epoch < ours {
+            // An echo of what the answer said, or an entry that came twice.
+            return Ok(());
+        }
+        if epoch > ours {
+            return self.stuck(known, "a commit is missing".to_owned());
+        }
+        if let Some(request) = request {
+            self.lost(&request)?;
+        }
+        self.follow(known, message)
+    }
+
+    /// Takes in somebody else's commit of the current epoch.
+    fn follow(&mut self, mut known: KnownRoom, message: &Kept<MlsMessage>) -> Result<(), MimiError> {
+        let connection = self.connection;
+        let provider = Provider::new(connection);
+        let mut group = self.group(&known)?;
+        let before = group::members(&group);
+        let followed = attempt(connection, || {
+            let (by, staged) = group::stage(&provider, &mut group, message.as_bytes())?;
+            let is_out = staged.self_removed();
+            group
+                .merge_staged_commit(&provider, staged)
+                .doing("taking in a commit")?;
+            Ok((by, is_out))
+        });
+        match followed {
+            Ok((by, is_out)) => {
+                let by = by.as_ref().map(group::name).unwrap_or_default();
+                if is_out {
+                    self.removed(known, by)
+                } else {
+                    self.entered(&mut known, &group, &before, &by)
+                }
+            }
+            Err(error @ MimiError::Store(_)) => Err(error),
+            Err(error) => self.stuck(known, sentence(&error)),
+        }
+    }
+
+    /// The group is in a new epoch.
+    pub(super) fn entered(
+        &mut self,
+        known: &mut KnownRoom,
+        group: &MlsGroup,
+        before: &[Member],
+        by: &str,
+    ) -> Result<(), MimiError> {
+        forget_pending(self.connection, &known.room)?;
+        known.tend_due = None;
+        // The commit did not remove us: what we proposed has come to nothing.
+        if known.status == MimiStatus::Leaving {
+            known.status = MimiStatus::Active;
+        }
+        known.save(self.connection)?;
+        let after = group::members(group);
+        let names = |members: &[Member], without: &[Member]| {
+            let new = members.iter().filter(|member| !without.contains(member));
+            new.map(Member::name).collect()
+        };
+        let notice = MimiNotice::Epoch {
+            room: known.room.to_string(),
+            epoch: group.epoch().as_u64(),
+            by: by.to_owned(),
+            added: names(&after, before),
+            removed: names(before, &after),
+        };
+        Ok(tell(self.connection, &notice)?)
+    }
+
+    /// Somebody's commit has taken this client out of the group.
+    fn removed(&mut self, mut known: KnownRoom, by: String) -> Result<(), MimiError> {
+        self.forget_group(&known)?;
+        known.status = MimiStatus::Removed;
+        known.group_id = None;
+        known.tend_due = None;
+        known.save(self.connection)?;
+        self.end(&known.room)?;
+        let room = known.room.to_string();
+        Ok(tell(self.connection, &MimiNotice::Removed { room, by })?)
+    }
+
+    /// This client cannot follow the group any more.
+    fn stuck(&mut self, mut known: KnownRoom, reason: String) -> Result<(), MimiError> {
+        self.forget_group(&known)?;
+        known.status = MimiStatus::Stuck;
+        known.reason = Some(reason.clone());
+        known.group_id = None;
+        known.tend_due = None;
+        known.save(self.connection)?;
+        self.end(&known.room)?;
+        let room = known.room.to_string();
+        Ok(tell(self.connection, &MimiNotice::Stuck { room, reason })?)
+    }
+
+    /// What was to be done in a room that this client is out of.
+    fn end(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+        if let Some(request) = Request::of_room(self.connection, room)? {
+            request.delete(self.connection)?;
+        }
+        for intent in StoredIntent::all(self.connection)? {
+            if intent.room != *room {
+                continue;
+            }
+            match intent.intent {
+                MimiIntent::Leave => self.finish(intent.id, Ok(()))?,
+                MimiIntent::Join { .. } => {}
+                _ => self.give_up(&intent, MimiError::NotInGroup(room.clone()))?,
+            }
+        }
+        for outgoing in Outgoing::all(self.connection)? {
+            if outgoing.room == *room {
+                self.refused(&outgoing)?;
+            }
+        }
+        Ok(())
+    }
+
+    // --- Messages ---
+
+    fn application(
+        &mut self,
+        room: &MimiUri,
+        message: &Kept<MlsMessage>,
+        accepted: UnixMillis,
+        frank: Option<&Frank>,
+    ) -> Result<(), MimiError> {
+        let hash = hash_of(message.as_bytes());
+        if MimiItem::is_there(self.connection, room, &hash)? || self.sent(room, &hash, accepted, frank)? {
+            return Ok(());
+        }
+        let known = KnownRoom::load_or_new(self.connection, room)?;
+        if known.status == MimiStatus::Removed {
+            return Ok(());
+        }
+        let mut item = NewItem {
+            room,
+            hash: &hash,
+            accepted,
+            sender: None,
+            client: None,
+            content: Err(&NOT_IN_GROUP),
+            frank,
+            franking: &Franking::None,
+            sent: false,
+        };
+        if !known.status.is_in() {
+            return Ok(item.put(self.connection)?);
+        }
+        let mut group = self.group(&known)?;
+        let (by, data) = match self.decrypt(&known, &mut group, message)? {
+            Ok(decrypted) => decrypted,
+            Err(reason) => {
+                item.content = Err(&reason);
+                return Ok(item.put(self.connection)?);
+            }
+        };
+        item.sender = Some(by.user());
+        item.client = by.client();
+        let tag = franking_tag(message);
+        let worth = self.franking(&group, room, by.user(), accepted, &data, tag, frank)?;
+        item.franking = &worth;
+        let read = self.read(&group, room, &by, accepted, &data);
+        item.content = match &read {
+            Ok((media_type, content)) => Ok((media_type, content, &data)),
+            Err(reason) => Err(reason),
+        };
+        Ok(item.put(self.connection)?)
+    }
+
+    /// Who sent a message, and what was encrypted.
+    fn decrypt(
+        &self,
+        known: &KnownRoom,
+        group: &mut MlsGroup,
+        message: &Kept<MlsMessage>,
+    ) -> Result<Result<(Identity, Vec<u8>), Unreadable>, MimiError> {
+        let no = |reason| Ok(Err(Unreadable::Undecryptable { reason }));
+        let Some(epoch) = epoch_of(message) else {
+            return no(Undecryptable::Malformed);
+        };
+        let ours = group.epoch().as_u64();
+        if epoch > ours {
+            return no(Undecryptable::EpochUnknown { epoch, ours });
+        }
+        if known.first_epoch.is_some_and(|first| epoch < first) {
+            return no(Undecryptable::SentBeforeJoining);
+        }
+        let provider = Provider::new(self.connection);
+        let processed = match group::process(&provider, group, message.as_bytes())? {
+            Ok(processed) => processed,
+            // OpenMLS has the same error for keys of a past epoch and for used ones.
+            Err(_) if ours - epoch > MAX_PAST_EPOCHS as u64 => return no(Undecryptable::EpochGone { epoch }),
+            Err(error) => return no(reason(&error, epoch)),
+        };
+        let by = group::who(processed.credential());
+        match processed.into_content() {
+            ProcessedMessageContent::ApplicationMessage(data) => Ok(match by {
+                Some(by) => Ok((by, data.into_bytes())),
+                None => Err(Unreadable::NoUser),
+            }),
+            ProcessedMessageContent::OwnPrivateMessage => no(Undecryptable::OwnMessage),
+            _ => no(Undecryptable::NotAMessage),
+        }
+    }
+
+    /// The media type and the content of what was encrypted.
+    fn read(
+        &self,
+        group: &MlsGroup,
+        room: &MimiUri,
+        by: &Identity,
+        accepted: UnixMillis,
+        data: &[u8],
+    ) -> Result<(String, Vec<u8>), Unreadable> {
+        let content = match group::media_types(group) {
+            None => data.to_vec(),
+            Some(types) => {
+                let framing = ApplicationFraming::from_bytes(data).map_err(|_| Unreadable::NotFramed)?;
+                let media_type = framing.effective_type(&types).media_type.0.to_ascii_lowercase();
+                let content = framing.inner_application_content.0.clone();
+                if media_type != MEDIA_TYPE {
+                    return Ok((media_type, content));
+                }
+                content
+            }
+        };
+        let origin = Origin::new(&by.user().to_string(), &room.to_string()).map_err(|_| Unreadable::NoUser)?;
+        let received = Received::decode(content, origin.clone()).map_err(|error| Unreadable::Malformed {
+            what: error.to_string(),
+        })?;
+        if Origin::claimed(received.content()).is_some_and(|claimed| claimed != origin) {
+            return Err(Unreadable::OtherOrigin);
+        }
+        let arrival = Arrival {
+            accepted,
+            now: self.now,
+            room_created: None,
+            sender_is_member: true,
+        };
+        arrival::check(received.content(), &arrival).map_err(|suspicion| Unreadable::Suspicious {
+            what: suspicion.to_string(),
+        })?;
+        Ok((MEDIA_TYPE.to_owned(), received.bytes().to_vec()))
+    }
+
+    /// What a frank is worth: the hub's agent stamped this tag, of this content, by the sender whom MLS names, in this room, at this
+    /// time.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a fact of its own that the frank vouches for"
+    )]
+    pub(super) fn franking(
+        &self,
+        group: &MlsGroup,
+        room: &MimiUri,
+        sender: &MimiUri,
+        accepted: UnixMillis,
+        data: &[u8],
+        tag: Option<FrankingTag>,
+        frank: Option<&Frank>,
+    ) -> Result<Franking, MimiError> {
+        let Some(frank) = frank else {
+            return Ok(Franking::None);
+        };
+        let no = |reason: &dyn std::error::Error| {
+            let reason = reason.to_string();
+            Ok(Franking::NotGenuine { reason })
+        };
+        let Some(agent) = group::franking_agent(group) else {
+            return no(&NotGenuine::NoAgent);
+        };
+        let provider = group::provider_of(&agent.credential);
+        if provider.is_none_or(|provider| !franking::is_hub(&provider.to_string(), &room.to_string())) {
+            return no(&NotGenuine::NotTheHub);
+        }
+        let Some(tag) = tag else {
+            return no(&NotGenuine::NoTag);
+        };
+        let Ok(origin) = Origin::new(&sender.to_string(), &room.to_string()) else {
+            return no(&NotGenuine::NoTag);
+        };
+        let suite = CipherSuite(group::suite_of(group)?.id());
+        let stamp = franking::Frank {
+            server_frank: frank.server_frank,
+            cipher_suite: franking::CipherSuite(frank.franking_signature_ciphersuite.0),
+            integrity_signature: frank.franking_integrity_signature.to_vec(),
+        };
+        let facts = Known {
+            origin: &origin,
+            accepted,
+            cipher_suite: franking::CipherSuite(suite.0),
+        };
+        let verify = |suite: franking::CipherSuite, signed: &[u8], signature: &[u8]| {
+            let scheme = CipherSuite(suite.0).signature_scheme();
+            let key = &agent.franking_signature_key;
+            scheme.is_some_and(|scheme| crypto().verify_signature(scheme, signed, key, signature).is_ok())
+        };
+        match stamp.verify_received(&tag, data, &facts, verify) {
+            Ok(_) => Ok(Franking::Genuine),
+            Err(error) => no(&error),
+        }
+    }
+}
+
+/// Why a frank is not looked at any further.
+#[derive(Debug, thiserror::Error)]
+enum NotGenuine {
+    #[error("the room has no franking agent")]
+    NoAgent,
+    #[error("the franking agent is not the room's hub")]
+    NotTheHub,
+    #[error("the message has no franking tag")]
+    NoTag,
+}
+
+/// The tag beside a message.
+fn franking_tag(message: &MlsMessage) -> Option<FrankingTag> {
+    let MlsMessageBody::Private(private) = &message.body else {
+        return None;
+    };
+    let aad = SafeAad::from_bytes(&private.authenticated_data).ok()?;
+    let tag = aad.item(ComponentId::FRANK_AAD)?;
+    Some(FrankingTag(tag.try_into().ok()?))
+}
+
+fn epoch_of(message: &MlsMessage) -> Option<u64> {
+    match &message.body {
+        MlsMessageBody::Public(public) => Some(public.content.epoch),
+        MlsMessageBody::Private(private) => Some(private.epoch),
+        _ => None,
+    }
+}
+
+const NOT_IN_GROUP: Unreadable = Unreadable::Undecryptable {
+    reason: Undecryptable::NotInGroup,
+};

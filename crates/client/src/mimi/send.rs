@@ -1,0 +1,333 @@
+//! Messages that this client sends (MIMI #submit-a-message, MIMI #message-franking).
+//!
+//! A message is kept before anything is encrypted, and its ciphertext before anything is sent. Its salt, and so its ID, is the same
+//! however often it has to be encrypted.
+
+use nabe_content::mimi::franking::FrankingTag;
+use nabe_content::mimi::status::{MessageStatus, StatusReport};
+use nabe_content::mimi::timeline::authors_only;
+use nabe_content::mimi::{MEDIA_TYPE, MessageId, MimiContent, NestedPart, Origin, Received, Salt};
+use nabe_types::UnixMillis;
+use nabe_wire::app_data::{AppDataDictionary, ApplicationFraming, MediaType};
+use nabe_wire::franking::Frank;
+use nabe_wire::mls::MlsMessage;
+use nabe_wire::protocol::Body;
+use nabe_wire::report_abuse::{AbuseReport, AbuseType, AbusiveMessage};
+use nabe_wire::submit_message::{Submission, SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
+use nabe_wire::uri::MimiUri;
+use nabe_wire::{Encode as _, Kept, Message as _};
+use openmls_traits::random::OpenMlsRand as _;
+
+use super::client::MimiClient;
+use super::commit::is_temporary;
+use super::device::identifier;
+use super::error::{Doing as _, MimiError};
+use super::group;
+use super::intent::MimiIntent;
+use super::notice::MimiNotice;
+use super::receive::{Franking, Work, hash_of};
+use super::store::{KnownRoom, MimiBody, MimiItem, MimiStatus, NewItem, Outgoing, Request, pending, tell};
+use crate::provider::{Provider, crypto};
+
+impl MimiClient {
+    /// A message that says `body` in a room, for [`MimiClient::send`]: with a new salt, and with the names of sender and room in it, as
+    /// franking needs them.
+    pub fn compose(&self, room: &MimiUri, body: NestedPart) -> Result<MimiContent, MimiError> {
+        Ok(MimiContent::new(self.salt()?, &self.origin(room), body))
+    }
+
+    /// Sends a message and waits until the hub has taken it. Its ID.
+    ///
+    /// # Errors
+    /// [`MimiError::NotConfirmed`] if the hub has not answered: the message stays, and goes out with the next
+    /// [`MimiClient::sync`].
+    pub async fn send(&mut self, room: &MimiUri, content: &MimiContent) -> Result<MessageId, MimiError> {
+        let (n, id) = self.queue(room, content)?;
+        for round in 0..self.settings.rounds {
+            let wait = if round == 0 {
+                std::time::Duration::ZERO
+            } else {
+                self.settings.round
+            };
+            self.flush().await?;
+            if Outgoing::load(self.store.read(), n)?.is_none() {
+                return match self.item_of(room, &id)? {
+                    Some(_) => Ok(id),
+                    None => Err(MimiError::MessageRefused),
+                };
+            }
+            self.sync(wait).await?;
+        }
+        Err(MimiError::NotConfirmed)
+    }
+
+    /// Says something.
+    pub async fn say(&mut self, room: &MimiUri, body: NestedPart) -> Result<MessageId, MimiError> {
+        let content = self.compose(room, body)?;
+        self.send(room, &content).await
+    }
+
+    /// Answers the newest version of a message.
+    pub async fn reply(&mut self, room: &MimiUri, to: &MessageId, body: NestedPart) -> Result<MessageId, MimiError> {
+        let timeline = self.timeline(room)?;
+        let to = timeline.reply_to(to, None, authors_only).unwrap_or(*to);
+        let content = MimiContent::reply(self.salt()?, &self.origin(room), to, body);
+        self.send(room, &content).await
+    }
+
+    /// Reacts to a message; with nothing at all it is [`MimiError::NoSuchMessage`].
+    pub async fn react(&mut self, room: &MimiUri, to: &MessageId, with: &[&str]) -> Result<MessageId, MimiError> {
+        let content = MimiContent::reaction(self.salt()?, &self.origin(room), *to, with);
+        self.send(room, &content.ok_or(MimiError::NoSuchMessage)?).await
+    }
+
+    /// Puts another body in the place of a message's.
+    pub async fn edit(&mut self, room: &MimiUri, id: &MessageId, body: NestedPart) -> Result<MessageId, MimiError> {
+        let (of, original) = self.original(room, id)?;
+        let content = MimiContent::edit(self.salt()?, &self.origin(room), of, &original, body);
+        self.send(room, &content).await
+    }
+
+    /// Takes a message, or a reaction, back.
+    pub async fn delete(&mut self, room: &MimiUri, id: &MessageId) -> Result<MessageId, MimiError> {
+        let (of, original) = self.original(room, id)?;
+        let content = MimiContent::delete(self.salt()?, &self.origin(room), of, &original);
+        self.send(room, &content).await
+    }
+
+    /// Tells the others what became of their messages here: delivered, read.
+    pub async fn report_status(
+        &mut self,
+        room: &MimiUri,
+        of: &[(MessageId, MessageStatus)],
+    ) -> Result<MessageId, MimiError> {
+        self.say(room, StatusReport::new(of.to_vec()).to_part()).await
+    }
+
+    /// Keeps a message; it goes out with the next [`MimiClient::sync`]. Its ID.
+    pub fn enqueue_message(&mut self, room: &MimiUri, content: &MimiContent) -> Result<MessageId, MimiError> {
+        Ok(self.queue(room, content)?.1)
+    }
+
+    /// Reports messages with genuine franks to the hub (MIMI #report-abuse): their content is shown to it.
+    pub async fn report_abuse(&mut self, room: &MimiUri, ids: &[MessageId], note: &str) -> Result<(), MimiError> {
+        let mut messages = Vec::new();
+        let mut abuser = None;
+        for id in ids {
+            let item = self.item_of(room, id)?.ok_or(MimiError::NoSuchMessage)?;
+            let genuine = item.franking == Franking::Genuine;
+            let (message_content, frank) = item.evidence.filter(|_| genuine).ok_or(MimiError::NotFranked)?;
+            abuser = abuser.or(item.sender);
+            messages.push(AbusiveMessage {
+                message_content: message_content.into(),
+                frank,
+                accepted_timestamp: item.accepted.as_u64(),
+            });
+        }
+        let report = AbuseReport {
+            reporting_user: identifier(&self.device.user),
+            alleged_abuser_uri: identifier(&abuser.ok_or(MimiError::NoSuchMessage)?),
+            reason_code: AbuseType::RESERVED,
+            note: note.into(),
+            messages,
+            abuse_extensions: AppDataDictionary::new(),
+        };
+        Ok(self.transport.report_abuse(room, &report.to_bytes()).await?)
+    }
+
+    fn queue(&mut self, room: &MimiUri, content: &MimiContent) -> Result<(i64, MessageId), MimiError> {
+        let origin = self.origin(room);
+        if Origin::claimed(content).as_ref() != Some(&origin) {
+            return Err(MimiError::OtherOrigin);
+        }
+        match self.room(room)?.status {
+            MimiStatus::Active => {}
+            MimiStatus::Leaving => return Err(MimiError::Leaving(room.clone())),
+            _ => return Err(MimiError::NotInGroup(room.clone())),
+        }
+        let received = Received::decode(content.encode()?, origin)?;
+        let id = received.id();
+        self.store.transaction(|connection| {
+            let n = Outgoing::insert(connection, room, received.bytes(), &id)?;
+            Ok((n, id))
+        })
+    }
+
+    /// Encrypts and sends what waits, in its order within a room.
+    pub(super) async fn flush_messages(&mut self) -> Result<(), MimiError> {
+        let mut blocked = std::collections::BTreeSet::new();
+        for outgoing in Outgoing::all(self.store.read())? {
+            if blocked.contains(&outgoing.room) {
+                continue;
+            }
+            let message = match &outgoing.message {
+                Some(message) => Some(message.clone()),
+                None => self.in_transaction(|work, _| work.encrypt(&outgoing))?,
+            };
+            let sent = match message {
+                Some(message) => self.submit(&outgoing, &message).await?,
+                None => false,
+            };
+            if !sent {
+                blocked.insert(outgoing.room.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a message is done with.
+    async fn submit(&mut self, outgoing: &Outgoing, message: &[u8]) -> Result<bool, MimiError> {
+        let request = SubmitMessageRequest::from(Submission {
+            app_message: Kept::new(MlsMessage::from_bytes(message)?),
+            sending_uri: identifier(&self.device.user),
+        });
+        let response = match self.transport.submit(&outgoing.room, &request.to_bytes()).await {
+            Ok(response) => SubmitMessageResponse::from_bytes(&response)?,
+            Err(error) if is_temporary(&error) => return Err(error.into()),
+            Err(_) => {
+                self.in_transaction(|work, _| work.refused(outgoing))?;
+                return Ok(true);
+            }
+        };
+        match response.body {
+            Body::Mls10(SubmitVerdict::Accepted(acceptance)) => {
+                let accepted = UnixMillis::new(acceptance.accepted_timestamp);
+                self.in_transaction(|work, _| {
+                    work.sent(&outgoing.room, &hash_of(message), accepted, acceptance.frank.as_ref())
+                })?;
+                Ok(true)
+            }
+            // It is encrypted again once the commit has come in.
+            Body::Mls10(SubmitVerdict::EpochTooOld { .. }) => {
+                self.store
+                    .transaction(|connection| Ok::<_, MimiError>(Outgoing::again(connection, outgoing.n)?))?;
+                Ok(false)
+            }
+            _ => {
+                self.in_transaction(|work, _| work.refused(outgoing))?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn salt(&self) -> Result<Salt, MimiError> {
+        Ok(Salt::from_random(crypto().random_array().doing("making a salt")?))
+    }
+
+    fn origin(&self, room: &MimiUri) -> Origin {
+        Origin::new(&self.device.user.to_string(), &room.to_string()).expect("mimi URIs are neither empty nor too long")
+    }
+
+    /// The first version of a message, and its ID.
+    fn original(&self, room: &MimiUri, id: &MessageId) -> Result<(MessageId, MimiContent), MimiError> {
+        let timeline = self.timeline(room)?;
+        let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
+        Ok((post.id, post.content.clone()))
+    }
+
+    /// The item of a message.
+    pub fn item_of(&self, room: &MimiUri, id: &MessageId) -> Result<Option<MimiItem>, MimiError> {
+        let items = MimiItem::newest(self.store.read(), room, u32::MAX)?;
+        Ok(items
+            .into_iter()
+            .find(|item| matches!(&item.body, MimiBody::Content(received) if received.id() == *id)))
+    }
+}
+
+impl Work<'_> {
+    /// Encrypts a message, if it can be sent now. While proposals are pending nothing may be encrypted (RFC 9420 section 12.4), so
+    /// they are committed first; and what is encrypted while a commit is under way comes late.
+    fn encrypt(&mut self, outgoing: &Outgoing) -> Result<Option<Vec<u8>>, MimiError> {
+        let Some(room) = KnownRoom::load(self.connection, &outgoing.room)? else {
+            return Ok(None);
+        };
+        if room.status == MimiStatus::Removed || room.status == MimiStatus::Leaving {
+            self.refused(outgoing)?;
+            return Ok(None);
+        }
+        if room.status != MimiStatus::Active || Request::of_room(self.connection, &outgoing.room)?.is_some() {
+            return Ok(None);
+        }
+        if !pending(self.connection, &outgoing.room)?.is_empty() {
+            self.want(&outgoing.room, &MimiIntent::Tend)?;
+            return Ok(None);
+        }
+        let mut group = self.group(&room)?;
+        let data = match group::media_types(&group) {
+            Some(_) => ApplicationFraming {
+                media_type: MediaType::new(MEDIA_TYPE),
+                inner_application_content: outgoing.content.clone().into(),
+            }
+            .to_bytes(),
+            None => outgoing.content.clone(),
+        };
+        let salt = MimiContent::decode(&outgoing.content)?.salt;
+        let tag = group::franking_agent(&group).map(|_| FrankingTag::compute(&salt, &data).0);
+        let provider = Provider::new(self.connection);
+        let message = group::encrypt(&provider, self.device, &mut group, &data, tag)?;
+        let message = message.as_bytes().to_vec();
+        Outgoing::encrypted(self.connection, outgoing.n, &message, &data, &hash_of(&message))?;
+        Ok(Some(message))
+    }
+
+    /// The hub has taken a message of ours, by its own word or as its log shows. False if it is none of ours.
+    pub(super) fn sent(
+        &mut self,
+        room: &MimiUri,
+        hash: &[u8],
+        accepted: UnixMillis,
+        frank: Option<&Frank>,
+    ) -> Result<bool, MimiError> {
+        let Some((n, data)) = Outgoing::of_ciphertext(self.connection, hash)? else {
+            return Ok(false);
+        };
+        // If it was taken in two epochs, the first counts here, too.
+        let Some(outgoing) = Outgoing::load(self.connection, n)? else {
+            return Ok(true);
+        };
+        let known = KnownRoom::load(self.connection, room)?;
+        let franking = match known.filter(|known| known.status.is_in()) {
+            Some(known) => {
+                let group = self.group(&known)?;
+                let tag = group::franking_agent(&group).map(|_| {
+                    let salt = MimiContent::decode(&outgoing.content)?.salt;
+                    Ok::<_, MimiError>(FrankingTag::compute(&salt, &data))
+                });
+                self.franking(
+                    &group,
+                    room,
+                    &self.device.user,
+                    accepted,
+                    &data,
+                    tag.transpose()?,
+                    frank,
+                )?
+            }
+            None => Franking::None,
+        };
+        let item = NewItem {
+            room,
+            hash,
+            accepted,
+            sender: Some(&self.device.user),
+            client: Some(&self.device.client),
+            content: Ok((MEDIA_TYPE, &outgoing.content, &data)),
+            frank,
+            franking: &franking,
+            sent: true,
+        };
+        item.put(self.connection)?;
+        Outgoing::delete(self.connection, n)?;
+        Ok(true)
+    }
+
+    /// The hub does not take a message.
+    pub(super) fn refused(&mut self, outgoing: &Outgoing) -> Result<(), MimiError> {
+        Outgoing::delete(self.connection, outgoing.n)?;
+        let notice = MimiNotice::NotSent {
+            room: outgoing.room.to_string(),
+            message: outgoing.message_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        Ok(tell(self.connection, &notice)?)
+    }
+}

@@ -1,0 +1,36 @@
+//! How a MIMI client behaves.
+
+use std::time::Duration;
+
+/// How a MIMI client behaves.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MimiSettings {
+    /// Whether it commits what others proposed, without being asked.
+    pub tend: bool,
+    /// How long it leaves that to others: so long for each place of its leaf, up to eight times.
+    pub tend_after: Duration,
+    /// How many races a change may lose.
+    pub max_attempts: u32,
+    /// How many key packages the provider should have of each suite.
+    pub key_package_stock: u64,
+    /// How long to wait for the hub: this often, …
+    pub rounds: u32,
+    /// … so long each time.
+    pub round: Duration,
+    /// Whether commits come with all of the GroupInfo, or with what the hub cannot work out (MIMI #update-room-state).
+    pub full_group_info: bool,
+}
+
+impl Default for MimiSettings {
+    fn default() -> Self {
+        Self {
+            tend: true,
+            tend_after: Duration::from_millis(250),
+            max_attempts: 50,
+            key_package_stock: 50,
+            rounds: 40,
+            round: Duration::from_millis(500),
+            full_group_info: false,
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! A hub in memory, which decides as the real one does: `nabe_core`'s room, and nothing of HTTP or SQL around it. Its users are of any
+//! provider, and all are told what happens as their provider would tell them. It never waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nabe_auth::mimi::JoinCode;
+use nabe_content::mimi::Origin;
+use nabe_content::mimi::franking as content;
+use nabe_core::mimi::{Franking as HubFranking, KeyPackageRoute, MimiCtx, MimiOutcome, MimiRoom};
+use nabe_mls::mimi::check_group_info_query;
+use nabe_mls::testing::mimi::{TestHub, key_package_ref};
+use nabe_mls::testing::wall_clock;
+use nabe_signing::{SigningKey, sha256};
+use nabe_types::{KeyId, ServerName, UnixMillis};
+use nabe_wire::franking::{Frank, FrankingAgentData, ServerFrankingContext};
+use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest, GroupInfoResponse};
+use nabe_wire::key_material::{
+    ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
+};
+use nabe_wire::mls::{CipherSuite, Credential, GroupInfo, KeyPackage, RatchetTree};
+use nabe_wire::notify::FanoutMessage;
+use nabe_wire::protocol::{Body, Protocol};
+use nabe_wire::report_abuse::AbuseReport;
+use nabe_wire::submit_message::{SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
+use nabe_wire::update::{HandshakeBundle, UpdateRoomResponse};
+use nabe_wire::uri::MimiUri;
+use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
+use std::time::Duration;
+
+use crate::Clock;
+use crate::mimi::device::identifier;
+use crate::mimi::transport::{Entry, HubKeys, MimiTransport, Page};
+use crate::testing::Fault;
+use crate::transport::{Refusal, TransportError};
+
+/// The hub. A clone is the same.
+#[derive(Clone)]
+pub(super) struct MimiHub {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    key: TestHub,
+    agent: Option<Agent>,
+    rooms: BTreeMap<MimiUri, MimiRoom>,
+    /// What happened in all rooms, and which users hear of it.
+    stream: Vec<(MimiUri, Bytes, BTreeSet<String>)>,
+    key_packages: BTreeMap<String, Vec<Bytes>>,
+    routes: BTreeMap<Vec<u8>, KeyPackageRoute>,
+    /// Answers by the request's hash.
+    answered: BTreeMap<[u8; 32], Bytes>,
+    codes: BTreeMap<Vec<u8>, u32>,
+    shown: BTreeMap<String, JoinCode>,
+    /// Users who hear nothing for now.
+    held: BTreeSet<String>,
+    claims: u32,
+    reports: Vec<AbuseReport>,
+    now: UnixMillis,
+}
+
+/// Franks as the real one does.
+struct Agent {
+    key: SigningKey,
+    keys: content::KeyRing,
+}
+
+impl HubFranking for Agent {
+    fn frank(&self, _: &[u8], suite: CipherSuite, tag: &[u8; 32], context: &ServerFrankingContext) -> Option<Frank> {
+        let context = content::FrankingContext {
+            origin: Origin::new(&context.sender_uri, &context.room_uri).ok()?,
+            accepted: UnixMillis::new(context.accepted_timestamp),
+        };
+        let sign = |message: &[u8]| self.key.sign(message).to_bytes().to_vec();
+        let suite = content::CipherSuite(suite.0);
+        let stamp = content::Frank::stamp(&self.keys, suite, &content::FrankingTag(*tag), &context, sign)?;
+        Some(Frank {
+            server_frank: stamp.server_frank,
+            franking_signature_ciphersuite: CipherSuite(stamp.cipher_suite.0),
+            franking_integrity_signature: stamp.integrity_signature.into(),
+        })
+    }
+}
+
+impl MimiHub {
+    pub(super) fn new() -> Self {
+        let hub = Self::without_franking();
+        let mut keys = content::KeyRing::new();
+        keys.add(UnixMillis(0), content::HubKey::from_random([2; 32]));
+        let key = SigningKey::from_seed(KeyId::ed25519("frank").unwrap(), [1; 32]);
+        hub.lock().agent = Some(Agent { key, keys });
+        hub
+    }
+
+    pub(super) fn without_franking() -> Self {
+        let state = State {
+            key: TestHub::new("mimi://a.example"),
+            agent: None,
+            rooms: BTreeMap::new(),
+            stream: Vec::new(),
+            key_packages: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            codes: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            held: BTreeSet::new(),
+            claims: 0,
+            reports: Vec::new(),
+            now: wall_clock(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    pub(super) fn transport(&self, client: &str) -> Arc<Line> {
+        Arc::new(Line {
+            hub: self.clone(),
+            client: MimiUri::parse(client).unwrap(),
+            faults: Mutex::default(),
+        })
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let hub = self.clone();
+        Box::new(move || hub.lock().now)
+    }
+
+    pub(super) fn advance(&self, duration: Duration) {
+        let mut state = self.lock();
+        state.now = state.now.plus(duration);
+    }
+
+    /// The epoch and the tree hash.
+    pub(super) fn epoch(&self, room: &MimiUri) -> (u64, Vec<u8>) {
+        let state = self.lock();
+        let group = state.rooms[room].group();
+        (group.epoch(), group.tree_hash().to_vec())
+    }
+
+    pub(super) fn members(&self, room: &MimiUri) -> usize {
+        self.lock().rooms[room].group().members().len()
+    }
+
+    /// Has a user hear nothing, or everything again.
+    pub(super) fn hold(&self, user: &str, held: bool) {
+        let mut state = self.lock();
+        match held {
+            true => state.held.insert(user.to_owned()),
+            false => state.held.remove(user),
+        };
+    }
+
+    /// Changes what was said last before anybody hears it, as a dishonest hub could.
+    pub(super) fn alter_last(&self, change: impl FnOnce(&mut FanoutMessage)) {
+        let mut state = self.lock();
+        let (_, body, _) = state.stream.last_mut().unwrap();
+        let mut fanout = FanoutMessage::from_bytes(body).unwrap();
+        change(&mut fanout);
+        *body = fanout.to_bytes().into();
+    }
+
+    /// Says everything again that was said in a room.
+    pub(super) fn repeat_everything(&self) {
+        let mut state = self.lock();
+        let again = state.stream.clone();
+        state.stream.extend(again);
+    }
+
+    pub(super) fn accept_code(&self, code: &[u8], role: u32) {
+        self.lock().codes.insert(code.to_vec(), role);
+    }
+
+    pub(super) fn drop_key_packages(&self, client: &str) {
+        self.lock().key_packages.insert(client.to_owned(), Vec::new());
+    }
+
+    pub(super) fn key_packages_left(&self, client: &str) -> usize {
+        self.lock().key_packages.get(client).map_or(0, Vec::len)
+    }
+
+    /// How often key packages were asked for.
+    pub(super) fn claims(&self) -> u32 {
+        self.lock().claims
+    }
+
+    /// What was reported, each with whether its franks are genuine.
+    pub(super) fn reports(&self) -> Vec<(AbuseReport, Vec<bool>)> {
+        let state = self.lock();
+        let agent = state.agent.as_ref().unwrap();
+        let verify = |report: &AbuseReport| {
+            let check = |message: &nabe_wire::report_abuse::AbusiveMessage| {
+                let stamp = content::Frank {
+                    server_frank: message.frank.server_frank,
+                    cipher_suite: content::CipherSuite(message.frank.franking_signature_ciphersuite.0),
+                    integrity_signature: message.frank.franking_integrity_signature.to_vec(),
+                };
+                let accepted = UnixMillis::new(message.accepted_timestamp);
+                let verify = content::ed25519(agent.key.public());
+                stamp
+                    .verify_report(&message.message_content, accepted, &agent.keys, verify)
+                    .is_ok()
+            };
+            report.messages.iter().map(check).collect()
+        };
+        state
+            .reports
+            .iter()
+            .map(|report| (report.clone(), verify(report)))
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics while it holds the hub")
+    }
+}
+
+impl State {
+    fn ctx(&self) -> MimiCtx<'_> {
+        MimiCtx {
+            now: self.now,
+            signer: self.key.signer(),
+            franking: self.agent.as_ref().map(|agent| agent as &dyn HubFranking),
+            parent: None,
+        }
+    }
+
+    /// Users who hear what happens in a room: participants, and who has clients in the group still.
+    fn audience(&self, room: &MimiUri) -> BTreeSet<String> {
+        let room = &self.rooms[room];
+        let listed = room.policy().participants().iter().map(|one| one.user().to_string());
+        let members = room.group().members().map(|(_, one)| one.user().to_string());
+        listed.chain(members).collect()
+    }
+
+    fn apply(&mut self, room: &MimiUri, outcome: MimiOutcome) {
+        let bodies: Vec<Bytes> = outcome.append.iter().map(|entry| entry.body.clone()).collect();
+        let mut audience = self.audience(room);
+        self.rooms.get_mut(room).unwrap().apply(outcome);
+        audience.extend(self.audience(room));
+        for body in bodies {
+            self.stream.push((room.clone(), body, audience.clone()));
+        }
+    }
+}
+
+/// One client's line to the hub, by way of its provider.
+pub(super) struct Line {
+    hub: MimiHub,
+    client: MimiUri,
+    faults: Mutex<Vec<Option<Fault>>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the line went dead")]
+struct Dead;
+
+impl Line {
+    /// Has the next requests fail, in this order; those for entries are not counted.
+    pub(super) fn fail(&self, faults: &[Fault]) {
+        self.faults.lock().unwrap().extend(faults.iter().copied().map(Some));
+    }
+
+    /// Has one request fail after so many that do not.
+    pub(super) fn fail_after(&self, requests: usize) {
+        let mut faults = self.faults.lock().unwrap();
+        faults.extend(std::iter::repeat_n(None, requests));
+        faults.push(Some(Fault::RequestLost));
+    }
+
+    fn request<T>(&self, act: impl FnOnce(&mut State) -> Result<T, TransportError>) -> Result<T, TransportError> {
+        let mut faults = self.faults.lock().unwrap();
+        let fault = (!faults.is_empty()).then(|| faults.remove(0)).flatten();
+        drop(faults);
+        let dead = || TransportError::Unreachable(Box::new(Dead));
+        if fault == Some(Fault::RequestLost) {
+            return Err(dead());
+        }
+        let answer = act(&mut self.hub.lock());
+        if fault == Some(Fault::AnswerLost) {
+            return Err(dead());
+        }
+        answer
+    }
+
+    fn user(&self) -> String {
+        crate::mimi::device::user_of(&self.client).unwrap().to_string()
+    }
+
+    fn provider(&self) -> ServerName {
+        ServerName::parse(self.client.host()).unwrap()
+    }
+}
+
+fn no(status: u16, message: &str) -> TransportError {
+    TransportError::Refused(Refusal {
+        status,
+        code: "refused".to_owned(),
+        message: message.to_owned(),
+        current_epoch: None,
+    })
+}
+
+#[async_trait]
+impl MimiTransport for Line {
+    async fn hub(&self, _: CipherSuite) -> Result<HubKeys, TransportError> {
+        self.request(|state| {
+            let franking_agent = state.agent.as_ref().map(|agent| FrankingAgentData {
+                franking_signature_key: agent.key.public().to_bytes().as_slice().into(),
+                credential: Credential::Basic {
+                    identity: b"mimi://a.example".as_slice().into(),
+                },
+            });
+            Ok(HubKeys {
+                sender: state.key.sender().clone(),
+                franking_agent,
+            })
+        })
+    }
+
+    async fn upload_key_packages(
+        &self,
+        client: &MimiUri,
+        packages: &[Bytes],
+    ) -> Result<Vec<Result<(), String>>, TransportError> {
+        self.request(|state| {
+            let kept = state.key_packages.entry(client.to_string()).or_default();
+            for package in packages {
+                if !kept.contains(package) {
+                    kept.push(package.clone());
+                }
+            }
+            Ok(packages.iter().map(|_| Ok(())).collect())
+        })
+    }
+
+    async fn key_packages_left(&self, client: &MimiUri, _: CipherSuite) -> Result<u64, TransportError> {
+        self.request(|state| Ok(state.key_packages.get(&client.to_string()).map_or(0, Vec::len) as u64))
+    }
+
+    async fn create_room(&self, room: &MimiUri, group_info: &[u8], tree: &[u8]) -> Result<(), TransportError> {
+        self.request(|state| {
+            let hash = sha256(&[group_info, tree].concat());
+            if state.answered.contains_key(&hash) {
+                return Ok(());
+            }
+            if state.rooms.contains_key(room) {
+                return Err(no(409, "there is such a room"));
+            }
+            let info = Kept::new(GroupInfo::from_bytes(group_info).unwrap());
+            let tree = RatchetTree::from_bytes(tree).unwrap();
+            let founded = MimiRoom::found(room, &self.provider(), state.key.sender(), &info, &tree, state.now);
+            let (founded, _) = founded.map_err(|error| no(400, &error.to_string()))?;
+            state.rooms.insert(room.clone(), founded);
+            state.answered.insert(hash, Bytes::new());
+            Ok(())
+        })
+    }
+
+    async fn key_material(&self, request: &[u8]) -> Result<Bytes, TransportError> {
+        let request = KeyMaterialRequest::from_bytes(request).unwrap();
+        let verified = request
+            .verify(crate::provider::crypto())
+            .expect("the request is signed");
+        self.request(|state| {
+            state.claims += 1;
+            let target = verified.tbs.target_user.clone();
+            let user = MimiUri::parse(&target).unwrap();
+            let prefix = format!("mimi://{}/d/{}/", user.host(), user.name());
+            let mut clients = Vec::new();
+            for (client, packages) in &mut state.key_packages {
+                if !client.starts_with(&prefix) {
+                    continue;
+                }
+                let material = match packages.pop() {
+                    Some(package) => {
+                        let route = KeyPackageRoute {
+                            provider: ServerName::parse(user.host()).unwrap(),
+                            user: user.clone(),
+                            client: MimiUri::parse(client).unwrap(),
+                        };
+                        state.routes.insert(key_package_ref(&package), route);
+                        let package = KeyPackage::from_bytes(&package).unwrap();
+                        ClientMaterial::KeyPackage(Box::new(Kept::new(package)))
+                    }
+                    None => ClientMaterial::Exhausted,
+                };
+                clients.push(ClientKeyMaterial {
+                    client_uri: IdentifierUri::new(client.clone()).unwrap(),
+                    material,
+                });
+            }
+            let has = |one: &ClientKeyMaterial| matches!(one.material, ClientMaterial::KeyPackage(_));
+            let user_status = match (clients.is_empty(), clients.iter().all(has), clients.iter().any(has)) {
+                (true, ..) => KeyMaterialUserCode::USER_UNKNOWN,
+                (_, true, _) => KeyMaterialUserCode::SUCCESS,
+                (_, _, true) => KeyMaterialUserCode::PARTIAL_SUCCESS,
+                _ => KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL,
+            };
+            let response = KeyMaterialResponse {
+                protocol: Protocol::MLS10,
+                user_status,
+                user_uri: target,
+                clients,
+            };
+            Ok(response.to_bytes().into())
+        })
+    }
+
+    async fn update(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        let bundle = HandshakeBundle::from_bytes(request).unwrap();
+        let hash = sha256(request);
+        self.request(|state| {
+            if let Some(answer) = state.answered.get(&hash) {
+                return Ok(answer.clone());
+            }
+            let known = state.rooms.get(room).ok_or_else(|| no(404, "no such room"))?;
+            let code = state.shown.get(&self.client.to_string()).copied();
+            let code = code.unwrap_or(JoinCode::Absent);
+            let decided = known.update(&self.provider(), &bundle, &state.routes, code, &state.ctx());
+            let answer = match decided {
+                Ok(outcome) => {
+                    let accepted = outcome.accepted.as_u64();
+                    state.apply(room, outcome);
+                    UpdateRoomResponse::success(accepted)
+                }
+                Err(refusal) => refusal.response(known.group().epoch()).unwrap(),
+            };
+            let answer: Bytes = answer.to_bytes().into();
+            state.answered.insert(hash, answer.clone());
+            Ok(answer)
+        })
+    }
+
+    async fn submit(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        let hash = sha256(request);
+        let request = SubmitMessageRequest::from_bytes(request).unwrap();
+        let Body::Mls10(submission) = request.body else {
+            panic!("MLS 1.0");
+        };
+        self.request(|state| {
+            if let Some(answer) = state.answered.get(&hash) {
+                return Ok(answer.clone());
+            }
+            // No two messages are of one time, so that their order does not depend on their IDs.
+            state.now = state.now.plus(Duration::from_millis(1));
+            let known = state.rooms.get(room).ok_or_else(|| no(404, "no such room"))?;
+            let verdict = match known.submit(&self.provider(), &submission, &state.ctx()) {
+                Ok(submitted) => {
+                    state.apply(room, submitted.outcome);
+                    SubmitVerdict::Accepted(submitted.acceptance)
+                }
+                Err(refusal) => refusal.verdict(known.group().epoch()),
+            };
+            let answer: Bytes = SubmitMessageResponse::from(verdict).to_bytes().into();
+            state.answered.insert(hash, answer.clone());
+            Ok(answer)
+        })
+    }
+
+    async fn group_info(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        let request = GroupInfoRequest::from_bytes(request).unwrap();
+        let Body::Mls10(query) = request.body else {
+            panic!("MLS 1.0");
+        };
+        self.request(|state| {
+            let refused = |code| Ok(GroupInfoResponse::refused(identifier(room), code).to_bytes().into());
+            let Some(known) = state.rooms.get(room) else {
+                return refused(GroupInfoCode::NO_SUCH_ROOM);
+            };
+            let code = match (query.joining_code.is_empty(), state.codes.get(&query.joining_code.0)) {
+                (true, _) => JoinCode::Absent,
+                (_, Some(role)) => JoinCode::For(*role),
+                _ => JoinCode::Unknown,
+            };
+            let query = check_group_info_query(query).expect("the query is signed");
+            match known.group_info(&self.provider(), &query, code, &state.ctx()) {
+                Ok(answer) => {
+                    state.shown.insert(self.client.to_string(), code);
+                    Ok(answer.to_bytes().into())
+                }
+                Err(_) => refused(GroupInfoCode::NOT_AUTHORIZED),
+            }
+        })
+    }
+
+    async fn report_abuse(&self, _: &MimiUri, report: &[u8]) -> Result<(), TransportError> {
+        let report = AbuseReport::from_bytes(report).unwrap();
+        self.request(|state| {
+            state.reports.push(report);
+            Ok(())
+        })
+    }
+
+    async fn entries(&self, after: Option<&str>, _: Duration) -> Result<Page, TransportError> {
+        let state = self.hub.lock();
+        let end = state.stream.len();
+        let start = after.map_or(end, |after| after.parse().unwrap());
+        let user = self.user();
+        if state.held.contains(&user) {
+            return Ok(Page {
+                entries: Vec::new(),
+                cursor: start.to_string(),
+            });
+        }
+        let entries = state.stream.iter().enumerate().skip(start);
+        let entries = entries
+            .filter(|(_, (_, _, users))| users.contains(&user))
+            .map(|(at, (room, body, _))| Entry {
+                cursor: (at + 1).to_string(),
+                room: room.clone(),
+                message: body.clone(),
+            });
+        Ok(Page {
+            entries: entries.collect(),
+            cursor: end.to_string(),
+        })
+    }
+}

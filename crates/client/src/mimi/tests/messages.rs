@@ -1,0 +1,163 @@
+//! What people say to each other, and what it is worth.
+
+use nabe_content::mimi::status::MessageStatus;
+use nabe_content::mimi::{MimiContent, Origin, Salt};
+use nabe_wire::notify::FanoutParts;
+
+use super::*;
+use crate::Undecryptable;
+
+#[test]
+fn messages_are_edited_deleted_answered_reacted_to_and_read() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    let first = say(&mut alice, "I am a fsh");
+    let second = say(&mut alice, "nothing");
+    now(alice.edit(&room(), &first, NestedPart::text("I am a fish"))).unwrap();
+    now(alice.delete(&room(), &second)).unwrap();
+    sync(&mut bob);
+    assert_eq!(read(&bob), ["I am a fish", "(deleted)"]);
+    now(bob.reply(&room(), &first, NestedPart::text("So am I"))).unwrap();
+    now(bob.react(&room(), &first, &["\u{2764}"])).unwrap();
+    now(bob.report_status(&room(), &[(first, MessageStatus::READ)])).unwrap();
+    sync(&mut alice);
+    assert_eq!(read(&alice), ["I am a fish", "(deleted)", "So am I"]);
+    let timeline = alice.timeline(&room()).unwrap();
+    let reactions = timeline.reactions(&first, authors_only);
+    assert_eq!((reactions.len(), reactions[0].by), (1, BOB));
+    assert_eq!(alice.statuses(&room()).unwrap()[&first][BOB], MessageStatus::READ);
+    // Nobody edits what somebody else said.
+    now(bob.edit(&room(), &first, NestedPart::text("I am a bird"))).unwrap();
+    sync(&mut alice);
+    assert_eq!(read(&alice)[0], "I am a fish");
+}
+
+#[test]
+fn a_frank_is_genuine_or_it_is_told_why_not() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    let id = say(&mut bob, "You fish!");
+    sync(&mut alice);
+    let item = alice.item_of(&room(), &id).unwrap().unwrap();
+    assert_eq!(item.franking, Franking::Genuine);
+    assert_eq!(bob.item_of(&room(), &id).unwrap().unwrap().franking, Franking::Genuine);
+    now(alice.report_abuse(&room(), &[id], "rude")).unwrap();
+    let [(report, genuine)] = &hub.reports()[..] else {
+        panic!("one report");
+    };
+    assert_eq!(report.alleged_abuser_uri.as_str(), BOB);
+    assert_eq!(genuine[..], [true]);
+
+    // Somebody on the way says that it was accepted at another time.
+    hub.alter_last(|fanout| fanout.timestamp -= 1);
+    sync(&mut cathy);
+    let item = cathy.item_of(&room(), &id).unwrap().unwrap();
+    let Franking::NotGenuine { reason } = &item.franking else {
+        panic!("{item:?}");
+    };
+    assert_eq!(reason, "the integrity signature is wrong");
+    let refused = now(cathy.report_abuse(&room(), &[id], "")).unwrap_err();
+    assert!(matches!(refused, MimiError::NotFranked), "{refused}");
+
+    // Somebody takes it away.
+    let id = say(&mut bob, "Still a fish");
+    hub.alter_last(|fanout| fanout.with = FanoutParts::Application { frank: None });
+    sync(&mut alice);
+    assert_eq!(alice.item_of(&room(), &id).unwrap().unwrap().franking, Franking::None);
+}
+
+#[test]
+fn a_hub_without_an_agent_franks_nothing() {
+    let hub = MimiHub::without_franking();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    let id = say(&mut bob, "hello");
+    sync(&mut alice);
+    assert_eq!(alice.item_of(&room(), &id).unwrap().unwrap().franking, Franking::None);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_with_the_reason() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    // Her second device is not in the group yet.
+    let mut second = client(&hub, C2);
+    say(&mut bob, "early");
+    sync(&mut second);
+    let unreadable = |client: &MimiClient| -> Vec<Unreadable> {
+        let items = client.items(&room(), 100).unwrap().into_iter();
+        items
+            .filter_map(|item| match item.body {
+                MimiBody::Unreadable(reason) => Some(reason),
+                _ => None,
+            })
+            .collect()
+    };
+    let reason = Undecryptable::NotInGroup;
+    assert_eq!(unreadable(&second), [Unreadable::Undecryptable { reason }]);
+
+    // A message that is changed on the way.
+    say(&mut bob, "damaged");
+    hub.alter_last(|fanout| {
+        let mut message = fanout.message.clone().into_value();
+        if let nabe_wire::mls::MlsMessageBody::Private(private) = &mut message.body {
+            let last = private.ciphertext.0.last_mut().unwrap();
+            *last ^= 1;
+        }
+        fanout.message = nabe_wire::Kept::new(message);
+    });
+    sync(&mut alice);
+    let reason = Undecryptable::Corrupt;
+    assert_eq!(unreadable(&alice), [Unreadable::Undecryptable { reason }]);
+
+    // A message from the future.
+    say(&mut bob, "in an hour");
+    hub.alter_last(|fanout| fanout.timestamp += 3_600_000);
+    sync(&mut cathy);
+    let reasons = unreadable(&cathy);
+    assert!(
+        matches!(reasons.last(), Some(Unreadable::Suspicious { .. })),
+        "{reasons:?}"
+    );
+    // Who comes later reads what comes later.
+    now(second.join(&room(), None, None)).unwrap();
+    sync(&mut bob);
+    say(&mut bob, "now");
+    sync(&mut second);
+    assert_eq!(read(&second), ["now"]);
+}
+
+#[test]
+fn nobody_speaks_for_somebody_else_or_into_another_room() {
+    let hub = MimiHub::new();
+    let [_, mut bob, _] = of_three(&hub);
+    for (sender, to) in [(CATHY, ROOM), (BOB, "mimi://a.example/r/hall")] {
+        let origin = Origin::new(sender, to).unwrap();
+        let content = MimiContent::new(Salt::from_random([1; 16]), &origin, NestedPart::text("x"));
+        assert!(matches!(now(bob.send(&room(), &content)), Err(MimiError::OtherOrigin)));
+    }
+}
+
+#[test]
+fn a_message_that_the_hub_refuses_is_told() {
+    let hub = MimiHub::new();
+    let mut alice = client(&hub, A);
+    let mut bob = client(&hub, B);
+    let lecture = NewRoom {
+        role: 6,
+        ..NewRoom::new(&room(), "Lecture", templates::moderated("a.example")).unwrap()
+    };
+    now(alice.create_room(&lecture)).unwrap();
+    // A guest listens.
+    now(alice.add(&room(), &[(uri(BOB), 2)])).unwrap();
+    sync(&mut bob);
+    let refused = now(bob.say(&room(), NestedPart::text("hello"))).unwrap_err();
+    assert!(matches!(refused, MimiError::MessageRefused), "{refused}");
+    assert!(
+        notices(&mut bob)
+            .iter()
+            .any(|notice| matches!(notice, MimiNotice::NotSent { .. }))
+    );
+    say(&mut alice, "Welcome");
+    sync(&mut bob);
+    assert_eq!(read(&bob), ["Welcome"]);
+}
