@@ -257,6 +257,12 @@ provider_token_file = "provider.token"
 # Fetch them also through an OHTTP gateway, for users of whom we only know the provider. The key's file is as above.
 # ohttp = false
 # ohttp_key_file = "ohttp.toml"
+# Providers hear the same of a user who has not consented and of one who does not exist.
+# hide_users = true
+# A client that has no other key package left has its last-resort one handed out, again and again.
+# last_resort_key_packages = true
+# Tell other providers that one of our users has revoked consent; they find out in any case when they want key packages.
+# tell_revocations = false
 
 [delivery]
 # Milliseconds.

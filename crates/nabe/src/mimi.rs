@@ -16,7 +16,7 @@ use nabe_http::{
     tls::{self, CertificateFiles},
 };
 use nabe_service::{
-    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings},
+    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings, UserSettings},
     ports::{Clock, assets::Assets},
 };
 use nabe_types::{ServerName, ServerPattern, ServerPolicy};
@@ -63,10 +63,17 @@ pub(crate) struct Mimi {
     /// Fetch them also through an OHTTP gateway, so that we do not know for whom.
     pub(crate) ohttp: bool,
     pub(crate) ohttp_key_file: PathBuf,
+    /// Providers cannot find out who is a user here without that user's consent.
+    pub(crate) hide_users: bool,
+    /// Hand out a client's last-resort key package when it has no other.
+    pub(crate) last_resort_key_packages: bool,
+    /// Tell requesters' providers of revoked consent.
+    pub(crate) tell_revocations: bool,
 }
 
 impl Default for Mimi {
     fn default() -> Self {
+        let users = UserSettings::default();
         Self {
             domain: None,
             address: None,
@@ -87,6 +94,9 @@ impl Default for Mimi {
             asset_hosts: Vec::new(),
             ohttp: false,
             ohttp_key_file: OHTTP_KEY_FILE.into(),
+            hide_users: users.hide_users,
+            last_resort_key_packages: users.last_resort,
+            tell_revocations: users.tell_revocations,
         }
     }
 }
@@ -156,6 +166,11 @@ impl Mimi {
             peers,
             tls: self.tls(),
             asset_hosts: self.asset_hosts.clone(),
+            users: UserSettings {
+                hide_users: self.hide_users,
+                last_resort: self.last_resort_key_packages,
+                tell_revocations: self.tell_revocations,
+            },
             overrides: self.overrides.clone(),
             hub,
             franking,
@@ -172,6 +187,7 @@ pub(crate) struct Provider {
     peers: Arc<dyn ClientCertVerifier>,
     tls: TlsSettings,
     asset_hosts: Vec<ServerPattern>,
+    users: UserSettings,
     overrides: BTreeMap<ServerName, SocketAddr>,
     hub: keys::Ed25519,
     franking: Option<Arc<Franks>>,
@@ -222,6 +238,10 @@ impl Provider {
             policy,
             ..nabe_federation::MimiSettings::default()
         };
+        let users = MimiSettings {
+            users: self.users,
+            ..MimiSettings::default()
+        };
         Ok(MimiDeps {
             domain: domain.clone(),
             peers: Arc::new(MimiPeers::new(transport, domain, Arc::clone(clock), settings)),
@@ -236,7 +256,7 @@ impl Provider {
                     hosts: self.asset_hosts.clone(),
                     ..AssetSettings::default()
                 },
-                ..MimiSettings::default()
+                ..users
             },
         })
     }
