@@ -14,14 +14,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Serving, command, free_address, nabe, text, wait_for};
+use common::{Client, Serving, command, free_address, nabe, text, wait_for};
 use http::{Method, Request, Response};
-use nabe_federation::{HttpsSettings, HttpsTransport, TlsSettings, Transport as _};
+use nabe_federation::{HttpsSettings, HttpsTransport, MimiPeers, TlsSettings, Transport as _};
 use nabe_http::tls::CertificateFiles;
-use nabe_service::ports::SystemClock;
-use nabe_types::ServerName;
-use nabe_wire::directory::{DIRECTORY_PATH, Endpoint};
+use nabe_service::ports::{
+    SystemClock,
+    mimi::{MimiPeers as _, MimiRequest},
+};
+use nabe_signing::SigningKey;
+use nabe_types::{KeyId, ServerName};
+use nabe_wire::{
+    Encode as _, IdentifierUri, Message as _,
+    consent::{ConsentAction, ConsentEntry, ConsentScope},
+    directory::{DIRECTORY_PATH, Endpoint},
+    key_material::{KeyMaterialQuery, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode},
+    label::{SignatureScheme, Signer, SignerError},
+    mls::{CipherSuite, Credential, RequiredCapabilities},
+};
 use serde_json::Value;
+
+const ALICE: &str = "mimi://a.localhost/u/alice";
+const BOB: &str = "mimi://b.localhost/u/bob";
 
 /// A provider made by `nabe init --mimi`.
 struct Provider {
@@ -52,6 +66,11 @@ impl Provider {
 
     /// `nabe serve`, with MIMI at an address of its own or at that of everything else.
     fn serve(&self, others: &[&Self], shared: bool) -> Serving {
+        self.serve_with(others, shared, &[])
+    }
+
+    /// The same with more options, as environment variables.
+    fn serve_with(&self, others: &[&Self], shared: bool, environment: &[(&str, &str)]) -> Serving {
         let overrides: Vec<String> = others
             .iter()
             .map(|other| format!("\"{}\" = \"{}\"", other.domain, other.mimi))
@@ -64,6 +83,7 @@ impl Provider {
             .env("NABE_MIMI__ONLY_CA_FILES", "true")
             .env("NABE_MIMI__OVERRIDES", format!("{{ {} }}", overrides.join(", ")))
             .env("NABE_LOG__LEVEL", "warn")
+            .envs(environment.iter().copied())
             .stderr(log);
         match shared {
             true => serve.env("NABE_LISTEN__ADDRESS", self.mimi.to_string()),
@@ -91,6 +111,18 @@ impl Provider {
             ..HttpsSettings::default()
         };
         HttpsTransport::direct(settings, Arc::new(SystemClock)).unwrap()
+    }
+
+    /// The same as the provider `from`, by the directory.
+    fn peers(&self, from: &Self) -> MimiPeers<HttpsTransport> {
+        let settings = nabe_federation::MimiSettings::default();
+        let transport = self.transport(Some(from));
+        MimiPeers::new(transport, &from.domain, Arc::new(SystemClock), settings)
+    }
+
+    /// The provider's own backend.
+    fn backend(&self) -> Client {
+        Client::new(self.domain.clone(), self.listen, &self.folder)
     }
 
     /// A request as the directory has it, from nobody in particular.
@@ -152,6 +184,101 @@ async fn everybody_reads_the_directory_and_providers_alone_reach_what_is_in_it()
             assert_ne!(answer.body(), of_another.body(), "{name}");
         }
     }
+}
+
+/// The key of a client of another provider.
+struct ClientKey(SigningKey);
+
+impl Signer for ClientKey {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Ok(self.0.sign(payload).to_bytes().to_vec())
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        SignatureScheme::ED25519
+    }
+}
+
+fn uri(text: &str) -> IdentifierUri {
+    IdentifierUri::new(text).unwrap()
+}
+
+/// What bob's client asks for.
+fn key_material_of(target: &str) -> Bytes {
+    let key = ClientKey(SigningKey::from_seed(KeyId::ed25519("bob").unwrap(), [7; 32]));
+    let request = KeyMaterialRequestTbs {
+        requesting_user: uri(BOB),
+        target_user: uri(target),
+        room_id: uri("mimi://b.localhost/r/club"),
+        query: KeyMaterialQuery {
+            acceptable_ciphersuites: vec![CipherSuite(1)],
+            required_capabilities: RequiredCapabilities {
+                extension_types: Vec::new(),
+                proposal_types: Vec::new(),
+                credential_types: Vec::new(),
+            },
+            requester_signature_key: key.0.public().to_bytes()[..].into(),
+            requester_credential: Credential::Basic {
+                identity: b"mimi://b.localhost/d/bob/phone"[..].into(),
+            },
+        },
+    };
+    request.sign(&key).unwrap().to_bytes().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_asks_another_for_keys_and_consent() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let show_users = [("NABE_MIMI__HIDE_USERS", "false")];
+    let mut running = a.serve_with(&[&b], false, &show_users);
+    a.directory().await;
+    // Alice exists since her provider's backend spoke for her.
+    a.backend().must_get("@alice:a.localhost", "/_nabe/v1/rooms").await;
+    let bob = a.peers(&b);
+    let call = async |endpoint, target: &str, body: Bytes| {
+        let request = MimiRequest {
+            endpoint,
+            target: target.to_owned(),
+            body,
+            timeout: Duration::from_secs(20),
+            max_response_bytes: 64 * 1024,
+        };
+        bob.call(&a.domain, request).await.unwrap()
+    };
+    let status = async |target: &str| {
+        let answer = call(Endpoint::KeyMaterial, target, key_material_of(target)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        KeyMaterialResponse::from_bytes(&answer.body).unwrap().user_status
+    };
+    assert_eq!(status(ALICE).await, KeyMaterialUserCode::NO_CONSENT);
+    let nobody = "mimi://a.localhost/u/nobody";
+    assert_eq!(status(nobody).await, KeyMaterialUserCode::USER_UNKNOWN);
+
+    let wish = ConsentEntry {
+        operation: ConsentAction::Request,
+        scope: ConsentScope {
+            requester_uri: uri(BOB),
+            target_uri: uri(ALICE),
+            room_id: None,
+        },
+        consent_extensions: Default::default(),
+    };
+    let asked = call(Endpoint::RequestConsent, ALICE, wish.to_bytes().into()).await;
+    assert_eq!(asked.status, 201, "{asked:?}");
+    // Nobody follows a room here, so nobody is to be notified of one.
+    let room = "mimi://b.localhost/r/club";
+    let notified = call(Endpoint::Notify, room, Bytes::new()).await;
+    assert!((400..500).contains(&notified.status), "{notified:?}");
+
+    // The next process has the same users, key and name.
+    running.kill();
+    let _running = a.serve(&[&b], false);
+    a.directory().await;
+    assert_eq!(status(ALICE).await, KeyMaterialUserCode::NO_CONSENT);
+    // It keeps to itself who is there.
+    assert_eq!(status(nobody).await, KeyMaterialUserCode::NO_CONSENT);
 }
 
 #[test]

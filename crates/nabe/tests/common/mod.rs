@@ -219,7 +219,7 @@ pub(crate) struct Answer {
 
 impl Client {
     /// The backend of the provider whose server was made in `folder`.
-    fn new(server: ServerName, address: SocketAddr, folder: &Path) -> Self {
+    pub(crate) fn new(server: ServerName, address: SocketAddr, folder: &Path) -> Self {
         let settings = HttpsSettings {
             tls: TlsSettings {
                 system_roots: false,
