@@ -9,6 +9,7 @@ use axum::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use nabe_service::ServiceError;
+use nabe_service::mimi::MimiError;
 use nabe_signing::json::{Json, Object};
 use nabe_signing::object;
 use nabe_types::{ErrorCode, ServerName};
@@ -213,6 +214,10 @@ impl ClientError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
+    pub(crate) fn conflict(message: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
@@ -259,6 +264,29 @@ impl From<ServiceError> for ClientError {
                 _ => None,
             },
             retry_after,
+        }
+    }
+}
+
+impl From<MimiError> for ClientError {
+    fn from(error: MimiError) -> Self {
+        let (status, code) = match &error {
+            MimiError::Unknown(_) => (StatusCode::NOT_FOUND, "not_found"),
+            MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            MimiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
+            MimiError::LimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded"),
+            MimiError::PeerFailed { .. } => (StatusCode::BAD_GATEWAY, "peer_unreachable"),
+            MimiError::BadAnswer { .. } => (StatusCode::BAD_GATEWAY, "peer_refused"),
+            MimiError::Failed(error) => return error.clone().into(),
+        };
+        let retry_after = match &error {
+            MimiError::LimitExceeded { retry_after } => Some(*retry_after),
+            _ => None,
+        };
+        tracing::debug!(%error, status = status.as_u16(), "refused a request");
+        Self {
+            retry_after,
+            ..Self::new(status, code, error.to_string())
         }
     }
 }

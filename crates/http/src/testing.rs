@@ -137,15 +137,20 @@ impl World {
 
     /// A MIMI provider whose peers never answer.
     pub(crate) fn provider() -> Self {
-        let hub = TestHub::new("mimi://h.example");
+        Self::provider_with(TestHub::new("mimi://h.example").into())
+    }
+
+    /// The same with this key as the hub's.
+    pub(crate) fn provider_with(hub: Arc<TestHub>) -> Self {
         let mimi = MimiDeps {
             domain: server("h"),
             peers: Arc::new(Silence),
             hub: HubKey {
                 sender: hub.sender().clone(),
-                signer: Arc::new(hub),
+                signer: hub,
             },
             franking: None,
+            franking_agent: None,
             assets: None,
             settings: MimiSettings::default(),
         };

@@ -20,6 +20,7 @@ use nabe_service::{
     ports::{Clock, assets::Assets},
 };
 use nabe_types::{ServerName, ServerPattern, ServerPolicy};
+use nabe_wire::franking::FrankingAgentData;
 use rustls::{ServerConfig, server::danger::ClientCertVerifier};
 use serde::Deserialize;
 
@@ -250,6 +251,13 @@ impl Provider {
                 signer: Arc::new(self.hub.clone()),
             },
             franking: self.franking.clone().map(|franks| franks as Arc<dyn Franking>),
+            franking_agent: self.franking.as_ref().map(|franks| {
+                let agent = franks.agent().external_sender(domain);
+                FrankingAgentData {
+                    franking_signature_key: agent.signature_key,
+                    credential: agent.credential,
+                }
+            }),
             assets,
             settings: MimiSettings {
                 assets: AssetSettings {

@@ -10,6 +10,7 @@ mod group;
 mod keys;
 mod media;
 mod membership;
+mod mimi;
 mod model;
 mod openapi;
 mod request;
@@ -71,6 +72,14 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(media::download, media::remove))
         .routes(routes!(stream::stream))
         .routes(routes!(stream::handled))
+        .routes(routes!(mimi::hub))
+        .routes(routes!(mimi::upload_key_packages, mimi::key_packages_left))
+        .routes(routes!(mimi::key_material))
+        .routes(routes!(mimi::create_room, mimi::rooms))
+        .routes(routes!(mimi::messages))
+        .routes(routes!(mimi::update))
+        .routes(routes!(mimi::submit_message))
+        .routes(routes!(mimi::group_info))
         .routes(routes!(operations::live))
         .routes(routes!(operations::ready))
 }

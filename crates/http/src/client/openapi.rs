@@ -31,6 +31,7 @@ use crate::error::{ErrorBody, ErrorInfo};
         (name = "events", description = "Sending and reading"),
         (name = "media", description = "Files: encrypted by clients, kept by servers"),
         (name = "stream", description = "What happens, as it happens"),
+        (name = "mimi", description = "Rooms of MIMI, on servers that are a provider of it; others have none of this"),
         (name = "health", description = "For load balancers and monitors; no authentication"),
     ),
     security(("bearer" = [])),

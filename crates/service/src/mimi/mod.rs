@@ -38,6 +38,7 @@ use nabe_core::mimi::Franking;
 use nabe_store::{StoreError, StoredReply};
 use nabe_types::ServerName;
 use nabe_wire::Message;
+use nabe_wire::franking::FrankingAgentData;
 use nabe_wire::label::Signer;
 use nabe_wire::mls::ExternalSender;
 
@@ -65,6 +66,8 @@ pub struct MimiDeps {
     pub hub: HubKey,
     /// By which messages in rooms with a franking agent are franked; `None` franks nothing.
     pub franking: Option<Arc<dyn Franking>>,
+    /// What a room whose messages are to be franked has of that.
+    pub franking_agent: Option<FrankingAgentData>,
     /// Downloads for other providers; `None` for a hub that makes none.
     pub assets: Option<Arc<dyn Assets>>,
     /// The operator's choices.
@@ -107,6 +110,7 @@ pub(crate) struct MimiState {
     peers: Arc<dyn MimiPeers>,
     hub: HubKey,
     franking: Option<Arc<dyn Franking>>,
+    franking_agent: Option<FrankingAgentData>,
     assets: Option<Arc<dyn Assets>>,
     downloads: Downloads,
     settings: MimiSettings,
@@ -122,6 +126,7 @@ impl MimiState {
             peers: deps.peers,
             hub: deps.hub,
             franking: deps.franking,
+            franking_agent: deps.franking_agent,
             assets: deps.assets,
             downloads: Downloads::new(&deps.settings.assets),
             settings: deps.settings,
@@ -148,6 +153,18 @@ impl Mimi {
     #[must_use]
     pub fn domain(&self) -> &ServerName {
         &self.state.domain
+    }
+
+    /// What stands first among the external senders of our rooms.
+    #[must_use]
+    pub fn external_sender(&self) -> &ExternalSender {
+        &self.state.hub.sender
+    }
+
+    /// What our rooms have whose messages are to be franked.
+    #[must_use]
+    pub fn franking_agent(&self) -> Option<&FrankingAgentData> {
+        self.state.franking_agent.as_ref()
     }
 
     /// The operator's choices.

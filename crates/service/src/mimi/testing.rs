@@ -164,6 +164,7 @@ impl Providers {
                     signer: Arc::new(KeyOf(key)),
                 },
                 franking: None,
+                franking_agent: None,
                 assets: None,
                 settings: MimiSettings::default(),
             }),

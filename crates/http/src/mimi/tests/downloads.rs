@@ -78,6 +78,7 @@ fn world() -> World {
             signer: Arc::new(Nobody),
         },
         franking: None,
+        franking_agent: None,
         assets: Some(Arc::new(Web)),
         settings,
     };

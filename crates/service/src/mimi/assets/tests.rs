@@ -121,6 +121,7 @@ impl World {
                     signer: Arc::new(NoKey),
                 },
                 franking: None,
+                franking_agent: None,
                 assets: Some(web.clone()),
                 settings: MimiSettings {
                     assets,

@@ -120,6 +120,7 @@ impl Providers {
                     signer: Arc::new(key),
                 },
                 franking: None,
+                franking_agent: None,
                 assets: None,
                 settings: MimiSettings {
                     users,

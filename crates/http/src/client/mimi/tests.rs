@@ -1,0 +1,284 @@
+//! Alice's phone at the provider `h.example`, over the client API. The provider is the hub.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
+use http_body_util::BodyExt as _;
+use nabe_auth::mimi::templates;
+use nabe_mls::testing::mimi::{
+    MimiDevice, MimiMember, RoomDraft, TestHub, group_info_query, key_material_request, metadata,
+};
+use nabe_mls::testing::wall_clock;
+use nabe_wire::IdentifierUri;
+use nabe_wire::group_info::{GroupInfoCode, GroupInfoResponse};
+use nabe_wire::key_material::{KeyMaterialResponse, KeyMaterialUserCode};
+use nabe_wire::mls::{ComponentId, MlsMessage, MlsMessageBody, RequiredCapabilities};
+use nabe_wire::notify::FanoutMessage;
+use nabe_wire::participant_list::{ParticipantListData, UserRolePair};
+use nabe_wire::submit_message::{Submission, SubmitMessageResponse, SubmitVerdict};
+use nabe_wire::update::{UpdateRoomResponse, UpdateVerdict};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{World, client_request, escape};
+
+const ALICE: &str = "mimi://h.example/u/alice";
+const PHONE: &str = "mimi://h.example/d/alice/phone";
+const CLUB: &str = "mimi://h.example/r/club";
+
+struct Provider {
+    world: World,
+    hub: Arc<TestHub>,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let hub = Arc::new(TestHub::new("mimi://h.example"));
+        let world = World::provider_with(Arc::clone(&hub));
+        world.clock.set(wall_clock());
+        Self { world, hub }
+    }
+
+    /// Alice asks.
+    async fn get(&self, path: &str) -> Value {
+        let request = client_request("alice", "GET", &format!("/_nabe/v1/mimi/{path}"), "", &[]);
+        self.world.ask(request).await.expect(200)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> crate::testing::Answer {
+        let path = format!("/_nabe/v1/mimi/{path}");
+        let request = client_request("alice", "POST", &path, &body.to_string(), &[]);
+        self.world.ask(request).await
+    }
+
+    /// A struct for a struct; the status for a refusal.
+    async fn exchange(&self, path: &str, body: Vec<u8>) -> Result<Bytes, u16> {
+        let path = format!("/_nabe/v1/mimi/{path}");
+        let mut request = client_request("alice", "POST", &path, "", &[]);
+        *request.body_mut() = Body::from(body);
+        let (head, body) = self.world.raw(request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        match head.status.as_u16() {
+            200 => {
+                assert_eq!(head.headers[CONTENT_TYPE], "application/octet-stream");
+                Ok(body)
+            }
+            status => Err(status),
+        }
+    }
+
+    /// Alice's phone makes a group.
+    fn group(&self, device: &MimiDevice) -> (MimiMember, Value) {
+        let mut draft = RoomDraft::new(device, &self.hub);
+        let list = ParticipantListData {
+            participants: vec![UserRolePair {
+                user: IdentifierUri::new(ALICE).unwrap(),
+                role_index: templates::SUPER_ADMIN,
+            }],
+        };
+        for entry in templates::cooperative("h.example").dictionary(&list).entries() {
+            draft.set(entry.component_id, entry.data.to_vec());
+        }
+        draft.set(ComponentId::ROOM_METADATA, metadata(CLUB, "Club"));
+        let member = device.create_room_with(&draft);
+        let (info, tree) = member.hand_over();
+        let body = json!({
+            "room": CLUB,
+            "group_info": base64u::encode(info.as_bytes()),
+            "ratchet_tree": base64u::encode(&tree.to_bytes()),
+        });
+        (member, body)
+    }
+
+    async fn club(&self) -> MimiMember {
+        let (member, body) = self.group(&MimiDevice::new(PHONE));
+        self.post("rooms", &body).await.expect(200);
+        member
+    }
+
+    async fn said(&self, query: &str) -> Vec<FanoutMessage> {
+        let body = self.get(&in_club(&format!("messages{query}"))).await;
+        let messages = body["messages"].as_array().unwrap().iter();
+        let message = |message: &Value| {
+            let bytes = base64u::decode(message["message"].as_str().unwrap()).unwrap();
+            FanoutMessage::from_bytes(&bytes).unwrap()
+        };
+        messages.map(message).collect()
+    }
+}
+
+fn in_club(rest: &str) -> String {
+    format!("rooms/{}/{rest}", escape(CLUB))
+}
+
+fn said_by(member: &mut MimiMember, text: &str) -> Vec<u8> {
+    let request = SubmitMessageRequest::from(Submission {
+        app_message: Kept::new(MlsMessage {
+            body: MlsMessageBody::Private(member.encrypt(text.as_bytes(), None)),
+        }),
+        sending_uri: IdentifierUri::new(ALICE).unwrap(),
+    });
+    request.to_bytes()
+}
+
+#[tokio::test]
+async fn a_room_is_created_changed_talked_in_and_read() {
+    let provider = Provider::new();
+    let hub = provider.get("hub").await;
+    let sender = base64u::encode(&provider.hub.sender().to_bytes());
+    assert_eq!(
+        hub,
+        json!({ "domain": "h.example", "user": ALICE, "external_sender": sender })
+    );
+    let (mut alice, body) = provider.group(&MimiDevice::new(PHONE));
+    provider.post("rooms", &body).await.expect(200);
+    provider.post("rooms", &body).await.expect(200);
+    let (_, other) = provider.group(&MimiDevice::new(PHONE));
+    provider.post("rooms", &other).await.expect_code(409, "conflict");
+
+    let commit = alice.update().to_request();
+    let answer = provider.exchange(&in_club("update"), commit.clone()).await.unwrap();
+    let verdict = UpdateRoomResponse::from_bytes(&answer).unwrap().verdict;
+    assert!(matches!(verdict, UpdateVerdict::Success { .. }), "{verdict:?}");
+    assert_eq!(provider.exchange(&in_club("update"), commit).await.unwrap(), answer);
+    alice.merge();
+    let message = said_by(&mut alice, "hello");
+    let answer = provider.exchange(&in_club("submit_message"), message).await.unwrap();
+    let answer = SubmitMessageResponse::from_bytes(&answer).unwrap();
+    assert!(matches!(answer.body.mls10(), Some(SubmitVerdict::Accepted(_))));
+
+    let said = provider.said("").await;
+    let kinds: Vec<_> = said.iter().map(|message| &message.message.body).collect();
+    assert!(
+        matches!(kinds[..], [MlsMessageBody::Public(_), MlsMessageBody::Private(_)]),
+        "{kinds:?}"
+    );
+    assert_eq!(provider.said("?after=1").await, said[1..]);
+    assert_eq!(provider.said("?limit=1").await, said[..1]);
+    let rooms = provider.get("rooms").await;
+    let club = json!([{ "room": CLUB, "hub": "h.example", "from": 1, "head": 2 }]);
+    assert_eq!(rooms["rooms"], club);
+}
+
+#[tokio::test]
+async fn whoever_waits_hears_of_news_when_it_comes() {
+    let provider = Provider::new();
+    let mut alice = provider.club().await;
+    let state = provider.get("rooms").await["state"].as_str().unwrap().to_owned();
+    let rooms = format!("rooms?seen={state}&wait_ms=60000");
+    let message = said_by(&mut alice, "hello");
+    let submit = in_club("submit_message");
+    let (said, rooms, _) = tokio::join!(
+        provider.said("?wait_ms=60000"),
+        provider.get(&rooms),
+        provider.exchange(&submit, message),
+    );
+    assert_eq!(said.len(), 1);
+    assert_eq!(rooms["rooms"][0]["head"], 1);
+    assert_ne!(rooms["state"], state.as_str());
+    assert_eq!(provider.said("?after=1&wait_ms=1").await, []);
+}
+
+#[tokio::test]
+async fn key_packages_go_in_and_come_out_once() {
+    let provider = Provider::new();
+    // The account comes with the first request.
+    provider.get("hub").await;
+    let phone = MimiDevice::new(PHONE);
+    let package = base64u::encode(&phone.key_package());
+    let body = json!({ "client": PHONE, "key_packages": [package, package, base64u::encode(b"no package")] });
+    let results = provider.post("key_packages", &body).await.expect(200);
+    assert!(results["results"][0]["reference"].is_string(), "{results}");
+    for refused in [1, 2] {
+        assert!(results["results"][refused]["error"].is_string(), "{results}");
+    }
+    let left = provider.get("key_packages").await;
+    assert_eq!(
+        left["key_packages"],
+        json!([{ "client": PHONE, "suite": 1, "left": 1, "last_resort": false }])
+    );
+    let required = || RequiredCapabilities {
+        extension_types: Vec::new(),
+        proposal_types: Vec::new(),
+        credential_types: Vec::new(),
+    };
+    let tablet = MimiDevice::new("mimi://h.example/d/alice/tablet");
+    for status in [
+        KeyMaterialUserCode::SUCCESS,
+        KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL,
+    ] {
+        let request = key_material_request(&tablet, ALICE, Some(CLUB), required());
+        let answer = provider.exchange("key_material", request.to_bytes()).await.unwrap();
+        assert_eq!(KeyMaterialResponse::from_bytes(&answer).unwrap().user_status, status);
+    }
+    let bob = MimiDevice::new("mimi://h.example/d/bob/B");
+    let request = key_material_request(&bob, ALICE, Some(CLUB), required());
+    assert_eq!(provider.exchange("key_material", request.to_bytes()).await, Err(403));
+}
+
+#[tokio::test]
+async fn a_token_of_one_device_speaks_for_that_client_alone() {
+    let provider = Provider::new();
+    let token = provider.world.token("alice", Some("phone")).await;
+    for (client, status) in [(PHONE, 200), ("mimi://h.example/d/alice/tablet", 403)] {
+        let request = Request::post("/_nabe/v1/mimi/key_packages")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::from(json!({ "client": client, "key_packages": [] }).to_string()))
+            .unwrap();
+        provider.world.ask(request).await.expect(status);
+    }
+}
+
+#[tokio::test]
+async fn a_new_device_is_given_what_it_takes_to_join() {
+    let provider = Provider::new();
+    provider.club().await;
+    let ask = async |device: &str| {
+        let (query, _) = group_info_query(&MimiDevice::new(device));
+        let request = GroupInfoRequest::from(query);
+        provider.exchange(&in_club("group_info"), request.to_bytes()).await
+    };
+    let answer = ask("mimi://h.example/d/alice/tablet").await.unwrap();
+    let answer = GroupInfoResponse::from_bytes(&answer).unwrap();
+    assert_eq!(answer.outcome.code(), GroupInfoCode::SUCCESS);
+    assert_eq!(ask("mimi://h.example/d/bob/B").await, Err(400));
+}
+
+#[tokio::test]
+async fn what_does_not_read_is_refused_with_the_field() {
+    let provider = Provider::new();
+    provider.club().await;
+    for (path, name) in [
+        (in_club("update"), "UpdateRequest"),
+        (in_club("submit_message"), "SubmitMessageRequest"),
+        (in_club("group_info"), "GroupInfoRequest"),
+        ("key_material".to_owned(), "KeyMaterialRequest"),
+    ] {
+        let mut request = client_request("alice", "POST", &format!("/_nabe/v1/mimi/{path}"), "", &[]);
+        *request.body_mut() = Body::from(vec![1, 2]);
+        let text = provider.world.ask(request).await.expect_code(400, "bad_request");
+        assert!(text.contains(name), "{text}");
+    }
+    let body = json!({ "room": CLUB, "group_info": "!", "ratchet_tree": "" });
+    let text = provider.post("rooms", &body).await.expect_code(400, "bad_request");
+    assert!(text.contains("`group_info`"), "{text}");
+    let elsewhere = json!({ "room": "mimi://h.example/u/alice", "group_info": "", "ratchet_tree": "" });
+    provider.post("rooms", &elsewhere).await.expect_code(404, "not_found");
+}
+
+#[tokio::test]
+async fn nobody_reads_a_room_that_they_are_not_in() {
+    let provider = Provider::new();
+    provider.club().await;
+    let path = format!("/_nabe/v1/mimi/{}", in_club("messages"));
+    let answer = provider.world.ask(client_request("bob", "GET", &path, "", &[])).await;
+    answer.expect_code(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_provider_has_none_of_this() {
+    let request = client_request("alice", "GET", "/_nabe/v1/mimi/hub", "", &[]);
+    World::new().ask(request).await.expect_code(404, "unknown_endpoint");
+}
