@@ -91,7 +91,10 @@ mod tests {
 
     /// Answers in order, and remembers where it was asked and with which headers.
     #[derive(Clone, Default)]
-    struct Script(Arc<Mutex<(VecDeque<Response<Bytes>>, Vec<String>)>>);
+    struct Script {
+        answers: Arc<Mutex<VecDeque<Response<Bytes>>>>,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
 
     #[async_trait]
     impl Transport for Script {
@@ -101,11 +104,10 @@ mod tests {
             request: Request<Bytes>,
             _: Duration,
         ) -> Result<Response<Bytes>, TransportError> {
-            let mut script = self.0.lock().unwrap();
             let headers: Vec<_> = request.headers().keys().map(http::HeaderName::as_str).collect();
             let seen = format!("{destination}{} {}", request.uri(), headers.join(","));
-            script.1.push(seen);
-            Ok(script.0.pop_front().expect("no answer is left"))
+            self.asked.lock().unwrap().push(seen);
+            Ok(self.answers.lock().unwrap().pop_front().expect("no answer is left"))
         }
     }
 
@@ -118,8 +120,10 @@ mod tests {
     }
 
     async fn get(answers: Vec<Response<Bytes>>) -> (Result<u16, PeerError>, Vec<String>) {
-        let script = Script::default();
-        script.0.lock().unwrap().0 = answers.into();
+        let script = Script {
+            answers: Arc::new(Mutex::new(answers.into())),
+            asked: Arc::default(),
+        };
         let url = AssetUrl::parse("https://b.example/x?y").unwrap();
         let found = AssetDownloads::new(script.clone())
             .get(&url, Duration::from_secs(5))
@@ -132,7 +136,7 @@ mod tests {
             }
             Err(error) => Err(error),
         };
-        let asked = std::mem::take(&mut script.0.lock().unwrap().1);
+        let asked = std::mem::take(&mut *script.asked.lock().unwrap());
         (status, asked)
     }
 
