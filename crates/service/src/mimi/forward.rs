@@ -14,19 +14,19 @@ use nabe_store::NewLocalMessage;
 use nabe_types::{ServerName, UnixMillis};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::group_info::{GroupInfoRequest, GroupInfoResponse};
-use nabe_wire::mls::{MlsMessageBody, Sender};
+use nabe_wire::mls::{FramedContentBody, MlsMessage, MlsMessageBody, Proposal, Sender};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::protocol::Body;
 use nabe_wire::submit_message::{SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
 use nabe_wire::update::{HandshakeParts, UpdateRequest, UpdateRoomResponse, UpdateVerdict};
-use nabe_wire::{Encode as _, Message};
+use nabe_wire::{Encode as _, Kept, Message};
 
 use super::{Mimi, MimiError};
 use crate::ports::mimi::MimiRequest;
 
 impl Mimi {
     /// Has the room's hub take proposals or a commit of a local user's client. By an external commit the user comes into the room, and may
-    /// read it from there on.
+    /// read it from there on. Whoever is not in the group yet has to be the user: the hub believes us about that.
     ///
     /// # Errors
     ///
@@ -39,6 +39,12 @@ impl Mimi {
         body: &Bytes,
     ) -> Result<UpdateRoomResponse, MimiError> {
         let request: UpdateRequest = read(body)?;
+        if !messages_of(&request).all(|message| may_be_of(user, message)) {
+            return Err(MimiError::Invalid {
+                field: "proposalOrCommit",
+                rule: "by a client of the user who sends it",
+            });
+        }
         let Some(hub) = self.hub_elsewhere(room)? else {
             return self.update(self.domain(), room, body, request).await;
         };
@@ -198,6 +204,40 @@ impl Mimi {
         self.service.commit(write.into()).await?;
         self.tell_of_room(room).await
     }
+}
+
+fn messages_of(request: &UpdateRequest) -> impl Iterator<Item = &MlsMessage> {
+    let more: &[Kept<MlsMessage>] = match &request.with {
+        HandshakeParts::Proposal { more_proposals } => more_proposals,
+        HandshakeParts::Commit(_) => &[],
+    };
+    std::iter::once(&request.proposal_or_commit)
+        .chain(more)
+        .map(|message| &**message)
+}
+
+/// Whether a message can come from a client of this user. A member's is signed by a key in the group; whoever is not a member says
+/// themselves who they are.
+fn may_be_of(user: &MimiUri, message: &MlsMessage) -> bool {
+    let MlsMessageBody::Public(message) = &message.body else {
+        return true;
+    };
+    let leaf = match (&message.content.sender, &message.content.body) {
+        (Sender::Member { .. }, _) => return true,
+        (Sender::NewMemberCommit, FramedContentBody::Commit(commit)) => {
+            commit.path.as_ref().map(|path| &path.leaf_node)
+        }
+        (Sender::NewMemberProposal, FramedContentBody::Proposal(proposal)) => {
+            let proposal: &Proposal = proposal;
+            match proposal {
+                Proposal::Add(package) => Some(&package.leaf_node),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    leaf.and_then(|leaf| user_of(&leaf.credential))
+        .is_some_and(|it| it.as_str() == user.to_string())
 }
 
 fn read<T: Message>(body: &Bytes) -> Result<T, MimiError> {

@@ -131,7 +131,7 @@ impl Mimi {
                 continue;
             };
             let references = welcome.secrets.iter().map(|secrets| &*secrets.new_member);
-            let references: Vec<Bytes> = references.map(Bytes::copy_from_slice).collect();
+            let references: Vec<Bytes> = references.take(MAX_WELCOMED).map(Bytes::copy_from_slice).collect();
             let issued = self.service.store().issued_key_packages(&references).await;
             for package in issued? {
                 if seen.insert(package.user.clone()) {
@@ -145,6 +145,9 @@ impl Mimi {
 
 /// How long it is remembered which notifications came: longer than any hub has reason to repeat one.
 pub(super) const REMEMBERED: Duration = Duration::from_hours(48);
+
+/// The most clients of one Welcome that are looked for among ours.
+pub(super) const MAX_WELCOMED: usize = 10_000;
 
 /// The most messages that are read at once.
 const MAX_READ: usize = 1000;

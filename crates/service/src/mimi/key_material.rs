@@ -7,11 +7,13 @@
 //!           passes it on    notes whose they are, before it answers
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use nabe_core::mimi::{KeyPackageRoute, MimiUri};
 use nabe_mls::mimi::{OfferRefused, OfferedKeyPackage, check_key_material_request, meets};
+use nabe_signing::sha256;
 use nabe_store::rules::MAX_KEY_PACKAGES;
 use nabe_store::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, FetchedKeyPackage, KeyPackageKept,
@@ -52,6 +54,47 @@ pub enum OfferNotKept {
     /// The client has as many as are kept.
     #[error("the client has {MAX_KEY_PACKAGES} key packages already")]
     Full,
+}
+
+/// Requests of local users that other hubs are being asked right now. A hub asks us back for our own users' key packages, and we
+/// know its question by the bytes.
+#[derive(Default)]
+pub(crate) struct PassingOn(Mutex<BTreeMap<[u8; 32], usize>>);
+
+/// One of them, until its answer is there.
+struct Passing<'a> {
+    all: &'a PassingOn,
+    request: [u8; 32],
+}
+
+impl PassingOn {
+    fn begin(&self, body: &[u8]) -> Passing<'_> {
+        let request = sha256(body);
+        *self.lock().entry(request).or_default() += 1;
+        Passing { all: self, request }
+    }
+
+    /// Whether this request is being passed on; it is asked back once.
+    fn take(&self, body: &[u8]) -> bool {
+        let mut all = self.lock();
+        match all.get_mut(&sha256(body)) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.request);
+    }
 }
 
 /// A request that was read and whose signature holds.
@@ -184,11 +227,16 @@ impl Mimi {
             }
             // One of ours asks another hub.
             (false, _) if from == self.domain() && of_requester => {
+                let _passing = self.state.passing_on.begin(&body);
                 let response = self.fetch(&hub, target, body).await?;
                 self.look_at(&asked, &response).map_err(|what| bad_answer(&hub, what))?;
                 Ok(response)
             }
             (false, _) if hub != *from => Err(not_theirs(from, "the room")),
+            // That another hub asks for one of ours is true of what we have just passed on to it, and of nothing else.
+            (false, true) if self.is_ours(&asked.requester) && !self.state.passing_on.take(&body) => {
+                self.hand_out_to(&asked, false).await
+            }
             (false, true) => self.hand_out(&asked).await,
             (false, false) => Err(MimiError::Unknown("user")),
         }
@@ -249,6 +297,11 @@ impl Mimi {
 
     /// The target's side. What happens up to a refusal is the same whether there is such a user or not, if users are hidden.
     async fn hand_out(&self, asked: &Asked) -> Result<KeyMaterialResponse, MimiError> {
+        self.hand_out_to(asked, true).await
+    }
+
+    /// The same. Whoever only pretends to be the requester hears what somebody without consent hears.
+    async fn hand_out_to(&self, asked: &Asked, is_requester: bool) -> Result<KeyMaterialResponse, MimiError> {
         let user_uri = identifier(&asked.target);
         let is_user = self.is_user(&asked.target).await?;
         let scope = ConsentScope {
@@ -260,6 +313,7 @@ impl Mimi {
         let refusal = match (is_user, self.state.settings.users.hide_users) {
             (false, true) => Some(KeyMaterialUserCode::NO_CONSENT),
             (false, false) => Some(KeyMaterialUserCode::USER_UNKNOWN),
+            (true, _) if !is_requester => Some(KeyMaterialUserCode::NO_CONSENT),
             (true, _) => refusal(&scope, state),
         };
         if let Some(status) = refusal {

@@ -46,6 +46,7 @@ pub use assets::{Asset, AssetSettings};
 pub use create::CreateRefused;
 pub use error::MimiError;
 pub use key_material::OfferNotKept;
+use key_material::PassingOn;
 pub use users::{MimiNews, UserSettings};
 
 use crate::Service;
@@ -117,6 +118,7 @@ pub(crate) struct MimiState {
     news: News,
     rooms: MimiRooms,
     woken: Woken,
+    passing_on: PassingOn,
 }
 
 impl MimiState {
@@ -133,6 +135,7 @@ impl MimiState {
             news: News::default(),
             rooms: MimiRooms::default(),
             woken: Woken::default(),
+            passing_on: PassingOn::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use nabe_wire::Encode as _;
 use nabe_wire::mls::{FramedContentBody, MlsMessageBody, Sender};
 use nabe_wire::update::{HandshakeParts, UpdateRequest, UpdateRoomResponse};
 
+use super::inbox::MAX_WELCOMED;
 use super::rooms::ATTEMPTS;
 use super::{Mimi, MimiError, NO_SUCH_ROOM, kept_answer};
 use crate::error::ServiceError;
@@ -91,7 +92,9 @@ impl Mimi {
             return Ok(BTreeMap::new());
         };
         let secrets = parts.welcome.iter().flat_map(|welcome| &welcome.secrets);
+        // Who is not looked for was not fetched through us: the room refuses the commit.
         let references: Vec<_> = secrets
+            .take(MAX_WELCOMED)
             .map(|secrets| Bytes::copy_from_slice(&secrets.new_member))
             .collect();
         if references.is_empty() {

@@ -251,6 +251,30 @@ async fn without_consent_there_is_nothing_and_who_is_a_user_stays_hidden() {
     assert_eq!(open.alice_asks(BOB).await, no_consent(BOB));
 }
 
+/// A credential proves nothing, so a hub could ask in anybody's name.
+#[tokio::test]
+async fn another_hub_gets_no_key_packages_for_one_of_ours_who_has_not_asked() {
+    let providers = Providers::of_bob(2, 2).await;
+    let pretending = MimiDevice::new("mimi://b.example/d/bob/forged");
+    let request = || key_material_request(&pretending, BOB, Some(ROOM), required(&[]));
+    let answer = providers
+        .mimi("b")
+        .key_material(&server("a"), &uri(BOB), request())
+        .await;
+    assert_eq!(answer.unwrap(), refused(KeyMaterialUserCode::NO_CONSENT, BOB));
+    let left = providers.mimi("b").key_packages_on_offer(&uri(BOB)).await.unwrap();
+    assert_eq!(left[0].left, 2, "nothing is used up");
+    // When they ask themselves, the hub asks us back.
+    let answer = providers.ask("b", BOB, request()).await.unwrap();
+    assert_eq!(answer.user_status, KeyMaterialUserCode::SUCCESS);
+    // What was asked once is not asked again by anybody else.
+    let answer = providers
+        .mimi("b")
+        .key_material(&server("a"), &uri(BOB), request())
+        .await;
+    assert_eq!(answer.unwrap(), refused(KeyMaterialUserCode::NO_CONSENT, BOB));
+}
+
 #[tokio::test]
 async fn consent_for_the_room_counts_before_consent_for_any() {
     let providers = Providers::of_bob(20, 20).await;

@@ -306,4 +306,29 @@ async fn nobody_sends_or_asks_in_the_name_of_another_user_of_their_provider() {
         ),
         "{refused:?}"
     );
+    let (info, tree) = {
+        let mimi = room.providers.mimi("a");
+        let open = mimi.open(&room.uri).await.unwrap().unwrap();
+        (open.room().group().group_info(), open.room().group().ratchet_tree())
+    };
+    let device = MimiDevice::new("mimi://c.example/d/cathy/C2");
+    let (_, bundle) = device.join_externally_with(info.as_bytes(), &tree, &[], &[]);
+    let asking = {
+        let mimi = room.providers.mimi("a");
+        let open = mimi.open(&room.uri).await.unwrap().unwrap();
+        device.ask_to_join(open.room().group())
+    };
+    for body in [bundle.to_request(), proposals(&[asking])] {
+        let refused = mimi.forward_update(&clara, &room.uri, &body.into()).await;
+        assert!(
+            matches!(
+                refused,
+                Err(MimiError::Invalid {
+                    field: "proposalOrCommit",
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
 }
