@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use nabe_check::Suite;
 use nabe_types::{RoomId, ServerName, UserId};
 
@@ -72,12 +72,38 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// Which protocols the providers speak with each other
+    #[arg(long, value_enum, default_value_t = DemoProtocol::All)]
+    pub(crate) protocol: DemoProtocol,
     /// Print one JSON document instead of the story
     #[arg(long)]
     pub(crate) json: bool,
     /// Leave the servers running afterwards and print their addresses; end with Ctrl-C
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// Which stories the demo tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DemoProtocol {
+    /// Linearized Matrix: a room, and an encrypted one
+    Lm,
+    /// MIMI: the story of the draft
+    Mimi,
+    /// One after the other
+    All,
+}
+
+impl DemoProtocol {
+    /// Whether Linearized Matrix is told.
+    pub(crate) const fn is_lm(self) -> bool {
+        matches!(self, Self::Lm | Self::All)
+    }
+
+    /// Whether MIMI is told.
+    pub(crate) const fn is_mimi(self) -> bool {
+        matches!(self, Self::Mimi | Self::All)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -13,11 +13,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use nabe_service::mimi::{CreateRefused, Mimi, MimiNews};
+use nabe_service::mimi::{ConsentDecision, CreateRefused, KeptConsent, Mimi, MimiNews};
 use nabe_service::{Missing, ServiceError};
 use nabe_signing::{base64u, sha256};
 use nabe_types::{DeviceId, LogPosition};
 use nabe_wire::codec::Reader;
+use nabe_wire::consent::{ConsentAction, ConsentEntry};
 use nabe_wire::group_info::GroupInfoRequest;
 use nabe_wire::key_material::KeyMaterialRequest;
 use nabe_wire::mls::{GroupInfo, RatchetTree};
@@ -208,6 +209,53 @@ pub(crate) struct MimiMessageBody {
     message: String,
 }
 
+/// What is known about the caller's consents.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MimiConsentsBody {
+    consents: Vec<MimiConsentBody>,
+}
+
+/// What is known about consent in one scope.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MimiConsentBody {
+    /// For `after`.
+    number: i64,
+    /// Who wants to fetch key packages.
+    requester: String,
+    /// Whose.
+    target: String,
+    /// For which room; absent: for any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<String>,
+    /// When the requester asked, in milliseconds since 1970, if that has not been answered since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_at: Option<u64>,
+    /// What the target decided last: `granted` or `revoked`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'static str>,
+    /// When, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_at: Option<u64>,
+}
+
+impl From<KeptConsent> for MimiConsentBody {
+    fn from(consent: KeptConsent) -> Self {
+        let scope = consent.scope;
+        Self {
+            number: consent.number,
+            requester: scope.requester.to_string(),
+            target: scope.target.to_string(),
+            room: scope.room.map(|room| room.to_string()),
+            requested_at: consent.requested_at.map(|at| at.as_u64()),
+            decision: consent.decision.map(|(decision, _)| match decision {
+                ConsentDecision::Granted => "granted",
+                ConsentDecision::Revoked => "revoked",
+            }),
+            decided_at: consent.decision.map(|(_, at)| at.as_u64()),
+        }
+    }
+}
+
 /// Who the caller's provider is in rooms of its own, and who the caller is.
 #[utoipa::path(get, path = "/_nabe/v1/mimi/hub", tag = "mimi", operation_id = "mimi_hub",
     responses((status = 200, description = "The provider.", body = HubBody)))]
@@ -292,6 +340,43 @@ pub(crate) async fn key_material(
     let target = target.ok_or_else(|| ClientError::bad_request("`targetUser` is not the URI of a user"))?;
     let domain = caller.mimi.domain();
     Ok(octets(&caller.mimi.key_material(domain, &target, request).await?))
+}
+
+/// Asks a user for consent or no longer; grants or revokes the caller's own (MIMI #convey-explicit-consent).
+///
+/// A `ConsentEntry`, with which the other user's provider is told, too. A grant comes without key packages.
+#[utoipa::path(post, path = "/_nabe/v1/mimi/consent", tag = "mimi", operation_id = "put_mimi_consent",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A `ConsentEntry`."),
+    responses((status = 200, description = "It is known.", body = Empty)))]
+pub(crate) async fn put_consent(caller: MimiCaller, body: Struct<ConsentEntry>) -> Result<Reply, ClientError> {
+    let entry = ConsentEntry::from_bytes(&body.bytes).map_err(|error| ClientError::bad_request(error.to_string()))?;
+    let asks = matches!(entry.operation, ConsentAction::Request | ConsentAction::Cancel);
+    let (field, own) = match asks {
+        true => ("requesterUri", &entry.scope.requester_uri),
+        false => ("targetUri", &entry.scope.target_uri),
+    };
+    if own.as_str() != caller.user.to_string() {
+        return Err(ClientError::forbidden(&format!("`{field}` is somebody else")));
+    }
+    let domain = caller.mimi.domain();
+    match asks {
+        true => caller.mimi.request_consent(domain, &entry).await?,
+        false => caller.mimi.update_consent(domain, &entry).await?,
+    }
+    Ok(Reply::of(&Empty {}))
+}
+
+/// What is known about the caller's consents, as who asks or as who is asked.
+#[utoipa::path(get, path = "/_nabe/v1/mimi/consent", tag = "mimi", operation_id = "mimi_consents",
+    params(("after" = Option<u64>, Query, description = "Only those with a greater number; at most 1000 come at once.")),
+    responses((status = 200, description = "The consents, by ascending number.", body = MimiConsentsBody)))]
+pub(crate) async fn consents(caller: MimiCaller, target: Target) -> Result<Reply, ClientError> {
+    let after = number(&target, "after")?.unwrap_or(0);
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let consents = caller.mimi.consents_of(&caller.user, after, MAX_CONSENTS).await?;
+    Ok(Reply::of(&MimiConsentsBody {
+        consents: consents.into_iter().map(MimiConsentBody::from).collect(),
+    }))
 }
 
 /// Creates a room, whose hub this provider is. The same again is the same room.
@@ -490,6 +575,8 @@ async fn is_news(news: &mut Receiver<MimiNews>, deadline: Instant, is_wanted: im
 /// Bytes of messages in one answer, before they are base64.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_WAIT: Duration = Duration::from_mins(1);
+/// In one answer.
+const MAX_CONSENTS: usize = 1000;
 
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(mimi::hub))
         .routes(routes!(mimi::upload_key_packages, mimi::key_packages_left))
         .routes(routes!(mimi::key_material))
+        .routes(routes!(mimi::put_consent, mimi::consents))
         .routes(routes!(mimi::create_room, mimi::rooms))
         .routes(routes!(mimi::messages))
         .routes(routes!(mimi::update))

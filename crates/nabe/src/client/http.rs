@@ -46,24 +46,8 @@ struct Stream {
 
 impl HttpTransport {
     pub(crate) fn new(account: &Account) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
-        let secret = |token: &str| -> anyhow::Result<HeaderValue> {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).context("the token")?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        match &account.credential {
-            Credential::User { token } => {
-                headers.insert(header::AUTHORIZATION, secret(token)?);
-            }
-            Credential::Provider { token, user } => {
-                headers.insert(header::AUTHORIZATION, secret(token)?);
-                headers.insert("nabe-user", HeaderValue::from_str(user.as_str())?);
-                headers.insert("nabe-device", HeaderValue::from_str(account.device.as_str())?);
-            }
-        }
         Ok(Self {
-            connection: Connection::new(&account.server, account.ca.as_deref(), headers)?,
+            connection: connect(account)?,
             device: account.device.clone(),
             stream: Mutex::default(),
         })
@@ -119,6 +103,27 @@ impl HttpTransport {
             at: since.map(str::to_owned),
         })
     }
+}
+
+/// The way to an account's server, with its credential.
+pub(super) fn connect(account: &Account) -> anyhow::Result<Connection> {
+    let mut headers = HeaderMap::new();
+    let secret = |token: &str| -> anyhow::Result<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).context("the token")?;
+        value.set_sensitive(true);
+        Ok(value)
+    };
+    match &account.credential {
+        Credential::User { token } => {
+            headers.insert(header::AUTHORIZATION, secret(token)?);
+        }
+        Credential::Provider { token, user } => {
+            headers.insert(header::AUTHORIZATION, secret(token)?);
+            headers.insert("nabe-user", HeaderValue::from_str(user.as_str())?);
+            headers.insert("nabe-device", HeaderValue::from_str(account.device.as_str())?);
+        }
+    }
+    Connection::new(&account.server, account.ca.as_deref(), headers)
 }
 
 #[async_trait]
@@ -533,7 +538,7 @@ fn summary(object: &Object) -> Result<RoomSummary, TransportError> {
     })
 }
 
-fn refused(answer: &Response<Bytes>) -> TransportError {
+pub(super) fn refused(answer: &Response<Bytes>) -> TransportError {
     if answer.status() == StatusCode::TOO_MANY_REQUESTS {
         let seconds = answer.headers().get(header::RETRY_AFTER);
         let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -559,11 +564,11 @@ fn refused(answer: &Response<Bytes>) -> TransportError {
     })
 }
 
-fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> TransportError {
+pub(super) fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> TransportError {
     TransportError::Unreachable(Box::new(error))
 }
 
-fn not_understood(error: impl std::error::Error + Send + Sync + 'static) -> TransportError {
+pub(super) fn not_understood(error: impl std::error::Error + Send + Sync + 'static) -> TransportError {
     TransportError::NotUnderstood(Box::new(error))
 }
 
@@ -597,14 +602,14 @@ fn in_room(room: &RoomId, rest: &str) -> String {
     format!("/rooms/{}{rest}", encoded(room.as_str()))
 }
 
-fn encoded(segment: &str) -> String {
+pub(super) fn encoded(segment: &str) -> String {
     utf8_percent_encode(segment, SEGMENT).to_string()
 }
 
-const API: &str = "/_nabe/v1";
+pub(super) const API: &str = "/_nabe/v1";
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Largest answer that is not a file.
-const MAX_ANSWER: usize = 16 << 20;
+pub(super) const MAX_ANSWER: usize = 16 << 20;
 const MAX_MEDIA: usize = 101 << 20;
 const MAX_ITEMS: usize = 200;
 /// If nothing comes for so long, there is nothing more for now.

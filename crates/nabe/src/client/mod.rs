@@ -7,6 +7,7 @@ mod chat;
 mod connection;
 mod file;
 pub(crate) mod http;
+pub(crate) mod mimi_http;
 mod show;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

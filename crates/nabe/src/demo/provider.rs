@@ -37,7 +37,7 @@ pub(super) enum At {
 impl At {
     pub(super) const ALL: [Self; 3] = [Self::A, Self::B, Self::C];
 
-    const fn server_name(self) -> &'static str {
+    pub(super) const fn server_name(self) -> &'static str {
         match self {
             Self::A => "a.localhost",
             Self::B => "b.localhost",
@@ -120,10 +120,10 @@ impl Provider {
         init::write(
             &Init {
                 dir: folder.clone(),
+                mimi: Some(server_name.clone()),
                 server_name,
                 dev_tls: true,
                 dev_ca,
-                mimi: None,
             },
             SystemClock.now(),
         )?;
@@ -223,6 +223,13 @@ ca_files = ["ca.pem"]
 only_ca_files = true
 
 [federation.overrides]
+{overrides}
+[mimi]
+domain = "{name}"
+ca_files = ["ca.pem"]
+only_ca_files = true
+
+[mimi.overrides]
 {overrides}
 [client]
 provider_token_file = "provider.token"

@@ -67,9 +67,9 @@ struct Document<'a> {
 }
 
 impl Report {
-    pub(super) fn new(json: bool, folder: &Path) -> Self {
+    pub(super) fn new(json: bool, rooms: &str, folder: &Path) -> Self {
         if !json {
-            say!("Three providers, two rooms. Everything is in {}.\n", folder.display());
+            say!("Three providers, {rooms}. Everything is in {}.\n", folder.display());
         }
         Self {
             json,
@@ -182,8 +182,12 @@ impl Report {
         ok
     }
 
-    /// How to talk to the servers that are left running.
-    pub(super) fn look_around(&self, providers: &[ProviderRow], room: &str, devices: &Path) {
+    /// How to talk to the servers that are left running. `room` is empty if there is only one of MIMI; `devices` are in the encrypted room.
+    pub(super) fn look_around(&self, providers: &[ProviderRow], room: &str, devices: Option<&Path>) {
+        let query = match room {
+            "" => "mimi/rooms".to_owned(),
+            room => format!("rooms/{room}/events?limit=5"),
+        };
         let mut text = String::from("\nThe servers go on running until Ctrl-C. Look around as one of their users:\n");
         for row in providers {
             let ProviderRow {
@@ -196,17 +200,19 @@ impl Report {
             text.push_str(&format!(
                 "\n{provider}: {url}, credential in {token}\n  curl --cacert {ca} --resolve {provider}:{port}:{ip} \\\n    \
                  -H \"Authorization: Bearer $(cat {token})\" -H 'Nabe-User: {user}' \\\n    \
-                 '{url}/_nabe/v1/rooms/{room}/events?limit=5'\n",
+                 '{url}/_nabe/v1/{query}'\n",
                 token = row.token_file.display(),
                 ca = row.ca_file.display(),
                 port = address.port(),
                 ip = address.ip(),
             ));
         }
-        text.push_str(&format!(
-            "\nOr as one of the devices in the encrypted room, in {0}:\n  nabe client --state {0}/phone chat\n",
-            devices.display()
-        ));
+        if let Some(devices) = devices {
+            text.push_str(&format!(
+                "\nOr as one of the devices in the encrypted room, in {0}:\n  nabe client --state {0}/phone chat\n",
+                devices.display()
+            ));
+        }
         text.push_str("\nEvery operation is described in /_nabe/openapi.json.");
         self.say(&text);
     }
@@ -251,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_step_and_those_that_were_not_tried_are_in_the_report() {
-        let mut report = Report::new(true, Path::new("nowhere"));
+        let mut report = Report::new(true, "no room", Path::new("nowhere"));
         assert_eq!(
             report.step("first", async { Ok((1, "Fine.".to_owned())) }).await,
             Some(1)

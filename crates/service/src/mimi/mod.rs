@@ -46,13 +46,14 @@ pub use assets::{Asset, AssetSettings};
 pub use create::CreateRefused;
 pub use error::MimiError;
 pub use key_material::OfferNotKept;
-use key_material::PassingOn;
+pub use nabe_store::{ConsentDecision, KeptConsent};
 pub use users::{MimiNews, UserSettings};
 
 use crate::Service;
 use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
 use assets::Downloads;
+use key_material::PassingOn;
 use notify::Woken;
 use rooms::MimiRooms;
 use users::News;

@@ -1,0 +1,362 @@
+//! [`MimiTransport`] over the client API, `/_nabe/v1/mimi` (MIMI #example-protocol-flow).
+//!
+//! The place in the stream is a position in each room's log, since rooms are read one by one. Every entry has a place of its own, so that
+//! whoever dies between two of them goes on with the second.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, Response};
+use nabe_client::{
+    mimi::{
+        MimiTransport,
+        transport::{Entry, HubKeys, Page},
+    },
+    transport::TransportError,
+};
+use nabe_signing::base64u;
+use nabe_wire::{
+    Encode as _, Message,
+    consent::ConsentEntry,
+    franking::FrankingAgentData,
+    label::SignatureScheme,
+    mls::{CipherSuite, ExternalSender},
+    uri::MimiUri,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    account::Account,
+    connection::{Connection, is_success},
+    http::{API, MAX_ANSWER, connect, encoded, not_understood, refused, unreachable},
+};
+
+/// One client's line to its provider.
+pub(crate) struct MimiHttp {
+    connection: Connection,
+}
+
+/// What is known about consent between two users.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(crate) struct Consent {
+    pub(crate) requester: String,
+    pub(crate) target: String,
+    /// For which room; absent: for any.
+    pub(crate) room: Option<String>,
+    /// When it was asked for, if that has not been answered.
+    pub(crate) requested_at: Option<u64>,
+    /// `granted` or `revoked`.
+    pub(crate) decision: Option<String>,
+}
+
+/// A room as the provider lists it.
+#[derive(Deserialize)]
+struct Room {
+    room: String,
+    /// The first position that is the user's to read.
+    from: i64,
+    /// The newest.
+    head: i64,
+}
+
+/// All of them.
+#[derive(Deserialize)]
+struct Rooms {
+    rooms: Vec<Room>,
+    /// Another one whenever something has happened in one of them.
+    state: String,
+}
+
+/// What happened.
+#[derive(Deserialize)]
+struct Log {
+    messages: Vec<Logged>,
+}
+
+#[derive(Deserialize)]
+struct Logged {
+    position: i64,
+    message: String,
+}
+
+/// A place in the stream.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+struct Cursor {
+    /// By room: the position of what was read last.
+    rooms: BTreeMap<String, i64>,
+    /// What the provider called the state in which there was nothing more to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+}
+
+impl Cursor {
+    fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("the keys are strings")
+    }
+}
+
+impl MimiHttp {
+    pub(crate) fn new(account: &Account) -> anyhow::Result<Self> {
+        Ok(Self {
+            connection: connect(account)?,
+        })
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        media_type: &str,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let headers = [("content-type", media_type)];
+        let path = format!("{API}/mimi/{path}");
+        let answer = self.connection.request(method, &path, &headers, body, MAX_ANSWER);
+        let answer = answer.await.map_err(unreachable)?;
+        match is_success(answer.status()) {
+            true => Ok(answer),
+            false => Err(refused(&answer)),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TransportError> {
+        let answer = self.call(Method::GET, path, JSON, Bytes::new()).await?;
+        serde_json::from_slice(answer.body()).map_err(not_understood)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, TransportError> {
+        let answer = self.call(Method::POST, path, JSON, body.to_string().into()).await?;
+        serde_json::from_slice(answer.body()).map_err(not_understood)
+    }
+
+    /// A struct for a struct.
+    async fn exchange(&self, path: &str, request: &[u8]) -> Result<Bytes, TransportError> {
+        let body = Bytes::copy_from_slice(request);
+        Ok(self.call(Method::POST, path, OCTETS, body).await?.into_body())
+    }
+
+    /// Asks another user for consent or no longer, or decides what another one asked for (MIMI #convey-explicit-consent).
+    pub(crate) async fn put_consent(&self, entry: &ConsentEntry) -> Result<(), TransportError> {
+        self.exchange("consent", &entry.to_bytes()).await.map(drop)
+    }
+
+    /// What is known about the user's consents, as who asks or as who is asked.
+    pub(crate) async fn consents(&self) -> Result<Vec<Consent>, TransportError> {
+        #[derive(Deserialize)]
+        struct Consents {
+            consents: Vec<Consent>,
+        }
+        let answer: Consents = self.get("consent").await?;
+        Ok(answer.consents)
+    }
+
+    /// The log of a room after a position, as the provider has it.
+    pub(crate) async fn log(
+        &self,
+        room: &MimiUri,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, Bytes)>, TransportError> {
+        let path = in_room(room, &format!("messages?after={after}&limit={limit}"));
+        let log: Log = self.get(&path).await?;
+        let message = |logged: Logged| {
+            let message = base64u::decode(&logged.message).map_err(not_understood)?;
+            Ok((logged.position, message.into()))
+        };
+        log.messages.into_iter().map(message).collect()
+    }
+
+    async fn rooms(&self, seen: Option<&str>, wait: Duration) -> Result<Rooms, TransportError> {
+        match seen {
+            Some(seen) => {
+                let wait = wait.min(MAX_WAIT).as_millis();
+                let seen = encoded(seen);
+                self.get(&format!("rooms?seen={seen}&wait_ms={wait}")).await
+            }
+            None => self.get("rooms").await,
+        }
+    }
+}
+
+#[async_trait]
+impl MimiTransport for MimiHttp {
+    async fn hub(&self, suite: CipherSuite) -> Result<HubKeys, TransportError> {
+        #[derive(Deserialize)]
+        struct Hub {
+            external_sender: String,
+            franking_agent: Option<String>,
+        }
+        let hub: Hub = self.get("hub").await?;
+        let franks = suite.signature_scheme() == Some(SignatureScheme::ED25519);
+        let agent = hub.franking_agent.filter(|_| franks);
+        Ok(HubKeys {
+            sender: read::<ExternalSender>(&hub.external_sender)?,
+            franking_agent: agent.map(|agent| read::<FrankingAgentData>(&agent)).transpose()?,
+        })
+    }
+
+    async fn upload_key_packages(
+        &self,
+        client: &MimiUri,
+        packages: &[Bytes],
+    ) -> Result<Vec<Result<(), String>>, TransportError> {
+        #[derive(Deserialize)]
+        struct Results {
+            results: Vec<Outcome>,
+        }
+        #[derive(Deserialize)]
+        struct Outcome {
+            error: Option<String>,
+        }
+        let packages: Vec<_> = packages.iter().map(|package| base64u::encode(package)).collect();
+        let body = json!({ "client": client.to_string(), "key_packages": packages });
+        let answer: Results = self.post("key_packages", &body).await?;
+        let outcome = |outcome: Outcome| outcome.error.map_or(Ok(()), Err);
+        Ok(answer.results.into_iter().map(outcome).collect())
+    }
+
+    async fn key_packages_left(&self, client: &MimiUri, suite: CipherSuite) -> Result<u64, TransportError> {
+        #[derive(Deserialize)]
+        struct Offers {
+            key_packages: Vec<Offer>,
+        }
+        #[derive(Deserialize)]
+        struct Offer {
+            client: String,
+            suite: u16,
+            left: u64,
+        }
+        let client = client.to_string();
+        let answer: Offers = self.get("key_packages").await?;
+        let of_client = answer.key_packages.iter();
+        let mut of_client = of_client.filter(|offer| offer.client == client && offer.suite == suite.0);
+        Ok(of_client.next().map_or(0, |offer| offer.left))
+    }
+
+    async fn create_room(&self, room: &MimiUri, group_info: &[u8], tree: &[u8]) -> Result<(), TransportError> {
+        let body = json!({
+            "room": room.to_string(),
+            "group_info": base64u::encode(group_info),
+            "ratchet_tree": base64u::encode(tree),
+        });
+        self.post::<Value>("rooms", &body).await.map(drop)
+    }
+
+    async fn key_material(&self, request: &[u8]) -> Result<Bytes, TransportError> {
+        self.exchange("key_material", request).await
+    }
+
+    async fn update(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        self.exchange(&in_room(room, "update"), request).await
+    }
+
+    async fn submit(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        self.exchange(&in_room(room, "submit_message"), request).await
+    }
+
+    async fn group_info(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        self.exchange(&in_room(room, "group_info"), request).await
+    }
+
+    /// Refused by providers that take no reports.
+    async fn report_abuse(&self, room: &MimiUri, report: &[u8]) -> Result<(), TransportError> {
+        self.exchange(&in_room(room, "report_abuse"), report).await.map(drop)
+    }
+
+    async fn entries(&self, after: Option<&str>, wait: Duration) -> Result<Page, TransportError> {
+        let Some(after) = after else {
+            let Rooms { rooms, state } = self.rooms(None, Duration::ZERO).await?;
+            let cursor = Cursor {
+                rooms: rooms.into_iter().map(|room| (room.room, room.head)).collect(),
+                state: Some(state),
+            };
+            return Ok(Page {
+                entries: Vec::new(),
+                cursor: cursor.to_text(),
+            });
+        };
+        let mut cursor: Cursor = serde_json::from_str(after).map_err(not_understood)?;
+        let seen = cursor.state.take();
+        let Rooms { rooms, state } = self.rooms(seen.as_deref(), wait).await?;
+        let mut entries = Vec::new();
+        let mut has_read_all = true;
+        for Room { room: name, from, head } in rooms {
+            let room = MimiUri::parse(&name).map_err(not_understood)?;
+            // What a Welcome belongs to is new here; it is read from where the user may.
+            let mut position = cursor
+                .rooms
+                .get(&name)
+                .copied()
+                .unwrap_or_else(|| from.saturating_sub(1));
+            while position < head && entries.len() < MAX_ENTRIES {
+                let page = self.log(&room, position, MAX_ENTRIES - entries.len()).await?;
+                // The rest is not for this user: they left.
+                let last = page.last().map_or(head, |(position, _)| *position);
+                for (at, message) in page {
+                    cursor.rooms.insert(name.clone(), at);
+                    entries.push(Entry {
+                        cursor: cursor.to_text(),
+                        room: room.clone(),
+                        message,
+                    });
+                }
+                if last <= position {
+                    return Err(not_understood(Backward));
+                }
+                position = last;
+                cursor.rooms.insert(name.clone(), position);
+            }
+            has_read_all &= position >= head;
+        }
+        cursor.state = has_read_all.then_some(state);
+        Ok(Page {
+            entries,
+            cursor: cursor.to_text(),
+        })
+    }
+}
+
+/// The log of a room goes on before the position that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("a room's log goes backward")]
+struct Backward;
+
+/// A struct in base64.
+fn read<T: Message>(text: &str) -> Result<T, TransportError> {
+    let bytes = base64u::decode(text).map_err(not_understood)?;
+    T::from_bytes(&bytes).map_err(not_understood)
+}
+
+fn in_room(room: &MimiUri, rest: &str) -> String {
+    format!("rooms/{}/{rest}", encoded(&room.to_string()))
+}
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+/// In one page.
+const MAX_ENTRIES: usize = 200;
+/// For one request; whoever wants to wait longer asks again.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_stream_is_read_as_it_was_written() {
+        let mut cursor = Cursor::default();
+        cursor.rooms.insert("mimi://a.test/r/club".to_owned(), 7);
+        for state in [None, Some("xyz".to_owned())] {
+            cursor.state = state;
+            assert_eq!(serde_json::from_str::<Cursor>(&cursor.to_text()).unwrap(), cursor);
+        }
+    }
+
+    #[test]
+    fn rooms_are_escaped_in_paths() {
+        let room = MimiUri::parse("mimi://a.test/r/club").unwrap();
+        assert_eq!(in_room(&room, "update"), "rooms/mimi%3A%2F%2Fa.test%2Fr%2Fclub/update");
+    }
+}
