@@ -1,4 +1,4 @@
-//! `nabe demo` as a process: the whole of Linearized Matrix in one command.
+//! `nabe demo` as a process: the whole of Linearized Matrix, and the story of MIMI, in one command.
 
 mod common;
 
@@ -38,6 +38,14 @@ fn the_demo_verifies_every_step() {
         "eavesdrop",
         "verify group",
         "blind hub",
+        "mimi consent",
+        "mimi add next",
+        "mimi frank",
+        "mimi restart",
+        "mimi locked out",
+        "mimi new device",
+        "mimi logs",
+        "mimi blind hub",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }
@@ -69,6 +77,25 @@ fn the_demo_verifies_every_step() {
         providers[2]["events"].as_u64() < providers[0]["events"].as_u64(),
         "c was away for a while"
     );
+}
+
+#[test]
+fn the_demo_tells_of_one_protocol_only_if_asked() {
+    let demo = common::nabe(["demo", "--json", "--protocol", "mimi"]);
+    assert_eq!(demo.status.code(), Some(0), "{}", common::text(&demo.stdout));
+    let document: Value = serde_json::from_str(&common::text(&demo.stdout)).unwrap();
+    let steps = document["steps"].as_array().unwrap();
+    let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..3], ["start", "mimi clients", "mimi room"]);
+    assert!(names[1..].iter().all(|name| name.starts_with("mimi ")), "{names:?}");
+    let providers = document["providers"].as_array().unwrap();
+    assert_eq!(providers.len(), 3);
+    // Alice is at a; Bob, who was alone at b, has left; Cathy is at c.
+    assert!(providers[0]["epoch"].as_u64() > Some(1));
+    assert!(providers[1]["epoch"].is_null());
+    for field in ["epoch", "tree_hash"] {
+        assert_eq!(providers[0][field], providers[2][field]);
+    }
 }
 
 #[test]

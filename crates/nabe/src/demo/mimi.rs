@@ -1,7 +1,12 @@
 //! The third act: the story that the draft of MIMI tells (MIMI #example-protocol-flow), by clients of three providers that speak MIMI to each
 //! other over mutual TLS. The servers are those of the other acts.
 
-use std::{fs, path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
@@ -35,7 +40,7 @@ use super::{
 };
 use crate::client::{
     account::{Account, Credential},
-    mimi_http::MimiHttp,
+    mimi_http::{Consent, MimiHttp},
 };
 
 /// What happens, in order. Each step needs the one before.
@@ -255,7 +260,7 @@ impl Mimi {
     }
 
     async fn consent(&mut self) -> anyhow::Result<String> {
-        let early = self.add(Who::Alice, Who::Bob).await;
+        let early = self.add(Who::Alice, Who::Bob).await?;
         match early {
             Err(MimiError::KeyMaterial { status, .. }) if status == KeyMaterialUserCode::NO_CONSENT => {}
             Err(error) => return Err(error).context("adding Bob without his consent"),
@@ -270,19 +275,19 @@ impl Mimi {
     }
 
     async fn add_bob(&mut self) -> anyhow::Result<String> {
-        self.add(Who::Alice, Who::Bob).await?;
+        self.add(Who::Alice, Who::Bob).await??;
         let group = self.agree(&[Who::Alice, Who::Bob], 2).await?;
         ensure!(group.participants.participants.len() == 2, "Bob is not on the list");
         Ok(format!(
             "Alice fetched Bob's key package by way of the hub, and one commit put him on the participant list and his phone into \
-             the group: it opened the Welcome, and both agree on epoch {}.",
+             the group: it opened the Welcome, and both agree on epoch {} and its authenticator.",
             group.epoch
         ))
     }
 
     async fn add_cathy(&mut self) -> anyhow::Result<String> {
         self.agree_to(Who::Bob, Who::Cathy).await?;
-        self.add(Who::Bob, Who::Cathy).await?;
+        self.add(Who::Bob, Who::Cathy).await??;
         let group = self.agree(&THREE, 3).await?;
         ensure!(group.participants.participants.len() == 3, "Cathy is not on the list");
         Ok(format!(
@@ -475,7 +480,7 @@ impl Mimi {
             consent_extensions: Default::default(),
         };
         let (asking, asked) = (&self.device(requester).transport, &self.device(target).transport);
-        let is_it = |consent: &crate::client::mimi_http::Consent| {
+        let is_it = |consent: &Consent| {
             consent.requester == scope.requester_uri.as_str() && consent.target == scope.target_uri.as_str()
         };
         asking.put_consent(&entry(ConsentAction::Request)).await?;
@@ -499,11 +504,10 @@ impl Mimi {
         .await
     }
 
-    async fn add(&mut self, by: Who, new: Who) -> Result<(), MimiError> {
-        let (Ok(room), Ok(user)) = (room(), user(new)) else {
-            unreachable!("the demo's names are good")
-        };
-        self.client(by).add(&room, &[(user, templates::ORDINARY_USER)]).await
+    /// One adds another. The inner error is the client's.
+    async fn add(&mut self, by: Who, new: Who) -> anyhow::Result<Result<(), MimiError>> {
+        let (room, user) = (room()?, user(new)?);
+        Ok(self.client(by).add(&room, &[(user, templates::ORDINARY_USER)]).await)
     }
 
     fn next_text(&mut self, by: Who) -> String {

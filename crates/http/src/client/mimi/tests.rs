@@ -12,6 +12,7 @@ use nabe_mls::testing::mimi::{
 };
 use nabe_mls::testing::wall_clock;
 use nabe_wire::IdentifierUri;
+use nabe_wire::consent::ConsentScope;
 use nabe_wire::group_info::{GroupInfoCode, GroupInfoResponse};
 use nabe_wire::key_material::{KeyMaterialResponse, KeyMaterialUserCode};
 use nabe_wire::mls::{ComponentId, MlsMessage, MlsMessageBody, RequiredCapabilities};
@@ -281,4 +282,54 @@ async fn nobody_reads_a_room_that_they_are_not_in() {
 async fn a_server_that_is_no_provider_has_none_of_this() {
     let request = client_request("alice", "GET", "/_nabe/v1/mimi/hub", "", &[]);
     World::new().ask(request).await.expect_code(404, "unknown_endpoint");
+}
+
+#[tokio::test]
+async fn users_ask_each_other_for_consent_and_decide_for_themselves_alone() {
+    const BOB: &str = "mimi://h.example/u/bob";
+    const PATH: &str = "/_nabe/v1/mimi/consent";
+    let world = Provider::new().world;
+    let uri = |uri: &str| IdentifierUri::new(uri).unwrap();
+    let put = async |user: &str, operation: ConsentAction| {
+        let entry = ConsentEntry {
+            operation,
+            scope: ConsentScope {
+                requester_uri: uri(ALICE),
+                target_uri: uri(BOB),
+                room_id: Some(uri(CLUB)),
+            },
+            consent_extensions: Default::default(),
+        };
+        let mut request = client_request(user, "POST", PATH, "", &[]);
+        *request.body_mut() = Body::from(entry.to_bytes());
+        world.ask(request).await.status
+    };
+    let known = async |user: &str, query: &str| {
+        let request = client_request(user, "GET", &format!("{PATH}{query}"), "", &[]);
+        let answer = world.ask(request).await.expect(200);
+        answer["consents"].as_array().unwrap().clone()
+    };
+    let grant = || ConsentAction::Grant {
+        client_key_packages: Vec::new(),
+    };
+    assert_eq!(known("bob", "").await, Vec::<Value>::new());
+    assert_eq!(put("bob", ConsentAction::Request).await, 403, "in the name of alice");
+    assert_eq!(put("alice", ConsentAction::Request).await, 200);
+    let asked = known("bob", "").await;
+    assert_eq!(asked.len(), 1);
+    assert_eq!(
+        (&asked[0]["requester"], &asked[0]["target"], &asked[0]["room"]),
+        (&json!(ALICE), &json!(BOB), &json!(CLUB))
+    );
+    assert!(asked[0]["requested_at"].is_u64() && asked[0]["decision"].is_null());
+
+    assert_eq!(put("alice", grant()).await, 403, "in the name of bob");
+    for (operation, decision) in [(grant(), "granted"), (ConsentAction::Revoke, "revoked")] {
+        assert_eq!(put("bob", operation).await, 200);
+        let decided = &known("alice", "").await[0];
+        assert_eq!(decided["decision"], decision);
+        assert!(decided["decided_at"].is_u64() && decided["requested_at"].is_null());
+    }
+    let number = asked[0]["number"].as_i64().unwrap();
+    assert_eq!(known("alice", &format!("?after={number}")).await, Vec::<Value>::new());
 }
