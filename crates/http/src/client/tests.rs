@@ -776,6 +776,8 @@ const ROUTES: &[&str] = &[
     "post /_nabe/v1/media",
     "get /_nabe/v1/media/{server}/{media_id}",
     "delete /_nabe/v1/media/{server}/{media_id}",
+    "get /_nabe/v1/mimi/consent",
+    "post /_nabe/v1/mimi/consent",
     "get /_nabe/v1/mimi/hub",
     "post /_nabe/v1/mimi/key_material",
     "get /_nabe/v1/mimi/key_packages",

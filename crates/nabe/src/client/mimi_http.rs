@@ -342,16 +342,134 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::{Arc, Mutex};
 
-    #[test]
-    fn a_place_in_the_stream_is_read_as_it_was_written() {
-        let mut cursor = Cursor::default();
-        cursor.rooms.insert("mimi://a.test/r/club".to_owned(), 7);
-        for state in [None, Some("xyz".to_owned())] {
-            cursor.state = state;
-            assert_eq!(serde_json::from_str::<Cursor>(&cursor.to_text()).unwrap(), cursor);
+    use axum::{
+        Json, Router,
+        extract::{Path, Query, State},
+        routing::get,
+    };
+    use nabe_types::DeviceId;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::account::Credential;
+
+    /// The rooms of a provider: from where the user may read, where that ends, and the messages' numbers.
+    type Logs = Arc<Mutex<BTreeMap<String, (i64, i64, Vec<i64>)>>>;
+
+    async fn rooms(State(logs): State<Logs>) -> Json<Value> {
+        let logs = logs.lock().unwrap();
+        let head = |log: &[i64]| log.last().copied().unwrap_or(0);
+        let rooms = logs
+            .iter()
+            .map(|(room, (from, _, log))| json!({ "room": room, "hub": "a.test", "from": from, "head": head(log) }));
+        let rooms: Vec<_> = rooms.collect();
+        let state = json!(rooms).to_string().len().to_string();
+        Json(json!({ "rooms": rooms, "state": state }))
+    }
+
+    /// Two at once.
+    async fn messages(
+        State(logs): State<Logs>,
+        Path(room): Path<String>,
+        Query(query): Query<BTreeMap<String, String>>,
+    ) -> Json<Value> {
+        let logs = logs.lock().unwrap();
+        let (from, until, log) = &logs[&room];
+        let after: i64 = query["after"].parse().unwrap();
+        let readable = log.iter().filter(|at| **at > after && *at >= from && *at <= until);
+        let message = |at: &i64| json!({ "position": at, "message": base64u::encode(&at.to_be_bytes()) });
+        Json(json!({ "messages": readable.take(2).map(message).collect::<Vec<_>>() }))
+    }
+
+    async fn provider(logs: &Logs) -> MimiHttp {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new()
+            .route("/_nabe/v1/mimi/rooms", get(rooms))
+            .route("/_nabe/v1/mimi/rooms/{room}/messages", get(messages))
+            .with_state(Arc::clone(logs));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let account = Account {
+            server,
+            device: DeviceId::parse("phone").unwrap(),
+            credential: Credential::User {
+                token: "token".to_owned(),
+            },
+            ca: None,
+        };
+        MimiHttp::new(&account).unwrap()
+    }
+
+    fn set(logs: &Logs, room: &str, from: i64, until: i64, log: impl IntoIterator<Item = i64>) {
+        let log = (from, until, log.into_iter().collect());
+        logs.lock().unwrap().insert(format!("mimi://a.test/r/{room}"), log);
+    }
+
+    /// What comes after a place: room and number.
+    async fn after(provider: &MimiHttp, cursor: &str) -> (Vec<(String, i64, String)>, String) {
+        let page = provider.entries(Some(cursor), Duration::ZERO).await.unwrap();
+        let entry = |entry: Entry| {
+            let number = i64::from_be_bytes(entry.message.as_ref().try_into().unwrap());
+            (entry.room.name().to_owned(), number, entry.cursor)
+        };
+        (page.entries.into_iter().map(entry).collect(), page.cursor)
+    }
+
+    fn numbers(entries: &[(String, i64, String)]) -> Vec<(&str, i64)> {
+        entries
+            .iter()
+            .map(|(room, number, _)| (room.as_str(), *number))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn what_happens_from_now_on_is_read_and_a_new_room_from_its_welcome() {
+        let logs = Logs::default();
+        let provider = provider(&logs).await;
+        set(&logs, "club", 1, i64::MAX, 1..=3);
+        let now = provider.entries(None, Duration::ZERO).await.unwrap();
+        assert_eq!(now.entries, Vec::new());
+        let (nothing, same) = after(&provider, &now.cursor).await;
+        assert_eq!((numbers(&nothing), &same), (Vec::new(), &now.cursor));
+
+        set(&logs, "club", 1, i64::MAX, 1..=8);
+        set(&logs, "new", 4, i64::MAX, 1..=5);
+        let expected = [
+            ("club", 4),
+            ("club", 5),
+            ("club", 6),
+            ("club", 7),
+            ("club", 8),
+            ("new", 4),
+            ("new", 5),
+        ];
+        let (all, end) = after(&provider, &now.cursor).await;
+        assert_eq!(numbers(&all), expected);
+        assert_eq!(numbers(&after(&provider, &end).await.0), Vec::new());
+        // Whoever stops after any of them goes on with the next.
+        for (index, (_, _, cursor)) in all.iter().enumerate() {
+            let (rest, _) = after(&provider, cursor).await;
+            assert_eq!(numbers(&rest), expected[index + 1..], "{cursor}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_left_is_not_kept_busy_by_what_others_say() {
+        let logs = Logs::default();
+        let provider = provider(&logs).await;
+        set(&logs, "club", 1, 3, 1..=2);
+        let now = provider.entries(None, Duration::ZERO).await.unwrap();
+        set(&logs, "club", 1, 3, 1..=9);
+        let (last, end) = after(&provider, &now.cursor).await;
+        assert_eq!(numbers(&last), [("club", 3)]);
+        let place: Cursor = serde_json::from_str(&end).unwrap();
+        assert!(place.state.is_some(), "it waits for something new: {end}");
+        assert_eq!(place.rooms["mimi://a.test/r/club"], 9);
+        // Added again, they read from there on.
+        set(&logs, "club", 10, i64::MAX, 1..=11);
+        assert_eq!(numbers(&after(&provider, &end).await.0), [("club", 10), ("club", 11)]);
     }
 
     #[test]
