@@ -569,6 +569,15 @@ impl Mimi {
     }
 }
 
+/// Who can be asked what a provider has of the room, as the client API names them.
+pub(super) const fn user_at(at: At) -> &'static str {
+    match at {
+        At::A => "@alice:a.localhost",
+        At::B => "@bob:b.localhost",
+        At::C => "@cathy:c.localhost",
+    }
+}
+
 /// Nothing by itself: the story says who does what.
 fn settings() -> MimiSettings {
     MimiSettings {

@@ -84,6 +84,9 @@ pub(crate) async fn run(arguments: &Demo) -> anyhow::Result<bool> {
         if let Some(group) = groups.iter().find(|group| group.at == at) {
             (row.epoch, row.tree_hash) = (Some(group.epoch), Some(group.tree_hash.clone()));
         }
+        if protocol == DemoProtocol::Mimi {
+            row.user = mimi::user_at(at);
+        }
     }
     let ok = report.close(&providers, encrypted.hub_view());
     if arguments.keep {
