@@ -1,61 +1,41 @@
 //! The device itself: its signature keys, the object that publishes them, and its key packages (LM #int-mls-credentials,
 //! #int-mls-key-packages).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nabe_mls::{BasicCredential, CredentialAlgorithm, DeviceDraft, DeviceObject, Suite};
+use nabe_mls::{BasicCredential, DeviceDraft, DeviceObject, Suite};
 use nabe_types::{DeviceId, UnixMillis, UserId};
 use openmls::prelude::{Capabilities, CredentialWithKey, ExtensionType, KeyPackage, KeyPackageRef};
 use openmls_basic_credential::SignatureKeyPair;
-use openmls_sqlite_storage::Codec as _;
 use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::signatures::Signer as _;
 use openmls_traits::storage::StorageProvider as _;
 use rusqlite::Connection;
 use tls_codec::{Deserialize as _, Serialize as _};
 
-use crate::error::{ClientError, Doing as _, NoKeyFor, StoreError};
-use crate::provider::{Cbor, Provider};
-use crate::store::{DEVICE, OwnKeyPackage, SIGNATURE_KEY, SUITES, USER, Upload, meta, set_meta};
+use crate::error::{ClientError, Doing as _, StoreError};
+use crate::keys::{SignatureKeys, text};
+use crate::provider::Provider;
+use crate::store::{DEVICE, KEYS, OwnKeyPackage, USER, Upload, set_meta};
 
 /// Who this device is, and the keys it signs with.
 pub(crate) struct Device {
     pub(crate) user: UserId,
     pub(crate) id: DeviceId,
-    pub(crate) suites: Vec<Suite>,
-    signers: BTreeMap<CredentialAlgorithm, SignatureKeyPair>,
+    keys: SignatureKeys,
 }
 
 impl Device {
     /// A new device with new keys.
     pub(crate) fn generate(user: UserId, id: DeviceId, suites: &[Suite]) -> Result<Self, ClientError> {
-        let algorithms: BTreeSet<_> = suites.iter().map(|suite| suite.credential_algorithm()).collect();
-        let signers = algorithms
-            .into_iter()
-            .map(|algorithm| {
-                let pair = SignatureKeyPair::new(algorithm.scheme()).doing("making a signature key")?;
-                Ok((algorithm, pair))
-            })
-            .collect::<Result<_, ClientError>>()?;
-        Ok(Self {
-            user,
-            id,
-            suites: suites.to_vec(),
-            signers,
-        })
+        let keys = SignatureKeys::generate(suites)?;
+        Ok(Self { user, id, keys })
     }
 
     pub(crate) fn save(&self, connection: &Connection) -> Result<(), ClientError> {
         set_meta(connection, USER, self.user.as_str().as_bytes())?;
         set_meta(connection, DEVICE, self.id.as_str().as_bytes())?;
-        let suites: Vec<&str> = self.suites.iter().map(|suite| suite.name()).collect();
-        set_meta(connection, SUITES, suites.join(",").as_bytes())?;
-        for (algorithm, pair) in &self.signers {
-            let bytes = Cbor::to_vec(pair).doing("storing a signature key")?;
-            set_meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"), &bytes)?;
-        }
-        Ok(())
+        Ok(self.keys.save(connection, KEYS)?)
     }
 
     pub(crate) fn load(connection: &Connection) -> Result<Self, ClientError> {
@@ -63,34 +43,24 @@ impl Device {
             table: "meta",
             column: "value",
         };
-        let text = |name| -> Result<String, StoreError> {
-            let bytes = meta(connection, name)?.ok_or(StoreError::Empty)?;
-            String::from_utf8(bytes).map_err(|_| bad())
-        };
-        let suites = text(SUITES)?
-            .split(',')
-            .map(|name| Suite::from_name(name).ok_or_else(bad))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut signers = BTreeMap::new();
-        for suite in &suites {
-            let algorithm = suite.credential_algorithm();
-            let bytes = meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"))?.ok_or_else(bad)?;
-            signers.insert(algorithm, Cbor::from_slice(&bytes).doing("reading a signature key")?);
-        }
         Ok(Self {
-            user: UserId::parse(&text(USER)?).map_err(|_| bad())?,
-            id: DeviceId::parse(&text(DEVICE)?).map_err(|_| bad())?,
-            suites,
-            signers,
+            user: UserId::parse(&text(connection, USER)?).map_err(|_| bad())?,
+            id: DeviceId::parse(&text(connection, DEVICE)?).map_err(|_| bad())?,
+            keys: SignatureKeys::load(connection, KEYS)?,
         })
+    }
+
+    /// The cipher suites that it can be in groups of.
+    pub(crate) fn suites(&self) -> &[Suite] {
+        &self.keys.suites
     }
 
     /// The object to publish.
     pub(crate) fn object(&self) -> Result<DeviceObject, ClientError> {
-        let keys = self.signers.iter().map(|(algorithm, pair)| (*algorithm, pair.public()));
-        let draft = DeviceDraft::new(&self.user, &self.id, &self.suites, keys)?;
+        let keys = self.keys.iter().map(|(algorithm, pair)| (algorithm, pair.public()));
+        let draft = DeviceDraft::new(&self.user, &self.id, self.suites(), keys)?;
         let signed = draft.sign(|algorithm, message| {
-            let pair = self.signers.get(&algorithm).ok_or(CannotSign)?;
+            let pair = self.keys.by_algorithm(algorithm).ok_or(CannotSign)?;
             pair.sign(message).map_err(|_| CannotSign)
         });
         Ok(signed.doing("signing the device object")??)
@@ -98,11 +68,7 @@ impl Device {
 
     /// What signs in groups of this suite.
     pub(crate) fn signer(&self, suite: Suite) -> Result<&SignatureKeyPair, ClientError> {
-        self.signers
-            .get(&suite.credential_algorithm())
-            .filter(|_| self.suites.contains(&suite))
-            .ok_or(NoKeyFor(suite))
-            .doing("signing")
+        self.keys.of(suite).doing("signing")
     }
 
     /// The credential for leaves of this suite.

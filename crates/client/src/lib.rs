@@ -18,6 +18,7 @@ mod device;
 mod error;
 mod groups;
 mod intent;
+mod keys;
 pub mod mimi;
 mod mls;
 mod notice;

@@ -264,7 +264,7 @@ impl Client {
             return Err(ClientError::NotEncrypted(room.room_id.clone()));
         }
         Suite::from_room_algorithm(algorithm)
-            .filter(|suite| self.device.suites.contains(suite))
+            .filter(|suite| self.device.suites().contains(suite))
             .ok_or_else(|| ClientError::UnsupportedAlgorithm {
                 room: room.room_id.clone(),
                 algorithm: algorithm.to_owned(),
@@ -541,7 +541,7 @@ impl Client {
         let left = transport.key_packages_left(&self.device.id).await?;
         let now = self.now();
         let stock = self.settings.key_package_stock;
-        for suite in self.device.suites.clone() {
+        for suite in self.device.suites().to_vec() {
             let algorithm = suite.key_package_algorithm();
             let there = left.get(&algorithm).copied().unwrap_or(0);
             let device = &self.device;

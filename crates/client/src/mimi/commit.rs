@@ -268,7 +268,7 @@ impl MimiClient {
     /// Makes key packages and uploads them, so that the provider has as many as it should.
     async fn stock_up(&mut self) -> Result<(), MimiError> {
         let client = self.device.client.clone();
-        for suite in self.device.suites.clone() {
+        for suite in self.device.suites().to_vec() {
             let id = nabe_wire::mls::CipherSuite(suite.id());
             let waiting = OwnKeyPackage::waiting(self.store.read())?;
             let waiting = waiting.iter().filter(|package| package.suite == suite).count() as u64;

@@ -1,9 +1,7 @@
 //! The client itself: who it is, the keys it signs with, what its leaves say, and its key packages (MIMI
 //! #end-to-end-security-layer, #fetch-key-material).
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use nabe_mls::{CredentialAlgorithm, Suite};
+use nabe_mls::Suite;
 use nabe_wire::app_data::{AppDataDictionary, ComponentsList, MediaType, MediaTypeList};
 use nabe_wire::mls::{ComponentId, Credential as WireCredential};
 use nabe_wire::uri::{MimiKind, MimiUri};
@@ -12,87 +10,59 @@ use openmls::credentials::{BasicCredential, CredentialWithKey};
 use openmls::extensions::{AppDataDictionary as MlsDictionary, AppDataDictionaryExtension, Extension};
 use openmls::prelude::{Capabilities, ExtensionType, Extensions, KeyPackage, LeafNode, ProposalType};
 use openmls_basic_credential::SignatureKeyPair;
-use openmls_sqlite_storage::Codec as _;
 use openmls_traits::OpenMlsProvider as _;
 use rusqlite::Connection;
 use tls_codec::Serialize as _;
 
 use super::error::{Doing as _, MimiError};
-use super::store::{CLIENT, OwnKeyPackage, SIGNATURE_KEY, SUITES};
-use crate::error::{NoKeyFor, StoreError};
-use crate::provider::{Cbor, Provider};
-use crate::store::{meta, set_meta};
+use super::store::{CLIENT, KEYS, OwnKeyPackage};
+use crate::error::StoreError;
+use crate::keys::{SignatureKeys, text};
+use crate::provider::Provider;
+use crate::store::set_meta;
 
 /// Who this client is.
 pub(super) struct Device {
     pub(super) client: MimiUri,
     pub(super) user: MimiUri,
-    pub(super) suites: Vec<Suite>,
-    signers: BTreeMap<CredentialAlgorithm, SignatureKeyPair>,
+    keys: SignatureKeys,
 }
 
 impl Device {
     /// A new client with new keys.
     pub(super) fn generate(client: MimiUri, suites: &[Suite]) -> Result<Self, MimiError> {
-        let algorithms: BTreeSet<_> = suites.iter().map(|suite| suite.credential_algorithm()).collect();
-        let pairs = algorithms.into_iter().map(|algorithm| {
-            let pair = SignatureKeyPair::new(algorithm.scheme()).doing("making a signature key")?;
-            Ok((algorithm, pair))
-        });
         Ok(Self {
             user: user_of(&client)?,
             client,
-            suites: suites.to_vec(),
-            signers: pairs.collect::<Result<_, MimiError>>()?,
+            keys: SignatureKeys::generate(suites)?,
         })
     }
 
     pub(super) fn save(&self, connection: &Connection) -> Result<(), MimiError> {
         set_meta(connection, CLIENT, self.client.to_string().as_bytes())?;
-        let suites: Vec<&str> = self.suites.iter().map(|suite| suite.name()).collect();
-        set_meta(connection, SUITES, suites.join(",").as_bytes())?;
-        for (algorithm, pair) in &self.signers {
-            let bytes = Cbor::to_vec(pair).doing("storing a signature key")?;
-            set_meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"), &bytes)?;
-        }
-        Ok(())
+        Ok(self.keys.save(connection, KEYS)?)
     }
 
     pub(super) fn load(connection: &Connection) -> Result<Self, MimiError> {
-        let bad = || StoreError::Inconsistent {
+        let client = MimiUri::parse(&text(connection, CLIENT)?).map_err(|_| StoreError::Inconsistent {
             table: "meta",
             column: "value",
-        };
-        let text = |name| -> Result<String, StoreError> {
-            let bytes = meta(connection, name)?.ok_or(StoreError::Empty)?;
-            String::from_utf8(bytes).map_err(|_| bad())
-        };
-        let client = MimiUri::parse(&text(CLIENT)?).map_err(|_| bad())?;
-        let suites = text(SUITES)?
-            .split(',')
-            .map(|name| Suite::from_name(name).ok_or_else(bad))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut signers = BTreeMap::new();
-        for suite in &suites {
-            let algorithm = suite.credential_algorithm();
-            let bytes = meta(connection, &format!("{SIGNATURE_KEY}{algorithm}"))?.ok_or_else(bad)?;
-            signers.insert(algorithm, Cbor::from_slice(&bytes).doing("reading a signature key")?);
-        }
+        })?;
         Ok(Self {
             user: user_of(&client)?,
             client,
-            suites,
-            signers,
+            keys: SignatureKeys::load(connection, KEYS)?,
         })
+    }
+
+    /// The cipher suites that it can be in groups of.
+    pub(super) fn suites(&self) -> &[Suite] {
+        &self.keys.suites
     }
 
     /// What signs in groups of this suite.
     pub(super) fn signer(&self, suite: Suite) -> Result<&SignatureKeyPair, MimiError> {
-        self.signers
-            .get(&suite.credential_algorithm())
-            .filter(|_| self.suites.contains(&suite))
-            .ok_or(NoKeyFor(suite))
-            .doing("signing")
+        self.keys.of(suite).doing("signing")
     }
 
     /// The credential: the client's URI (D-client-identity).

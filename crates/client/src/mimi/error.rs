@@ -9,6 +9,7 @@ use nabe_wire::update::UpdateResponseCode;
 use nabe_wire::uri::MimiUri;
 
 use crate::error::StoreError;
+use crate::keys::KeysError;
 use crate::transport::TransportError;
 
 /// Why an operation of a [`MimiClient`](crate::mimi::MimiClient) failed.
@@ -151,6 +152,15 @@ pub enum GroupFault {
     /// Its policy does not read.
     #[error("its policy does not read")]
     Policy,
+}
+
+impl From<KeysError> for MimiError {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Mls { doing, source } => Self::Mls { doing, source },
+            KeysError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// Turns any error of OpenMLS into ours.

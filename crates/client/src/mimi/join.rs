@@ -74,7 +74,7 @@ impl MimiClient {
         room: &MimiUri,
         code: Option<&[u8]>,
     ) -> Result<(Suite, GroupInfoRatchetTreeTbe), MimiError> {
-        for suite in self.device.suites.clone() {
+        for suite in self.device.suites().to_vec() {
             let seed: Vec<u8> = crypto().random_vec(32).doing("making a key")?;
             let keys = crypto()
                 .derive_hpke_keypair(suite.ciphersuite().hpke_config(), &seed)

@@ -14,6 +14,7 @@ use super::intent::MimiIntent;
 use super::notice::MimiNotice;
 use super::receive::{Franking, Unreadable};
 use crate::error::StoreError;
+use crate::keys::KeyNames;
 use crate::store::{ClientStore, meta, set_meta};
 
 /// Where this client stands in a room.
@@ -778,8 +779,10 @@ fn millis(number: i64) -> UnixMillis {
 }
 
 pub(super) const CLIENT: &str = "mimi.client";
-pub(super) const SUITES: &str = "mimi.suites";
 pub(super) const CURSOR: &str = "mimi.cursor";
-pub(super) const SIGNATURE_KEY: &str = "mimi.signature_key.";
+pub(super) const KEYS: KeyNames = KeyNames {
+    suites: "mimi.suites",
+    key: "mimi.signature_key.",
+};
 const FORMAT: &str = "mimi.format";
 const KNOWN_FORMAT: &[u8] = &[1];

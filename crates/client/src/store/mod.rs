@@ -13,6 +13,7 @@ use openmls_sqlite_storage::SqliteStorageProvider;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::error::StoreError;
+use crate::keys::KeyNames;
 use crate::provider::Cbor;
 
 pub(crate) use groups::{
@@ -194,9 +195,11 @@ fn create_private(_: &Path) -> Result<(), StoreError> {
 
 pub(crate) const USER: &str = "user_id";
 pub(crate) const DEVICE: &str = "device_id";
-pub(crate) const SUITES: &str = "suites";
 pub(crate) const TOKEN: &str = "stream_token";
-pub(crate) const SIGNATURE_KEY: &str = "signature_key.";
+pub(crate) const KEYS: KeyNames = KeyNames {
+    suites: "suites",
+    key: "signature_key.",
+};
 
 const FORMAT: i64 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
