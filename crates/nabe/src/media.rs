@@ -1,11 +1,13 @@
 //! `[media]`: files that users send (LM #content-repository). Clients encrypt them; here they are bytes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nabe_service::MediaSettings;
 use nabe_store::UploadLimits;
 use serde::Deserialize;
+
+use crate::config::{Broken, hold};
 
 /// `[media]`
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +39,34 @@ impl Default for Media {
 }
 
 impl Media {
+    /// What the types alone do not say.
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        hold(
+            (MIN_FILE_OPTION..=MAX_FILE_OPTION).contains(&self.max_bytes),
+            &["media.max_bytes"],
+            "must be 65536 to 4294967296",
+        )?;
+        for (bytes, options) in [
+            (
+                self.user_bytes_per_day,
+                &["media.user_bytes_per_day", "media.max_bytes"],
+            ),
+            (self.user_bytes, &["media.user_bytes", "media.max_bytes"]),
+            (self.cache_bytes, &["media.cache_bytes", "media.max_bytes"]),
+        ] {
+            hold(
+                (self.max_bytes..=MAX_FILES_OPTION).contains(&bytes),
+                options,
+                "must have room for at least one file of max_bytes, and at most 2^53 - 1 bytes",
+            )?;
+        }
+        hold(
+            self.folder != Path::new(""),
+            &["media.folder"],
+            "must name a folder of its own",
+        )
+    }
+
     /// Everything but the folder, which has to be opened. Peers that stall lose a file as they lose an answer.
     pub(crate) fn settings(&self, stall: Duration) -> MediaSettings {
         MediaSettings {
@@ -51,3 +81,8 @@ impl Media {
         }
     }
 }
+
+const MIN_FILE_OPTION: u64 = 64 * 1024;
+const MAX_FILE_OPTION: u64 = 4 << 30;
+/// What every program takes for the same number.
+const MAX_FILES_OPTION: u64 = (1 << 53) - 1;

@@ -20,11 +20,12 @@ use nabe_service::{
     ports::{Clock, assets::Assets},
 };
 use nabe_types::{ServerName, ServerPattern, ServerPolicy};
-use nabe_wire::franking::FrankingAgentData;
+use nabe_wire::{franking::FrankingAgentData, uri::MimiUri};
 use rustls::{ServerConfig, server::danger::ClientCertVerifier};
 use serde::Deserialize;
 
 use self::franking::Franks;
+use crate::config::{Broken, Listen, hold};
 
 /// `[mimi]`
 #[derive(Clone, Debug, Deserialize)]
@@ -103,6 +104,64 @@ impl Default for Mimi {
 }
 
 impl Mimi {
+    /// What the types alone do not say.
+    pub(crate) fn check(&self, listen: &Listen) -> Result<(), Broken> {
+        let Some(domain) = &self.domain else {
+            return Ok(());
+        };
+        hold(
+            MimiUri::parse(&format!("mimi://{domain}/u/x")).is_ok_and(|uri| uri.host() == domain.as_str()),
+            &["mimi.domain"],
+            "must be a DNS name in lower case, without a port",
+        )?;
+        hold(
+            self.tls_certificate.is_some() == self.tls_key.is_some(),
+            &["mimi.tls_certificate", "mimi.tls_key"],
+            "tls_certificate and tls_key go together",
+        )?;
+        let shows = self.tls_certificate.is_some() || listen.tls_certificate.is_some();
+        hold(
+            shows,
+            &["mimi.tls_certificate", "mimi.tls_key"],
+            "providers show each other certificates, also behind a proxy",
+        )?;
+        let is_shared = self.address.is_none();
+        hold(
+            !is_shared || listen.plain_http || self.tls_certificate.is_none(),
+            &["mimi.address", "mimi.tls_certificate", "mimi.tls_key"],
+            "without an address of its own the certificate is that of [listen]",
+        )?;
+        hold(
+            !is_shared || !listen.allow_tls12,
+            &["mimi.address", "listen.allow_tls12"],
+            "TLS 1.2 and MIMI do not share an address: give mimi.address",
+        )?;
+        hold(
+            !is_shared || (!self.plain_http && self.proxy_protocol_from.is_empty()),
+            &["mimi.address", "mimi.plain_http", "mimi.proxy_protocol_from"],
+            "without an address of its own these are options of [listen]",
+        )?;
+        hold(
+            self.header().is_some(),
+            &["mimi.certificate_header"],
+            "must be the name of a header",
+        )?;
+        hold(
+            self.certificate_header.is_some() != self.certificate_header_from.is_empty(),
+            &["mimi.certificate_header", "mimi.certificate_header_from"],
+            "certificate_header and certificate_header_from go together",
+        )?;
+        let is_plain = match is_shared {
+            true => listen.plain_http,
+            false => self.plain_http,
+        };
+        hold(
+            !is_plain || self.certificate_header.is_some(),
+            &["mimi.certificate_header", "mimi.plain_http", "listen.plain_http"],
+            "a proxy that ends TLS must tell of certificates: give certificate_header and certificate_header_from",
+        )
+    }
+
     /// The header in the form that is read; `None` for a name that no header can have.
     pub(crate) fn header(&self) -> Option<Option<CertificateHeader>> {
         Some(match self.certificate_header.as_deref() {
