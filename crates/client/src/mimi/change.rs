@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 
 use nabe_auth::mimi::BAN_ROLE;
-use nabe_mls::mimi::Identity;
+use nabe_mls::mimi::{Identity, check_newcomer};
 use nabe_wire::key_material::{
     ClientMaterial, KeyMaterialQuery, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode,
 };
-use nabe_wire::mls::{AppDataUpdate, CipherSuite, ComponentId};
+use nabe_wire::mls::{
+    AppDataUpdate, CipherSuite, ComponentId, GroupContext, KeyPackage as WireKeyPackage, LeafNode as WireLeafNode,
+};
 use nabe_wire::participant_list::{ParticipantListUpdate, UserIndexRolePair, UserRolePair};
 use nabe_wire::policy::BaseRoomPolicy;
 use nabe_wire::uri::MimiUri;
-use nabe_wire::{Encode as _, IdentifierUri, Message as _};
+use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
 use openmls::group::MlsGroup;
+use openmls::messages::proposals::Proposal;
 use openmls::prelude::{KeyPackage, KeyPackageIn, ProtocolVersion};
 use rusqlite::Connection;
 use tls_codec::Deserialize as _;
@@ -131,7 +134,12 @@ impl MimiClient {
         Ok(())
     }
 
-    fn key_material_request(&self, room: &MimiUri, user: &str, group: &MlsGroup) -> Result<Vec<u8>, MimiError> {
+    pub(super) fn key_material_request(
+        &self,
+        room: &MimiUri,
+        user: &str,
+        group: &MlsGroup,
+    ) -> Result<Vec<u8>, MimiError> {
         let suite = group::suite_of(group)?;
         let signer = self.device.signer(suite)?;
         let target_user = IdentifierUri::new(user).ok_or_else(|| MimiError::NotAUser(self.device.user.clone()))?;
@@ -158,6 +166,14 @@ pub(super) fn plan(
     group: &MlsGroup,
 ) -> Result<Plan, MimiError> {
     let facts = Facts::of(group)?;
+    // Whoever is about to be removed commits nothing.
+    if facts.going.contains(&facts.own_leaf) {
+        match intent.intent {
+            MimiIntent::Tend => return Ok(Plan::Nothing),
+            MimiIntent::Leave => {}
+            _ => return Err(MimiError::Leaving(intent.room.clone())),
+        }
+    }
     let missing = |user: &str| MimiError::NoSuchParticipant {
         user: user.to_owned(),
         room: intent.room.clone(),
@@ -186,6 +202,7 @@ pub(super) fn plan(
             let mut added_participants = Vec::new();
             let (mut add, mut left_out) = (Vec::new(), Vec::new());
             let mut seen = BTreeSet::new();
+            let mut newcomers = Newcomers::new(&intent.room, group)?;
             for newcomer in users {
                 if facts.index_of(&newcomer.user).is_some() || !seen.insert(&newcomer.user) {
                     continue;
@@ -197,7 +214,7 @@ pub(super) fn plan(
                 });
                 // Without any, the user has come to the list since it was asked for, and is gone again.
                 if let Some(response) = material(connection, intent.id, &newcomer.user)? {
-                    usable(&response, &newcomer.user, group, &facts, &mut add, &mut left_out)?;
+                    newcomers.usable(&response, &newcomer.user, &facts, &mut add, &mut left_out)?;
                 }
             }
             if added_participants.is_empty() {
@@ -219,7 +236,8 @@ pub(super) fn plan(
             let user = device.user.to_string();
             let (mut add, mut left_out) = (Vec::new(), Vec::new());
             if let Some(response) = material(connection, intent.id, &user)? {
-                usable(&response, &user, group, &facts, &mut add, &mut left_out)?;
+                let mut newcomers = Newcomers::new(&intent.room, group)?;
+                newcomers.usable(&response, &user, &facts, &mut add, &mut left_out)?;
             }
             if add.is_empty() && left_out.is_empty() {
                 return Ok(Plan::Nothing);
@@ -322,65 +340,112 @@ pub(super) fn list_update(update: &ParticipantListUpdate) -> AppDataUpdate {
     }
 }
 
-/// The key packages of a user that can be added, and why others cannot. A provider that has none left says so with a code under which
-/// the user comes to the list all the same; with others it says that they do not want to, or that there is no such user.
-fn usable(
-    response: &[u8],
-    user: &str,
-    group: &MlsGroup,
-    facts: &Facts,
-    add: &mut Vec<KeyPackage>,
-    left_out: &mut Vec<(String, String)>,
-) -> Result<(), MimiError> {
-    let response = KeyMaterialResponse::from_bytes(response)?;
-    let may_be_listed = [
-        KeyMaterialUserCode::SUCCESS,
-        KeyMaterialUserCode::PARTIAL_SUCCESS,
-        KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL,
-    ];
-    if !may_be_listed.contains(&response.user_status) {
-        return Err(MimiError::KeyMaterial {
-            user: user.to_owned(),
-            status: response.user_status,
-        });
-    }
-    for client in response.clients {
-        let name = client.client_uri.to_string();
-        if facts.members.iter().any(|member| member.name() == name) {
-            continue;
-        }
-        let problem = match client.material {
-            ClientMaterial::KeyPackage(package) => match read(package.as_bytes(), &name, user, group) {
-                Ok(package) => {
-                    add.push(package);
-                    continue;
-                }
-                Err(problem) => problem.to_string(),
-            },
-            ClientMaterial::Exhausted => Unusable::Exhausted.to_string(),
-            ClientMaterial::NothingCompatible(_) | ClientMaterial::Other(_) => Unusable::Incompatible.to_string(),
-        };
-        left_out.push((name, problem));
-    }
-    Ok(())
+/// Who is to be added. A commit is refused as a whole for one client that does not fit, so each is looked at before.
+struct Newcomers<'a> {
+    room: &'a MimiUri,
+    context: GroupContext,
+    ciphersuite: openmls::prelude::Ciphersuite,
+    /// Signature keys and encryption keys, each of which is in a group once.
+    keys: BTreeSet<Vec<u8>>,
+    clients: BTreeSet<String>,
 }
 
-/// A key package, if it is what its provider says it is.
-fn read(bytes: &[u8], client: &str, user: &str, group: &MlsGroup) -> Result<KeyPackage, Unusable> {
-    let package = KeyPackageIn::tls_deserialize_exact(bytes).map_err(|_| Unusable::Malformed)?;
-    let package = package
-        .validate(crypto(), ProtocolVersion::Mls10)
-        .map_err(|_| Unusable::Invalid)?;
-    if package.ciphersuite() != group.ciphersuite() {
-        return Err(Unusable::Incompatible);
+impl<'a> Newcomers<'a> {
+    fn new(room: &'a MimiUri, group: &MlsGroup) -> Result<Self, MimiError> {
+        let members = group.members();
+        let mut keys: BTreeSet<Vec<u8>> = members
+            .flat_map(|member| [member.signature_key, member.encryption_key])
+            .collect();
+        let mut clients = BTreeSet::new();
+        for queued in group.pending_proposals() {
+            if let Proposal::Add(add) = queued.proposal() {
+                let leaf = add.key_package().leaf_node();
+                keys.extend(keys_of(&group::leaf(leaf)?));
+                clients.extend(group::who(leaf.credential()).as_ref().map(group::name));
+            }
+        }
+        Ok(Self {
+            room,
+            context: group::context(group)?,
+            ciphersuite: group.ciphersuite(),
+            keys,
+            clients,
+        })
     }
-    let who: Option<Identity> = group::who(package.leaf_node().credential());
-    let is_theirs = who.is_some_and(|who| group::name(&who) == client && who.user().to_string() == user);
-    if is_theirs {
+
+    /// The key packages of a user that can be added, and why others cannot. A provider that has none left says so with a code under
+    /// which the user comes to the list all the same; with others it says that they do not want to, or that there is no such user.
+    fn usable(
+        &mut self,
+        response: &[u8],
+        user: &str,
+        facts: &Facts,
+        add: &mut Vec<KeyPackage>,
+        left_out: &mut Vec<(String, String)>,
+    ) -> Result<(), MimiError> {
+        let response = KeyMaterialResponse::from_bytes(response)?;
+        let may_be_listed = [
+            KeyMaterialUserCode::SUCCESS,
+            KeyMaterialUserCode::PARTIAL_SUCCESS,
+            KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL,
+        ];
+        if !may_be_listed.contains(&response.user_status) {
+            return Err(MimiError::KeyMaterial {
+                user: user.to_owned(),
+                status: response.user_status,
+            });
+        }
+        for client in response.clients {
+            let name = client.client_uri.to_string();
+            if facts.members.iter().any(|member| member.name() == name) {
+                continue;
+            }
+            let problem = match client.material {
+                ClientMaterial::KeyPackage(package) => match self.read(&package, &name, user) {
+                    Ok(package) => {
+                        add.push(package);
+                        continue;
+                    }
+                    Err(problem) => problem.to_string(),
+                },
+                ClientMaterial::Exhausted => Unusable::Exhausted.to_string(),
+                ClientMaterial::NothingCompatible(_) | ClientMaterial::Other(_) => Unusable::Incompatible.to_string(),
+            };
+            left_out.push((name, problem));
+        }
+        Ok(())
+    }
+
+    /// A key package, if it is what its provider says it is, and fits the group.
+    fn read(&mut self, sent: &Kept<WireKeyPackage>, client: &str, user: &str) -> Result<KeyPackage, Unusable> {
+        let package = KeyPackageIn::tls_deserialize_exact(sent.as_bytes()).map_err(|_| Unusable::Malformed)?;
+        let package = package
+            .validate(crypto(), ProtocolVersion::Mls10)
+            .map_err(|_| Unusable::Invalid)?;
+        if package.ciphersuite() != self.ciphersuite {
+            return Err(Unusable::Incompatible);
+        }
+        let who: Option<Identity> = group::who(package.leaf_node().credential());
+        let is_theirs = who.is_some_and(|who| group::name(&who) == client && who.user().to_string() == user);
+        if !is_theirs {
+            return Err(Unusable::OfAnother);
+        }
+        check_newcomer(&self.context, self.room, &sent.leaf_node).map_err(|_| Unusable::Incompatible)?;
+        if self.clients.contains(client) {
+            return Err(Unusable::Twice);
+        }
+        let keys = keys_of(&sent.leaf_node);
+        if keys.iter().any(|key| self.keys.contains(key)) {
+            return Err(Unusable::KeyInUse);
+        }
+        self.keys.extend(keys);
+        self.clients.insert(client.to_owned());
         Ok(package)
-    } else {
-        Err(Unusable::OfAnother)
     }
+}
+
+fn keys_of(leaf: &WireLeafNode) -> [Vec<u8>; 2] {
+    [leaf.signature_key.to_vec(), leaf.encryption_key.to_vec()]
 }
 
 /// Why a client cannot be added.
@@ -396,4 +461,8 @@ enum Unusable {
     Invalid,
     #[error("its key package is of another client")]
     OfAnother,
+    #[error("it is named twice")]
+    Twice,
+    #[error("a key in its key package is somebody's already")]
+    KeyInUse,
 }

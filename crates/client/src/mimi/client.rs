@@ -20,10 +20,14 @@ use super::device::Device;
 use super::error::MimiError;
 use super::group;
 use super::intent::{MimiIntent, Newcomer};
+use super::lines::Lines;
 use super::notice::MimiNotice;
 use super::receive::Work;
 use super::settings::MimiSettings;
-use super::store::{CLIENT, CURSOR, KnownRoom, MimiBody, MimiItem, StoredIntent, pending, prepare, told, untold};
+use super::store::{
+    CLIENT, CURSOR, Held, KnownRoom, MimiBody, MimiItem, Outgoing, Request, StoredIntent, pending, prepare, told,
+    untold,
+};
 use super::transport::MimiTransport;
 use crate::client::Clock;
 use crate::error::StoreError;
@@ -42,8 +46,11 @@ pub struct MimiClient {
     clock: Clock,
     /// How intentions ended, for whoever waits for them.
     outcomes: BTreeMap<i64, Result<(), MimiError>>,
-    /// Whether the provider should be asked how many key packages it has.
-    pub(super) check_stock: bool,
+    /// When the provider is to be asked how many key packages it has, …
+    pub(super) stock_due: UnixMillis,
+    /// … and how often that has failed in a row.
+    pub(super) stock_failures: u32,
+    pub(super) lines: Lines,
 }
 
 /// A room's group as this client sees it.
@@ -113,6 +120,8 @@ impl MimiClient {
     ) -> Result<Self, MimiError> {
         prepare(&mut store)?;
         let device = Device::load(store.read())?;
+        let (requests, messages) = (Request::all(store.read())?, Outgoing::all(store.read())?);
+        let lines = Lines::new(&requests, &messages, clock());
         Ok(Self {
             transport,
             store,
@@ -120,7 +129,9 @@ impl MimiClient {
             settings,
             clock,
             outcomes: BTreeMap::new(),
-            check_stock: true,
+            stock_due: UnixMillis(0),
+            stock_failures: 0,
+            lines,
         })
     }
 
@@ -150,6 +161,12 @@ impl MimiClient {
 
     /// Sends what is waiting, takes in what has happened (waiting up to `wait` if nothing has), and does what that calls for.
     /// Returns how many entries came.
+    ///
+    /// A hub that cannot be reached, or answers nonsense, concerns its own rooms alone: what is for them stays and is sent again, ever
+    /// more seldom ([`MimiClient::next_due`]).
+    ///
+    /// # Errors
+    /// The user's own provider cannot be asked for what has happened, or the store does not work.
     pub async fn sync(&mut self, wait: Duration) -> Result<usize, MimiError> {
         self.flush().await?;
         let taken = self.receive(wait).await?;
@@ -200,6 +217,7 @@ impl MimiClient {
         let (done, finished, low) = store.transaction(|connection| {
             let mut context = Work::new(connection, device, settings, now);
             let done = work(&mut context, connection)?;
+            context.release()?;
             Ok::<_, MimiError>((done, context.finished, context.key_packages_low))
         })?;
         self.outcomes.extend(finished);
@@ -207,7 +225,9 @@ impl MimiClient {
         while self.outcomes.len() > MAX_OUTCOMES {
             self.outcomes.pop_first();
         }
-        self.check_stock |= low;
+        if low {
+            self.stock_due = now;
+        }
         Ok(done)
     }
 
@@ -216,7 +236,12 @@ impl MimiClient {
         let connection = self.store.read();
         let tend = KnownRoom::all(connection)?.into_iter().filter_map(|room| room.tend_due);
         let intents = StoredIntent::all(connection)?.into_iter().map(|intent| intent.due);
-        Ok(tend.chain(intents).min())
+        let missing_after = self.settings.missing_after;
+        let held = Held::rooms(connection)?.into_iter();
+        let held = held.map(|(_, since)| since.plus(missing_after));
+        let kept = !Request::all(connection)?.is_empty() || !Outgoing::all(connection)?.is_empty();
+        let lines = self.lines.next_due().filter(|_| kept);
+        Ok(tend.chain(intents).chain(held).chain(lines).min())
     }
 
     // --- Notices and timelines ---
@@ -408,6 +433,7 @@ impl MimiClient {
     /// Keeps an intention and works on it until it is done, refused, or has waited too long.
     async fn change(&mut self, room: &MimiUri, intent: MimiIntent) -> Result<(), MimiError> {
         let id = self.enqueue(room, &intent)?;
+        self.lines.reopen(room);
         self.drive(id).await
     }
 
@@ -417,6 +443,15 @@ impl MimiClient {
         self.store.transaction(|connection| {
             if KnownRoom::load(connection, room)?.is_none() {
                 return Err(MimiError::UnknownRoom(room.clone()));
+            }
+            if *intent == MimiIntent::Tend {
+                // One that was put off is taken up again.
+                let kept = StoredIntent::all(connection)?.into_iter();
+                let mut kept = kept.filter(|kept| kept.room == *room && kept.intent == *intent);
+                if let Some(kept) = kept.next() {
+                    StoredIntent::postpone(connection, kept.id, now)?;
+                    return Ok(kept.id);
+                }
             }
             Ok(StoredIntent::insert(connection, room, intent, now)?)
         })

@@ -7,20 +7,25 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nabe_types::UnixMillis;
+use nabe_wire::mls::{KeyPackage, LeafNodeSource};
 use nabe_wire::update::{HandshakeBundle, HandshakeParts, UpdateResponseCode, UpdateRoomResponse, UpdateVerdict};
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode as _, Message as _};
 
 use super::change::{Plan, plan};
 use super::client::MimiClient;
+use super::device::drop_private_key;
 use super::error::MimiError;
 use super::group;
 use super::intent::MimiIntent;
+use super::lines::{delay, is_temporary};
 use super::notice::MimiNotice;
+use super::pending::Pending;
 use super::receive::Work;
 use super::store::{
-    KnownRoom, MimiStatus, OwnKeyPackage, Request, RequestKind, RequestState, StoredIntent, newest_pending, pending,
-    tell,
+    Held, KnownRoom, MimiStatus, OwnKeyPackage, Request, RequestKind, RequestState, StoredIntent, newest_pending,
+    pending, tell,
 };
 use crate::provider::Provider;
 use crate::transport::TransportError;
@@ -28,10 +33,9 @@ use crate::transport::TransportError;
 impl MimiClient {
     /// Does what is due.
     pub(super) async fn work(&mut self) -> Result<(), MimiError> {
-        if std::mem::take(&mut self.check_stock) {
-            self.stock_up().await?;
-        }
-        self.settle()?;
+        self.look_after_stock().await?;
+        self.settle().await?;
+        self.look_for_what_is_missing()?;
         self.start_tending()?;
         for intent in self.due_intents()? {
             self.make_request(&intent).await?;
@@ -42,23 +46,64 @@ impl MimiClient {
     /// Sends what is kept: changes first, since messages wait for them.
     pub(super) async fn flush(&mut self) -> Result<(), MimiError> {
         for request in Request::all(self.store.read())? {
-            if request.state == RequestState::Ready {
-                self.send_request(request).await?;
+            if request.state == RequestState::Ready && self.lines.is_open(&request.room, self.now()) {
+                let room = request.room.clone();
+                let sent = self.send_request(request).await;
+                let now = self.now();
+                self.lines.heard(&room, sent, now)?;
             }
         }
         self.flush_messages().await
     }
 
-    /// The first due intention of each room that has no request on its way.
+    /// The first intention of each room that has no request on its way, if it is due. Nothing else can be done before a room is joined;
+    /// and committing what is pending is nobody's turn.
     fn due_intents(&self) -> Result<Vec<StoredIntent>, MimiError> {
         let connection = self.store.read();
         let requests = Request::all(connection)?;
         let mut busy: BTreeSet<MimiUri> = requests.into_iter().map(|request| request.room).collect();
         let now = self.now();
-        let intents = StoredIntent::all(connection)?.into_iter();
-        Ok(intents
-            .filter(|intent| intent.due <= now && busy.insert(intent.room.clone()))
-            .collect())
+        let mut intents = StoredIntent::all(connection)?;
+        intents.sort_by_key(|intent| !matches!(intent.intent, MimiIntent::Join { .. }));
+        intents.retain(|intent| {
+            let is_due = intent.due <= now;
+            match intent.intent {
+                MimiIntent::Tend => is_due && busy.insert(intent.room.clone()),
+                _ => busy.insert(intent.room.clone()) && is_due,
+            }
+        });
+        Ok(intents)
+    }
+
+    /// Rooms that cannot be followed any more, since a commit that others have seen does not come.
+    fn look_for_what_is_missing(&mut self) -> Result<(), MimiError> {
+        let connection = self.store.read();
+        let waiting = Held::rooms(connection)?;
+        let reached = |room: &MimiUri| {
+            let known = KnownRoom::load(connection, room).ok().flatten()?;
+            known.epoch.filter(|_| known.status.is_in())
+        };
+        let ahead = self.lines.ahead(reached);
+        let now = self.now();
+        for (room, since) in waiting.into_iter().chain(ahead) {
+            // What is missing may be our own: its answer says so, or what others made of the epoch.
+            let own = Request::of_room(self.store.read(), &room)?;
+            let may_be_own = own.is_some_and(|own| own.kind == RequestKind::Commit && own.state == RequestState::Ready);
+            let bound = match may_be_own {
+                true => self.settings.missing_after.saturating_mul(OWN_MAY_TAKE),
+                false => self.settings.missing_after,
+            };
+            if since.plus(bound) > now {
+                continue;
+            }
+            self.in_transaction(|work, connection| {
+                match KnownRoom::load(connection, &room)?.filter(|known| known.status.is_in()) {
+                    Some(known) => work.stuck(known, "a commit is missing".to_owned()),
+                    None => Ok(()),
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Rooms in which something is pending that others have left to us.
@@ -89,12 +134,29 @@ impl MimiClient {
                     .transaction(|connection| Ok(StoredIntent::postpone(connection, intent.id, later)?))
             }
             Err(error @ MimiError::Store(_)) => Err(error),
+            // What is pending does not go together any more: something gave way to something else (D-supersede).
+            Err(error @ MimiError::Mls { .. })
+                if intent.attempts < self.settings.max_attempts
+                    && !pending(self.store.read(), &intent.room)?.is_empty() =>
+            {
+                let asked = self.ask_what_is_pending(&intent.room).await;
+                match asked {
+                    Err(error @ MimiError::Store(_)) => Err(error),
+                    Ok(Pending::Changed) => self
+                        .store
+                        .transaction(|connection| Ok(StoredIntent::count_attempt(connection, intent.id)?)),
+                    _ => self.in_transaction(|work, _| work.give_up(intent, error)),
+                }
+            }
             Err(error) => self.in_transaction(|work, _| work.give_up(intent, error)),
         }
     }
 
     async fn try_request(&mut self, intent: &StoredIntent) -> Result<(), MimiError> {
         let room = self.room(&intent.room)?;
+        if intent.intent == MimiIntent::Tend && room.status != MimiStatus::Active {
+            return self.in_transaction(|work, _| work.finish(intent.id, Ok(())));
+        }
         if let MimiIntent::Join { role, code } = &intent.intent {
             return self.make_external_commit(&room, intent, *role, code.as_deref()).await;
         }
@@ -104,7 +166,7 @@ impl MimiClient {
         }
         match room.status {
             MimiStatus::Active => {}
-            MimiStatus::Leaving if matches!(intent.intent, MimiIntent::Leave | MimiIntent::Tend) => {
+            MimiStatus::Leaving if intent.intent == MimiIntent::Leave => {
                 return self.in_transaction(|work, _| work.finish(intent.id, Ok(())));
             }
             MimiStatus::Leaving => return Err(MimiError::Leaving(room.room)),
@@ -177,49 +239,71 @@ impl MimiClient {
         })
     }
 
+    /// Sends a request and takes its verdict in. An error says that there is none yet.
     async fn send_request(&mut self, request: Request) -> Result<(), MimiError> {
+        let again = self.lines.sending(&request.body);
         let answer = match request.kind {
             RequestKind::Create => {
                 let created = self
                     .transport
                     .create_room(&request.room, &request.message, &request.body)
                     .await;
-                created.map(|()| UpdateVerdict::Success { accepted_timestamp: 0 })
+                created.map(|()| None)
             }
-            _ => match self.transport.update(&request.room, &request.body).await {
-                Ok(response) => {
-                    let response = UpdateRoomResponse::from_bytes(&response)?;
-                    let code = response.code();
-                    match response.verdict {
-                        verdict @ (UpdateVerdict::Success { .. } | UpdateVerdict::WrongEpoch { .. }) => Ok(verdict),
-                        _ => {
-                            let description = response.error_description.0;
-                            return self.note(
-                                request,
-                                RequestState::Refused {
-                                    code: code.0,
-                                    description,
-                                },
-                            );
-                        }
-                    }
-                }
-                Err(error) => Err(error),
-            },
+            _ => self.transport.update(&request.room, &request.body).await.map(Some),
         };
-        match answer {
-            Ok(UpdateVerdict::Success { .. }) => self.in_transaction(|work, _| work.accepted(&request)),
-            Ok(_) => self.note(request, RequestState::Stale),
-            Err(error) if is_temporary(&error) => Err(error.into()),
-            Err(error) => self.in_transaction(|work, connection| {
-                let intent = StoredIntent::load(connection, request.intent)?;
-                work.drop_request(&request)?;
-                match intent {
-                    Some(intent) => work.give_up(&intent, error.into()),
-                    None => Ok(()),
+        let verdict = match answer {
+            Ok(None) => UpdateVerdict::Success { accepted_timestamp: 0 },
+            Ok(Some(answer)) => match UpdateRoomResponse::from_bytes(&answer) {
+                Ok(response) => match response.code() {
+                    UpdateResponseCode::SUCCESS | UpdateResponseCode::WRONG_EPOCH => response.verdict,
+                    code => {
+                        let description = response.error_description.0;
+                        return self.note(
+                            request,
+                            RequestState::Refused {
+                                code: code.0,
+                                description,
+                            },
+                        );
+                    }
+                },
+                Err(error) => {
+                    let not_understood = TransportError::NotUnderstood(Box::new(error));
+                    return Err(not_understood.into());
                 }
-            }),
+            },
+            Err(error) if self.lines.keeps(&request.room, &error, again, self.now()) => return Err(error.into()),
+            Err(error) => return self.end_request(&request, error.into()),
+        };
+        self.lines.done(&request.body);
+        match verdict {
+            UpdateVerdict::WrongEpoch { current_epoch } if request.kind != RequestKind::External => {
+                let ours = request.epoch;
+                if current_epoch <= ours {
+                    let theirs = current_epoch;
+                    return self.end_request(&request, MimiError::HubBehind { theirs, ours });
+                }
+                let now = self.now();
+                self.lines.is_ahead(&request.room, current_epoch, now);
+                self.note(request, RequestState::Stale)
+            }
+            UpdateVerdict::WrongEpoch { .. } => self.note(request, RequestState::Stale),
+            _ => self.in_transaction(|work, _| work.accepted(&request)),
         }
+    }
+
+    /// Nothing comes of a request, and so nothing of its intention.
+    fn end_request(&mut self, request: &Request, error: MimiError) -> Result<(), MimiError> {
+        self.lines.done(&request.body);
+        self.in_transaction(|work, connection| {
+            let intent = StoredIntent::load(connection, request.intent)?;
+            work.drop_request(request)?;
+            match intent {
+                Some(intent) => work.give_up(&intent, error),
+                None => Ok(()),
+            }
+        })
     }
 
     fn note(&mut self, mut request: Request, state: RequestState) -> Result<(), MimiError> {
@@ -228,9 +312,8 @@ impl MimiClient {
     }
 
     /// Requests that the hub has refused, now that what happened before the refusal has come in.
-    fn settle(&mut self) -> Result<(), MimiError> {
+    async fn settle(&mut self) -> Result<(), MimiError> {
         for request in Request::all(self.store.read())? {
-            let has_more = newest_pending(self.store.read(), &request.room)? != request.seen;
             match &request.state {
                 RequestState::Ready => {}
                 // Somebody who is not in the group need not hear what came first.
@@ -240,34 +323,108 @@ impl MimiClient {
                 RequestState::Stale => {}
                 RequestState::Refused { code, description } => {
                     let (code, description) = (UpdateResponseCode(*code), description.clone());
-                    self.in_transaction(|work, connection| {
-                        let intent = StoredIntent::load(connection, request.intent)?;
-                        // A proposal that came first has to be in a commit; the hub has no code for that. Of what is pending a joiner
-                        // knows what it was told, so it asks once more.
-                        let attempts = intent.as_ref().map_or(u32::MAX, |intent| intent.attempts);
-                        let may_be_late = match request.kind {
-                            RequestKind::Commit => has_more,
-                            RequestKind::External => attempts == 0,
-                            RequestKind::Create | RequestKind::Proposals => false,
-                        };
-                        if may_be_late {
-                            return work.lost(&request);
-                        }
-                        work.drop_request(&request)?;
-                        match intent {
-                            Some(intent) => work.give_up(&intent, MimiError::Refused { code, description }),
-                            None => Ok(()),
-                        }
-                    })?;
+                    if self.is_made_again(&request).await? {
+                        self.lines.asked(&request.room);
+                        self.in_transaction(|work, _| work.lost(&request))?;
+                    } else if !self.is_in_doubt(&request)? {
+                        self.lines.asked(&request.room);
+                        self.end_request(&request, MimiError::Refused { code, description })?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
+    /// Whether a request that was refused could be accepted when it is made again. A proposal that came first has to be in a commit, and
+    /// one that gave way to another cannot be: the hub has no code for either, so it is asked what is pending.
+    async fn is_made_again(&mut self, request: &Request) -> Result<bool, MimiError> {
+        match request.kind {
+            RequestKind::Create | RequestKind::Proposals => return Ok(false),
+            // Of what is pending a joiner knows what it was told, so it asks once more.
+            RequestKind::External => {
+                let intent = StoredIntent::load(self.store.read(), request.intent)?;
+                return Ok(intent.is_some_and(|intent| intent.attempts == 0));
+            }
+            RequestKind::Commit => {}
+        }
+        if newest_pending(self.store.read(), &request.room)? != request.seen {
+            return Ok(true);
+        }
+        let now = self.now();
+        if !self.lines.is_open(&request.room, now) {
+            return Ok(false);
+        }
+        self.lines.asking(&request.room, now);
+        let asked = self.ask_what_is_pending(&request.room).await;
+        let now = self.now();
+        let is_refused = matches!(asked, Err(MimiError::NotAuthorized(_)));
+        match self.lines.heard(&request.room, asked, now)? {
+            Some(Pending::Changed) => Ok(true),
+            Some(Pending::Same) => {
+                self.lines.asked(&request.room);
+                Ok(false)
+            }
+            Some(Pending::Later(epoch)) => {
+                self.lines.asked(&request.room);
+                self.lines.is_ahead(&request.room, epoch, now);
+                self.note(request.clone(), RequestState::Stale)?;
+                Ok(false)
+            }
+            None if is_refused => {
+                // Nothing is wrong with the line.
+                self.lines.reopen(&request.room);
+                Ok(false)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a refused request may yet have to be made again.
+    fn is_in_doubt(&mut self, request: &Request) -> Result<bool, MimiError> {
+        let now = self.now();
+        let kept = Request::of_room(self.store.read(), &request.room)?;
+        let is_stale = kept.is_none_or(|kept| kept.state == RequestState::Stale);
+        let since = self.lines.asked_since(&request.room);
+        Ok(is_stale || since.is_some_and(|since| now < since.plus(DOUBT)))
+    }
+
+    /// Sees to it every few hours, and when one was used, that the provider has as many key packages as it should. What fails is tried
+    /// again, and stops nothing else.
+    async fn look_after_stock(&mut self) -> Result<(), MimiError> {
+        if self.now() < self.stock_due {
+            return Ok(());
+        }
+        let stocked = self.stock_up().await;
+        let now = self.now();
+        match stocked {
+            Ok(()) => {
+                self.stock_failures = 0;
+                self.stock_due = now.plus(STOCK_CHECKED);
+                Ok(())
+            }
+            Err(error @ MimiError::Store(_)) => Err(error),
+            Err(_) => {
+                self.stock_due = now.plus(delay(self.stock_failures));
+                self.stock_failures += 1;
+                Ok(())
+            }
+        }
+    }
+
     /// Makes key packages and uploads them, so that the provider has as many as it should.
     async fn stock_up(&mut self) -> Result<(), MimiError> {
         let client = self.device.client.clone();
+        let now = self.now();
+        self.store.transaction(|connection| {
+            for package in OwnKeyPackage::all(connection)? {
+                if expires(&package).is_none_or(|expires| expires.plus(EXPIRED_KEPT) < now) {
+                    drop_private_key(connection, &package.reference)?;
+                    OwnKeyPackage::delete(connection, &package.reference)?;
+                }
+            }
+            Ok::<_, MimiError>(())
+        })?;
         for suite in self.device.suites().to_vec() {
             let id = nabe_wire::mls::CipherSuite(suite.id());
             let waiting = OwnKeyPackage::waiting(self.store.read())?;
@@ -289,6 +446,7 @@ impl MimiClient {
                 match answer {
                     Ok(()) => OwnKeyPackage::uploaded(connection, &package.reference)?,
                     Err(reason) => {
+                        drop_private_key(connection, &package.reference)?;
                         OwnKeyPackage::delete(connection, &package.reference)?;
                         tell(connection, &MimiNotice::KeyPackageRefused { reason })?;
                     }
@@ -296,6 +454,14 @@ impl MimiClient {
             }
             Ok(())
         })
+    }
+}
+
+/// When a key package of ours expires.
+fn expires(package: &OwnKeyPackage) -> Option<UnixMillis> {
+    match KeyPackage::from_bytes(&package.body).ok()?.leaf_node.source {
+        LeafNodeSource::KeyPackage(lifetime) => Some(UnixMillis(lifetime.not_after.saturating_mul(1_000))),
+        _ => None,
     }
 }
 
@@ -315,6 +481,7 @@ impl Work<'_> {
             RequestKind::Create => {
                 room.status = MimiStatus::Active;
                 room.first_epoch = Some(0);
+                room.epoch = Some(0);
                 room.save(self.connection)?;
             }
             RequestKind::Proposals => {
@@ -335,6 +502,8 @@ impl Work<'_> {
                 room.status = MimiStatus::Active;
                 room.reason = None;
                 room.first_epoch = Some(epoch);
+                room.epoch = Some(epoch);
+                self.moved.insert(room.room.clone());
                 super::store::forget_pending(self.connection, &room.room)?;
                 room.save(self.connection)?;
                 let joined = MimiNotice::Joined {
@@ -386,6 +555,8 @@ impl Work<'_> {
                 self.forget_group(&room)?;
                 room.status = MimiStatus::None;
                 room.group_id = None;
+                room.epoch = None;
+                self.moved.insert(room.room.clone());
                 Ok(room.save(self.connection)?)
             }
         }
@@ -398,15 +569,31 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// An intention cannot be brought about.
+    /// An intention cannot be brought about. What is pending has to be committed by somebody all the same: that is tried again, ever more
+    /// seldom, as long as anything is, and the user is not bothered with it.
     pub(super) fn give_up(&mut self, intent: &StoredIntent, error: MimiError) -> Result<(), MimiError> {
+        if intent.intent == MimiIntent::Tend {
+            StoredIntent::count_attempt(self.connection, intent.id)?;
+            StoredIntent::postpone(self.connection, intent.id, self.now.plus(delay(intent.attempts)))?;
+            self.finished.push((intent.id, Err(error)));
+            return Ok(());
+        }
         let notice = MimiNotice::GaveUp {
             room: intent.room.to_string(),
             intent: intent.intent.clone(),
             reason: crate::error::sentence(&error),
         };
         tell(self.connection, &notice)?;
-        self.finish(intent.id, Err(error))
+        self.finish(intent.id, Err(error))?;
+        if matches!(intent.intent, MimiIntent::Join { .. }) {
+            // What waited for it waits for nothing.
+            let known = KnownRoom::load(self.connection, &intent.room)?;
+            if known.is_some_and(|known| known.status == MimiStatus::Stuck) {
+                self.end(&intent.room)?;
+            }
+            self.moved.insert(intent.room.clone());
+        }
+        Ok(())
     }
 
     /// Keeps an intention, unless it is kept already.
@@ -419,14 +606,13 @@ impl Work<'_> {
     }
 }
 
-/// Whether a request can be sent again as it is.
-pub(super) fn is_temporary(error: &TransportError) -> bool {
-    match error {
-        TransportError::Unreachable(_) | TransportError::RateLimited { .. } => true,
-        TransportError::Refused(refusal) => refusal.status >= 500,
-        TransportError::NotUnderstood(_) => true,
-    }
-}
-
 /// When an intention is tried again for which the provider had no answer.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long a refusal may be in doubt for which the hub does not say what it has pending.
+const DOUBT: Duration = Duration::from_secs(5);
+/// How many times longer a commit may be missing that may be this client's own.
+const OWN_MAY_TAKE: u32 = 10;
+/// How often the provider is asked how many key packages it has.
+const STOCK_CHECKED: Duration = Duration::from_hours(6);
+/// How long after their end the private halves of key packages are kept: a Welcome may still be on its way.
+const EXPIRED_KEPT: Duration = Duration::from_hours(48);

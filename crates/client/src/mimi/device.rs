@@ -6,13 +6,15 @@ use nabe_wire::app_data::{AppDataDictionary, ComponentsList, MediaType, MediaTyp
 use nabe_wire::mls::{ComponentId, Credential as WireCredential};
 use nabe_wire::uri::{MimiKind, MimiUri};
 use nabe_wire::{Encode as _, IdentifierUri};
+use openmls::ciphersuite::hash_ref::KeyPackageRef;
 use openmls::credentials::{BasicCredential, CredentialWithKey};
 use openmls::extensions::{AppDataDictionary as MlsDictionary, AppDataDictionaryExtension, Extension};
 use openmls::prelude::{Capabilities, ExtensionType, Extensions, KeyPackage, LeafNode, ProposalType};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::storage::StorageProvider as _;
 use rusqlite::Connection;
-use tls_codec::Serialize as _;
+use tls_codec::{Deserialize as _, Serialize as _, VLBytes};
 
 use super::error::{Doing as _, MimiError};
 use super::store::{CLIENT, KEYS, OwnKeyPackage};
@@ -101,6 +103,17 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// Forgets the private half of a key package that will not be used any more.
+pub(super) fn drop_private_key(connection: &Connection, reference: &[u8]) -> Result<(), MimiError> {
+    let reference = VLBytes::new(reference.to_vec()).tls_serialize_detached();
+    let reference = reference.doing("writing a reference")?;
+    let reference = KeyPackageRef::tls_deserialize_exact(&reference).doing("reading a reference")?;
+    Provider::new(connection)
+        .storage()
+        .delete_key_package(&reference)
+        .doing("dropping a key package")
 }
 
 /// The user of a client.

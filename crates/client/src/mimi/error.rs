@@ -105,6 +105,14 @@ pub enum MimiError {
         /// Its words.
         description: String,
     },
+    /// The hub says that the room is in an epoch that this client has left behind.
+    #[error("the hub says that the room is in epoch {theirs}, and this client has seen it in {ours}")]
+    HubBehind {
+        /// What the hub says.
+        theirs: u64,
+        /// What the client has seen.
+        ours: u64,
+    },
     /// The hub refused a message.
     #[error("the hub refused the message")]
     MessageRefused,
@@ -123,6 +131,9 @@ pub enum MimiError {
     /// There is no such message, or it cannot be read.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// A report is about one user.
+    #[error("the messages are not all of one user")]
+    SeveralSenders,
     /// A message that no hub has franked cannot be reported.
     #[error("the message has no genuine frank, so it proves nothing")]
     NotFranked,

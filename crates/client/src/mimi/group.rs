@@ -7,8 +7,9 @@ use nabe_wire::franking::FrankingAgentData;
 use nabe_wire::group_info::GroupInfoRatchetTreeTbe;
 use nabe_wire::mls::{
     AppDataUpdate, ComponentId, Credential as WireCredential, Extension as WireExtension,
-    ExtensionType as WireExtensionType, ExternalSender, GroupInfo, GroupInfoOption, MlsMessage, MlsMessageBody,
-    PartialGroupInfo, RatchetTree, RatchetTreeOption, RequiredCapabilities, Welcome,
+    ExtensionType as WireExtensionType, ExternalSender, GroupContext as WireGroupContext, GroupInfo, GroupInfoOption,
+    LeafNode as WireLeafNode, MlsMessage, MlsMessageBody, PartialGroupInfo, RatchetTree, RatchetTreeOption,
+    RequiredCapabilities, Welcome,
 };
 use nabe_wire::participant_list::ParticipantListData;
 use nabe_wire::room_metadata::RoomMetaData;
@@ -27,9 +28,9 @@ use openmls::group::{
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::messages::proposals::{AppDataUpdateProposal, Proposal as MlsProposal};
 use openmls::prelude::{
-    CredentialType, ExtensionType, Extensions, ExternalSender as MlsExternalSender, KeyPackage, LeafNodeIndex,
-    LeafNodeParameters, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProposalOrRefType, ProtocolMessage,
-    RatchetTreeIn, RequiredCapabilitiesExtension,
+    CredentialType, ExtensionType, Extensions, ExternalSender as MlsExternalSender, KeyPackage, LeafNode,
+    LeafNodeIndex, LeafNodeParameters, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut, ProposalOrRefType,
+    ProtocolMessage, RatchetTreeIn, RequiredCapabilitiesExtension,
 };
 use openmls_traits::OpenMlsProvider as _;
 use tls_codec::{Deserialize as _, Serialize as _};
@@ -377,9 +378,10 @@ pub(super) fn take_proposal(provider: &Provider<'_>, group: &mut MlsGroup, messa
     const DOING: &str = "taking in a proposal";
     let parsed = MlsMessage::from_bytes(message)?;
     let queued = match &parsed.body {
-        MlsMessageBody::Public(public) if public.content.epoch == group.epoch().as_u64() => {
+        MlsMessageBody::Public(public) => {
             let senders = senders_of(group.public_group().group_context())?;
-            queue_external_proposal(&senders, suite_of(group)?, public).doing(DOING)?
+            let (group_id, epoch) = (group.group_id().as_slice(), group.epoch().as_u64());
+            queue_external_proposal(&senders, suite_of(group)?, group_id, epoch, public).doing(DOING)?
         }
         _ => None,
     };
@@ -544,6 +546,17 @@ pub(super) fn participants(group: &MlsGroup) -> Result<ParticipantListData, Mimi
 /// The media types that members read; `None` if messages are not framed.
 pub(super) fn media_types(group: &MlsGroup) -> Option<MediaTypeList> {
     MediaTypeList::from_bytes(component(group, ComponentId::CONTENT_MEDIA_TYPES)?).ok()
+}
+
+/// The context of the epoch.
+pub(super) fn context(group: &MlsGroup) -> Result<WireGroupContext, MimiError> {
+    let context = encode(group.public_group().group_context())?;
+    Ok(WireGroupContext::from_bytes(&context)?)
+}
+
+/// A leaf as it is on the wire.
+pub(super) fn leaf(leaf: &LeafNode) -> Result<WireLeafNode, MimiError> {
+    Ok(WireLeafNode::from_bytes(&encode(leaf)?)?)
 }
 
 /// Who franks.

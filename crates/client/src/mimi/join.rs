@@ -33,7 +33,8 @@ impl MimiClient {
         if room.status.is_in() {
             return self.in_transaction(|work, _| work.finish(intent.id, Ok(())));
         }
-        let (suite, offer) = self.fetch_group_info(&room.room, code).await?;
+        let suites = self.device.suites().to_vec();
+        let (suite, offer) = self.fetch_group_info(&room.room, code, &suites).await?;
         let updates = self.joining_updates(&room.room, &offer, role)?;
         let epoch = offer.group_info.group_context.epoch;
         let group_id = offer.group_info.group_context.group_id.to_vec();
@@ -50,6 +51,7 @@ impl MimiClient {
             let joined = group::load(&provider, &group_id)?.ok_or_else(|| MimiError::NotInGroup(room.room.clone()))?;
             group::check_room(&room.room, joined.public_group().group_context())?;
             room.status = MimiStatus::Joining;
+            room.epoch = None;
             room.group_id = Some(group_id);
             room.save(connection)?;
             let request = Request {
@@ -68,13 +70,14 @@ impl MimiClient {
     }
 
     /// The GroupInfo, the tree and the pending proposals, if the hub gives them out. The suite of a room is not known before; it is one
-    /// of ours, so each is tried.
-    async fn fetch_group_info(
+    /// of these, so each is tried.
+    pub(super) async fn fetch_group_info(
         &mut self,
         room: &MimiUri,
         code: Option<&[u8]>,
+        suites: &[Suite],
     ) -> Result<(Suite, GroupInfoRatchetTreeTbe), MimiError> {
-        for suite in self.device.suites().to_vec() {
+        for suite in suites.iter().copied() {
             let seed: Vec<u8> = crypto().random_vec(32).doing("making a key")?;
             let keys = crypto()
                 .derive_hpke_keypair(suite.ciphersuite().hpke_config(), &seed)

@@ -16,7 +16,9 @@
 //! | `mimi/create.rs` | a room begins |
 //! | `mimi/change.rs` | what an intention means in an epoch |
 //! | `mimi/commit.rs` | intentions become requests, and verdicts take effect |
+//! | `mimi/pending.rs` | what is pending as the hub has it |
 //! | `mimi/join.rs` | external commits |
+//! | `mimi/lines.rs` | hubs that do not answer |
 //! | `mimi/send.rs` | messages that go out, reports |
 //! | `mimi/receive.rs` | what comes in |
 //! | `mimi/group.rs` | OpenMLS |
@@ -32,7 +34,9 @@ mod error;
 mod group;
 mod intent;
 mod join;
+mod lines;
 mod notice;
+mod pending;
 mod receive;
 mod send;
 mod settings;

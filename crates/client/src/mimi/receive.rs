@@ -6,7 +6,7 @@
 
 use nabe_content::mimi::arrival::{self, Arrival};
 use nabe_content::mimi::franking::{self, FrankingTag, Known};
-use nabe_content::mimi::{MEDIA_TYPE, Origin, Received};
+use nabe_content::mimi::{MEDIA_TYPE, MessageId, Origin, Received};
 use nabe_mls::mimi::Identity;
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::{ApplicationFraming, SafeAad};
@@ -19,16 +19,19 @@ use openmls::framing::ProcessedMessageContent;
 use openmls::group::MlsGroup;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::device::Device;
+use super::device::{Device, drop_private_key};
 use super::error::{Doing as _, GroupFault, MimiError};
 use super::group::{self, Member};
 use super::intent::MimiIntent;
 use super::notice::MimiNotice;
 use super::settings::MimiSettings;
 use super::store::{
-    KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, OwnKeyPackage, Request, RequestKind, StoredIntent,
+    Held, KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, OwnKeyPackage, Request, RequestKind, StoredIntent,
     forget_pending, note_pending, pending, tell,
 };
 use super::transport::Entry;
@@ -102,6 +105,8 @@ pub(super) struct Work<'c> {
     pub(super) finished: Vec<(i64, Result<(), MimiError>)>,
     /// A key package was used.
     pub(super) key_packages_low: bool,
+    /// Rooms whose group is in another epoch now, or that this client is out of.
+    pub(super) moved: BTreeSet<MimiUri>,
 }
 
 impl<'c> Work<'c> {
@@ -118,6 +123,7 @@ impl<'c> Work<'c> {
             now,
             finished: Vec::new(),
             key_packages_low: false,
+            moved: BTreeSet::new(),
         }
     }
 
@@ -139,21 +145,96 @@ impl<'c> Work<'c> {
 
     /// Takes an entry in.
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<(), MimiError> {
-        let room = &entry.room;
+        self.take(&entry.room, &entry.message)
+    }
+
+    /// Takes in what was kept until a room got where it is now.
+    pub(super) fn release(&mut self) -> Result<(), MimiError> {
+        while let Some(room) = self.moved.pop_first() {
+            if !Held::any(self.connection, &room)? {
+                continue;
+            }
+            let Some(known) = KnownRoom::load(self.connection, &room)? else {
+                continue;
+            };
+            let reached = match known.status {
+                MimiStatus::Joining => continue,
+                status if status.is_in() => Some(self.epoch_in(&known)?),
+                // It will not get there.
+                _ => None,
+            };
+            while !self.moved.contains(&room) {
+                let Some(held) = Held::take(self.connection, &room, reached)? else {
+                    break;
+                };
+                self.take(&room, &held.message)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The epoch of a room's group.
+    pub(super) fn epoch_in(&self, known: &KnownRoom) -> Result<u64, MimiError> {
+        match known.epoch {
+            Some(epoch) => Ok(epoch),
+            None => Ok(self.group(known)?.epoch().as_u64()),
+        }
+    }
+
+    /// Takes in what a hub said. What cannot be taken in is told, and stops nothing that comes after it.
+    fn take(&mut self, room: &MimiUri, message: &[u8]) -> Result<(), MimiError> {
+        let (connection, finished) = (self.connection, self.finished.len());
+        match attempt(connection, || self.take_in(room, message)) {
+            Err(error @ MimiError::Store(_)) => Err(error),
+            Err(error) => {
+                self.finished.truncate(finished);
+                let notice = MimiNotice::Malformed {
+                    room: room.to_string(),
+                    reason: sentence(&error),
+                };
+                Ok(tell(connection, &notice)?)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether something is of an epoch that this client has not reached.
+    fn is_early(&self, room: &MimiUri, epoch: u64) -> Result<bool, MimiError> {
+        let Some(known) = KnownRoom::load(self.connection, room)? else {
+            return Ok(false);
+        };
+        match known.status {
+            status if status.is_in() => Ok(epoch > self.epoch_in(&known)?),
+            MimiStatus::Joining => {
+                let request = Request::of_room(self.connection, room)?;
+                Ok(request.is_some_and(|request| epoch > request.epoch))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Keeps something until the commits before it have come.
+    fn hold(&mut self, room: &MimiUri, epoch: u64, message: &[u8]) -> Result<(), MimiError> {
+        if Held::keep(self.connection, room, epoch, message, self.now)? {
+            return Ok(());
+        }
+        match KnownRoom::load(self.connection, room)?.filter(|known| known.status.is_in()) {
+            Some(known) => self.stuck(known, "a commit is missing, and too much has come since".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn take_in(&mut self, room: &MimiUri, bytes: &[u8]) -> Result<(), MimiError> {
         let FanoutMessage {
             timestamp,
             message,
             with,
-        } = match FanoutMessage::from_bytes(&entry.message) {
-            Ok(fanout) => fanout,
-            Err(error) => {
-                let notice = MimiNotice::Malformed {
-                    room: room.to_string(),
-                    reason: error.to_string(),
-                };
-                return Ok(tell(self.connection, &notice)?);
-            }
-        };
+        } = FanoutMessage::from_bytes(bytes)?;
+        if let Some(epoch) = epoch_of(&message)
+            && self.is_early(room, epoch)?
+        {
+            return self.hold(room, epoch, bytes);
+        }
         match with {
             FanoutParts::Welcome { ratchet_tree_option } => match &message.body {
                 MlsMessageBody::Welcome(welcome) => self.welcome(room, welcome, &ratchet_tree_option),
@@ -198,7 +279,6 @@ impl<'c> Work<'c> {
         let Some(reference) = ours.filter(|_| !known.status.is_in()) else {
             return Ok(());
         };
-        OwnKeyPackage::delete(self.connection, reference)?;
         self.key_packages_low = true;
         let connection = self.connection;
         let joined = attempt(connection, || {
@@ -212,6 +292,8 @@ impl<'c> Work<'c> {
             Ok(group) => group,
             Err(error @ MimiError::Store(_)) => return Err(error),
             Err(error) => {
+                OwnKeyPackage::delete(connection, reference)?;
+                drop_private_key(connection, reference)?;
                 let notice = MimiNotice::Malformed {
                     room: room.to_string(),
                     reason: sentence(&error),
@@ -219,6 +301,7 @@ impl<'c> Work<'c> {
                 return Ok(tell(connection, &notice)?);
             }
         };
+        OwnKeyPackage::delete(connection, reference)?;
         // Who was about to join by themselves is there.
         if let Some(request) = Request::of_room(connection, room)? {
             request.delete(connection)?;
@@ -234,7 +317,9 @@ impl<'c> Work<'c> {
         known.reason = None;
         known.group_id = Some(group.group_id().as_slice().to_vec());
         known.first_epoch = Some(epoch);
+        known.epoch = Some(epoch);
         known.save(connection)?;
+        self.moved.insert(room.clone());
         let room = room.to_string();
         Ok(tell(connection, &MimiNotice::Joined { room, epoch })?)
     }
@@ -308,13 +393,9 @@ impl<'c> Work<'c> {
         if !known.status.is_in() {
             return Ok(());
         }
-        let ours = self.group(&known)?.epoch().as_u64();
-        if epoch < ours {
+        if epoch < self.epoch_in(&known)? {
             // An echo of what the answer said, or an entry that came twice.
             return Ok(());
-        }
-        if epoch > ours {
-            return self.stuck(known, "a commit is missing".to_owned());
         }
         if let Some(request) = request {
             self.lost(&request)?;
@@ -360,6 +441,8 @@ impl<'c> Work<'c> {
     ) -> Result<(), MimiError> {
         forget_pending(self.connection, &known.room)?;
         known.tend_due = None;
+        known.epoch = Some(group.epoch().as_u64());
+        self.moved.insert(known.room.clone());
         // The commit did not remove us: what we proposed has come to nothing.
         if known.status == MimiStatus::Leaving {
             known.status = MimiStatus::Active;
@@ -385,28 +468,46 @@ impl<'c> Work<'c> {
         self.forget_group(&known)?;
         known.status = MimiStatus::Removed;
         known.group_id = None;
+        known.epoch = None;
         known.tend_due = None;
         known.save(self.connection)?;
+        self.moved.insert(known.room.clone());
         self.end(&known.room)?;
         let room = known.room.to_string();
         Ok(tell(self.connection, &MimiNotice::Removed { room, by })?)
     }
 
-    /// This client cannot follow the group any more.
-    fn stuck(&mut self, mut known: KnownRoom, reason: String) -> Result<(), MimiError> {
+    /// This client cannot follow the group any more. It joins anew by itself, if it has not just done so; what was to be done in the room
+    /// is done after that.
+    pub(super) fn stuck(&mut self, mut known: KnownRoom, reason: String) -> Result<(), MimiError> {
         self.forget_group(&known)?;
+        let lately = known.rejoined.is_some_and(|at| at.plus(REJOIN_AFTER) > self.now);
+        let rejoins = self.settings.rejoin && known.status == MimiStatus::Active && !lately;
         known.status = MimiStatus::Stuck;
         known.reason = Some(reason.clone());
         known.group_id = None;
+        known.epoch = None;
         known.tend_due = None;
+        if rejoins {
+            known.rejoined = Some(self.now);
+        }
         known.save(self.connection)?;
-        self.end(&known.room)?;
+        self.moved.insert(known.room.clone());
+        if rejoins {
+            if let Some(request) = Request::of_room(self.connection, &known.room)? {
+                request.delete(self.connection)?;
+            }
+            let intent = MimiIntent::Join { role: None, code: None };
+            self.want(&known.room, &intent)?;
+        } else {
+            self.end(&known.room)?;
+        }
         let room = known.room.to_string();
         Ok(tell(self.connection, &MimiNotice::Stuck { room, reason })?)
     }
 
     /// What was to be done in a room that this client is out of.
-    fn end(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+    pub(super) fn end(&mut self, room: &MimiUri) -> Result<(), MimiError> {
         if let Some(request) = Request::of_room(self.connection, room)? {
             request.delete(self.connection)?;
         }
@@ -417,6 +518,7 @@ impl<'c> Work<'c> {
             match intent.intent {
                 MimiIntent::Leave => self.finish(intent.id, Ok(()))?,
                 MimiIntent::Join { .. } => {}
+                MimiIntent::Tend => self.finish(intent.id, Err(MimiError::NotInGroup(room.clone())))?,
                 _ => self.give_up(&intent, MimiError::NotInGroup(room.clone()))?,
             }
         }
@@ -445,6 +547,10 @@ impl<'c> Work<'c> {
         if known.status == MimiStatus::Removed {
             return Ok(());
         }
+        // A stranger's hub could go on for ever.
+        if !known.status.is_in() && MimiItem::count(self.connection, room)? >= MAX_UNREAD {
+            return Ok(());
+        }
         let mut item = NewItem {
             room,
             hash: &hash,
@@ -452,6 +558,7 @@ impl<'c> Work<'c> {
             sender: None,
             client: None,
             content: Err(&NOT_IN_GROUP),
+            message_id: None,
             frank,
             franking: &Franking::None,
             sent: false,
@@ -474,7 +581,10 @@ impl<'c> Work<'c> {
         item.franking = &worth;
         let read = self.read(&group, room, &by, accepted, &data);
         item.content = match &read {
-            Ok((media_type, content)) => Ok((media_type, content, &data)),
+            Ok((media_type, content, id)) => {
+                item.message_id = *id;
+                Ok((media_type, content, &data))
+            }
             Err(reason) => Err(reason),
         };
         Ok(item.put(self.connection)?)
@@ -516,7 +626,7 @@ impl<'c> Work<'c> {
         }
     }
 
-    /// The media type and the content of what was encrypted.
+    /// The media type and the content of what was encrypted, and the message's ID if the type is MIMI's own.
     fn read(
         &self,
         group: &MlsGroup,
@@ -524,7 +634,7 @@ impl<'c> Work<'c> {
         by: &Identity,
         accepted: UnixMillis,
         data: &[u8],
-    ) -> Result<(String, Vec<u8>), Unreadable> {
+    ) -> Result<(String, Vec<u8>, Option<MessageId>), Unreadable> {
         let content = match group::media_types(group) {
             None => data.to_vec(),
             Some(types) => {
@@ -532,7 +642,7 @@ impl<'c> Work<'c> {
                 let media_type = framing.effective_type(&types).media_type.0.to_ascii_lowercase();
                 let content = framing.inner_application_content.0.clone();
                 if media_type != MEDIA_TYPE {
-                    return Ok((media_type, content));
+                    return Ok((media_type, content, None));
                 }
                 content
             }
@@ -553,7 +663,7 @@ impl<'c> Work<'c> {
         arrival::check(received.content(), &arrival).map_err(|suspicion| Unreadable::Suspicious {
             what: suspicion.to_string(),
         })?;
-        Ok((MEDIA_TYPE.to_owned(), received.bytes().to_vec()))
+        Ok((MEDIA_TYPE.to_owned(), received.bytes().to_vec(), Some(received.id())))
     }
 
     /// What a frank is worth: the hub's agent stamped this tag, of this content, by the sender whom MLS names, in this room, at this
@@ -636,7 +746,7 @@ fn franking_tag(message: &MlsMessage) -> Option<FrankingTag> {
     Some(FrankingTag(tag.try_into().ok()?))
 }
 
-fn epoch_of(message: &MlsMessage) -> Option<u64> {
+pub(super) fn epoch_of(message: &MlsMessage) -> Option<u64> {
     match &message.body {
         MlsMessageBody::Public(public) => Some(public.content.epoch),
         MlsMessageBody::Private(private) => Some(private.epoch),
@@ -647,3 +757,8 @@ fn epoch_of(message: &MlsMessage) -> Option<u64> {
 const NOT_IN_GROUP: Unreadable = Unreadable::Undecryptable {
     reason: Undecryptable::NotInGroup,
 };
+
+/// After joining anew by itself a client does not do so again for a while.
+const REJOIN_AFTER: Duration = Duration::from_mins(10);
+/// How many items of a room are kept from before this client is in its group.
+const MAX_UNREAD: u64 = 1_000;

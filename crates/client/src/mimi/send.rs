@@ -19,15 +19,15 @@ use nabe_wire::{Encode as _, Kept, Message as _};
 use openmls_traits::random::OpenMlsRand as _;
 
 use super::client::MimiClient;
-use super::commit::is_temporary;
 use super::device::identifier;
 use super::error::{Doing as _, MimiError};
 use super::group;
 use super::intent::MimiIntent;
 use super::notice::MimiNotice;
-use super::receive::{Franking, Work, hash_of};
-use super::store::{KnownRoom, MimiBody, MimiItem, MimiStatus, NewItem, Outgoing, Request, pending, tell};
+use super::receive::{Franking, Work, epoch_of, hash_of};
+use super::store::{KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, Request, pending, tell};
 use crate::provider::{Provider, crypto};
+use crate::transport::TransportError;
 
 impl MimiClient {
     /// A message that says `body` in a room, for [`MimiClient::send`]: with a new salt, and with the names of sender and room in it, as
@@ -43,6 +43,7 @@ impl MimiClient {
     /// [`MimiClient::sync`].
     pub async fn send(&mut self, room: &MimiUri, content: &MimiContent) -> Result<MessageId, MimiError> {
         let (n, id) = self.queue(room, content)?;
+        self.lines.reopen(room);
         for round in 0..self.settings.rounds {
             let wait = if round == 0 {
                 std::time::Duration::ZERO
@@ -117,7 +118,10 @@ impl MimiClient {
             let item = self.item_of(room, id)?.ok_or(MimiError::NoSuchMessage)?;
             let genuine = item.franking == Franking::Genuine;
             let (message_content, frank) = item.evidence.filter(|_| genuine).ok_or(MimiError::NotFranked)?;
-            abuser = abuser.or(item.sender);
+            if abuser.is_some() && abuser != item.sender {
+                return Err(MimiError::SeveralSenders);
+            }
+            abuser = item.sender;
             messages.push(AbusiveMessage {
                 message_content: message_content.into(),
                 frank,
@@ -160,15 +164,16 @@ impl MimiClient {
             if blocked.contains(&outgoing.room) {
                 continue;
             }
-            let message = match &outgoing.message {
-                Some(message) => Some(message.clone()),
-                None => self.in_transaction(|work, _| work.encrypt(&outgoing))?,
+            let is_open = self.lines.is_open(&outgoing.room, self.now());
+            let sent = match is_open {
+                true => {
+                    let sent = self.send_message(&outgoing).await;
+                    let now = self.now();
+                    self.lines.heard(&outgoing.room, sent, now)?
+                }
+                false => None,
             };
-            let sent = match message {
-                Some(message) => self.submit(&outgoing, &message).await?,
-                None => false,
-            };
-            if !sent {
+            if sent != Some(true) {
                 blocked.insert(outgoing.room.clone());
             }
         }
@@ -176,21 +181,36 @@ impl MimiClient {
     }
 
     /// Whether a message is done with.
+    async fn send_message(&mut self, outgoing: &Outgoing) -> Result<bool, MimiError> {
+        let message = match &outgoing.message {
+            Some(message) => Some(message.clone()),
+            None => self.in_transaction(|work, _| work.encrypt(outgoing))?,
+        };
+        match message {
+            Some(message) => self.submit(outgoing, &message).await,
+            None => Ok(false),
+        }
+    }
+
     async fn submit(&mut self, outgoing: &Outgoing, message: &[u8]) -> Result<bool, MimiError> {
+        let app_message = Kept::new(MlsMessage::from_bytes(message)?);
+        let epoch = epoch_of(&app_message);
         let request = SubmitMessageRequest::from(Submission {
-            app_message: Kept::new(MlsMessage::from_bytes(message)?),
+            app_message,
             sending_uri: identifier(&self.device.user),
         });
-        let response = match self.transport.submit(&outgoing.room, &request.to_bytes()).await {
-            Ok(response) => SubmitMessageResponse::from_bytes(&response)?,
-            Err(error) if is_temporary(&error) => return Err(error.into()),
-            Err(_) => {
-                self.in_transaction(|work, _| work.refused(outgoing))?;
-                return Ok(true);
-            }
+        let again = self.lines.sending(message);
+        let verdict = match self.transport.submit(&outgoing.room, &request.to_bytes()).await {
+            Ok(response) => match SubmitMessageResponse::from_bytes(&response) {
+                Ok(response) => Some(response.body),
+                Err(error) => return Err(TransportError::NotUnderstood(Box::new(error)).into()),
+            },
+            Err(error) if self.lines.keeps(&outgoing.room, &error, again, self.now()) => return Err(error.into()),
+            Err(_) => None,
         };
-        match response.body {
-            Body::Mls10(SubmitVerdict::Accepted(acceptance)) => {
+        self.lines.done(message);
+        match (verdict, epoch) {
+            (Some(Body::Mls10(SubmitVerdict::Accepted(acceptance))), _) => {
                 let accepted = UnixMillis::new(acceptance.accepted_timestamp);
                 self.in_transaction(|work, _| {
                     work.sent(&outgoing.room, &hash_of(message), accepted, acceptance.frank.as_ref())
@@ -198,9 +218,13 @@ impl MimiClient {
                 Ok(true)
             }
             // It is encrypted again once the commit has come in.
-            Body::Mls10(SubmitVerdict::EpochTooOld { .. }) => {
+            (Some(Body::Mls10(SubmitVerdict::EpochTooOld { current_epoch })), Some(epoch))
+                if current_epoch > epoch && outgoing.refusals < MAX_TOO_LATE =>
+            {
+                let now = self.now();
+                self.lines.is_ahead(&outgoing.room, current_epoch, now);
                 self.store
-                    .transaction(|connection| Ok::<_, MimiError>(Outgoing::again(connection, outgoing.n)?))?;
+                    .transaction(|connection| Ok::<_, MimiError>(outgoing.again(connection, epoch)?))?;
                 Ok(false)
             }
             _ => {
@@ -227,10 +251,7 @@ impl MimiClient {
 
     /// The item of a message.
     pub fn item_of(&self, room: &MimiUri, id: &MessageId) -> Result<Option<MimiItem>, MimiError> {
-        let items = MimiItem::newest(self.store.read(), room, u32::MAX)?;
-        Ok(items
-            .into_iter()
-            .find(|item| matches!(&item.body, MimiBody::Content(received) if received.id() == *id)))
+        Ok(MimiItem::of_message(self.store.read(), room, id)?)
     }
 }
 
@@ -248,11 +269,17 @@ impl Work<'_> {
         if room.status != MimiStatus::Active || Request::of_room(self.connection, &outgoing.room)?.is_some() {
             return Ok(None);
         }
-        if !pending(self.connection, &outgoing.room)?.is_empty() {
-            self.want(&outgoing.room, &MimiIntent::Tend)?;
+        if outgoing.after_epoch.is_some() && outgoing.after_epoch >= Some(self.epoch_in(&room)?) {
             return Ok(None);
         }
         let mut group = self.group(&room)?;
+        if !pending(self.connection, &outgoing.room)?.is_empty() {
+            // Who is about to be removed cannot commit it.
+            if !group::pending_removals(&group).contains(&group.own_leaf_index().u32()) {
+                self.want(&outgoing.room, &MimiIntent::Tend)?;
+            }
+            return Ok(None);
+        }
         let data = match group::media_types(&group) {
             Some(_) => ApplicationFraming {
                 media_type: MediaType::new(MEDIA_TYPE),
@@ -266,11 +293,12 @@ impl Work<'_> {
         let provider = Provider::new(self.connection);
         let message = group::encrypt(&provider, self.device, &mut group, &data, tag)?;
         let message = message.as_bytes().to_vec();
-        Outgoing::encrypted(self.connection, outgoing.n, &message, &data, &hash_of(&message))?;
+        outgoing.encrypted(self.connection, &message, &data, &hash_of(&message))?;
         Ok(Some(message))
     }
 
-    /// The hub has taken a message of ours, by its own word or as its log shows. False if it is none of ours.
+    /// The hub has taken a message of ours, by its own word or as its log shows. False if it is none that we made for this room: what is
+    /// said in one room is not shown in another.
     pub(super) fn sent(
         &mut self,
         room: &MimiUri,
@@ -278,7 +306,7 @@ impl Work<'_> {
         accepted: UnixMillis,
         frank: Option<&Frank>,
     ) -> Result<bool, MimiError> {
-        let Some((n, data)) = Outgoing::of_ciphertext(self.connection, hash)? else {
+        let Some((n, data)) = Outgoing::of_ciphertext(self.connection, room, hash)? else {
             return Ok(false);
         };
         // If it was taken in two epochs, the first counts here, too.
@@ -312,18 +340,19 @@ impl Work<'_> {
             sender: Some(&self.device.user),
             client: Some(&self.device.client),
             content: Ok((MEDIA_TYPE, &outgoing.content, &data)),
+            message_id: MessageId::from_bytes(outgoing.message_id).ok(),
             frank,
             franking: &franking,
             sent: true,
         };
         item.put(self.connection)?;
-        Outgoing::delete(self.connection, n)?;
+        Outgoing::finish(self.connection, n, self.now)?;
         Ok(true)
     }
 
     /// The hub does not take a message.
     pub(super) fn refused(&mut self, outgoing: &Outgoing) -> Result<(), MimiError> {
-        Outgoing::delete(self.connection, outgoing.n)?;
+        Outgoing::finish(self.connection, outgoing.n, self.now)?;
         let notice = MimiNotice::NotSent {
             room: outgoing.room.to_string(),
             message: outgoing.message_id.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -331,3 +360,6 @@ impl Work<'_> {
         Ok(tell(self.connection, &notice)?)
     }
 }
+
+/// How often a message may come too late.
+const MAX_TOO_LATE: u32 = 10;

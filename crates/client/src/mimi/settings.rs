@@ -17,6 +17,10 @@ pub struct MimiSettings {
     pub rounds: u32,
     /// … so long each time.
     pub round: Duration,
+    /// How long to wait for a commit that others have seen and this client has not: then it cannot follow the group any more.
+    pub missing_after: Duration,
+    /// Whether it joins anew by itself, with an external commit, when it cannot follow a group any more; at most once in ten minutes.
+    pub rejoin: bool,
     /// Whether commits come with all of the GroupInfo, or with what the hub cannot work out (MIMI #update-room-state).
     pub full_group_info: bool,
 }
@@ -30,6 +34,8 @@ impl Default for MimiSettings {
             key_package_stock: 50,
             rounds: 40,
             round: Duration::from_millis(500),
+            missing_after: Duration::from_secs(60),
+            rejoin: true,
             full_group_info: false,
         }
     }

@@ -48,7 +48,11 @@ pub struct KnownRoom {
     /// The first epoch whose messages this client can have keys for.
     pub first_epoch: Option<u64>,
     pub(super) group_id: Option<Vec<u8>>,
+    /// The epoch that the group is in, so that it need not be loaded to know.
+    pub(super) epoch: Option<u64>,
     pub(super) tend_due: Option<UnixMillis>,
+    /// When this client last began to join anew by itself.
+    pub(super) rejoined: Option<UnixMillis>,
 }
 
 impl MimiStatus {
@@ -77,7 +81,9 @@ impl KnownRoom {
             reason: None,
             first_epoch: None,
             group_id: None,
+            epoch: None,
             tend_due: None,
+            rejoined: None,
         }
     }
 
@@ -110,9 +116,9 @@ impl KnownRoom {
         let (_, status) = status.expect("all are listed");
         connection
             .prepare_cached(
-                "INSERT INTO mimi_rooms (room, group_id, status, reason, first_epoch, tend_due) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (room) DO UPDATE SET group_id = ?2, status = ?3, \
-                 reason = ?4, first_epoch = ?5, tend_due = ?6",
+                "INSERT INTO mimi_rooms (room, group_id, status, reason, first_epoch, tend_due, epoch, rejoined) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (room) DO UPDATE SET group_id = ?2, status = ?3, \
+                 reason = ?4, first_epoch = ?5, tend_due = ?6, epoch = ?7, rejoined = ?8",
             )?
             .execute(params![
                 self.room.to_string(),
@@ -121,6 +127,8 @@ impl KnownRoom {
                 self.reason,
                 self.first_epoch.map(to_i64),
                 self.tend_due.map(UnixMillis::as_i64),
+                self.epoch.map(to_i64),
+                self.rejoined.map(UnixMillis::as_i64),
             ])?;
         Ok(())
     }
@@ -135,15 +143,23 @@ impl KnownRoom {
             reason: row.get("reason")?,
             first_epoch: row.get::<_, Option<i64>>("first_epoch")?.map(to_u64),
             group_id: row.get("group_id")?,
+            epoch: row.get::<_, Option<i64>>("epoch")?.map(to_u64),
             tend_due: row.get::<_, Option<i64>>("tend_due")?.map(millis),
+            rejoined: row.get::<_, Option<i64>>("rejoined")?.map(millis),
         })
     }
 }
 
 // --- Proposals that are pending ---
 
-/// Notes a proposal of the current epoch; false if it is noted already.
+/// Notes a proposal of the current epoch; false if it is noted already, or if there are more than a hub can have accepted.
 pub(super) fn note_pending(connection: &Connection, room: &MimiUri, message: &[u8]) -> Result<bool, StoreError> {
+    let there: i64 = connection
+        .prepare_cached("SELECT COUNT(*) FROM mimi_pending WHERE room = ?1")?
+        .query_row([room.to_string()], |row| row.get(0))?;
+    if there >= MAX_PENDING {
+        return Ok(false);
+    }
     let noted = connection
         .prepare_cached("INSERT INTO mimi_pending (room, message) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
         .execute(params![room.to_string(), message])?;
@@ -177,6 +193,87 @@ pub(super) fn forget_pending(connection: &Connection, room: &MimiUri) -> Result<
         .prepare_cached("DELETE FROM mimi_pending WHERE room = ?1")?
         .execute([room.to_string()])?;
     Ok(())
+}
+
+// --- What came too early ---
+
+/// An entry of an epoch that this client has not reached.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    n: i64,
+    pub(super) message: Vec<u8>,
+}
+
+impl Held {
+    /// Keeps an entry; false if there are too many.
+    pub(super) fn keep(
+        connection: &Connection,
+        room: &MimiUri,
+        epoch: u64,
+        message: &[u8],
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let room = room.to_string();
+        let (count, bytes): (i64, i64) = connection
+            .prepare_cached("SELECT COUNT(*), COALESCE(SUM(LENGTH(message)), 0) FROM mimi_held WHERE room = ?1")?
+            .query_row([&room], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if count >= MAX_HELD || bytes >= MAX_HELD_BYTES {
+            return Ok(false);
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO mimi_held (room, epoch, hash, message, since) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![
+                room,
+                to_i64(epoch),
+                &nabe_signing::sha256(message)[..],
+                message,
+                now.as_i64()
+            ])?;
+        Ok(true)
+    }
+
+    /// Takes the first that is of this epoch or an earlier one; with none, the first of all.
+    pub(super) fn take(
+        connection: &Connection,
+        room: &MimiUri,
+        reached: Option<u64>,
+    ) -> Result<Option<Self>, StoreError> {
+        let reached = reached.map_or(i64::MAX, to_i64);
+        let first = connection
+            .prepare_cached("SELECT n, message FROM mimi_held WHERE room = ?1 AND epoch <= ?2 ORDER BY n LIMIT 1")?
+            .query_row(params![room.to_string(), reached], |row| {
+                Ok(Self {
+                    n: row.get(0)?,
+                    message: row.get(1)?,
+                })
+            })
+            .optional()?;
+        if let Some(first) = &first {
+            connection
+                .prepare_cached("DELETE FROM mimi_held WHERE n = ?1")?
+                .execute([first.n])?;
+        }
+        Ok(first)
+    }
+
+    /// Whether any are kept of a room.
+    pub(super) fn any(connection: &Connection, room: &MimiUri) -> Result<bool, StoreError> {
+        Ok(connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM mimi_held WHERE room = ?1)")?
+            .query_row([room.to_string()], |row| row.get(0))?)
+    }
+
+    /// The rooms of which any are kept, each with the time since when.
+    pub(super) fn rooms(connection: &Connection) -> Result<Vec<(MimiUri, UnixMillis)>, StoreError> {
+        let sql = "SELECT room, MIN(since) AS since FROM mimi_held GROUP BY room";
+        all(connection, sql, [], |row| {
+            let room = uri(&row.get::<_, String>("room")?).ok_or_else(|| bad("mimi_held", "room"))?;
+            Ok((room, millis(row.get("since")?)))
+        })
+    }
 }
 
 // --- Intentions and what they are made into ---
@@ -405,6 +502,10 @@ pub(super) struct Outgoing {
     pub(super) content: Vec<u8>,
     pub(super) message_id: [u8; 32],
     pub(super) message: Option<Vec<u8>>,
+    /// It came too late in this epoch, and waits for a later one.
+    pub(super) after_epoch: Option<u64>,
+    /// How often it came too late.
+    pub(super) refusals: u32,
 }
 
 impl Outgoing {
@@ -432,42 +533,56 @@ impl Outgoing {
             .transpose()
     }
 
-    /// The message that a ciphertext of ours is of, and what was encrypted.
-    pub(super) fn of_ciphertext(connection: &Connection, hash: &[u8]) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+    /// The message that a ciphertext of ours in this room is of, and what was encrypted, until the message is done with.
+    pub(super) fn of_ciphertext(
+        connection: &Connection,
+        room: &MimiUri,
+        hash: &[u8],
+    ) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
         Ok(connection
-            .prepare_cached("SELECT n, data FROM mimi_own WHERE hash = ?1")?
-            .query_row([hash], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("SELECT n, data FROM mimi_own WHERE hash = ?1 AND room = ?2")?
+            .query_row(params![hash, room.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?)
     }
 
     pub(super) fn encrypted(
+        &self,
         connection: &Connection,
-        n: i64,
         message: &[u8],
         data: &[u8],
         hash: &[u8],
     ) -> Result<(), StoreError> {
         connection
             .prepare_cached("UPDATE mimi_outbox SET message = ?2 WHERE n = ?1")?
-            .execute(params![n, message])?;
+            .execute(params![self.n, message])?;
         connection
-            .prepare_cached("INSERT OR REPLACE INTO mimi_own (hash, n, data) VALUES (?1, ?2, ?3)")?
-            .execute(params![hash, n, data])?;
+            .prepare_cached("INSERT OR REPLACE INTO mimi_own (hash, n, room, data) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![hash, self.n, self.room.to_string(), data])?;
         Ok(())
     }
 
-    /// It has to be encrypted again, in another epoch.
-    pub(super) fn again(connection: &Connection, n: i64) -> Result<(), StoreError> {
+    /// It has to be encrypted again, in a later epoch than this.
+    pub(super) fn again(&self, connection: &Connection, epoch: u64) -> Result<(), StoreError> {
         connection
-            .prepare_cached("UPDATE mimi_outbox SET message = NULL WHERE n = ?1")?
-            .execute([n])?;
+            .prepare_cached(
+                "UPDATE mimi_outbox SET message = NULL, after_epoch = ?2, refusals = refusals + 1 WHERE n = ?1",
+            )?
+            .execute(params![self.n, to_i64(epoch)])?;
         Ok(())
     }
 
-    pub(super) fn delete(connection: &Connection, n: i64) -> Result<(), StoreError> {
+    /// It is done with. Its ciphertexts are known again for a while: the hub may have taken more than one of them.
+    pub(super) fn finish(connection: &Connection, n: i64, now: UnixMillis) -> Result<(), StoreError> {
         connection
             .prepare_cached("DELETE FROM mimi_outbox WHERE n = ?1")?
             .execute([n])?;
+        connection
+            .prepare_cached("UPDATE mimi_own SET data = x'', done = ?2 WHERE n = ?1")?
+            .execute(params![n, now.as_i64()])?;
+        let long_ago = now.as_i64().saturating_sub(OWN_KEPT_MS);
+        connection
+            .prepare_cached("DELETE FROM mimi_own WHERE done < ?1")?
+            .execute([long_ago])?;
         Ok(())
     }
 
@@ -479,6 +594,8 @@ impl Outgoing {
             content: row.get("content")?,
             message_id: row.get("message_id")?,
             message: row.get("message")?,
+            after_epoch: row.get::<_, Option<i64>>("after_epoch")?.map(to_u64),
+            refusals: u32::try_from(row.get::<_, i64>("refusals")?).map_err(|_| bad("refusals"))?,
         })
     }
 }
@@ -532,6 +649,8 @@ pub(super) struct NewItem<'a> {
     pub(super) client: Option<&'a MimiUri>,
     /// Media type, content, and what was encrypted.
     pub(super) content: Result<(&'a str, &'a [u8], &'a [u8]), &'a Unreadable>,
+    /// Of MIMI content.
+    pub(super) message_id: Option<MessageId>,
     pub(super) frank: Option<&'a Frank>,
     pub(super) franking: &'a Franking,
     pub(super) sent: bool,
@@ -547,7 +666,8 @@ impl NewItem<'_> {
         let item: Option<i64> = connection
             .prepare_cached(
                 "INSERT INTO mimi_timeline (room, hash, accepted, sender, client, media_type, content, data, reason, \
-                 frank, franking, sent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
+                 frank, franking, sent, message_id) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
                  ON CONFLICT (room, hash) DO NOTHING RETURNING n",
             )?
             .query_row(
@@ -564,6 +684,7 @@ impl NewItem<'_> {
                     self.frank.map(|frank| frank.to_bytes()),
                     json(self.franking),
                     self.sent,
+                    self.message_id.as_ref().map(|id| &id.as_bytes()[..]),
                 ],
                 |row| row.get(0),
             )
@@ -591,6 +712,31 @@ impl MimiItem {
         let mut items = all(connection, sql, params![room.to_string(), limit], Self::from_row)?;
         items.reverse();
         Ok(items)
+    }
+
+    /// The item of a message.
+    pub(super) fn of_message(
+        connection: &Connection,
+        room: &MimiUri,
+        id: &MessageId,
+    ) -> Result<Option<Self>, StoreError> {
+        connection
+            .prepare_cached(
+                "SELECT * FROM mimi_timeline WHERE room = ?1 AND message_id = ?2 ORDER BY accepted, n LIMIT 1",
+            )?
+            .query_row(params![room.to_string(), &id.as_bytes()[..]], |row| {
+                Ok(Self::from_row(row))
+            })
+            .optional()?
+            .transpose()
+    }
+
+    /// How many there are of a room.
+    pub(super) fn count(connection: &Connection, room: &MimiUri) -> Result<u64, StoreError> {
+        let count: i64 = connection
+            .prepare_cached("SELECT COUNT(*) FROM mimi_timeline WHERE room = ?1")?
+            .query_row([room.to_string()], |row| row.get(0))?;
+        Ok(to_u64(count))
     }
 
     /// Whether a ciphertext is there.
@@ -657,15 +803,22 @@ impl OwnKeyPackage {
         Ok(())
     }
 
+    /// All whose private halves are kept.
+    pub(super) fn all(connection: &Connection) -> Result<Vec<Self>, StoreError> {
+        all(connection, "SELECT * FROM mimi_key_packages", [], Self::from_row)
+    }
+
     /// Those that the provider has perhaps not got.
     pub(super) fn waiting(connection: &Connection) -> Result<Vec<Self>, StoreError> {
         let sql = "SELECT * FROM mimi_key_packages WHERE uploaded = 0";
-        all(connection, sql, [], |row| {
-            Ok(Self {
-                reference: row.get("reference")?,
-                suite: Suite::from_id(row.get("suite")?).ok_or_else(|| bad("mimi_key_packages", "suite"))?,
-                body: row.get("body")?,
-            })
+        all(connection, sql, [], Self::from_row)
+    }
+
+    fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            reference: row.get("reference")?,
+            suite: Suite::from_id(row.get("suite")?).ok_or_else(|| bad("mimi_key_packages", "suite"))?,
+            body: row.get("body")?,
         })
     }
 
@@ -696,6 +849,11 @@ pub(super) fn tell(connection: &Connection, notice: &MimiNotice) -> Result<(), S
     connection
         .prepare_cached("INSERT INTO mimi_notices (body) VALUES (?1)")?
         .execute([json(notice)])?;
+    // Numbers ascend, so this is about how many there are; nobody who reads them is so far behind.
+    let last = connection.last_insert_rowid();
+    connection
+        .prepare_cached("DELETE FROM mimi_notices WHERE n <= ?1")?
+        .execute([last.saturating_sub(MAX_NOTICES)])?;
     Ok(())
 }
 
@@ -719,20 +877,35 @@ pub(super) fn told(connection: &Connection, up_to: i64) -> Result<(), StoreError
 
 // --- The file ---
 
-/// Makes the tables, if they are not there.
+/// Makes the tables, if they are not there, or changes them into those of this version.
 pub(super) fn prepare(store: &mut ClientStore) -> Result<(), StoreError> {
     let found = meta(store.read(), FORMAT)?;
-    match found.as_deref() {
-        None => store.transaction(|connection| {
+    let found = found.as_deref().map(|found| found.first().copied().unwrap_or_default());
+    let is_new = match found {
+        Some(KNOWN_FORMAT) => return Ok(()),
+        Some(found) if found > KNOWN_FORMAT => {
+            return Err(StoreError::Newer {
+                found: found.into(),
+                known: KNOWN_FORMAT.into(),
+            });
+        }
+        found => found.is_none(),
+    };
+    store.transaction(|connection| {
+        if is_new {
             connection.execute_batch(include_str!("schema.sql"))?;
-            set_meta(connection, FORMAT, KNOWN_FORMAT)
-        }),
-        Some(found) if found == KNOWN_FORMAT => Ok(()),
-        Some(found) => Err(StoreError::Newer {
-            found: found.first().copied().unwrap_or_default().into(),
-            known: KNOWN_FORMAT[0].into(),
-        }),
-    }
+        }
+        connection.execute_batch(include_str!("schema_2.sql"))?;
+        for item in all(connection, "SELECT * FROM mimi_timeline", [], MimiItem::from_row)? {
+            if let MimiBody::Content(received) = &item.body {
+                let id = received.id();
+                connection
+                    .prepare_cached("UPDATE mimi_timeline SET message_id = ?2 WHERE n = ?1")?
+                    .execute(params![item.n, &id.as_bytes()[..]])?;
+            }
+        }
+        set_meta(connection, FORMAT, &[KNOWN_FORMAT])
+    })
 }
 
 fn all<T>(
@@ -785,4 +958,13 @@ pub(super) const KEYS: KeyNames = KeyNames {
     key: "mimi.signature_key.",
 };
 const FORMAT: &str = "mimi.format";
-const KNOWN_FORMAT: &[u8] = &[1];
+const KNOWN_FORMAT: u8 = 2;
+/// How many entries of later epochs are kept of a room, …
+const MAX_HELD: i64 = 2_000;
+/// … and after how many bytes no more are. One can have 16 MiB.
+const MAX_HELD_BYTES: i64 = 32 * 1024 * 1024;
+/// Twice as many as Nabe's hub lets be pending.
+const MAX_PENDING: i64 = 2_048;
+const MAX_NOTICES: i64 = 100_000;
+/// How long ciphertexts of ours are known again after their message was seen: 30 days.
+const OWN_KEPT_MS: i64 = 30 * 24 * 3_600 * 1_000;

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod hub;
+mod hubs;
 mod joining;
 mod messages;
 mod races;

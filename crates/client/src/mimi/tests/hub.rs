@@ -1,7 +1,7 @@
 //! A hub in memory, which decides as the real one does: `nabe_core`'s room, and nothing of HTTP or SQL around it. Its users are of any
 //! provider, and all are told what happens as their provider would tell them. It never waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -20,8 +20,8 @@ use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::key_material::{
     ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
 };
-use nabe_wire::mls::{CipherSuite, Credential, GroupInfo, KeyPackage, RatchetTree};
-use nabe_wire::notify::FanoutMessage;
+use nabe_wire::mls::{AppDataUpdate, CipherSuite, Credential, GroupInfo, KeyPackage, Proposal, RatchetTree};
+use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::protocol::{Body, Protocol};
 use nabe_wire::report_abuse::AbuseReport;
 use nabe_wire::submit_message::{SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
@@ -42,12 +42,15 @@ pub(super) struct MimiHub {
     state: Arc<Mutex<State>>,
 }
 
+/// In which room, what, and who hears it.
+pub(super) type Said = (MimiUri, Bytes, BTreeSet<String>);
+
 struct State {
     key: TestHub,
     agent: Option<Agent>,
     rooms: BTreeMap<MimiUri, MimiRoom>,
     /// What happened in all rooms, and which users hear of it.
-    stream: Vec<(MimiUri, Bytes, BTreeSet<String>)>,
+    stream: Vec<Said>,
     key_packages: BTreeMap<String, Vec<Bytes>>,
     routes: BTreeMap<Vec<u8>, KeyPackageRoute>,
     /// Answers by the request's hash.
@@ -120,6 +123,9 @@ impl MimiHub {
             hub: self.clone(),
             client: MimiUri::parse(client).unwrap(),
             faults: Mutex::default(),
+            refusals: Mutex::default(),
+            canned: Mutex::default(),
+            down: Mutex::default(),
         })
     }
 
@@ -167,6 +173,40 @@ impl MimiHub {
         let mut state = self.lock();
         let again = state.stream.clone();
         state.stream.extend(again);
+    }
+
+    /// Takes back what was said last, before anybody hears it.
+    pub(super) fn take_last(&self) -> Said {
+        self.lock().stream.pop().unwrap()
+    }
+
+    /// Says something that was taken back.
+    pub(super) fn say(&self, said: Said) {
+        self.lock().stream.push(said);
+    }
+
+    /// Says what was said last in another room, to those who are there.
+    pub(super) fn say_in(&self, room: &MimiUri) {
+        let mut state = self.lock();
+        let (_, body, _) = state.stream.last().unwrap().clone();
+        let audience = state.audience(room);
+        state.stream.push((room.clone(), body, audience));
+    }
+
+    /// Says that the hub proposes to change a component of one room, in the log of another.
+    pub(super) fn propose_elsewhere(&self, of: &MimiUri, update: AppDataUpdate, into: &MimiUri) {
+        let mut state = self.lock();
+        let proposal = Proposal::AppDataUpdate(update);
+        let message = state.rooms[of].group().hub_proposal(proposal, state.key.signer());
+        let fanout = FanoutMessage {
+            timestamp: state.now.as_u64(),
+            message: message.unwrap(),
+            with: FanoutParts::Proposal {
+                more_proposals: Vec::new(),
+            },
+        };
+        let audience = state.audience(into);
+        state.stream.push((into.clone(), fanout.to_bytes().into(), audience));
     }
 
     pub(super) fn accept_code(&self, code: &[u8], role: u32) {
@@ -251,6 +291,12 @@ pub(super) struct Line {
     hub: MimiHub,
     client: MimiUri,
     faults: Mutex<Vec<Option<Fault>>>,
+    /// Whether the next requests are done before they are answered so.
+    refusals: Mutex<VecDeque<(bool, u16)>>,
+    /// What the next updates and messages are answered, whatever they are.
+    canned: Mutex<VecDeque<Bytes>>,
+    /// Rooms whose hub cannot be reached.
+    down: Mutex<BTreeSet<MimiUri>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +316,36 @@ impl Line {
         faults.push(Some(Fault::RequestLost));
     }
 
+    /// Has a request be answered with a status, although it is done or because it is not.
+    pub(super) fn refuse(&self, is_done: bool, status: u16) {
+        self.refusals.lock().unwrap().push_back((is_done, status));
+    }
+
+    /// Has an update or a message be answered with these bytes.
+    pub(super) fn answer(&self, bytes: &[u8]) {
+        self.canned.lock().unwrap().push_back(Bytes::copy_from_slice(bytes));
+    }
+
+    /// Has a room's hub be out of reach, or not.
+    pub(super) fn is_down(&self, room: &MimiUri, is_down: bool) {
+        let mut down = self.down.lock().unwrap();
+        match is_down {
+            true => down.insert(room.clone()),
+            false => down.remove(room),
+        };
+    }
+
+    fn of_room<T>(
+        &self,
+        room: &MimiUri,
+        act: impl FnOnce(&mut State) -> Result<T, TransportError>,
+    ) -> Result<T, TransportError> {
+        match self.down.lock().unwrap().contains(room) {
+            true => Err(no(502, "the hub cannot be reached")),
+            false => self.request(act),
+        }
+    }
+
     fn request<T>(&self, act: impl FnOnce(&mut State) -> Result<T, TransportError>) -> Result<T, TransportError> {
         let mut faults = self.faults.lock().unwrap();
         let fault = (!faults.is_empty()).then(|| faults.remove(0)).flatten();
@@ -277,6 +353,16 @@ impl Line {
         let dead = || TransportError::Unreachable(Box::new(Dead));
         if fault == Some(Fault::RequestLost) {
             return Err(dead());
+        }
+        let refusal = match fault {
+            None => self.refusals.lock().unwrap().pop_front(),
+            Some(_) => None,
+        };
+        if let Some((is_done, status)) = refusal {
+            if is_done {
+                let _ = act(&mut self.hub.lock());
+            }
+            return Err(no(status, "no"));
         }
         let answer = act(&mut self.hub.lock());
         if fault == Some(Fault::AnswerLost) {
@@ -410,9 +496,13 @@ impl MimiTransport for Line {
     }
 
     async fn update(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        let canned = self.canned.lock().unwrap().pop_front();
+        if let Some(canned) = canned {
+            return Ok(canned);
+        }
         let bundle = HandshakeBundle::from_bytes(request).unwrap();
         let hash = sha256(request);
-        self.request(|state| {
+        self.of_room(room, |state| {
             if let Some(answer) = state.answered.get(&hash) {
                 return Ok(answer.clone());
             }
@@ -435,12 +525,16 @@ impl MimiTransport for Line {
     }
 
     async fn submit(&self, room: &MimiUri, request: &[u8]) -> Result<Bytes, TransportError> {
+        let canned = self.canned.lock().unwrap().pop_front();
+        if let Some(canned) = canned {
+            return Ok(canned);
+        }
         let hash = sha256(request);
         let request = SubmitMessageRequest::from_bytes(request).unwrap();
         let Body::Mls10(submission) = request.body else {
             panic!("MLS 1.0");
         };
-        self.request(|state| {
+        self.of_room(room, |state| {
             if let Some(answer) = state.answered.get(&hash) {
                 return Ok(answer.clone());
             }
@@ -465,7 +559,7 @@ impl MimiTransport for Line {
         let Body::Mls10(query) = request.body else {
             panic!("MLS 1.0");
         };
-        self.request(|state| {
+        self.of_room(room, |state| {
             let refused = |code| Ok(GroupInfoResponse::refused(identifier(room), code).to_bytes().into());
             let Some(known) = state.rooms.get(room) else {
                 return refused(GroupInfoCode::NO_SUCH_ROOM);

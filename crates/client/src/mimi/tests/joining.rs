@@ -97,6 +97,7 @@ fn an_external_commit_that_loses_its_race_is_made_again() {
     now(second.join(&room(), None, None)).unwrap_err();
     assert_eq!(second.room(&room()).unwrap().status, MimiStatus::Joining);
     now(alice.update(&room())).unwrap();
+    hub.advance(Duration::from_secs(2));
     sync(&mut second);
     sync(&mut alice);
     assert_eq!(second.group(&room()).unwrap(), alice.group(&room()).unwrap());
