@@ -8,13 +8,29 @@ use rcgen::{
 };
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig, version};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, version};
 
 /// A CA: certificate and key. Cheap to clone.
 #[derive(Clone)]
 pub struct Authority {
     certificate_pem: String,
     issuer: Arc<Issuer<'static, KeyPair>>,
+}
+
+/// A certificate chain and its key.
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+        }
+    }
 }
 
 impl fmt::Debug for Authority {
@@ -74,19 +90,52 @@ impl Authority {
 
     /// TLS 1.3 with HTTP/2 and HTTP/1.1 for a server reached under `host`.
     pub(crate) fn server_config(&self, host: &str) -> Result<ServerConfig, AuthorityError> {
-        let key = KeyPair::generate()?;
-        let mut parameters = CertificateParams::new(vec![host.to_owned()])?;
-        parameters.distinguished_name.push(DnType::CommonName, host);
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = parameters.signed_by(&key, &*self.issuer)?;
-        let chain: Vec<CertificateDer<'static>> = vec![leaf.der().clone()];
-        let key = PrivateKeyDer::try_from(key.serialize_der())
-            .map_err(|_| AuthorityError::Certificate(rcgen::Error::CouldNotParseKeyPair))?;
+        let Identity { chain, key } = self.issue(host, &[ExtendedKeyUsagePurpose::ServerAuth])?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&version::TLS13])?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
+    }
+
+    /// What a provider of MIMI shows, whoever calls whom.
+    pub(crate) fn provider(&self, domain: &str) -> Result<Identity, AuthorityError> {
+        self.issue(
+            domain,
+            &[ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+        )
+    }
+
+    /// TLS 1.3 for a provider of MIMI, which asks callers for a certificate that one of `roots` vouches for, and lets those
+    /// without one through: whoever needs one looks for it.
+    pub(crate) fn mutual_server_config(
+        identity: &Identity,
+        roots: RootCertStore,
+    ) -> Result<ServerConfig, AuthorityError> {
+        let provider = Arc::new(default_provider());
+        let callers = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13])?
+            .with_client_cert_verifier(callers)
+            .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn issue(&self, host: &str, usages: &[ExtendedKeyUsagePurpose]) -> Result<Identity, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let mut parameters = CertificateParams::new(vec![host.to_owned()])?;
+        parameters.distinguished_name.push(DnType::CommonName, host);
+        parameters.extended_key_usages = usages.to_vec();
+        let leaf = parameters.signed_by(&key, &*self.issuer)?;
+        Ok(Identity {
+            chain: vec![leaf.der().clone()],
+            key: PrivateKeyDer::try_from(key.serialize_der())
+                .map_err(|_| AuthorityError::Certificate(rcgen::Error::CouldNotParseKeyPair))?,
+        })
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
 
+use crate::basis::{Basis, Level};
 use crate::context::Ctx;
 
 /// A set of cases, by the role in which the subject is checked.
@@ -13,15 +14,21 @@ pub enum Suite {
     Hub,
     /// `lm-participant`: the subject takes part in rooms of others.
     Participant,
+    /// `mimi-hub`: the subject is the hub of its rooms of MIMI.
+    MimiHub,
+    /// `mimi-follower`: the subject's users are in rooms of MIMI whose hub is elsewhere.
+    MimiFollower,
 }
 
 impl Suite {
-    /// `lm-hub` or `lm-participant`.
+    /// `lm-hub`, `lm-participant`, `mimi-hub` or `mimi-follower`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Hub => "lm-hub",
             Self::Participant => "lm-participant",
+            Self::MimiHub => "mimi-hub",
+            Self::MimiFollower => "mimi-follower",
         }
     }
 }
@@ -34,7 +41,7 @@ impl fmt::Display for Suite {
 
 /// There is no suite of that name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("no such suite; there are `lm-hub` and `lm-participant`")]
+#[error("no such suite; there are `lm-hub`, `lm-participant`, `mimi-hub` and `mimi-follower`")]
 pub struct UnknownSuite;
 
 impl FromStr for Suite {
@@ -48,14 +55,14 @@ impl FromStr for Suite {
 
 /// All suites.
 #[must_use]
-pub const fn suites() -> [Suite; 2] {
-    [Suite::Hub, Suite::Participant]
+pub const fn suites() -> [Suite; 4] {
+    [Suite::Hub, Suite::Participant, Suite::MimiHub, Suite::MimiFollower]
 }
 
 /// One check.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// `lm-14`; `lm-14p` where the same is checked of a participant.
+    /// `lm-14`, `mimi-14`; `lm-14p` where the same is checked of a participant, `mimi-14f` of a follower.
     pub id: &'static str,
     /// What it is about.
     pub title: &'static str,
@@ -69,6 +76,22 @@ pub struct Case {
     pub expected: &'static str,
     pub(crate) peers: Peers,
     pub(crate) run: fn(&Ctx) -> CaseFuture<'_>,
+}
+
+impl Case {
+    /// What the case is about, by draft, section and how binding it is there: the requirements in the order of the table.
+    #[must_use]
+    pub fn basis(&self) -> Vec<Basis> {
+        let found = self.requirements.iter().filter_map(|id| Basis::of(id));
+        found.collect()
+    }
+
+    /// How binding the most binding of its requirements is.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        let levels = self.basis().into_iter().map(|basis| basis.level);
+        levels.max().unwrap_or(Level::Stated)
+    }
 }
 
 impl fmt::Debug for Case {
@@ -86,6 +109,10 @@ pub(crate) enum Peers {
     Fresh(usize),
     /// An ordinary one, and one whose certificate is for another name.
     OneWronglyNamed,
+    /// This many providers of MIMI, which other cases use at the same time: rooms and users are a case's own.
+    Mimi(usize),
+    /// None: what is checked needs nobody.
+    Offline,
 }
 
 /// A running case.

@@ -20,6 +20,17 @@ pub struct SubjectConfig {
     pub ca_pem: String,
     /// The provider credential of its client API.
     pub provider_token: String,
+    /// Where it is a provider of MIMI; the suites of MIMI need it.
+    pub mimi: Option<MimiSubjectConfig>,
+}
+
+/// The subject as a provider of MIMI.
+#[derive(Clone, Debug)]
+pub struct MimiSubjectConfig {
+    /// Its domain.
+    pub domain: ServerName,
+    /// Connect here instead of to port 443 of the domain, and of whatever its directory names.
+    pub address: Option<SocketAddr>,
 }
 
 /// The checker's side.
@@ -27,6 +38,8 @@ pub struct SubjectConfig {
 pub struct CheckerConfig {
     /// Names and addresses of the servers it plays.
     pub peers: PeerNames,
+    /// The providers of MIMI it plays, by domain. The subject must find them at these addresses: a domain has no port.
+    pub mimi_peers: Vec<FixedPeer>,
     /// Who vouches for their certificates. The subject must trust it.
     pub authority: Authority,
     /// What their signing keys are derived from, so that a name has the same key in every run.
@@ -68,6 +81,7 @@ impl CheckerConfig {
             peers: PeerNames::Loopback {
                 host: "localhost".to_owned(),
             },
+            mimi_peers: Vec::new(),
             authority,
             seed: [0x42; 32],
             deadline: Duration::from_secs(10),

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::author::now_millis;
 use crate::case::{Checked, Stop, failed};
 use crate::http_client::Reply;
+use crate::mimi::peer::MimiPeer;
 use crate::peer::Peer;
 use crate::subject::{Subject, unique};
 
@@ -19,6 +20,7 @@ use crate::subject::{Subject, unique};
 pub(crate) struct Ctx {
     subject: Subject,
     peers: Vec<Peer>,
+    mimi: Vec<MimiPeer>,
     deadline: Duration,
     tag: String,
     observed: Mutex<Vec<String>>,
@@ -29,10 +31,16 @@ impl Ctx {
         Self {
             subject,
             peers,
+            mimi: Vec::new(),
             deadline,
             tag: unique(),
             observed: Mutex::default(),
         }
+    }
+
+    /// The same with these providers of MIMI.
+    pub(crate) fn with_mimi(self, mimi: Vec<MimiPeer>) -> Self {
+        Self { mimi, ..self }
     }
 
     pub(crate) const fn subject(&self) -> &Subject {
@@ -61,6 +69,23 @@ impl Ctx {
         self.peers
             .get(at)
             .expect("the table says how many servers a case plays")
+    }
+
+    /// A provider of MIMI that the checker plays.
+    pub(crate) fn mimi(&self, at: usize) -> &MimiPeer {
+        self.mimi
+            .get(at)
+            .expect("the table says how many providers a case plays")
+    }
+
+    /// The subject's domain as a provider of MIMI.
+    pub(crate) fn subject_domain(&self) -> &ServerName {
+        self.mimi(0).subject_domain()
+    }
+
+    /// A text that no other case has, for names.
+    pub(crate) fn tag(&self) -> &str {
+        &self.tag
     }
 
     /// A user of the subject that no other case has.

@@ -1,4 +1,4 @@
-//! An HTTPS client for one server: TLS 1.3, HTTP/2 kept open, HTTP/1.1 where there is nothing else. Knows nothing of Matrix.
+//! An HTTPS client for one server: TLS 1.3, HTTP/2 kept open, HTTP/1.1 where there is nothing else. Knows nothing of Matrix or MIMI.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, ProtocolVersion, RootCertStore, version};
 
+use crate::authority::Identity;
+
 /// A connection to one server, made when needed. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
@@ -32,6 +34,8 @@ struct Endpoint {
     port: u16,
     address: Option<SocketAddr>,
     roots: RootCertStore,
+    /// What we show when asked for a certificate.
+    identity: Option<Identity>,
 }
 
 /// No answer.
@@ -81,19 +85,14 @@ impl HttpClient {
         if uri.scheme_str() != Some("https") || !matches!(uri.path(), "" | "/") {
             return Err(HttpError::Url);
         }
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
-            roots.add(certificate.map_err(|_| HttpError::Ca)?)?;
-        }
-        if roots.is_empty() {
-            return Err(HttpError::Ca);
-        }
+        let roots = roots_in(ca_pem)?;
         let endpoint = Endpoint {
             authority: authority.to_string(),
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port: authority.port_u16().unwrap_or(443),
             address,
             roots,
+            identity: None,
         };
         Ok(Self {
             endpoint: Arc::new(endpoint),
@@ -105,6 +104,43 @@ impl HttpClient {
     pub(crate) fn apart(&self) -> Self {
         Self {
             endpoint: Arc::clone(&self.endpoint),
+            connection: Arc::default(),
+        }
+    }
+
+    /// The same server over a connection of its own, on which this certificate is shown.
+    pub(crate) fn showing(&self, identity: Option<Identity>) -> Self {
+        self.changed(|endpoint| endpoint.identity = identity)
+    }
+
+    /// The same server over a connection of its own, with another text in `Host` or `:authority`.
+    pub(crate) fn with_authority(&self, authority: &str) -> Self {
+        self.changed(|endpoint| endpoint.authority = authority.to_owned())
+    }
+
+    /// Another host that is reached in the same way.
+    pub(crate) fn elsewhere(&self, authority: &str) -> Result<Self, HttpError> {
+        let uri: Uri = format!("https://{authority}").parse().map_err(|_| HttpError::Url)?;
+        let host = uri.host().ok_or(HttpError::Url)?.to_owned();
+        let port = uri.port_u16().unwrap_or(443);
+        Ok(self.changed(|endpoint| {
+            endpoint.authority = authority.to_owned();
+            (endpoint.host, endpoint.port) = (host, port);
+        }))
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut Endpoint)) -> Self {
+        let mut endpoint = Endpoint {
+            authority: self.endpoint.authority.clone(),
+            host: self.endpoint.host.clone(),
+            port: self.endpoint.port,
+            address: self.endpoint.address,
+            roots: self.endpoint.roots.clone(),
+            identity: self.endpoint.identity.clone(),
+        };
+        change(&mut endpoint);
+        Self {
+            endpoint: Arc::new(endpoint),
             connection: Arc::default(),
         }
     }
@@ -157,12 +193,16 @@ impl HttpClient {
             port,
             address,
             roots,
+            identity,
             ..
         } = &*self.endpoint;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&version::TLS13])?
-            .with_root_certificates(roots.clone())
-            .with_no_client_auth();
+            .with_root_certificates(roots.clone());
+        let mut config = match identity {
+            Some(Identity { chain, key }) => config.with_client_auth_cert(chain.clone(), key.clone_key())?,
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let stream = match address {
             Some(address) => TcpStream::connect(address).await?,
@@ -225,6 +265,18 @@ impl HttpClient {
         let host = self.endpoint.authority.parse().map_err(|_| HttpError::Url)?;
         request.headers_mut().insert(header::HOST, host);
         read(sender.send_request(request.map(Full::new)).await?).await
+    }
+}
+
+/// The authorities in a PEM text, at least one.
+pub(crate) fn roots_in(ca_pem: &str) -> Result<RootCertStore, HttpError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
+        roots.add(certificate.map_err(|_| HttpError::Ca)?)?;
+    }
+    match roots.is_empty() {
+        true => Err(HttpError::Ca),
+        false => Ok(roots),
     }
 }
 

@@ -108,6 +108,9 @@ pub(crate) enum Answer {
     Json(u16, Json),
     /// This status, content type and text.
     Text(u16, &'static str, String),
+    /// 200 and bytes.
+    #[cfg(test)]
+    Bytes(Vec<u8>),
     /// What the peer would do anyway.
     Usual,
     /// What the peer would do anyway, done at once but answered only when the gate opens.
@@ -314,6 +317,8 @@ impl Peer {
             Answer::Usual => (None, self.usual(&recorded)),
             Answer::UsualAfter(gate) => (Some(gate), self.usual(&recorded)),
             Answer::Json(status, body) => (None, json(status, &body)),
+            #[cfg(test)]
+            Answer::Bytes(bytes) => (None, response(200, "application/octet-stream", bytes)),
             Answer::JsonAfter(gate, status, body) => (Some(gate), json(status, &body)),
             Answer::Text(status, content_type, text) => (None, response(status, content_type, text.into_bytes())),
         };

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::basis::Basis;
+
 /// The outcome of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
@@ -20,6 +22,8 @@ pub struct CaseResult {
     pub title: &'static str,
     /// The requirements it is about, by their IDs.
     pub requirements: &'static [&'static str],
+    /// Where these stand and how binding they are.
+    pub basis: Vec<Basis>,
     /// What the subject was sent.
     pub sent: String,
     /// What it should have done.
@@ -106,7 +110,11 @@ impl fmt::Display for CaseResult {
                 writeln!(f, "      sent      {}", self.sent)?;
                 writeln!(f, "      expected  {}", self.expected)?;
                 writeln!(f, "      got       {}", self.got)?;
-                write!(f, "      see       {requirements}")
+                write!(f, "      see       {requirements}")?;
+                match self.basis.iter().max_by_key(|basis| basis.level) {
+                    Some(basis) => write!(f, " ({basis})"),
+                    None => Ok(()),
+                }
             }
         }
     }

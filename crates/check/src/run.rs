@@ -14,6 +14,7 @@ use crate::case::{Case, Peers, Stop, Suite};
 use crate::cases::cases;
 use crate::config::{CheckerConfig, FixedPeer, PeerNames, SubjectConfig};
 use crate::context::Ctx;
+use crate::mimi::peer::MimiPeer;
 use crate::peer::Peer;
 use crate::report::{CaseResult, Report, Verdict};
 use crate::subject::Subject;
@@ -78,7 +79,6 @@ pub async fn run(
     subject: &SubjectConfig,
     checker: &CheckerConfig,
 ) -> Result<Report, RunError> {
-    let subject = Subject::new(subject).map_err(|error| RunError::Subject(error.to_string()))?;
     let lab = Arc::new(Lab::open(subject, checker.clone()).await?);
     let places = Arc::new(Semaphore::new(checker.concurrency.max(1)));
     let wanted: Vec<&'static Case> = cases(suite).filter(|case| filter.wants(case.id)).collect();
@@ -116,10 +116,14 @@ struct Lab {
     /// How many fixed servers are idle.
     available: Arc<Semaphore>,
     fixed: usize,
+    /// Providers of MIMI, which all cases share.
+    mimi: Vec<MimiPeer>,
 }
 
 impl Lab {
-    async fn open(subject: Subject, config: CheckerConfig) -> Result<Self, RunError> {
+    async fn open(subject: &SubjectConfig, config: CheckerConfig) -> Result<Self, RunError> {
+        let (mimi_subject, ca_pem) = (subject.mimi.clone(), subject.ca_pem.clone());
+        let subject = Subject::new(subject).map_err(|error| RunError::Subject(error.to_string()))?;
         let mut idle = Vec::new();
         if let PeerNames::Fixed(fixed) = &config.peers {
             for FixedPeer { server_name, listen } in fixed {
@@ -139,6 +143,19 @@ impl Lab {
             }
         }
         let fixed = idle.len();
+        let mut mimi = Vec::new();
+        if let Some(at) = &mimi_subject {
+            for FixedPeer { server_name, listen } in &config.mimi_peers {
+                let failed = |error| RunError::Listen {
+                    name: server_name.to_string(),
+                    error,
+                };
+                let listener = TcpListener::bind(listen).await.map_err(failed)?;
+                let identity = config.authority.provider(server_name.host())?;
+                let peer = MimiPeer::start(server_name.clone(), listener, identity, &ca_pem, at);
+                mimi.push(peer.map_err(|error| RunError::Subject(error.to_string()))?);
+            }
+        }
         Ok(Self {
             subject,
             config,
@@ -146,6 +163,7 @@ impl Lab {
             retired: Mutex::default(),
             available: Arc::new(Semaphore::new(fixed)),
             fixed,
+            mimi,
         })
     }
 
@@ -161,6 +179,7 @@ impl Lab {
             id: case.id,
             title: case.title,
             requirements: case.requirements,
+            basis: case.basis(),
             sent: case.sent.to_owned(),
             expected,
             got,
@@ -174,7 +193,14 @@ impl Lab {
             Peers::Any(count) => (count, false),
             Peers::Fresh(count) => (count, true),
             Peers::OneWronglyNamed => (2, true),
+            Peers::Mimi(_) | Peers::Offline => (0, false),
         };
+        if let Peers::Mimi(count) = case.peers
+            && count > self.mimi.len()
+        {
+            let reason = format!("needs {count} providers of the checker's, it has {}", self.mimi.len());
+            return (Err(Stop::Skipped(reason)), String::new());
+        }
         let is_fixed = matches!(self.config.peers, PeerNames::Fixed(_));
         if is_fixed && needs_loopback {
             let reason = "needs servers that the subject has never heard of; the checker's have fixed names";
@@ -190,7 +216,7 @@ impl Lab {
             Ok(peers) => peers,
             Err(error) => return (Err(Stop::Skipped(error.to_string())), String::new()),
         };
-        let ctx = Ctx::new(self.subject.apart(), peers.clone(), self.config.deadline);
+        let ctx = Ctx::new(self.subject.apart(), peers.clone(), self.config.deadline).with_mimi(self.mimi.clone());
         let ended = timeout(CASE_TIMEOUT, (case.run)(&ctx)).await;
         let outcome = ended.unwrap_or_else(|_| {
             Err(Stop::Failed {
@@ -250,6 +276,7 @@ fn broken(case: &Case) -> CaseResult {
         id: case.id,
         title: case.title,
         requirements: case.requirements,
+        basis: case.basis(),
         sent: case.sent.to_owned(),
         expected: case.expected.to_owned(),
         got: "the check itself broke".to_owned(),

@@ -56,6 +56,18 @@ impl Subject {
         self.request(method, &format!("/_nabe/v1{path}"), &headers, body).await
     }
 
+    /// A call to the client API as one of its users with a body that is a struct of MIMI. `path` begins behind `/_nabe/v1/mimi`.
+    pub(crate) async fn mimi(&self, user: &UserId, path: &str, body: Vec<u8>) -> Checked<Reply> {
+        let token = format!("Bearer {}", self.provider_token);
+        let headers = [
+            ("authorization", token.as_str()),
+            ("nabe-user", user.as_str()),
+            ("content-type", "application/octet-stream"),
+        ];
+        let path = format!("/_nabe/v1/mimi{path}");
+        self.request("POST", &path, &headers, Some(body.into())).await
+    }
+
     /// What the event stream tells one of its users' devices from the beginning, until this text comes.
     pub(crate) async fn stream_until(&self, user: &UserId, device: &str, text: &str) -> Checked<String> {
         let request = Request::builder()
@@ -130,7 +142,7 @@ impl Subject {
         body: Option<Bytes>,
     ) -> Result<Reply, HttpError> {
         let mut request = Request::builder().method(method).uri(uri);
-        if body.is_some() {
+        if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
             request = request.header("content-type", "application/json");
         }
         for (name, value) in headers {

@@ -1,9 +1,12 @@
 //! `nabe check`: the conformance cases against a server, Nabe or not. The cases are in `crates/check`.
 
-use std::{fs, path::Path};
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
-use nabe_check::{Authority, CheckerConfig, Filter, FixedPeer, PeerNames, Report, SubjectConfig, Suite, cases, suites};
+use nabe_check::{
+    Authority, CheckerConfig, Filter, FixedPeer, MimiSubjectConfig, PeerNames, Report, SubjectConfig, Suite, cases,
+    suites,
+};
 use nabe_types::ServerName;
 
 use crate::{InputAtFault, cli::Check, output::say};
@@ -42,9 +45,10 @@ fn list(only: Option<Suite>) {
         say!("{}", suite.name());
         for case in cases(suite) {
             say!(
-                "  {:9} {}\n            expected: {}",
+                "  {:9} {} ({})\n            expected: {}",
                 case.id,
                 case.title,
+                case.level(),
                 case.expected
             );
         }
@@ -66,6 +70,16 @@ fn subject(arguments: &Check, url: &str, dev_ca: &Path) -> anyhow::Result<Subjec
         Some(_) => format!("https://{}", server_name.host()),
         None => url.trim_end_matches('/').to_owned(),
     };
+    let mimi = match arguments.suite {
+        Some(Suite::MimiHub | Suite::MimiFollower) => Some(MimiSubjectConfig {
+            domain: match &arguments.mimi_domain {
+                Some(domain) => domain.clone(),
+                None => ServerName::parse(server_name.host()).context("give the domain with --mimi-domain")?,
+            },
+            address: arguments.mimi_address,
+        }),
+        _ => None,
+    };
     let ca = arguments.ca.clone().unwrap_or_else(|| dev_ca.join("ca.pem"));
     Ok(SubjectConfig {
         base_url,
@@ -73,6 +87,7 @@ fn subject(arguments: &Check, url: &str, dev_ca: &Path) -> anyhow::Result<Subjec
         server_name,
         ca_pem: read(&ca)?,
         provider_token: arguments.provider_token.clone().unwrap_or_default().trim().to_owned(),
+        mimi,
     })
 }
 
@@ -80,17 +95,18 @@ fn checker(arguments: &Check, dev_ca: &Path) -> anyhow::Result<CheckerConfig> {
     let authority = Authority::from_pem(&read(&dev_ca.join("ca.pem"))?, &read(&dev_ca.join("ca.key"))?)?;
     let mut checker = CheckerConfig::loopback(authority);
     if !arguments.peer.is_empty() {
-        let fixed = arguments.peer.iter();
-        checker.peers = PeerNames::Fixed(
-            fixed
-                .map(|(name, listen)| FixedPeer {
-                    server_name: name.clone(),
-                    listen: *listen,
-                })
-                .collect(),
-        );
+        checker.peers = PeerNames::Fixed(fixed(&arguments.peer));
     }
+    checker.mimi_peers = fixed(&arguments.mimi_peer);
     Ok(checker)
+}
+
+fn fixed(peers: &[(ServerName, SocketAddr)]) -> Vec<FixedPeer> {
+    let peers = peers.iter().map(|(name, listen)| FixedPeer {
+        server_name: name.clone(),
+        listen: *listen,
+    });
+    peers.collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

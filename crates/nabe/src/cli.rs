@@ -312,6 +312,16 @@ pub(crate) struct Check {
     /// checker's servers are `localhost:PORT`, which the subject must be able (and allowed) to connect to
     #[arg(long, value_name = "NAME=ADDRESS", value_parser = parse_peer)]
     pub(crate) peer: Vec<(ServerName, SocketAddr)>,
+    /// The subject's domain as a provider of MIMI; the host of its server name if absent
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) mimi_domain: Option<ServerName>,
+    /// Where the subject listens for providers of MIMI; port 443 of its domain if absent
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) mimi_address: Option<SocketAddr>,
+    /// A provider of MIMI the checker plays and where it listens, such as `b.example=127.0.0.1:9001`; the suites `mimi-…` need
+    /// two, which the subject must reach as port 443 of these domains
+    #[arg(long, value_name = "DOMAIN=ADDRESS", value_parser = parse_peer)]
+    pub(crate) mimi_peer: Vec<(ServerName, SocketAddr)>,
     /// The credential of a provider backend on the subject's client API, which plays the subject's users
     #[arg(long, env = "NABE_TEST_PROVIDER_TOKEN", hide_env_values = true)]
     pub(crate) provider_token: Option<String>,

@@ -4,28 +4,61 @@
 
 mod common;
 
-use nabe_check::{Authority, CheckerConfig, Filter, SubjectConfig, Suite, Verdict};
+use nabe_check::{Authority, CheckerConfig, Filter, FixedPeer, MimiSubjectConfig, SubjectConfig, Suite, Verdict};
+use nabe_types::ServerName;
+
+const NAME: &str = "subject.localhost";
 
 /// Runs a whole suite; every case must pass, but for those that cannot be run here.
 async fn conforms(suite: Suite, cannot_be_run: &[&str]) {
+    let is_mimi = matches!(suite, Suite::MimiHub | Suite::MimiFollower);
     let folder = tempfile::tempdir().unwrap();
-    let server = common::Folder::init(folder.path(), "subject.localhost");
+    let options: &[&str] = if is_mimi { &["--mimi", NAME] } else { &[] };
+    let server = common::Folder::init_with(folder.path(), NAME, options);
     let read = |file: &str| std::fs::read_to_string(server.path.join(file)).unwrap();
+    // Providers of MIMI have no port in their names, so they are where the subject is told they are.
+    let mimi_peers = ["b.localhost", "c.localhost"].map(|name| FixedPeer {
+        server_name: ServerName::parse(name).unwrap(),
+        listen: common::free_address(),
+    });
+    let overrides = mimi_peers
+        .each_ref()
+        .map(|peer| format!("\"{}\" = \"{}\"", peer.server_name, peer.listen));
+    let overrides = format!("{{ {} }}", overrides.join(", "));
+    let mimi_address = common::free_address();
+    let mimi_address_text = mimi_address.to_string();
     // The checker's servers are `localhost:PORT`.
-    let mut serving = server.serve_with(
-        &[],
-        &[("NABE_FEDERATION__ALLOWED_IP_RANGES", "[\"127.0.0.0/8\", \"::1/128\"]")],
-    );
+    let ranges = ("NABE_FEDERATION__ALLOWED_IP_RANGES", "[\"127.0.0.0/8\", \"::1/128\"]");
+    let mut serving = match is_mimi {
+        false => server.serve_with(&[], &[ranges]),
+        true => server.serve_with(
+            &[],
+            &[
+                ("NABE_MIMI__ADDRESS", &mimi_address_text),
+                ("NABE_MIMI__OVERRIDES", &overrides),
+                ("NABE_MIMI__ONLY_CA_FILES", "true"),
+                ("NABE_MIMI__ASSET_HOSTS", "[\"b.localhost\"]"),
+                ("NABE_MIMI__OHTTP", "true"),
+            ],
+        ),
+    };
     server.client().wait_until_ready().await;
     let subject = SubjectConfig {
-        base_url: "https://subject.localhost".into(),
+        base_url: format!("https://{NAME}"),
         address: Some(server.address),
         server_name: server.name.clone(),
         ca_pem: read("ca.pem"),
         provider_token: read("provider.token").trim().to_owned(),
+        mimi: is_mimi.then(|| MimiSubjectConfig {
+            domain: server.name.clone(),
+            address: Some(mimi_address),
+        }),
     };
     let authority = Authority::from_pem(&read("ca.pem"), &read("ca.key")).unwrap();
-    let checker = CheckerConfig::loopback(authority);
+    let mut checker = CheckerConfig::loopback(authority);
+    if is_mimi {
+        checker.mimi_peers = mimi_peers.into();
+    }
     let report = nabe_check::run(suite, &Filter::all(), &subject, &checker)
         .await
         .unwrap();
@@ -55,4 +88,14 @@ async fn nabe_conforms_as_hub() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nabe_conforms_as_participant() {
     conforms(Suite::Participant, &["lm-72"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nabe_conforms_as_hub_of_mimi() {
+    conforms(Suite::MimiHub, &["mimi-71", "mimi-72"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nabe_conforms_as_follower_of_mimi() {
+    conforms(Suite::MimiFollower, &[]).await;
 }

@@ -81,7 +81,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["nabe-types", "nabe-signing", "nabe-wire", "nabe-event", "nabe-service"],
     ),
     // The conformance checks judge any server by its wire alone, so they know none of ours.
-    ("nabe-check", &["nabe-types", "nabe-signing", "nabe-event", "nabe-mls"]),
+    (
+        "nabe-check",
+        &[
+            "nabe-types",
+            "nabe-signing",
+            "nabe-wire",
+            "nabe-content",
+            "nabe-event",
+            "nabe-mls",
+        ],
+    ),
     ("nabe", PRODUCT),
     ("nabe-benches", PRODUCT_AND_BINARY),
     ("nabe-tests", PRODUCT_AND_BINARY),

@@ -202,6 +202,22 @@ impl MimiDevice {
         }
     }
 
+    /// The URI of the user whose client it is.
+    #[must_use]
+    pub fn user(&self) -> String {
+        user_of(self)
+    }
+
+    /// The URI of the client, or whatever its credential says.
+    ///
+    /// # Panics
+    /// If the credential is no text.
+    #[must_use]
+    pub fn client(&self) -> String {
+        let identity = self.credential.serialized_content().to_vec();
+        String::from_utf8(identity).expect("a test's client is named by a URI")
+    }
+
     /// A new key package, bare.
     #[must_use]
     pub fn key_package(&self) -> Vec<u8> {
@@ -267,7 +283,7 @@ impl MimiDevice {
     pub fn create_room_with(&self, draft: &RoomDraft) -> MimiMember {
         let shared = &self.shared;
         let group = MlsGroup::builder()
-            .with_group_id(GroupId::from_slice(GROUP.as_bytes()))
+            .with_group_id(GroupId::from_slice(draft.group.as_bytes()))
             .ciphersuite(shared.suite.ciphersuite())
             .with_capabilities(self.capabilities.clone())
             .with_leaf_node_extensions(self.leaf_extensions())
@@ -416,6 +432,8 @@ pub fn room_on_paper(hub: &TestHub, members: &[MimiDevice], parents: Parents) ->
 /// What a new group's context will have in it.
 #[derive(Clone)]
 pub struct RoomDraft {
+    /// The group's ID.
+    pub group: String,
     /// The components' data.
     pub dictionary: AppDataDictionary,
     /// Who may propose from outside.
@@ -428,15 +446,26 @@ impl RoomDraft {
     /// A room whose only participant is this client's user.
     #[must_use]
     pub fn new(creator: &MimiDevice, hub: &TestHub) -> Self {
+        Self::of(creator, hub.sender(), ROOM, GROUP)
+    }
+
+    /// The same of any room, group and hub.
+    ///
+    /// # Panics
+    /// For an external sender that OpenMLS does not read.
+    #[must_use]
+    pub fn of(creator: &MimiDevice, hub: &ExternalSender, room: &str, group: &str) -> Self {
+        let hub = MlsExternalSender::tls_deserialize_exact(hub.to_bytes()).expect("it is encoded alike");
         let mut dictionary = AppDataDictionary::new();
         dictionary.set(ComponentId::APP_COMPONENTS, components_list(REQUIRED));
         dictionary.set(ComponentId::SAFE_AAD, components_list(&[ComponentId::FRANK_AAD]));
         dictionary.set(ComponentId::CONTENT_MEDIA_TYPES, media_types(&[CONTENT]));
         dictionary.set(ComponentId::PARTICIPANT_LIST, list_of([user_of(creator)].into_iter()));
-        dictionary.set(ComponentId::ROOM_METADATA, metadata(ROOM, "Clubhouse"));
+        dictionary.set(ComponentId::ROOM_METADATA, metadata(room, "Clubhouse"));
         Self {
+            group: group.to_owned(),
             dictionary,
-            senders: vec![hub.to_openmls()],
+            senders: vec![hub],
             proposals: PROPOSALS.to_vec(),
         }
     }
@@ -444,6 +473,18 @@ impl RoomDraft {
     /// Sets a component's data.
     pub fn set(&mut self, component: ComponentId, data: Vec<u8>) {
         self.dictionary.set(component, data);
+    }
+
+    /// The context's extensions as they travel.
+    ///
+    /// # Panics
+    /// Never: what OpenMLS writes can be read.
+    #[must_use]
+    pub fn to_wire(&self) -> Vec<nabe_wire::mls::Extension> {
+        let extensions = encode(&self.extensions());
+        let mut reader = Reader::new(&extensions);
+        let extensions = reader.vector(nabe_wire::mls::Extension::decode);
+        extensions.expect("extensions read")
     }
 
     /// The context's extensions.

@@ -56,6 +56,11 @@ pub(crate) struct Folder {
 impl Folder {
     /// A server of this name in its own folder below `parent`, on a free port; the first one made below `parent` lends its CA.
     pub(crate) fn init(parent: &Path, name: &str) -> Self {
+        Self::init_with(parent, name, &[])
+    }
+
+    /// The same with more options of `nabe init`.
+    pub(crate) fn init_with(parent: &Path, name: &str, options: &[&str]) -> Self {
         let path = parent.join(name);
         let mut arguments = vec![
             "init".to_owned(),
@@ -64,6 +69,7 @@ impl Folder {
             name.into(),
         ];
         arguments.push("--dev-tls".into());
+        arguments.extend(options.iter().map(|&option| option.to_owned()));
         let ca = fs::read_dir(parent)
             .unwrap()
             .map(|entry| entry.unwrap().path())

@@ -1,0 +1,106 @@
+//! Cases 68 to 70: what a follower makes of notifications (MIMI #fanout-messages-and-room-events).
+
+use nabe_wire::directory::Endpoint;
+
+use crate::case::{Case, Checked, Peers, Suite, failed};
+use crate::context::Ctx;
+use crate::mimi::hosted::{HostedMimiRoom, batch};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "mimi-68",
+        title: "the same body again",
+        suite: Suite::MimiFollower,
+        requirements: &["MIMI-fanout-duplicate-201", "MIMI-fanout-duplicate-ignored"],
+        sent: "one notification twice, then another",
+        expected: "201 each time, and each message is there once",
+        peers: Peers::Mimi(1),
+        run: run!(same_again),
+    },
+    Case {
+        id: "mimi-69",
+        title: "notifications of somebody who is not the hub",
+        suite: Suite::MimiFollower,
+        requirements: &["MIMI-room-one-hub"],
+        sent: "a notification by another provider, in its own name",
+        expected: "403 or 404, and its message is not there",
+        peers: Peers::Mimi(2),
+        run: run!(not_the_hub),
+    },
+    Case {
+        id: "mimi-70",
+        title: "two messages in one body",
+        suite: Suite::MimiFollower,
+        requirements: &["MIMI-fanout-concatenated", "MIMI-fanout-status-201"],
+        sent: "a notification with two messages",
+        expected: "201, and both are there in their order, as they were sent",
+        peers: Peers::Mimi(1),
+        run: run!(two_in_one),
+    },
+    Case {
+        id: "mimi-70f",
+        title: "a room that nobody here is in",
+        suite: Suite::MimiFollower,
+        requirements: &["MIMI-room-one-hub"],
+        sent: "a message of a room without users of the follower",
+        expected: "a refusal of the 400s",
+        peers: Peers::Mimi(1),
+        run: run!(unknown_room),
+    },
+];
+
+async fn same_again(ctx: &Ctx) -> Checked {
+    let mut room = HostedMimiRoom::with_alice(ctx).await?;
+    let (_, first) = room.message("first");
+    for _ in 0..2 {
+        let reply = room.notify(std::slice::from_ref(&first)).await?;
+        ctx.answers("the same body", &reply, 201, "")?;
+    }
+    let (_, second) = room.message("second");
+    let reply = room.notify(std::slice::from_ref(&second)).await?;
+    ctx.answers("the next body", &reply, 201, "")?;
+    let read = room.read_up_to(&second).await?;
+    ctx.check("each message once", read == [first, second], || {
+        format!("{} messages", read.len())
+    })
+}
+
+async fn not_the_hub(ctx: &Ctx) -> Checked {
+    let mut room = HostedMimiRoom::with_alice(ctx).await?;
+    let (_, message) = room.message("not from the hub");
+    let body = batch(std::slice::from_ref(&message));
+    let reply = ctx.mimi(1).call(Endpoint::Notify, &room.uri, body).await?;
+    let is_refused = matches!(reply.status, 403 | 404);
+    ctx.check("another provider: 403 or 404", is_refused, || reply.brief())?;
+    let (_, fence) = room.message("fence");
+    let reply = room.notify(std::slice::from_ref(&fence)).await?;
+    ctx.answers("the hub itself", &reply, 201, "")?;
+    let read = room.read_up_to(&fence).await?;
+    ctx.check("nothing but the hub's", read == [fence], || {
+        format!("{} messages", read.len())
+    })
+}
+
+async fn two_in_one(ctx: &Ctx) -> Checked {
+    let mut room = HostedMimiRoom::with_alice(ctx).await?;
+    let (encrypted, first) = room.message("first");
+    let (_, second) = room.message("second");
+    let sent = [first, second];
+    let reply = room.notify(&sent).await?;
+    ctx.answers("two messages", &reply, 201, "")?;
+    let read = room.read_up_to(&sent[1]).await?;
+    ctx.check("both, in order", read == sent, || format!("{} messages", read.len()))?;
+    let alice = room.alice.as_mut().expect("she is in the room");
+    match alice.decrypt(&encrypted).as_deref() {
+        Some(b"first") => Ok(()),
+        other => failed("Alice reads the message", format!("{other:?}")),
+    }
+}
+
+async fn unknown_room(ctx: &Ctx) -> Checked {
+    let mut room = HostedMimiRoom::create(ctx);
+    let (_, message) = room.message("nobody hears it");
+    let reply = room.notify(&[message]).await?;
+    let is_refused = (400..500).contains(&reply.status);
+    ctx.check("an unknown room: 4xx", is_refused, || reply.brief())
+}

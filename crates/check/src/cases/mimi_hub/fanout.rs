@@ -1,0 +1,97 @@
+//! Cases 67 and 71: what followers hear of (MIMI #fanout-messages-and-room-events).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nabe_wire::directory::Endpoint;
+use nabe_wire::notify::FanoutParts;
+
+use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
+use crate::context::Ctx;
+use crate::mimi::peer::Answer;
+use crate::mimi::room::{At, MimiRoom, private};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "mimi-67",
+        title: "a follower that is busy",
+        suite: Suite::MimiHub,
+        requirements: &[
+            "MIMI-fanout-retry",
+            "MIMI-fanout-status-201",
+            "MIMI-http-from",
+            "MIMI-http-mutual-tls",
+        ],
+        sent: "503 with `Retry-After: 2` to a notification, while more is said",
+        expected: "the same body again after two seconds, then the rest, in order and once; in the hub's name",
+        peers: Peers::Mimi(2),
+        run: run!(busy_follower),
+    },
+    Case {
+        id: "mimi-71",
+        title: "the hub restarts between a commit and its fan-out",
+        suite: Suite::MimiHub,
+        requirements: &["MIMI-update-success-commits"],
+        sent: "nothing: the hub would have to be killed in between",
+        expected: "it is fanned out once",
+        peers: Peers::Offline,
+        run: run!(restart),
+    },
+];
+
+async fn busy_follower(ctx: &Ctx) -> Checked {
+    let mut room = MimiRoom::of_three(ctx).await?;
+    room.fence(&[At::Peer(0)]).await?;
+    let peer = ctx.mimi(0);
+    let before = peer.received(Endpoint::Notify, &room.uri).len();
+    let refusals = Arc::new(AtomicUsize::new(1));
+    peer.on(Endpoint::Notify, &room.uri, move |_| {
+        let left = refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.ok().map(|_| Answer {
+            retry_after: Some(2),
+            ..Answer::status(503)
+        })
+    });
+    let mut said = Vec::new();
+    for text in ["one", "two", "three"] {
+        said.push(private(&room.say("cathy", text).await?.0));
+    }
+    room.heard(At::Peer(0), "the last message", &said[2]).await?;
+    peer.behave(Endpoint::Notify, &room.uri);
+    let received = peer.received(Endpoint::Notify, &room.uri).split_off(before);
+    let (Some(first), Some(second)) = (received.first(), received.get(1)) else {
+        return failed("a notification and another try", format!("{} requests", received.len()));
+    };
+    let is_same = first.body == second.body;
+    ctx.check("the same body again", is_same, || "another one".to_owned())?;
+    let after = second.at.duration_since(first.at);
+    // Clocks differ by what the way takes.
+    let is_late = after >= Duration::from_millis(1_950);
+    ctx.check("no earlier than after two seconds", is_late, || format!("{after:?}"))?;
+    let heard = peer.fanned_out(&room.uri)?;
+    let heard: Vec<_> = heard
+        .iter()
+        .filter(|heard| matches!(heard.with, FanoutParts::Application { .. }))
+        .map(|heard| heard.message.as_bytes().to_vec())
+        .collect();
+    let expected: Vec<_> = said.iter().map(|message| message.as_bytes().to_vec()).collect();
+    let is_in_order = heard.ends_with(&expected) && heard.len() == expected.len() + 1;
+    ctx.check("all messages once and in order", is_in_order, || {
+        format!("{} messages", heard.len())
+    })?;
+    let is_signed = received
+        .iter()
+        .all(|request| request.is_certified && request.from == format!("mimi@{}", ctx.subject_domain()));
+    ctx.check("`From` and certificate are the hub's", is_signed, || {
+        format!("{:?}", first.from)
+    })?;
+    let is_target = received
+        .iter()
+        .all(|request| request.host.split(':').next() == Some(peer.domain().host()));
+    ctx.check("`Host` is the follower's", is_target, || first.host.clone())
+}
+
+async fn restart(_: &Ctx) -> Checked {
+    skipped("the checker cannot stop and start its subject")
+}

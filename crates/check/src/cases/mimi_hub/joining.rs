@@ -1,0 +1,266 @@
+//! Cases 55 to 60: who joins without having been added (MIMI #claim-group-key-information, MRP #adding).
+
+use nabe_mls::testing::mimi::{
+    Change, MimiDevice, MimiMember, TestBundle, add_participants, change_participants, context_of,
+};
+use nabe_mls::testing::mimi::{metadata, set_component};
+use nabe_wire::Encode as _;
+use nabe_wire::group_info::{GroupInfoOutcome, GroupInfoRatchetTreeTbe};
+use nabe_wire::mls::{AppDataUpdate, ComponentId, RatchetTreeOption};
+use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, SingleSourceRoleChangeTargets};
+use nabe_wire::update::UpdateRoomResponse;
+
+use crate::case::{Case, Checked, Peers, Suite, failed};
+use crate::context::Ctx;
+use crate::mimi::peer::read;
+use crate::mimi::policy::{ADMIN, BANNED, ORDINARY, OUTSIDER};
+use crate::mimi::room::{At, MimiRoom, NOT_ALLOWED, Plan, SUCCESS, device_of};
+
+pub(crate) const CASES: &[Case] = &[
+    Case {
+        id: "mimi-55",
+        title: "the GroupInfo for a participant's new device",
+        suite: Suite::MimiHub,
+        requirements: &[
+            "MIMI-join-new-client",
+            "MIMI-ginfo-response-form",
+            "MIMI-ginfo-response-signature",
+            "MIMI-ginfo-sealed",
+            "MIMI-ginfo-request-signature",
+        ],
+        sent: "groupInfo by a new device while a proposal is pending, then its external commit",
+        expected: "status 1 by the first external sender, sealed for the device, with tree and all that is pending; success",
+        peers: Peers::Mimi(2),
+        run: run!(new_device),
+    },
+    Case {
+        id: "mimi-56",
+        title: "the GroupInfo for a stranger",
+        suite: Suite::MimiHub,
+        requirements: &["MIMI-ginfo-who-may", "MIMI-ginfo-no-such-room"],
+        sent: "groupInfo by somebody who is not on the list; an external commit all the same",
+        expected: "status 2 or 3; notAllowed",
+        peers: Peers::Mimi(2),
+        run: run!(stranger),
+    },
+    Case {
+        id: "mimi-57",
+        title: "the GroupInfo for the banned",
+        suite: Suite::MimiHub,
+        requirements: &["MIMI-ginfo-who-may"],
+        sent: "groupInfo by a device of a banned user",
+        expected: "status 2 or 3",
+        peers: Peers::Mimi(2),
+        run: run!(banned),
+    },
+    Case {
+        id: "mimi-58",
+        title: "an open room",
+        suite: Suite::MimiHub,
+        requirements: &["MRP-add-open-join"],
+        sent: "external commits that add oneself with another role than outsiders may take, and with the one they may",
+        expected: "notAllowed; success",
+        peers: Peers::Mimi(2),
+        run: run!(open_room),
+    },
+    Case {
+        id: "mimi-59",
+        title: "a room with preauthorization",
+        suite: Suite::MimiHub,
+        requirements: &["MRP-preauth-first", "MRP-add-preauthorized"],
+        sent: "external commits of somebody whom two entries match, with the role of the second and of the first",
+        expected: "notAllowed; success",
+        peers: Peers::Mimi(2),
+        run: run!(preauthorized),
+    },
+    Case {
+        id: "mimi-60",
+        title: "a join code",
+        suite: Suite::MimiHub,
+        requirements: &["MRP-add-join-code", "MIMI-ginfo-remembers", "MIMI-ginfo-who-may"],
+        sent: "external commits without a request for the GroupInfo and after one with a good code; a request with a code that is none",
+        expected: "notAllowed; success; status 2 or 3",
+        peers: Peers::Mimi(2),
+        run: run!(join_code),
+    },
+];
+
+/// An external commit on what the hub handed out. Its answer.
+async fn come(
+    room: &MimiRoom<'_>,
+    at: At,
+    device: &MimiDevice,
+    opened: &GroupInfoRatchetTreeTbe,
+    updates: &[AppDataUpdate],
+) -> Checked<(UpdateRoomResponse, MimiMember, TestBundle)> {
+    let (info, tree) = (opened.group_info.as_bytes(), &opened.ratchet_tree_option);
+    let (member, bundle) = device.join_externally_with(info, tree, &[], updates);
+    let reply = room.update_reply(at, &device.user(), bundle.to_request()).await?;
+    Ok((read("update", &reply)?, member, bundle))
+}
+
+/// What the hub would hand out, had it been asked.
+fn not_asked_for(room: &MimiRoom<'_>) -> GroupInfoRatchetTreeTbe {
+    let (group_info, tree) = room.client("alice").member.hand_over();
+    GroupInfoRatchetTreeTbe {
+        group_info,
+        ratchet_tree_option: RatchetTreeOption::Full(tree),
+        pending_proposals: Vec::new(),
+    }
+}
+
+async fn new_device(ctx: &Ctx) -> Checked {
+    let mut room = MimiRoom::of_three(ctx).await?;
+    let rename = set_component(ComponentId::ROOM_METADATA, metadata(&room.uri, "Cellar"));
+    let pending = room.member("bob").propose_component(&rename);
+    let answer = room.propose("bob", std::slice::from_ref(&pending)).await?;
+    room.code("a proposal", &answer, &[SUCCESS])?;
+    let laptop = device_of(&room.client("cathy").user, "laptop");
+    let (answer, _) = room.ask_group_info(At::Peer(1), &laptop, None).await?;
+    if let GroupInfoOutcome::Success(sealed) = &answer.outcome {
+        let is_first = sealed.hub_sender == *room.hub();
+        ctx.check("`hub_sender` is the first external sender", is_first, || {
+            format!("{:?}", sealed.hub_sender)
+        })?;
+    }
+    let opened = room.group_info(At::Peer(1), &laptop, None).await?;
+    let context = context_of(&room.client("alice").member);
+    let is_same = opened.group_info.group_context == context;
+    ctx.check("the group's context", is_same, || {
+        format!("{:?}", opened.group_info.group_context)
+    })?;
+    let tree = RatchetTreeOption::Full(room.client("alice").member.tree());
+    ctx.check("the group's tree", opened.ratchet_tree_option == tree, || {
+        "another one".to_owned()
+    })?;
+    let is_all = opened
+        .pending_proposals
+        .iter()
+        .map(|pending| &pending.proposal)
+        .eq([&pending]);
+    ctx.check("all that is pending", is_all, || {
+        format!("{} proposals", opened.pending_proposals.len())
+    })?;
+    let (answer, member, bundle) = come(&room, At::Peer(1), &laptop, &opened, &[]).await?;
+    room.code("the external commit", &answer, &[SUCCESS])?;
+    room.heard(At::Peer(0), "the external commit", &bundle.commit).await?;
+    for name in ["alice", "bob", "cathy"] {
+        room.member(name).process(&bundle.commit);
+        let is_one = room.client(name).member.epoch_authenticator() == member.epoch_authenticator();
+        ctx.check(&format!("{name} and the new device agree"), is_one, || {
+            "they do not".to_owned()
+        })?;
+    }
+    Ok(())
+}
+
+async fn stranger(ctx: &Ctx) -> Checked {
+    let room = MimiRoom::of_three(ctx).await?;
+    let device = device_of(&room.user(At::Peer(1), "dave"), "phone");
+    room.no_group_info("a stranger", At::Peer(1), &device, None).await?;
+    let comes = [add_participants(&[(&device.user(), ORDINARY)])];
+    let (answer, ..) = come(&room, At::Peer(1), &device, &not_asked_for(&room), &comes).await?;
+    room.code("a stranger's external commit", &answer, &[NOT_ALLOWED])?;
+    room.is_unchanged("a stranger's external commit").await
+}
+
+async fn banned(ctx: &Ctx) -> Checked {
+    let mut room = MimiRoom::of_three(ctx).await?;
+    let bob = room.client("bob").user.clone();
+    let ban = Change {
+        remove: vec![room.client("bob").member.leaf()],
+        updates: vec![change_participants(&[(1, BANNED)], &[], &[])],
+        ..Change::default()
+    };
+    room.accepted("alice", "a ban", ban).await?;
+    room.no_group_info("the banned", At::Peer(0), &device_of(&bob, "laptop"), None)
+        .await
+}
+
+async fn open_room(ctx: &Ctx) -> Checked {
+    let mut room = MimiRoom::of_three_with(ctx, |plan| {
+        outsiders_may(plan, Capability::CAN_OPEN_JOIN);
+    })
+    .await?;
+    let device = device_of(&room.user(At::Peer(1), "dave"), "phone");
+    let opened = room.group_info(At::Peer(1), &device, None).await?;
+    for (what, role, code) in [
+        ("another role", ADMIN, NOT_ALLOWED),
+        ("the open role", ORDINARY, SUCCESS),
+    ] {
+        let comes = [add_participants(&[(&device.user(), role)])];
+        let (answer, member, bundle) = come(&room, At::Peer(1), &device, &opened, &comes).await?;
+        room.code(what, &answer, &[code])?;
+        if code == SUCCESS {
+            room.joined("dave", At::Peer(1), member);
+            room.follow("dave", &bundle.commit);
+        }
+    }
+    room.say("dave", "hello").await.map(drop)
+}
+
+async fn preauthorized(ctx: &Ctx) -> Checked {
+    let dave = crate::mimi::room::user_uri(ctx, At::Peer(1), "dave");
+    let provider = format!("mimi://{}", ctx.mimi(1).domain());
+    let mut room = MimiRoom::of_three_with(ctx, |plan| {
+        plan.policy.preauthorize("user", &dave, ORDINARY);
+        plan.policy.preauthorize("provider", &provider, ADMIN);
+    })
+    .await?;
+    let device = device_of(&dave, "phone");
+    let opened = room.group_info(At::Peer(1), &device, None).await?;
+    for (what, role, code) in [
+        ("the role of the second entry", ADMIN, NOT_ALLOWED),
+        ("the role of the first entry", ORDINARY, SUCCESS),
+    ] {
+        let comes = [add_participants(&[(&dave, role)])];
+        let (answer, member, bundle) = come(&room, At::Peer(1), &device, &opened, &comes).await?;
+        room.code(what, &answer, &[code])?;
+        if code == SUCCESS {
+            room.joined("dave", At::Peer(1), member);
+            room.follow("dave", &bundle.commit);
+        }
+    }
+    room.say("dave", "hello").await.map(drop)
+}
+
+async fn join_code(ctx: &Ctx) -> Checked {
+    let code = format!("https://{}/join/{}", ctx.subject_domain(), ctx.tag());
+    let mut room = MimiRoom::of_three_with(ctx, |plan| {
+        outsiders_may(plan, Capability::CAN_USE_JOIN_CODE);
+        let links = JoinLinksData {
+            join_links: vec![JoinLink {
+                join_link: code.as_bytes().into(),
+            }],
+        };
+        plan.draft.set(ComponentId::JOIN_LINKS, links.to_bytes());
+    })
+    .await?;
+    let device = device_of(&room.user(At::Peer(1), "dave"), "phone");
+    let comes = [add_participants(&[(&device.user(), ORDINARY)])];
+    let (answer, ..) = come(&room, At::Peer(1), &device, &not_asked_for(&room), &comes).await?;
+    room.code("without a request", &answer, &[NOT_ALLOWED])?;
+    let wrong = format!("{code}x");
+    room.no_group_info("a code that is none", At::Peer(1), &device, Some(wrong.as_bytes()))
+        .await?;
+    room.no_group_info("no code", At::Peer(1), &device, None).await?;
+    let opened = room.group_info(At::Peer(1), &device, Some(code.as_bytes())).await?;
+    let (answer, member, bundle) = come(&room, At::Peer(1), &device, &opened, &comes).await?;
+    room.code("after a request with the code", &answer, &[SUCCESS])?;
+    room.joined("dave", At::Peer(1), member);
+    room.follow("dave", &bundle.commit);
+    if room.client("alice").member.group().members().count() != 4 {
+        return failed("four clients in the group", "another number");
+    }
+    room.say("dave", "hello").await.map(drop)
+}
+
+/// Who is not on the list has this capability, and may become an ordinary user by it.
+fn outsiders_may(plan: &mut Plan, capability: Capability) {
+    let role = plan.policy.role(OUTSIDER);
+    role.role_capabilities.push(capability);
+    role.authorized_role_changes.push(SingleSourceRoleChangeTargets {
+        from_role_index: OUTSIDER,
+        target_role_indexes: vec![ORDINARY],
+    });
+}
