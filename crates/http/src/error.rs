@@ -275,12 +275,13 @@ impl From<MimiError> for ClientError {
             MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             MimiError::Invalid { .. } => (StatusCode::BAD_REQUEST, "bad_request"),
             MimiError::LimitExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded"),
+            MimiError::NotYet { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not_yet"),
             MimiError::PeerFailed { .. } => (StatusCode::BAD_GATEWAY, "peer_unreachable"),
             MimiError::BadAnswer { .. } => (StatusCode::BAD_GATEWAY, "peer_refused"),
             MimiError::Failed(error) => return error.clone().into(),
         };
         let retry_after = match &error {
-            MimiError::LimitExceeded { retry_after } => Some(*retry_after),
+            MimiError::LimitExceeded { retry_after } | MimiError::NotYet { retry_after } => Some(*retry_after),
             _ => None,
         };
         tracing::debug!(%error, status = status.as_u16(), "refused a request");

@@ -175,7 +175,8 @@ impl Service {
             workers.spawn(service.clone().deliver());
             workers.spawn(service.clone().wake_streams());
             if let Some(mimi) = service.mimi() {
-                workers.spawn(mimi.notify_followers());
+                workers.spawn(mimi.clone().notify_followers());
+                workers.spawn(mimi.repeat_forwards());
             }
         }
         service

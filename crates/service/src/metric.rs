@@ -47,6 +47,8 @@ pub(crate) const ASSET_DOWNLOADS: &str = "nabe_mimi_asset_downloads_total";
 pub(crate) const MEDIA_STORED: &str = "nabe_media_stored_total";
 /// Counter: entries appended to logs of rooms of MIMI.
 pub(crate) const MIMI_APPENDED: &str = "nabe_mimi_entries_appended_total";
+/// Counter: attempts at forwarding what local users send to other hubs, label `result` = `accepted`, `refused`, `unanswered` or `given_up`.
+pub(crate) const MIMI_FORWARDED: &str = "nabe_mimi_forwarded_total";
 /// Counter: messages that followers of rooms of MIMI have confirmed.
 pub(crate) const MIMI_NOTIFIED: &str = "nabe_mimi_messages_notified_total";
 /// Gauge: followers of rooms of MIMI that sleep after a failure, each room for itself.
@@ -85,7 +87,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 26] = [
+const COUNTERS: [(&str, &str); 27] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -114,6 +116,10 @@ const COUNTERS: [(&str, &str); 26] = [
     (ASSET_DOWNLOADS, "files downloaded for MIMI providers, by outcome"),
     (MEDIA_STORED, "files that were kept, by whose they are"),
     (MIMI_APPENDED, "entries appended to logs of rooms of MIMI"),
+    (
+        MIMI_FORWARDED,
+        "attempts at forwarding to other hubs of MIMI what local users send, by result",
+    ),
     (MIMI_NOTIFIED, "messages that followers of rooms of MIMI have confirmed"),
     (
         MIMI_NOTIFY_REQUESTS,

@@ -26,6 +26,7 @@ mod mimi_key_packages;
 mod mimi_users;
 mod notify;
 mod open;
+mod order;
 mod outbox;
 mod parked;
 mod pending;

@@ -14,7 +14,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use crate::failure::Failure;
 use crate::local::Delivery;
-use crate::{SqliteStore, consents, local, mimi_key_packages, profiles, read, snapshot};
+use crate::{SqliteStore, consents, local, mimi_key_packages, order, profiles, read, snapshot};
 
 pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> Result<(), Failure> {
     match write {
@@ -23,6 +23,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
             hub,
             messages,
             readers,
+            leavers,
             once,
             now,
         } => {
@@ -31,11 +32,13 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
                 hub,
                 messages,
                 readers,
+                leavers,
                 once: once.as_ref(),
                 now: *now,
             };
             local::deliver(db, delivery).await
         }
+        MimiUserWrite::Order(write) => order::write(db, write).await,
         MimiUserWrite::ForgetDelivered { before } => local::forget_delivered(db, *before).await,
         MimiUserWrite::ShowJoinCode { shown } => local::show_join_code(db, shown).await,
         MimiUserWrite::ExpireJoinCodes { now } => local::expire_join_codes(db, *now).await,
@@ -62,6 +65,17 @@ impl MimiUserStore for SqliteStore {
 
     async fn was_delivered(&self, hub: &ServerName, room: &MimiUri, once: &[u8; 32]) -> Result<bool, StoreError> {
         read!(self, local::was_delivered, hub, room, once)
+    }
+
+    async fn messages_readable_by(
+        &self,
+        user: &MimiUri,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError> {
+        read!(self, local::messages_readable_by, user, room, after, limit, max_bytes)
     }
 
     async fn local_messages(

@@ -114,6 +114,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_media.sql"),
     include_str!("../migrations/0004_mimi.sql"),
     include_str!("../migrations/0005_mimi_follower.sql"),
+    include_str!("../migrations/0006_mimi_order.sql"),
 ];
 
 /// Only a checkpoint of the write-ahead log or an operator's own tool can make us wait.

@@ -13,6 +13,7 @@ pub mod log;
 pub mod media;
 pub mod memberships;
 pub mod mimi;
+pub mod mimi_order;
 pub mod mimi_users;
 pub mod parked;
 pub mod random;
@@ -122,6 +123,11 @@ macro_rules! contract_tests {
             mimi::one_notification_of_a_follower_is_in_flight,
             mimi::proposals_since_the_newest_commit_are_loaded,
             mimi::room_of_mimi_is_founded_once,
+            mimi_order::delivered_messages_are_known_again,
+            mimi_order::forwarded_requests_are_kept_until_their_verdict,
+            mimi_order::messages_wait_for_their_epoch,
+            mimi_order::readers_read_what_came_while_they_were_there,
+            mimi_order::withheld_messages_are_not_read,
             mimi_users::messages_for_local_users_come_in_order,
             mimi_users::same_body_is_delivered_once,
             mimi_users::local_users_read_rooms_from_where_they_came_in,

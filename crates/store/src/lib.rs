@@ -9,6 +9,7 @@ pub mod contract;
 mod error;
 mod memory;
 mod mimi;
+mod mimi_order;
 mod mimi_users;
 mod model;
 pub mod rules;
@@ -18,6 +19,10 @@ mod write;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use mimi::{FetchedKeyPackage, MimiFollower, MimiStore, MimiWrite, Notification, NotifyWork};
+pub use mimi_order::{
+    Forwarded, LocalOrder, MessageKind, MimiOrderStore, MimiOrderWrite, OpenForward, OpenOfUser, UnknownMessageKind,
+    WaitingMessage,
+};
 pub use mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
     KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,

@@ -4,6 +4,7 @@ mod apply;
 mod encryption;
 mod media;
 mod mimi;
+mod mimi_order;
 mod mimi_users;
 mod tables;
 

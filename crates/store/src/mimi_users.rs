@@ -10,6 +10,7 @@ use nabe_core::mimi::MimiUri;
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 
 use crate::error::StoreError;
+use crate::mimi_order::MimiOrderWrite;
 use crate::model::KeyPackageKept;
 
 /// A message for local users, as it goes into a room's local log.
@@ -19,6 +20,10 @@ pub struct NewLocalMessage {
     pub accepted: UnixMillis,
     /// The `FanoutMessage`, byte for byte.
     pub body: Bytes,
+    /// SHA-256 of each `MLSMessage` in it, by which it is known if it comes again; empty if that cannot be.
+    pub marks: Vec<[u8; 32]>,
+    /// Readers of the room who do not get it.
+    pub withheld_from: Vec<MimiUri>,
 }
 
 /// A message in a room's local log.
@@ -52,6 +57,8 @@ pub struct ReadableRoom {
     pub room: LocalRoom,
     /// The position of the first message the user may read.
     pub from: LogPosition,
+    /// The position of the last one; `None` while more will come.
+    pub until: Option<LogPosition>,
 }
 
 /// Somebody asked for the GroupInfo with a join code; the commit that follows has no place for it (MIMI
@@ -248,11 +255,16 @@ pub enum MimiUserWrite {
         /// Local users who may read the room, unless they may already, each with the index of the first of these messages that they
         /// may read.
         readers: Vec<(MimiUri, usize)>,
+        /// Local users who may read it no longer, each with the index of the last of these messages that they may read. Whoever is among
+        /// `readers` for a later one comes back with it.
+        leavers: Vec<(MimiUri, usize)>,
         /// SHA-256 of what the messages came in, if it may come again.
         once: Option<[u8; 32]>,
         /// When they came.
         now: UnixMillis,
     },
+    /// A change to what decides on the order of local logs.
+    Order(MimiOrderWrite),
     /// Forgets what came before a moment; only that it came, not what it was.
     ForgetDelivered {
         /// The moment.
@@ -325,8 +337,18 @@ pub trait MimiUserStore {
     /// Whether these messages came before ([`MimiUserWrite::Deliver::once`]).
     async fn was_delivered(&self, hub: &ServerName, room: &MimiUri, once: &[u8; 32]) -> Result<bool, StoreError>;
 
-    /// Messages of a room after a position, ascending: at most `limit`, and no more than fit into `max_bytes`, but at least one if
-    /// there is one.
+    /// Messages of a room after a position that a user may read, ascending: at most `limit`, and no more than fit into `max_bytes`, but
+    /// at least one if there is one.
+    async fn messages_readable_by(
+        &self,
+        user: &MimiUri,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError>;
+
+    /// As [`messages_readable_by`](Self::messages_readable_by), whoever reads them.
     async fn local_messages(
         &self,
         room: &MimiUri,
@@ -335,10 +357,10 @@ pub trait MimiUserStore {
         max_bytes: usize,
     ) -> Result<Vec<LocalMessage>, StoreError>;
 
-    /// The rooms that a local user may read, by URI.
+    /// The rooms that a local user may read, or could, by URI: each from where they first could, and until where they may last.
     async fn rooms_readable_by(&self, user: &MimiUri) -> Result<Vec<ReadableRoom>, StoreError>;
 
-    /// A room, if this local user may read it.
+    /// A room, if this local user may read it or could.
     async fn readable_room(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<ReadableRoom>, StoreError>;
 
     /// The join code that this client showed, unless it is no longer remembered.

@@ -2,6 +2,7 @@
 //! For backends only.
 
 use nabe_auth::lm::Membership;
+use nabe_core::mimi::MimiUri;
 use nabe_core::{Entry, State};
 use nabe_event::Pdu;
 use nabe_signing::json::{Json, Object};
@@ -33,6 +34,12 @@ pub const MAX_HEARD_CONSENTS: usize = 5_000;
 /// Granted key packages that are kept of one target for one requester.
 pub const MAX_GRANTED_KEY_PACKAGES: usize = 100;
 
+/// Messages of a room's local log that are known when they come again, whatever their age.
+pub const MIN_REMEMBERED_MESSAGES: usize = 1000;
+
+/// How long the others are known at least: hubs repeat what they were not answered.
+pub const MESSAGES_REMEMBERED: std::time::Duration = std::time::Duration::from_hours(48);
+
 /// What counts as a day where a user's uploads of one are bounded.
 pub const UPLOAD_DAY: std::time::Duration = std::time::Duration::from_hours(24);
 
@@ -55,6 +62,28 @@ pub fn nth_after(head: LogPosition, index: usize) -> LogPosition {
             .saturating_add(i64::try_from(index).unwrap_or(i64::MAX))
             .saturating_add(1),
     )
+}
+
+/// A local user begins or ends to read a room, with the index of the first or last message that they may read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ReaderChange<'a> {
+    /// The first.
+    Begins(&'a MimiUri, usize),
+    /// The last.
+    Ends(&'a MimiUri, usize),
+}
+
+/// What becomes of readers by a delivery, in order.
+#[must_use]
+pub fn reader_changes<'a>(readers: &'a [(MimiUri, usize)], leavers: &'a [(MimiUri, usize)]) -> Vec<ReaderChange<'a>> {
+    let begin = readers.iter().map(|(user, index)| ReaderChange::Begins(user, *index));
+    let end = leavers.iter().map(|(user, index)| ReaderChange::Ends(user, *index));
+    let mut changes: Vec<_> = begin.chain(end).collect();
+    // Stable: of one message, who begins with it comes before who ends with it.
+    changes.sort_by_key(|change| match change {
+        ReaderChange::Begins(_, index) | ReaderChange::Ends(_, index) => *index,
+    });
+    changes
 }
 
 /// The membership an event sets and for whom; `None` if it is no usable `m.room.member` event.

@@ -151,6 +151,7 @@ impl From<MimiError> for MimiRefusal {
             MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => failed(StatusCode::FORBIDDEN, None),
             MimiError::Invalid { .. } => failed(StatusCode::BAD_REQUEST, None),
             MimiError::LimitExceeded { retry_after } => failed(StatusCode::TOO_MANY_REQUESTS, Some(*retry_after)),
+            MimiError::NotYet { retry_after } => failed(StatusCode::SERVICE_UNAVAILABLE, Some(*retry_after)),
             MimiError::PeerFailed { .. } | MimiError::BadAnswer { .. } => failed(StatusCode::BAD_GATEWAY, None),
             MimiError::Failed(error) => {
                 let status = match error {

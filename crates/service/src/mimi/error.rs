@@ -39,6 +39,12 @@ pub enum MimiError {
         /// When a further request would be served.
         retry_after: Duration,
     },
+    /// What has to come before it is not there yet.
+    #[error("not yet, try again later")]
+    NotYet {
+        /// When it would be served.
+        retry_after: Duration,
+    },
     /// Another provider we needed gave no answer.
     #[error("{provider} did not answer: {error}")]
     PeerFailed {

@@ -1,10 +1,11 @@
 //! What hubs notify us of (MIMI #fanout-messages-and-room-events), and the log from which clients of our users read it. Of the rooms
-//! whose hub we are, what is for our own users goes into the same log.
+//! whose hub we are, what is for our own users goes into the same log. How what our users send gets into it is in `forward` and `order`.
 //!
 //! A hub is believed about its own rooms alone. A room that none of our users is in yet begins with a Welcome for a key package that
 //! we handed out; whoever it is for may read the room from there on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,10 @@ use nabe_core::mimi::MimiUri;
 use nabe_signing::sha256;
 use nabe_store::{LocalMessage, MimiUserWrite, MimiWrite, NewLocalMessage, ReadableRoom, Write};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
-use nabe_wire::Encode as _;
 use nabe_wire::mls::MlsMessageBody;
 use nabe_wire::notify::{FanoutBatch, FanoutMessage};
 
+use super::order::{Held, MAX_WAIT, Sequence, marks_of_all};
 use super::users::{MimiNews, is_of};
 use super::{Mimi, MimiError};
 
@@ -25,6 +26,7 @@ impl Mimi {
     /// # Errors
     ///
     /// [`MimiError::NotTheirs`] of another hub's room, [`MimiError::Unknown`] of one that none of our users has to do with.
+    /// [`MimiError::NotYet`] while we do not know what became of an update of ours that may belong before it: the same later.
     pub async fn notify(
         &self,
         from: &ServerName,
@@ -44,37 +46,83 @@ impl Mimi {
         if was_delivered? {
             return Ok(());
         }
-        let readers = self.welcomed(batch.messages()).await?;
-        let known = store.local_room(room).await?;
-        if known.is_none() && readers.is_empty() {
-            return Err(MimiError::Unknown("room"));
+        let welcomed = self.welcomed(batch.messages()).await?;
+        let marks = marks_of_all(batch.messages());
+        let clock = self.service.clock();
+        let (begun, patience) = (self.service.now(), clock.sleep(PATIENCE));
+        tokio::pin!(patience);
+        loop {
+            let settled = self.state.turns.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let is_patient = !self.state.held.is_over(room, self.service.now());
+            match self
+                .take_notified(from, room, batch, (&welcomed, &marks), once, is_patient)
+                .await?
+            {
+                Ok(()) => {
+                    self.state.held.end(room);
+                    return self.tell_of_room(room).await;
+                }
+                Err(Held) => {
+                    self.state.held.begin(room, begun);
+                    // The hub is there, so it can say what became of what we sent.
+                    self.urge_forwards(room);
+                }
+            }
+            tokio::select! {
+                () = settled => {}
+                () = &mut patience => return Err(MimiError::NotYet { retry_after: HELD }),
+            }
         }
-        let messages = batch.messages().iter().map(|message| NewLocalMessage {
-            accepted: UnixMillis::new(message.timestamp),
-            body: message.to_bytes().into(),
-        });
-        let write = self.delivery(room, from, messages.collect(), readers, Some(once));
-        self.service.commit(write.into()).await?;
-        self.tell_of_room(room).await
     }
 
-    /// What puts messages into the log that our users read: those of a room whose hub we are, too, and those of our users that another
-    /// hub has just accepted, which it does not send back. Each of `readers` may read the room from the message with this index on;
-    /// `once` is the hash of what may come again. To be followed by [`Mimi::tell_of_room`].
+    /// Puts what was notified into the log, if nothing has to come before it.
+    async fn take_notified(
+        &self,
+        hub: &ServerName,
+        room: &MimiUri,
+        batch: &FanoutBatch,
+        (welcomed, marks): (&[(MimiUri, usize)], &[[u8; 32]]),
+        once: [u8; 32],
+        is_patient: bool,
+    ) -> Result<Result<(), Held>, MimiError> {
+        let _turn = self.state.turns.of(room).await;
+        let store = self.service.store();
+        let known = store.delivered_messages(room, marks).await?;
+        let order = store.local_order(room).await?;
+        let has_joiners = order.open.iter().any(|open| open.joins_from.is_some());
+        if !order.has_log && !has_joiners && welcomed.is_empty() {
+            return Err(MimiError::Unknown("room"));
+        }
+        let mut sequence = Sequence::new(order, known);
+        for (index, message) in batch.messages().iter().enumerate() {
+            let readers = welcomed.iter().filter(|(_, of)| *of == index);
+            let readers = readers.map(|(reader, _)| reader.clone());
+            if sequence.notified(message, readers, is_patient).is_err() {
+                return Ok(Err(Held));
+            }
+        }
+        let writes = sequence.writes(room, hub, Some(once), self.service.now());
+        self.service.commit(writes.into_iter().collect()).await?;
+        Ok(Ok(()))
+    }
+
+    /// What puts messages of a room whose hub we are into the log that our users read. Each of `readers` may read the room from the message
+    /// with this index on. To be followed by [`Mimi::tell_of_room`].
     pub(crate) fn delivery(
         &self,
         room: &MimiUri,
-        hub: &ServerName,
         messages: Vec<NewLocalMessage>,
         readers: Vec<(MimiUri, usize)>,
-        once: Option<[u8; 32]>,
     ) -> Write {
         Write::Mimi(MimiWrite::User(MimiUserWrite::Deliver {
             room: room.clone(),
-            hub: hub.clone(),
+            hub: self.domain().clone(),
             messages,
             readers,
-            once,
+            leavers: Vec::new(),
+            once: None,
             now: self.service.now(),
         }))
     }
@@ -119,7 +167,9 @@ impl Mimi {
             return Err(MimiError::Unknown("room"));
         };
         let after = after.max(readable.from.previous());
-        let messages = store.local_messages(room, after, limit.min(MAX_READ), max_bytes).await;
+        let messages = store
+            .messages_readable_by(user, room, after, limit.min(MAX_READ), max_bytes)
+            .await;
         Ok(messages?)
     }
 
@@ -143,7 +193,41 @@ impl Mimi {
     }
 }
 
-/// How long it is remembered which notifications came: longer than any hub has reason to repeat one.
+/// Since when what was notified waits for verdicts, by room.
+#[derive(Default)]
+pub(crate) struct HeldRooms(Mutex<BTreeMap<MimiUri, UnixMillis>>);
+
+impl HeldRooms {
+    fn begin(&self, room: &MimiUri, now: UnixMillis) {
+        self.lock().entry(room.clone()).or_insert(now);
+    }
+
+    fn end(&self, room: &MimiUri) {
+        self.lock().remove(room);
+    }
+
+    /// Whether it has waited long enough.
+    fn is_over(&self, room: &MimiUri, now: UnixMillis) -> bool {
+        self.lock().get(room).is_some_and(|since| now >= since.plus(MAX_WAIT))
+    }
+
+    /// Forgets rooms of which nobody has asked again.
+    pub(super) fn forget(&self, now: UnixMillis) {
+        self.lock().retain(|_, since| now < since.plus(MAX_WAIT * 10));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MimiUri, UnixMillis>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long a hub waits for our answer while a verdict is missing. It says most of them within less.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When it may come again after that.
+const HELD: Duration = Duration::from_secs(1);
+
+/// How long it is remembered which bodies came. What is in them is known longer.
 pub(super) const REMEMBERED: Duration = Duration::from_hours(48);
 
 /// The most clients of one Welcome that are looked for among ours.

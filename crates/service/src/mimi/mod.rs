@@ -10,7 +10,9 @@
 //! | a hub, or a local user | `key_material` |
 //! | a user's provider, or a local user | `consent`, `identifier` |
 //! | a local user | `create`, `forward` |
-//! | nobody: workers | `notify` (one task for each follower of each room that is owed something) |
+//! | nobody: workers | `notify` (one task for each follower of each room that is owed something), `forward` (what has no verdict yet) |
+//!
+//! `order` is how what comes from hubs and what our users send become one log.
 
 mod assets;
 mod consent;
@@ -22,6 +24,7 @@ mod identifier;
 mod inbox;
 mod key_material;
 mod notify;
+mod order;
 mod rooms;
 mod submit;
 #[cfg(test)]
@@ -53,8 +56,11 @@ use crate::Service;
 use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
 use assets::Downloads;
+use forward::Forwarding;
+use inbox::HeldRooms;
 use key_material::PassingOn;
 use notify::Woken;
+use order::Turns;
 use rooms::MimiRooms;
 use users::News;
 
@@ -120,6 +126,9 @@ pub(crate) struct MimiState {
     rooms: MimiRooms,
     woken: Woken,
     passing_on: PassingOn,
+    forwarding: Forwarding,
+    turns: Turns,
+    held: HeldRooms,
 }
 
 impl MimiState {
@@ -137,6 +146,9 @@ impl MimiState {
             rooms: MimiRooms::default(),
             woken: Woken::default(),
             passing_on: PassingOn::default(),
+            forwarding: Forwarding::default(),
+            turns: Turns::default(),
+            held: HeldRooms::default(),
         }
     }
 }

@@ -360,9 +360,11 @@ pub(super) fn for_local_users(room: &MimiRoom, entries: &[MimiEntry], mimi: &Mim
     let message = |entry: &&MimiEntry| NewLocalMessage {
         accepted: entry.accepted,
         body: entry.body.clone(),
+        marks: Vec::new(),
+        withheld_from: Vec::new(),
     };
     let messages = ours.iter().map(message).collect();
-    Some(mimi.delivery(room.uri(), us, messages, readers, None))
+    Some(mimi.delivery(room.uri(), messages, readers))
 }
 
 /// Whether an entry goes to clients of the hub's own users. What one of them sent, the others have from nobody else.

@@ -9,13 +9,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use nabe_mls::testing::mimi::TestHub;
 use nabe_mls::testing::wall_clock;
-use nabe_store::{MemoryStore, MimiUserStore as _, Store as _, Write};
+use nabe_store::{MemoryStore, Store, Write};
+use nabe_store_sqlite::{SqliteOptions, SqliteStore};
 use nabe_types::{ServerName, UnixMillis, UserId};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::notify::FanoutBatch;
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode, Message};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
 
 use super::{HubKey, Mimi, MimiDeps, MimiError, MimiSettings};
 use crate::client::testing::{server, signer};
@@ -39,7 +42,73 @@ pub(super) struct Providers {
     pub(super) clock: ManualClock,
     wire: Arc<Wire>,
     keys: BTreeMap<ServerName, Arc<TestHub>>,
-    stores: BTreeMap<ServerName, MemoryStore>,
+    disks: BTreeMap<ServerName, Disk>,
+}
+
+/// What a provider's store is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Backend {
+    Memory,
+    Sqlite,
+}
+
+pub(super) const BACKENDS: [Backend; 2] = [Backend::Memory, Backend::Sqlite];
+
+/// A provider's store, and the folder that it lies in.
+enum Disk {
+    Memory(MemoryStore),
+    Sqlite(Arc<SqliteStore>, TempDir),
+}
+
+impl Disk {
+    async fn new(backend: Backend) -> Self {
+        match backend {
+            Backend::Memory => Self::Memory(MemoryStore::new()),
+            Backend::Sqlite => Self::in_folder(tempfile::tempdir().unwrap()).await,
+        }
+    }
+
+    async fn in_folder(folder: TempDir) -> Self {
+        let options = SqliteOptions::new(folder.path().join("nabe.db"));
+        Self::Sqlite(Arc::new(SqliteStore::open(&options).await.unwrap()), folder)
+    }
+
+    /// What a crash leaves: what was committed.
+    async fn after_crash(&self) -> Self {
+        match self {
+            Self::Memory(store) => Self::Memory(store.snapshot()),
+            Self::Sqlite(_, folder) => {
+                let left = tempfile::tempdir().unwrap();
+                for name in ["nabe.db", "nabe.db-wal"] {
+                    std::fs::copy(folder.path().join(name), left.path().join(name)).unwrap();
+                }
+                Self::in_folder(left).await
+            }
+        }
+    }
+
+    fn store(&self) -> &dyn Store {
+        match self {
+            Self::Memory(store) => store,
+            Self::Sqlite(store, _) => &**store,
+        }
+    }
+
+    fn shared(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Memory(store) => Arc::new(store.clone()),
+            Self::Sqlite(store, _) => Arc::clone(store) as Arc<dyn Store>,
+        }
+    }
+}
+
+/// What becomes of answers whose work is done.
+#[derive(Clone)]
+pub(super) enum Answers {
+    /// Each waits for a permit.
+    Held(Arc<Semaphore>),
+    /// Nobody hears them.
+    Lost,
 }
 
 #[derive(Default)]
@@ -50,6 +119,7 @@ struct Wire {
     down: Mutex<BTreeSet<ServerName>>,
     made: Mutex<Vec<Made>>,
     interceptor: Mutex<Option<Interceptor>>,
+    answers: Mutex<Option<(ServerName, Endpoint, Answers)>>,
 }
 
 /// One provider's end of the wire.
@@ -104,19 +174,23 @@ impl Peers for Nobody {
 }
 
 impl Providers {
-    /// Running providers with these names, each with the one user whose name begins like its own.
+    /// Running providers with these names, each with the users whose names begin like its own.
     pub(super) async fn new(names: &[&str]) -> Self {
+        Self::on(Backend::Memory, names).await
+    }
+
+    pub(super) async fn on(backend: Backend, names: &[&str]) -> Self {
         let mut providers = Self {
             clock: ManualClock::new(wall_clock()),
             wire: Arc::default(),
             keys: BTreeMap::new(),
-            stores: BTreeMap::new(),
+            disks: BTreeMap::new(),
         };
         for name in names {
             let key = Arc::new(TestHub::new(&format!("mimi://{}", server(name))));
             providers.keys.insert(server(name), key);
-            let store = MemoryStore::new();
-            for user in ["alice", "bob", "cathy"]
+            let disk = Disk::new(backend).await;
+            for user in ["alice", "bob", "ben", "cathy"]
                 .into_iter()
                 .filter(|user| user.starts_with(name))
             {
@@ -126,9 +200,14 @@ impl Providers {
                     token_hash: None,
                     device: None,
                 };
-                store.commit(vec![account.into()]).await.unwrap().remove(0).unwrap();
+                disk.store()
+                    .commit(vec![account.into()])
+                    .await
+                    .unwrap()
+                    .remove(0)
+                    .unwrap();
             }
-            providers.stores.insert(server(name), store);
+            providers.disks.insert(server(name), disk);
             providers.start(name);
         }
         providers
@@ -145,7 +224,7 @@ impl Providers {
         };
         let key = Arc::clone(&self.keys[&name]);
         let service = Service::start(Deps {
-            store: Arc::new(self.stores[&name].clone()),
+            store: self.disks[&name].shared(),
             peers: Arc::new(Nobody),
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(Zeros),
@@ -173,9 +252,9 @@ impl Providers {
     }
 
     /// A crash: what runs on is cut off from the store, and another one starts on what was committed.
-    pub(super) fn crash(&mut self, name: &str) {
-        let snapshot = self.stores[&server(name)].snapshot();
-        self.stores.insert(server(name), snapshot);
+    pub(super) async fn crash(&mut self, name: &str) {
+        let left = self.disks[&server(name)].after_crash().await;
+        self.disks.insert(server(name), left);
         self.start(name);
     }
 
@@ -183,8 +262,8 @@ impl Providers {
         self.wire.services.lock().unwrap()[&server(name)].mimi().unwrap()
     }
 
-    pub(super) fn store(&self, name: &str) -> &MemoryStore {
-        &self.stores[&server(name)]
+    pub(super) fn store(&self, name: &str) -> &dyn Store {
+        self.disks[&server(name)].store()
     }
 
     pub(super) fn key(&self, name: &str) -> &TestHub {
@@ -203,6 +282,18 @@ impl Providers {
     /// Answers in place of whom a request is for, as far as there is an answer.
     pub(super) fn intercept(&self, by: impl Fn(&ServerName, &MimiRequest) -> Option<Answer> + Send + 'static) {
         *self.wire.interceptor.lock().unwrap() = Some(Box::new(by));
+    }
+
+    /// What becomes of a provider's answers from now on, when it has done what it was asked by this endpoint.
+    pub(super) fn answers(&self, of: &str, endpoint: Endpoint, answers: Option<Answers>) {
+        *self.wire.answers.lock().unwrap() = answers.map(|answers| (server(of), endpoint, answers));
+    }
+
+    /// The answers wait until there are permits.
+    pub(super) fn hold_answers(&self, of: &str, endpoint: Endpoint) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        self.answers(of, endpoint, Some(Answers::Held(Arc::clone(&gate))));
+        gate
     }
 
     /// What was asked of a provider by this endpoint.
@@ -251,7 +342,18 @@ impl MimiPeers for End {
         }
         let service = self.wire.services.lock().unwrap().get(provider).cloned();
         let service = service.ok_or(MimiPeerError::Peer(PeerError::Unresolvable))?;
-        Ok(serve(&service.mimi().unwrap(), &self.from, &request).await)
+        let answer = serve(&service.mimi().unwrap(), &self.from, &request).await;
+        let answers = self.wire.answers.lock().unwrap().clone();
+        match answers {
+            Some((of, endpoint, answers)) if of == *provider && endpoint == request.endpoint => match answers {
+                Answers::Held(gate) => {
+                    gate.acquire().await.unwrap().forget();
+                    Ok(answer)
+                }
+                Answers::Lost => Err(PeerError::Timeout.into()),
+            },
+            _ => Ok(answer),
+        }
     }
 
     async fn open(&self, _: &ServerName, _: MimiRequest) -> Result<PeerStream, MimiPeerError> {
@@ -279,14 +381,19 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerRes
         }
         endpoint => panic!("nobody serves {endpoint}"),
     };
+    let retry_after = match &answer {
+        Err(MimiError::NotYet { retry_after }) => Some(*retry_after),
+        _ => None,
+    };
     let (status, body) = answer.unwrap_or_else(|error| match error {
         MimiError::Unknown(_) => (404, Bytes::new()),
+        MimiError::NotYet { .. } => (503, Bytes::new()),
         _ => (500, Bytes::from(error.to_string())),
     });
     PeerResponse {
         status,
         body,
-        retry_after: None,
+        retry_after,
     }
 }
 
@@ -299,7 +406,7 @@ fn bytes<T: Encode>(answer: Result<T, MimiError>) -> Result<(u16, Bytes), MimiEr
 }
 
 /// How much of what a provider's users may read of a room is there.
-pub(super) async fn local_bodies(store: &MemoryStore, room: &MimiUri) -> Vec<Bytes> {
+pub(super) async fn local_bodies(store: &dyn Store, room: &MimiUri) -> Vec<Bytes> {
     let after = nabe_types::LogPosition::ZERO;
     let messages = store.local_messages(room, after, usize::MAX, usize::MAX).await.unwrap();
     messages.into_iter().map(|message| message.body).collect()

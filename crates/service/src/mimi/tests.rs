@@ -1,5 +1,6 @@
 //! The hub and its followers with real clients: the draft's story (MIMI #example-protocol-flow), what comes twice, and followers that fail.
 
+mod follow;
 mod hub;
 mod notify;
 mod story;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use nabe_auth::mimi::templates;
 use nabe_core::mimi::{KeyPackageRoute, MimiUri};
 use nabe_mls::testing::mimi::*;
-use nabe_store::{FetchedKeyPackage, MimiStore as _, MimiUserStore as _, MimiWrite, Write};
+use nabe_store::{FetchedKeyPackage, MimiWrite, Write};
 use nabe_types::{ServerName, UnixMillis};
 use nabe_wire::consent::ConsentAction;
 use nabe_wire::key_material::ClientMaterial;
@@ -21,7 +22,7 @@ use nabe_wire::submit_message::{Acceptance, Submission, SubmitMessageRequest, Su
 use nabe_wire::update::{HandshakeBundle, HandshakeParts, UpdateRoomResponse, UpdateVerdict};
 use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
 
-use super::testing::{Providers, local_bodies};
+use super::testing::{Backend, Providers, local_bodies};
 use super::users::testing::entry;
 use crate::client::testing::{eventually, server};
 
@@ -78,7 +79,11 @@ impl Room {
     }
 
     async fn with(adjust: impl FnOnce(&mut RoomDraft)) -> Self {
-        let providers = Providers::new(&["a", "b", "c", "d"]).await;
+        Self::on(Backend::Memory, adjust).await
+    }
+
+    async fn on(backend: Backend, adjust: impl FnOnce(&mut RoomDraft)) -> Self {
+        let providers = Providers::on(backend, &["a", "b", "c", "d"]).await;
         let device = MimiDevice::new("mimi://a.example/d/alice/A");
         let mut draft = RoomDraft::new(&device, providers.key("a"));
         let list = ParticipantListData {
@@ -159,18 +164,19 @@ impl Room {
         self.catch_up(adder).await;
         let device = MimiDevice::new(client);
         let package = self.key_package(adder, &device, client, user).await;
+        let reference = key_package_ref(&package);
+        let is_theirs = |message: &FanoutMessage| match &message.message.body {
+            MlsMessageBody::Welcome(welcome) => welcome.secrets.iter().any(|it| *it.new_member == *reference),
+            _ => false,
+        };
         let bundle = self.member(adder).commit(Change {
             add: vec![package],
             updates: vec![add_participants(&[(user, templates::ORDINARY_USER)])],
             ..Change::default()
         });
         self.commit(adder, &bundle).await;
-        let inbox = self
-            .inbox_with(name, |message| matches!(message.with, FanoutParts::Welcome { .. }))
-            .await;
-        let place = inbox
-            .iter()
-            .position(|message| matches!(message.with, FanoutParts::Welcome { .. }));
+        let inbox = self.inbox_with(name, is_theirs).await;
+        let place = inbox.iter().position(is_theirs);
         let FanoutMessage { message, with, .. } = inbox[place.unwrap()].clone();
         let (MlsMessageBody::Welcome(welcome), FanoutParts::Welcome { ratchet_tree_option }) =
             (message.into_value().body, with)

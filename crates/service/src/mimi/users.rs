@@ -113,6 +113,7 @@ impl Mimi {
     /// Forgets what need not be remembered any more.
     pub(crate) async fn forget_what_is_old(&self) {
         let now = self.service.now();
+        self.state.held.forget(now);
         let writes = [
             MimiWrite::ExpireKeyPackages { now },
             MimiWrite::User(MimiUserWrite::ExpireKeyPackages { now }),

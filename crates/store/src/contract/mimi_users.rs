@@ -33,6 +33,8 @@ fn message(body: &'static str) -> NewLocalMessage {
     NewLocalMessage {
         accepted: at(3),
         body: Bytes::from_static(body.as_bytes()),
+        marks: Vec::new(),
+        withheld_from: Vec::new(),
     }
 }
 
@@ -42,6 +44,7 @@ fn deliver(room: &str, messages: &[&'static str], once: Option<u8>, now: u64) ->
         hub: server("hub.example"),
         messages: messages.iter().map(|body| message(body)).collect(),
         readers: Vec::new(),
+        leavers: Vec::new(),
         once: once.map(|byte| [byte; 32]),
         now: at(now),
     }
@@ -127,6 +130,7 @@ pub async fn local_users_read_rooms_from_where_they_came_in(store: &dyn Store) {
             head: pos(head),
         },
         from: pos(from),
+        until: None,
     };
     let of_bob = store.rooms_readable_by(&uri(BOB)).await.unwrap();
     assert_eq!(of_bob, [readable("mimi://hub.example/r/B", 1, 1), readable(ROOM, 4, 3)]);

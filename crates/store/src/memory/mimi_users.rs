@@ -10,20 +10,30 @@ use nabe_types::{LogPosition, ServerName, UnixMillis};
 use super::MemoryStore;
 use super::tables::Journal;
 use crate::error::StoreError;
+use crate::mimi_order::{Forwarded, WaitingMessage};
 use crate::mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
     KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
     MimiUserWrite, NewLocalMessage, ProfileEntry, ReadableRoom, Searchable, ShownJoinCode,
 };
 use crate::model::KeyPackageKept;
-use crate::rules;
+use crate::rules::{self, ReaderChange};
 
 /// The tables of this file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MimiUsers {
-    rooms: BTreeMap<MimiUri, LocalRoom>,
+    pub(super) rooms: BTreeMap<MimiUri, LocalRoom>,
     messages: BTreeMap<(MimiUri, LogPosition), LocalMessage>,
-    readers: BTreeMap<(MimiUri, MimiUri), LogPosition>,
+    /// By user, room and where they begin, with where they end.
+    pub(super) readers: BTreeMap<(MimiUri, MimiUri, LogPosition), Option<LogPosition>>,
+    withheld: BTreeMap<(MimiUri, LogPosition, MimiUri), ()>,
+    /// By room and hash, with the order in which they came.
+    pub(super) marks: BTreeMap<(MimiUri, [u8; 32]), (i64, UnixMillis)>,
+    pub(super) last_marks: BTreeMap<MimiUri, i64>,
+    pub(super) epochs: BTreeMap<MimiUri, u64>,
+    pub(super) waiting: BTreeMap<(MimiUri, i64), WaitingMessage>,
+    /// By room and request, with the order in which they were sent.
+    pub(super) forwarded: BTreeMap<(MimiUri, [u8; 32]), (i64, Forwarded)>,
     delivered: BTreeMap<(MimiUri, ServerName, [u8; 32]), UnixMillis>,
     codes: BTreeMap<(MimiUri, MimiUri, Bytes), ShownJoinCode>,
     /// By client, with its user.
@@ -40,6 +50,9 @@ pub(super) struct MimiUsers {
     profiles: BTreeMap<MimiUri, Vec<ProfileEntry>>,
     numbers: BTreeMap<(), i64>,
 }
+
+/// A user, and the index of the first or last message that they may read.
+type ReaderAt = (MimiUri, usize);
 
 #[derive(Clone, Debug)]
 struct Consent {
@@ -70,9 +83,11 @@ impl Journal<'_> {
                 hub,
                 messages,
                 readers,
+                leavers,
                 once,
                 now,
-            } => self.deliver(&room, &hub, messages, readers, once, now),
+            } => self.deliver(&room, &hub, messages, (&readers, &leavers), once, now),
+            MimiUserWrite::Order(write) => self.apply_mimi_order(write),
             MimiUserWrite::ForgetDelivered { before } => {
                 let old = self.tables.mimi_users.delivered.iter();
                 let old = old.filter(|(_, received)| **received < before);
@@ -138,7 +153,7 @@ impl Journal<'_> {
         room: &MimiUri,
         hub: &ServerName,
         messages: Vec<NewLocalMessage>,
-        readers: Vec<(MimiUri, usize)>,
+        (readers, leavers): (&[ReaderAt], &[ReaderAt]),
         once: Option<[u8; 32]>,
         now: UnixMillis,
     ) {
@@ -149,15 +164,22 @@ impl Journal<'_> {
             }
             self.set(|tables| &mut tables.mimi_users.delivered, key, Some(now));
         }
-        let known = self.tables.mimi_users.rooms.get(room).cloned();
-        let mut row = known.unwrap_or_else(|| LocalRoom {
-            room: room.clone(),
-            hub: hub.clone(),
-            head: LogPosition::ZERO,
-        });
+        let mut row = self.local_room_to_write_to(room, hub);
         let before = row.head;
-        for NewLocalMessage { accepted, body } in messages {
+        let mut marks = Vec::new();
+        for NewLocalMessage {
+            accepted,
+            body,
+            marks: of_message,
+            withheld_from,
+        } in messages
+        {
             row.head = row.head.next();
+            marks.extend(of_message);
+            for user in withheld_from {
+                let key = (room.clone(), row.head, user);
+                self.set(|tables| &mut tables.mimi_users.withheld, key, Some(()));
+            }
             let message = LocalMessage {
                 position: row.head,
                 accepted,
@@ -168,12 +190,65 @@ impl Journal<'_> {
             self.set(|tables| &mut tables.mimi_users.messages, key, Some(message));
         }
         self.set(|tables| &mut tables.mimi_users.rooms, room.clone(), Some(row));
-        for (reader, first) in readers {
-            let key = (reader, room.clone());
-            let from = rules::nth_after(before, first);
-            if !self.tables.mimi_users.readers.contains_key(&key) {
-                self.set(|tables| &mut tables.mimi_users.readers, key, Some(from));
+        self.mark_messages(room, &marks, now);
+        for change in rules::reader_changes(readers, leavers) {
+            match change {
+                ReaderChange::Begins(user, index) => self.begin_to_read(user, room, rules::nth_after(before, index)),
+                ReaderChange::Ends(user, index) => {
+                    if let Some(key) = self.tables.mimi_users.open_stretch(user, room) {
+                        let until = rules::nth_after(before, index);
+                        self.set(|tables| &mut tables.mimi_users.readers, key, Some(Some(until)));
+                    }
+                }
             }
+        }
+    }
+
+    /// A room's local log, which begins if there is none.
+    pub(super) fn local_room_to_write_to(&mut self, room: &MimiUri, hub: &ServerName) -> LocalRoom {
+        if let Some(known) = self.tables.mimi_users.rooms.get(room) {
+            return known.clone();
+        }
+        let row = LocalRoom {
+            room: room.clone(),
+            hub: hub.clone(),
+            head: LogPosition::ZERO,
+        };
+        self.set(|tables| &mut tables.mimi_users.rooms, room.clone(), Some(row.clone()));
+        row
+    }
+
+    pub(super) fn begin_to_read(&mut self, user: &MimiUri, room: &MimiUri, from: LogPosition) {
+        if self.tables.mimi_users.open_stretch(user, room).is_none() {
+            let key = (user.clone(), room.clone(), from);
+            self.set(|tables| &mut tables.mimi_users.readers, key, Some(None));
+        }
+    }
+
+    /// Remembers messages, and forgets those that need not be remembered any more.
+    pub(super) fn mark_messages(&mut self, room: &MimiUri, marks: &[[u8; 32]], now: UnixMillis) {
+        if marks.is_empty() {
+            return;
+        }
+        let mut last = self.tables.mimi_users.last_marks.get(room).copied().unwrap_or(0);
+        for mark in marks {
+            let key = (room.clone(), *mark);
+            if !self.tables.mimi_users.marks.contains_key(&key) {
+                last += 1;
+                self.set(|tables| &mut tables.mimi_users.marks, key, Some((last, now)));
+            }
+        }
+        self.set(|tables| &mut tables.mimi_users.last_marks, room.clone(), Some(last));
+        let kept = last - i64::try_from(rules::MIN_REMEMBERED_MESSAGES).unwrap_or(i64::MAX);
+        let before = now.minus(rules::MESSAGES_REMEMBERED);
+        let all = self
+            .tables
+            .mimi_users
+            .marks
+            .range((room.clone(), [0; 32])..=(room.clone(), [255; 32]));
+        let old = all.filter(|(_, (number, received))| *number <= kept && *received < before);
+        for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.set(|tables| &mut tables.mimi_users.marks, key, None);
         }
     }
 
@@ -194,7 +269,7 @@ impl Journal<'_> {
         }
     }
 
-    fn next_number(&mut self) -> i64 {
+    pub(super) fn next_number(&mut self) -> i64 {
         let number = self.tables.mimi_users.numbers.get(&()).copied().unwrap_or(0) + 1;
         self.set(|tables| &mut tables.mimi_users.numbers, (), Some(number));
         number
@@ -261,6 +336,34 @@ impl Journal<'_> {
 }
 
 impl MimiUsers {
+    /// Where the user reads a room now.
+    fn open_stretch(&self, user: &MimiUri, room: &MimiUri) -> Option<(MimiUri, MimiUri, LogPosition)> {
+        let open = self.stretches(user, room).find(|(_, until)| until.is_none());
+        open.map(|(from, _)| (user.clone(), room.clone(), from))
+    }
+
+    fn stretches(
+        &self,
+        user: &MimiUri,
+        room: &MimiUri,
+    ) -> impl Iterator<Item = (LogPosition, Option<LogPosition>)> + use<'_> {
+        let key = |position| (user.clone(), room.clone(), position);
+        let of_both = self
+            .readers
+            .range(key(LogPosition(i64::MIN))..=key(LogPosition(i64::MAX)));
+        of_both.map(|((_, _, from), until)| (*from, *until))
+    }
+
+    fn readable(&self, user: &MimiUri, room: &MimiUri) -> Option<ReadableRoom> {
+        let stretches: Vec<_> = self.stretches(user, room).collect();
+        let until: Option<Vec<_>> = stretches.iter().map(|(_, until)| *until).collect();
+        Some(ReadableRoom {
+            room: self.rooms.get(room)?.clone(),
+            from: stretches.first()?.0,
+            until: until.and_then(|until| until.into_iter().max()),
+        })
+    }
+
     fn packages_of(&self, client: &MimiUri) -> Vec<(MimiUri, u64)> {
         let range = self.packages.range((client.clone(), 0)..=(client.clone(), u64::MAX));
         range.map(|(key, _)| key.clone()).collect()
@@ -343,6 +446,16 @@ impl MimiUsers {
     }
 }
 
+fn fitting<'a>(found: impl Iterator<Item = &'a LocalMessage>, limit: usize, max_bytes: usize) -> Vec<LocalMessage> {
+    let mut bytes = 0;
+    let fitting = found.take(limit).take_while(|message| {
+        let is_first = bytes == 0;
+        bytes += message.body.len();
+        is_first || bytes <= max_bytes
+    });
+    fitting.cloned().collect()
+}
+
 #[async_trait]
 impl MimiUserStore for MemoryStore {
     async fn local_room(&self, room: &MimiUri) -> Result<Option<LocalRoom>, StoreError> {
@@ -364,42 +477,44 @@ impl MimiUserStore for MemoryStore {
         let tables = self.tables();
         let range = (room.clone(), after.next())..=(room.clone(), LogPosition(i64::MAX));
         let found = tables.mimi_users.messages.range(range).map(|(_, message)| message);
-        let mut bytes = 0;
-        let fitting = found.take(limit).take_while(|message| {
-            let is_first = bytes == 0;
-            bytes += message.body.len();
-            is_first || bytes <= max_bytes
-        });
-        Ok(fitting.cloned().collect())
+        Ok(fitting(found, limit, max_bytes))
+    }
+
+    async fn messages_readable_by(
+        &self,
+        user: &MimiUri,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError> {
+        let tables = self.tables();
+        let tables = &tables.mimi_users;
+        let range = (room.clone(), after.next())..=(room.clone(), LogPosition(i64::MAX));
+        let stretches: Vec<_> = tables.stretches(user, room).collect();
+        let is_theirs = |position: LogPosition| {
+            let withheld = (room.clone(), position, user.clone());
+            let mut stretches = stretches.iter();
+            stretches.any(|(from, until)| *from <= position && until.is_none_or(|until| position <= until))
+                && !tables.withheld.contains_key(&withheld)
+        };
+        let found = tables.messages.range(range).map(|(_, message)| message);
+        let theirs = found.filter(|message| is_theirs(message.position));
+        Ok(fitting(theirs, limit, max_bytes))
     }
 
     async fn rooms_readable_by(&self, user: &MimiUri) -> Result<Vec<ReadableRoom>, StoreError> {
         let tables = self.tables();
-        let readers = tables
-            .mimi_users
-            .readers
-            .iter()
-            .filter(|((reader, _), _)| reader == user);
-        let mut rooms: Vec<_> = readers
-            .filter_map(|((_, room), from)| {
-                Some(ReadableRoom {
-                    room: tables.mimi_users.rooms.get(room)?.clone(),
-                    from: *from,
-                })
-            })
-            .collect();
+        let tables = &tables.mimi_users;
+        let theirs = tables.readers.keys().filter(|(reader, _, _)| reader == user);
+        let rooms: BTreeSet<_> = theirs.map(|(_, room, _)| room).collect();
+        let mut rooms: Vec<_> = rooms.iter().filter_map(|room| tables.readable(user, room)).collect();
         rooms.sort_by_key(|readable| readable.room.room.to_string());
         Ok(rooms)
     }
 
     async fn readable_room(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<ReadableRoom>, StoreError> {
-        let tables = self.tables();
-        let from = tables.mimi_users.readers.get(&(user.clone(), room.clone()));
-        let room = tables.mimi_users.rooms.get(room);
-        Ok(from.zip(room).map(|(from, room)| ReadableRoom {
-            room: room.clone(),
-            from: *from,
-        }))
+        Ok(self.tables().mimi_users.readable(user, room))
     }
 
     async fn shown_join_code(

@@ -3,7 +3,7 @@
 use nabe_mls::testing::mimi::{Change, MimiDevice, TestHub};
 use nabe_wire::mls::{MlsMessage, RatchetTreeOption};
 use nabe_wire::notify::FanoutParts;
-use nabe_wire::{Kept, Message as _};
+use nabe_wire::{Encode as _, Kept, Message as _};
 
 use super::*;
 use crate::client::testing::server;
@@ -115,16 +115,18 @@ async fn the_same_body_of_a_hub_is_taken_twice_and_delivered_once() {
         story.notify("a", &batch).await.unwrap();
     }
     assert_eq!(story.read(BOB, 0).await.unwrap(), batch);
-    // For as long as a hub may repeat it; other bodies with the same messages are other bodies.
-    story.providers.mimi("b").forget_what_is_old().await;
-    story.notify("a", &batch).await.unwrap();
-    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 2);
-    story.notify("a", &story.said[..1]).await.unwrap();
-    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 3);
-    story.providers.clock.advance(REMEMBERED + Duration::from_secs(1));
-    story.providers.mimi("b").forget_what_is_old().await;
-    story.notify("a", &batch).await.unwrap();
-    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 5);
+    // However long ago it was, and in whatever else it comes.
+    for _ in 0..2 {
+        story.notify("a", &story.said[..1]).await.unwrap();
+        story
+            .notify("a", &[batch[1].clone(), story.said[1].clone()])
+            .await
+            .unwrap();
+        story.notify("a", &batch).await.unwrap();
+        assert_eq!(story.read(BOB, 0).await.unwrap().len(), 3);
+        story.providers.clock.advance(REMEMBERED + Duration::from_secs(1));
+        story.providers.mimi("b").forget_what_is_old().await;
+    }
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ async fn what_comes_again_has_the_same_answer_and_is_done_once() {
     assert_eq!(room.update("bob", &bundle.to_request()).await, first);
     assert_eq!(room.submit("cathy", &message).await, said);
     // Neither does a restart change it.
-    room.providers.crash("a");
+    room.providers.crash("a").await;
     assert_eq!(room.update("bob", &bundle.to_request()).await, first);
     assert_eq!(room.submit("cathy", &message).await, said);
     assert_eq!(room.providers.store("a").mimi_head(&room.uri).await.unwrap(), head);
@@ -134,7 +134,7 @@ async fn a_room_is_the_same_after_it_was_dropped_from_memory_or_the_hub_crashed(
     assert!(mimi.state.rooms.bytes() >= limited / 2);
     mimi.forget_rooms_beyond(0);
     assert_eq!(mimi.state.rooms.count(), 0);
-    room.providers.crash("a");
+    room.providers.crash("a").await;
     let bundle = room.member("cathy").update();
     room.commit("cathy", &bundle).await;
     room.all_catch_up().await;
@@ -159,7 +159,7 @@ async fn many_proposals_and_commits_write_checkpoints_that_are_read() {
     let stored = room.providers.store("a").mimi_room(&room.uri).await.unwrap().unwrap();
     assert!(stored.group.checkpoint.is_some());
     assert!(stored.group.changes.len() < 40);
-    room.providers.crash("a");
+    room.providers.crash("a").await;
     room.all_catch_up().await;
     let bundle = room.member("cathy").update();
     room.commit("cathy", &bundle).await;
@@ -239,7 +239,7 @@ async fn who_showed_a_join_code_joins_by_it_even_if_the_hub_restarts_in_between(
     }
     let (answer, private_key) = ask(Some(b"https://a.example/join/me")).await;
     let opened = open_group_info(answer, &private_key);
-    room.providers.crash("a");
+    room.providers.crash("a").await;
     let info = opened.group_info.as_bytes();
     let comes = [add_participants(&[("mimi://d.example/u/dave", 2)])];
     let (member, bundle) = device.join_externally_with(info, &opened.ratchet_tree_option, &[], &comes);

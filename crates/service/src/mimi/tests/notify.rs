@@ -61,7 +61,7 @@ async fn a_hub_that_crashes_between_accepting_and_sending_delivers_once() {
     })
     .await;
     room.say("cathy", "two").await;
-    room.providers.crash("a");
+    room.providers.crash("a").await;
     room.providers.set_down("b", false);
     room.providers.advance(Duration::from_secs(1));
     room.is_delivered().await;
@@ -89,7 +89,7 @@ async fn a_hub_that_crashes_when_the_answer_was_on_its_way_sends_the_same_bytes_
     room.say("cathy", "one").await;
     eventually("it was sent", || async { lost.load(Ordering::Relaxed) == 1 }).await;
     room.say("cathy", "two").await;
-    room.providers.crash("a");
+    room.providers.crash("a").await;
     room.providers.intercept(|_, _| None);
     room.providers.advance(Duration::from_secs(1));
     room.is_delivered().await;
