@@ -1,6 +1,7 @@
 //! A store as a process sees it that may die at any moment: once its [`Life`] is over, no call returns any more and nothing is
 //! written. A fuse makes it die at a chosen commit, just before it or just after it.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,12 +11,13 @@ use nabe_core::mimi::{MimiEntry, MimiUri, StoredMimiRoom};
 use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, ClaimedMimiKeyPackage, ConsentScope, ConsentState, DeliveryRange,
-    DestinationStatus, DirectItem, EntryBytes, FetchedKeyPackage, Follower, GrantedKeyPackage, IdempotencyKey,
-    InboxItem, IssuedKeyPackage, KeptConsent, KeyPackage, KeyPackageClaim, KeyPackageCount, KeyPackageKept, KnownLpdu,
-    LocalMessage, LocalRoom, MediaFile, MediaUse, MembershipAt, MimiFollower, MimiKeyPackage, MimiKeyPackageClaim,
-    MimiKeyPackageOffer, MimiStore, MimiUserStore, Notification, NotifyWork, Order, OutboundRequest, ParkedEvent,
-    PendingRoom, ProfileEntry, ReadableRoom, RemoteDevice, RoomMembership, RoomSummary, ShownJoinCode, Store,
-    StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    DestinationStatus, DirectItem, EntryBytes, FetchedKeyPackage, Follower, Forwarded, GrantedKeyPackage,
+    IdempotencyKey, InboxItem, IssuedKeyPackage, KeptConsent, KeyPackage, KeyPackageClaim, KeyPackageCount,
+    KeyPackageKept, KnownLpdu, LocalMessage, LocalOrder, LocalRoom, MediaFile, MediaUse, MembershipAt, MimiFollower,
+    MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiOrderStore, MimiStore, MimiUserStore, Notification,
+    NotifyWork, OpenForward, OpenOfUser, Order, OutboundRequest, ParkedEvent, PendingRoom, ProfileEntry, ReadableRoom,
+    RemoteDevice, RoomMembership, RoomSummary, ShownJoinCode, Store, StoreError, StoredDevice, StoredReply, StoredRoom,
+    StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
@@ -382,6 +384,41 @@ impl MimiStore for Disk {
 }
 
 #[async_trait]
+impl MimiOrderStore for Disk {
+    async fn local_order(&self, room: &MimiUri) -> Result<LocalOrder, StoreError> {
+        call!(self.local_order(room))
+    }
+
+    async fn delivered_messages(
+        &self,
+        room: &MimiUri,
+        messages: &[[u8; 32]],
+    ) -> Result<BTreeSet<[u8; 32]>, StoreError> {
+        call!(self.delivered_messages(room, messages))
+    }
+
+    async fn forwards_due(&self, now: UnixMillis, limit: usize) -> Result<Vec<OpenForward>, StoreError> {
+        call!(self.forwards_due(now, limit))
+    }
+
+    async fn next_forward(&self) -> Result<Option<UnixMillis>, StoreError> {
+        call!(self.next_forward())
+    }
+
+    async fn forwarded(&self, room: &MimiUri, request: &[u8; 32]) -> Result<Option<Forwarded>, StoreError> {
+        call!(self.forwarded(room, request))
+    }
+
+    async fn open_forwards_of(&self, user: &MimiUri) -> Result<OpenOfUser, StoreError> {
+        call!(self.open_forwards_of(user))
+    }
+
+    async fn rooms_waiting_since(&self, before: UnixMillis) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.rooms_waiting_since(before))
+    }
+}
+
+#[async_trait]
 impl MimiUserStore for Disk {
     async fn local_room(&self, room: &MimiUri) -> Result<Option<LocalRoom>, StoreError> {
         call!(self.local_room(room))
@@ -389,6 +426,17 @@ impl MimiUserStore for Disk {
 
     async fn was_delivered(&self, hub: &ServerName, room: &MimiUri, once: &[u8; 32]) -> Result<bool, StoreError> {
         call!(self.was_delivered(hub, room, once))
+    }
+
+    async fn messages_readable_by(
+        &self,
+        user: &MimiUri,
+        room: &MimiUri,
+        after: LogPosition,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LocalMessage>, StoreError> {
+        call!(self.messages_readable_by(user, room, after, limit, max_bytes))
     }
 
     async fn local_messages(
