@@ -310,9 +310,10 @@ impl Mimi {
         let said = self.next_text(Who::Bob);
         let bob = self.client(Who::Bob);
         let content = bob.compose(&room, NestedPart::text(&said))?;
-        bob.enqueue_message(&room, &content)?;
+        let id = bob.enqueue_message(&room, &content)?;
+        bob.sync(Duration::ZERO).await?;
         ensure!(
-            bob.sync(Duration::ZERO).await.is_err(),
+            bob.item_of(&room, &id)?.is_none() && bob.next_due()?.is_some(),
             "a hub that is down took a message"
         );
         network.at_mut(At::A).start().await?;
