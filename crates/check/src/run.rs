@@ -87,7 +87,9 @@ pub async fn run(
         let (lab, places, case) = (Arc::clone(&lab), Arc::clone(&places), *case);
         running.spawn(async move {
             let place = places.acquire_owned().await;
-            let result = lab.run(case).await;
+            // Clients of ours give up by a panic when what they are handed is of no use to them.
+            let ended = tokio::spawn(async move { lab.run(case).await }).await;
+            let result = ended.unwrap_or_else(|broken_off| broken(case, &reason(broken_off)));
             drop(place);
             (at, result)
         });
@@ -101,7 +103,7 @@ pub async fn run(
     let results = results.into_iter().zip(wanted);
     Ok(Report {
         results: results
-            .map(|(result, case)| result.unwrap_or_else(|| broken(case)))
+            .map(|(result, case)| result.unwrap_or_else(|| broken(case, "no reason")))
             .collect(),
     })
 }
@@ -270,8 +272,18 @@ impl Lab {
     }
 }
 
+/// Why a case's task is gone.
+fn reason(broken_off: tokio::task::JoinError) -> String {
+    let Ok(payload) = broken_off.try_into_panic() else {
+        return "it was stopped".to_owned();
+    };
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("no reason").to_owned()
+}
+
 /// A case whose task is gone.
-fn broken(case: &Case) -> CaseResult {
+fn broken(case: &Case, reason: &str) -> CaseResult {
     CaseResult {
         id: case.id,
         title: case.title,
@@ -279,7 +291,7 @@ fn broken(case: &Case) -> CaseResult {
         basis: case.basis(),
         sent: case.sent.to_owned(),
         expected: case.expected.to_owned(),
-        got: "the check itself broke".to_owned(),
+        got: format!("the check broke off: {reason}"),
         verdict: Verdict::Fail,
         ms: 0,
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use nabe_check::{
     Authority, CheckerConfig, Filter, FixedPeer, MimiSubjectConfig, PeerNames, Report, SubjectConfig, Suite, cases,
     suites,
@@ -71,6 +71,9 @@ fn subject(arguments: &Check, url: &str, dev_ca: &Path) -> anyhow::Result<Subjec
         None => url.trim_end_matches('/').to_owned(),
     };
     let mimi = match arguments.suite {
+        Some(Suite::MimiHub | Suite::MimiFollower) if arguments.mimi_peer.len() < 2 => {
+            bail!("the suites of MIMI need two providers to play: give --mimi-peer twice")
+        }
         Some(Suite::MimiHub | Suite::MimiFollower) => Some(MimiSubjectConfig {
             domain: match &arguments.mimi_domain {
                 Some(domain) => domain.clone(),

@@ -3,6 +3,7 @@
 use crate::case::Case;
 
 mod consent;
+mod forwarding;
 mod inbox;
 mod keys;
 mod search;
@@ -14,5 +15,6 @@ pub(super) const CHAPTERS: &[&[Case]] = &[
     keys::CASES,
     consent::CASES,
     inbox::CASES,
+    forwarding::CASES,
     search::CASES,
 ];

@@ -17,12 +17,14 @@ pub(crate) const BANNED: u32 = 1;
 pub(crate) const ORDINARY: u32 = 2;
 /// May also ban, lift bans, kick, change roles, and change all metadata.
 pub(crate) const ADMIN: u32 = 3;
-/// May also change roles' definitions and preauthorization. The room's creator has this role.
+/// May also change roles' definitions and preauthorization, and remove join codes. The room's creator has this role.
 pub(crate) const SUPER: u32 = 4;
 /// The hub, by preauthorization.
 pub(crate) const ENFORCER: u32 = 5;
 /// May read and nothing more.
 pub(crate) const READER: u32 = 6;
+/// May write and not read.
+pub(crate) const DEAF: u32 = 8;
 
 /// The three components.
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ impl Policy {
             &[
                 Capability::CAN_CHANGE_ROLE_DEFINITIONS,
                 Capability::CAN_CHANGE_PREAUTHORIZED_USER_LIST,
+                Capability::CAN_DELETE_JOIN_CODE,
             ],
         ]
         .concat();
@@ -107,7 +110,7 @@ impl Policy {
                 "super",
                 &first,
                 &[
-                    (0, &[1, 2, 3, 4, 6]),
+                    (0, &[1, 2, 3, 4, 6, 8]),
                     (1, &[0, 2, 3, 4, 6]),
                     (2, &[0, 1, 3, 4, 6]),
                     (3, &[0, 1, 2, 4, 6]),
@@ -117,6 +120,7 @@ impl Policy {
             ),
             enforcer.clone(),
             role(READER, "reader", &[Capability::CAN_RECEIVE_MESSAGE], &[]),
+            role(DEAF, "deaf", &[Capability::CAN_SEND_MESSAGE], &[]),
         ];
         Self {
             roles: RoleData { roles },

@@ -336,7 +336,7 @@ async fn a_hub_that_allows_everything_passes_what_is_allowed_and_fails_what_is_n
             "mimi-2", "mimi-3", "mimi-4", "mimi-5", "mimi-8", "mimi-9", "mimi-27", "mimi-28", "mimi-29", "mimi-30",
             "mimi-31", "mimi-34", "mimi-35", "mimi-36", "mimi-37", "mimi-38", "mimi-39", "mimi-40", "mimi-43",
             "mimi-44", "mimi-45", "mimi-46", "mimi-47", "mimi-48", "mimi-50", "mimi-53", "mimi-54", "mimi-56",
-            "mimi-63", "mimi-64", "mimi-65", "mimi-66",
+            "mimi-63", "mimi-64", "mimi-64b", "mimi-65", "mimi-66",
         ],
     )
     .await;
@@ -349,7 +349,7 @@ async fn a_follower_that_believes_everything_passes_what_is_true_and_fails_what_
         &[
             "mimi-2f", "mimi-3f", "mimi-4f", "mimi-8f", "mimi-11f", "mimi-12f", "mimi-13", "mimi-14", "mimi-15",
             "mimi-16", "mimi-17", "mimi-18f", "mimi-19f", "mimi-21", "mimi-23", "mimi-24", "mimi-25", "mimi-68",
-            "mimi-69", "mimi-70f", "mimi-73",
+            "mimi-69", "mimi-70f", "mimi-10u", "mimi-26u", "mimi-61u", "mimi-73",
         ],
     )
     .await;

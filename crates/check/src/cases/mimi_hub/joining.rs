@@ -7,7 +7,7 @@ use nabe_mls::testing::mimi::{metadata, set_component};
 use nabe_wire::Encode as _;
 use nabe_wire::group_info::{GroupInfoOutcome, GroupInfoRatchetTreeTbe};
 use nabe_wire::mls::{AppDataUpdate, ComponentId, RatchetTreeOption};
-use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, SingleSourceRoleChangeTargets};
+use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, JoinLinksUpdate, SingleSourceRoleChangeTargets};
 use nabe_wire::update::UpdateRoomResponse;
 
 use crate::case::{Case, Checked, Peers, Suite, failed};
@@ -78,8 +78,9 @@ pub(crate) const CASES: &[Case] = &[
         title: "a join code",
         suite: Suite::MimiHub,
         requirements: &["MRP-add-join-code", "MIMI-ginfo-remembers", "MIMI-ginfo-who-may"],
-        sent: "external commits without a request for the GroupInfo and after one with a good code; a request with a code that is none",
-        expected: "notAllowed; success; status 2 or 3",
+        sent: "external commits without a request for the GroupInfo and after one with a good code; requests with a code that is none, and \
+               with the code once it is removed",
+        expected: "notAllowed; success; status 2 or 3 both",
         peers: Peers::Mimi(2),
         run: run!(join_code),
     },
@@ -252,7 +253,19 @@ async fn join_code(ctx: &Ctx) -> Checked {
     if room.client("alice").member.group().members().count() != 4 {
         return failed("four clients in the group", "another number");
     }
-    room.say("dave", "hello").await.map(drop)
+    room.say("dave", "hello").await?;
+    let removal = JoinLinksUpdate {
+        removed_indices: vec![0],
+        added_links: Vec::new(),
+    };
+    let change = Change {
+        updates: vec![set_component(ComponentId::JOIN_LINKS, removal.to_bytes())],
+        ..Change::default()
+    };
+    room.accepted("alice", "removing the code", change).await?;
+    let late = device_of(&room.user(At::Peer(1), "doris"), "phone");
+    room.no_group_info("a code that was removed", At::Peer(1), &late, Some(code.as_bytes()))
+        .await
 }
 
 /// Who is not on the list has this capability, and may become an ordinary user by it.

@@ -37,11 +37,11 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         id: "mimi-50",
-        title: "who has left says nothing more",
+        title: "who has left says and hears nothing more",
         suite: Suite::MimiHub,
         requirements: &["MIMI-state-applies-on-acceptance", "MIMI-update-removed-cannot-talk"],
-        sent: "a message of the leaver after the proposals were accepted, before any commit",
-        expected: "notAllowed",
+        sent: "a message of the leaver, and one of another, after the proposals were accepted, before any commit",
+        expected: "notAllowed; accepted, and the leaver's provider does not get it",
         peers: Peers::Mimi(2),
         run: run!(leaver_speaks),
     },
@@ -124,11 +124,29 @@ async fn leaving(ctx: &Ctx) -> Checked {
 async fn leaver_speaks(ctx: &Ctx) -> Checked {
     let mut room = MimiRoom::of_three(ctx).await?;
     let message = room.encrypt("bob", "one more thing");
+    let without_him = room.encrypt("cathy", "at last");
     bob_leaves(&mut room).await?;
     match room.submit("bob", &message).await? {
-        SubmitVerdict::NotAllowed => Ok(()),
-        other => failed("a message of the leaver: notAllowed", format!("{other:?}")),
+        SubmitVerdict::NotAllowed => ctx.observe("a message of the leaver: notAllowed"),
+        other => return failed("a message of the leaver: notAllowed", format!("{other:?}")),
     }
+    match room.submit("cathy", &without_him).await? {
+        SubmitVerdict::Accepted(_) => {}
+        other => return failed("a message of another: accepted", format!("{other:?}")),
+    }
+    // His provider gets the commit that takes him out, and by then would have got what came before.
+    let bundle = room
+        .accepted("cathy", "the commit that takes him out", Change::default())
+        .await?;
+    room.heard(At::Peer(0), "the commit that takes him out", &bundle.commit)
+        .await?;
+    let heard = room.peer(At::Peer(0)).fanned_out(&room.uri)?;
+    let is_heard = heard
+        .iter()
+        .any(|heard| matches!(heard.with, FanoutParts::Application { .. }));
+    ctx.check("his provider gets no message any more", !is_heard, || {
+        format!("{} messages", heard.len())
+    })
 }
 
 async fn external_commit(ctx: &Ctx) -> Checked {

@@ -11,7 +11,7 @@ use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
 use crate::context::Ctx;
 use crate::mimi::content::{Franked, is_genuine};
 use crate::mimi::peer::read;
-use crate::mimi::policy::READER;
+use crate::mimi::policy::{DEAF, ORDINARY, READER};
 use crate::mimi::room::{At, MimiRoom, Plan, private, submission, verdict};
 
 pub(crate) const CASES: &[Case] = &[
@@ -59,6 +59,16 @@ pub(crate) const CASES: &[Case] = &[
         expected: "notAllowed",
         peers: Peers::Mimi(2),
         run: run!(who_may_send),
+    },
+    Case {
+        id: "mimi-64b",
+        title: "who may not hear",
+        suite: Suite::MimiHub,
+        requirements: &["MRP-message-receive"],
+        sent: "a message and a commit, in a room where one provider has only a user without canReceiveMessage",
+        expected: "that provider gets the commit and not the message",
+        peers: Peers::Mimi(2),
+        run: run!(who_may_hear),
     },
     Case {
         id: "mimi-65",
@@ -248,6 +258,23 @@ async fn who_may_send(ctx: &Ctx) -> Checked {
         SubmitVerdict::Accepted(_) => Ok(()),
         other => failed("the message is good otherwise", format!("{other:?}")),
     }
+}
+
+async fn who_may_hear(ctx: &Ctx) -> Checked {
+    let mut room = MimiRoom::create(ctx).await?;
+    room.add("alice", "bob", At::Peer(0), ORDINARY).await?;
+    room.add("alice", "cathy", At::Peer(1), DEAF).await?;
+    let (message, _) = room.say("bob", "not for all ears").await?;
+    let alice = room.client("alice").user.clone();
+    let sent = private(&message);
+    let is_it = |heard: &nabe_wire::notify::FanoutMessage| heard.message.as_bytes() == sent.as_bytes();
+    room.readable(&alice, "the message at those who may hear it", is_it)
+        .await?;
+    let bundle = room.accepted("bob", "a commit", Change::default()).await?;
+    room.heard(At::Peer(1), "the commit after it", &bundle.commit).await?;
+    let heard = room.peer(At::Peer(1)).fanned_out(&room.uri)?;
+    let is_heard = heard.iter().any(is_it);
+    ctx.check("the message does not come there", !is_heard, || "it does".to_owned())
 }
 
 async fn public_message(ctx: &Ctx) -> Checked {
