@@ -76,7 +76,8 @@ async fn conforms(suite: Suite, cannot_be_run: &[&str]) {
         .filter(|result| matches!(result.verdict, Verdict::Skipped { .. }))
         .map(|result| result.id)
         .collect();
-    assert_eq!(skipped, cannot_be_run, "these cases were skipped");
+    let unexpected: Vec<_> = skipped.iter().filter(|id| !cannot_be_run.contains(id)).collect();
+    assert!(unexpected.is_empty(), "skipped: {unexpected:?}");
     assert!(serving.is_running(), "the subject must survive its checks");
 }
 

@@ -349,7 +349,7 @@ async fn a_follower_that_believes_everything_passes_what_is_true_and_fails_what_
         &[
             "mimi-2f", "mimi-3f", "mimi-4f", "mimi-8f", "mimi-11f", "mimi-12f", "mimi-13", "mimi-14", "mimi-15",
             "mimi-16", "mimi-17", "mimi-18f", "mimi-19f", "mimi-21", "mimi-23", "mimi-24", "mimi-25", "mimi-68",
-            "mimi-69", "mimi-70f", "mimi-10u", "mimi-26u", "mimi-61u", "mimi-73",
+            "mimi-69", "mimi-70f", "mimi-10u", "mimi-26u", "mimi-61u", "mimi-68u", "mimi-73",
         ],
     )
     .await;

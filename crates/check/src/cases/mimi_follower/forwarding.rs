@@ -6,6 +6,7 @@ use nabe_wire::directory::{Endpoint, escape};
 use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::key_material::KeyMaterialResponse;
 use nabe_wire::mls::MlsMessageBody;
+use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::submit_message::{Acceptance, SubmitMessageResponse, SubmitVerdict};
 use nabe_wire::update::UpdateRoomResponse;
 use nabe_wire::{Encode as _, Message as _};
@@ -14,7 +15,7 @@ use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::Ctx;
 use crate::mimi::hosted::{HostedMimiRoom, stamp};
 use crate::mimi::peer::{Answer, identifier, read};
-use crate::mimi::room::{At, device_of, nothing_required, packages_in, submission, user_uri};
+use crate::mimi::room::{At, device_of, nothing_required, packages_in, private, submission, user_uri};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -64,6 +65,16 @@ pub(crate) const CASES: &[Case] = &[
         expected: "the hub is sent the first as it was, and nothing of the second; the user has what the hub said",
         peers: Peers::Mimi(1),
         run: run!(submit),
+    },
+    Case {
+        id: "mimi-68u",
+        title: "what a user of the follower's wrote comes back",
+        suite: Suite::MimiFollower,
+        requirements: &["MIMI-fanout-echo-tolerated"],
+        sent: "a message by a user of the subject, which the hub accepts and fans out to the subject as well, and another one",
+        expected: "201, and the user's provider has it no more than once",
+        peers: Peers::Mimi(1),
+        run: run!(echo),
     },
 ];
 
@@ -182,4 +193,36 @@ async fn submit(ctx: &Ctx) -> Checked {
     let heard: SubmitMessageResponse = read("submitMessage", &reply)?;
     ctx.check("what the hub said", heard == answer, || format!("{heard:?}"))?;
     came(&room, Endpoint::SubmitMessage, &room.uri, &[&body])
+}
+
+async fn echo(ctx: &Ctx) -> Checked {
+    let mut room = HostedMimiRoom::with_alice(ctx).await?;
+    let alice = room.alice.as_mut().expect("she is in the room");
+    let user = alice.device().user();
+    let message = alice.encrypt(b"hello", None);
+    let body = submission(&user, MlsMessageBody::Private(message.clone()));
+    let accepted_timestamp = stamp();
+    let answer = SubmitMessageResponse::from(SubmitVerdict::Accepted(Acceptance {
+        accepted_timestamp,
+        frank: None,
+    }));
+    ctx.mimi(0).on(Endpoint::SubmitMessage, &room.uri, move |_| {
+        Some(Answer::of(answer.to_bytes()))
+    });
+    let path = format!("/rooms/{}/submit_message", escape(&room.uri));
+    let reply = ctx.subject().mimi(&ctx.local(&user)?, &path, body).await?;
+    read::<SubmitMessageResponse>("submitMessage", &reply)?;
+    let echoed = FanoutMessage {
+        timestamp: accepted_timestamp,
+        message: private(&message),
+        with: FanoutParts::Application { frank: None },
+    };
+    let (_, later) = room.message("later");
+    for message in [&echoed, &later] {
+        let reply = room.notify(std::slice::from_ref(message)).await?;
+        ctx.answers("what comes back, and what comes later", &reply, 201, "")?;
+    }
+    let read = room.read_up_to(&later).await?;
+    let same = read.iter().filter(|read| read.message == echoed.message).count();
+    ctx.check("no more than once", same <= 1, || format!("{same} times"))
 }
