@@ -77,6 +77,19 @@ impl Api {
         )
     }
 
+    /// `POST` of one struct of MIMI, for another one.
+    pub fn exchange(&self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let request = self.with_headers(self.agent.post(self.url(path)));
+        let request = request.config().timeout_global(Some(TIMEOUT)).build();
+        let answer = request.header("content-type", "application/octet-stream").send(body);
+        let mut answer = answer.map_err(no_answer)?;
+        if answer.status() != 200 {
+            read(Ok(answer))?;
+            return Err(invalid("an answer that is no struct"));
+        }
+        answer.body_mut().read_to_vec().map_err(no_answer)
+    }
+
     /// Sends an event to a room.
     pub fn send_event(&self, room: &str, event_type: &str, content: &Value, key: &str) -> Result<Value> {
         let path = format!("/rooms/{}/events", escape(room));

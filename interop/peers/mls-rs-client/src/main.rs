@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! mls-rs-client --server URL --ca FILE --token-file FILE --device ID [--user ID]
+//! mls-rs-client --server URL --ca FILE --token-file FILE --mimi CLIENT [--alone] [--user ID]
 //! ```
+//!
+//! The second form is for rooms of MIMI, of the client `mimi://host/d/user/device`; `--alone` shows how far mls-rs comes there without
+//! `mimi/frame.rs`.
 //!
 //! It logs in with a token (or, with `--user`, a provider's credential), publishes a new device and its key packages, and follows the event
 //! stream. Commands come on standard input, one JSON object per line; what happens goes to standard output in the same form: `answer`
@@ -13,6 +17,7 @@ mod api;
 mod device;
 mod error;
 mod member;
+mod mimi;
 mod receive;
 mod room;
 
@@ -63,7 +68,11 @@ fn run() -> Result<()> {
     let token = std::fs::read_to_string(&arguments.token_file);
     let token = token.map_err(|error| invalid(format!("{}: {error}", arguments.token_file)))?;
     let acting = arguments.user.map(|user| (user, arguments.device.clone()));
-    let api = Arc::new(Api::new(&arguments.server, &ca, token.trim().to_owned(), acting)?);
+    let api = Api::new(&arguments.server, &ca, token.trim().to_owned(), acting)?;
+    if let Some(client) = &arguments.mimi {
+        return mimi::run(api, client, arguments.alone);
+    }
+    let api = Arc::new(api);
     let me = api.get("/whoami")?;
     let user = me
         .get("user_id")
@@ -206,6 +215,10 @@ struct Arguments {
     ca: String,
     token_file: String,
     device: String,
+    /// In rooms of MIMI: the client.
+    mimi: Option<String>,
+    /// There, without the translation of what mls-rs writes in another way.
+    alone: bool,
     user: Option<String>,
 }
 
@@ -214,6 +227,10 @@ impl Arguments {
         let mut read = Self::default();
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
+            if name == "--alone" {
+                read.alone = true;
+                continue;
+            }
             let value = arguments
                 .next()
                 .ok_or_else(|| invalid(format!("{name} needs a value")))?;
@@ -222,6 +239,10 @@ impl Arguments {
                 "--ca" => read.ca = value,
                 "--token-file" => read.token_file = value,
                 "--device" => read.device = value,
+                "--mimi" => {
+                    read.device = value.rsplit('/').next().unwrap_or_default().to_owned();
+                    read.mimi = Some(value);
+                }
                 "--user" => read.user = Some(value),
                 _ => return Err(invalid(format!("{name} is no option"))),
             }
@@ -230,7 +251,9 @@ impl Arguments {
             .iter()
             .any(|value| value.is_empty())
         {
-            return Err(invalid("--server, --ca, --token-file and --device are needed"));
+            return Err(invalid(
+                "--server, --ca, --token-file and --device or --mimi are needed",
+            ));
         }
         Ok(read)
     }
