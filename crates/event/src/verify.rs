@@ -147,8 +147,8 @@ impl VerifiedLpdu {
     /// # Errors
     /// [`Dropped::TooLarge`] when the PDU would exceed 65536 bytes, [`Dropped::WrongForm`] when `signer` is not the hub the LPDU
     /// was made for.
-    pub fn complete(self, completion: Completion, signer: &Signer) -> Result<Pdu, Dropped> {
-        let mut event = self.event;
+    pub fn complete(&self, completion: Completion, signer: &Signer) -> Result<Pdu, Dropped> {
+        let mut event = self.event.clone();
         if event.hub_server() != Some(signer.server()) {
             return Err(Dropped::WrongForm);
         }

@@ -37,6 +37,7 @@ pub use key_package::{
     check_key_package,
 };
 pub use limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
+pub use meanwhile::Meanwhile;
 pub use refusal::GroupRefusal;
 pub use stored::RestoreError;
 pub use suite::{CredentialAlgorithm, Suite, SuiteSet};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 
-/// A piece of work that is being done, or not yet.
-pub(crate) struct Meanwhile<W, T> {
+/// A piece of work that is being done, or not yet. Dropped before anybody has begun it, it is not done at all.
+pub struct Meanwhile<W, T> {
     shared: Arc<Shared<W>>,
     run: fn(&W) -> T,
     answer: Receiver<T>,
@@ -21,7 +21,7 @@ struct Shared<W> {
 
 impl<W: Send + Sync + 'static, T: Send + 'static> Meanwhile<W, T> {
     /// Offers work to the threads of the pool.
-    pub(crate) fn offer(work: W, run: fn(&W) -> T) -> Self {
+    pub fn offer(work: W, run: fn(&W) -> T) -> Self {
         let shared = Arc::new(Shared {
             work,
             is_begun: AtomicBool::new(false),
@@ -40,8 +40,8 @@ impl<W: Send + Sync + 'static, T: Send + 'static> Meanwhile<W, T> {
         Self { shared, run, answer }
     }
 
-    /// The work's outcome, from whoever has begun it.
-    pub(crate) fn finish(self) -> T {
+    /// The work's outcome, from whoever has begun it. Work that panicked elsewhere is done again here.
+    pub fn finish(self) -> T {
         let here = || (self.run)(&self.shared.work);
         if self.shared.begin() {
             return here();

@@ -174,6 +174,11 @@ impl RoomView {
         HubGroup::replay(&mut self.group, &change.bytes).expect("staged on this very group, by this very program");
     }
 
+    /// Whether an event moves the group on.
+    pub(super) fn is_commit(&self, event: &Event) -> bool {
+        self.suite_if_commit(event).is_some()
+    }
+
     fn suite_if_commit(&self, event: &Event) -> Option<Suite> {
         if event.event_type() == COMMIT {
             self.encryption().suite()

@@ -1,10 +1,11 @@
 //! What the hub does with an event (LM #int-receiving-events, LM #int-api-send-txn): complete it, judge it, append it.
 
 use nabe_auth::lm::{Rule4Input, authorize, select_auth_events};
-use nabe_event::{Completion, Event, EventBuilder, Pdu, RawEvent, VerifiedLpdu};
-use nabe_signing::Signature;
+use nabe_event::{Completion, Dropped, Event, EventBuilder, Pdu, RawEvent, VerifiedLpdu};
+use nabe_mls::Meanwhile;
 use nabe_signing::json::Object;
 use nabe_signing::keys::KeySet;
+use nabe_signing::{Signature, Signer};
 use nabe_types::{EventId, KeyId, ServerName, UserId};
 
 use super::followers::{follower_change, member_target};
@@ -34,12 +35,23 @@ impl RoomView {
         check_made_for(event, ctx.server)?;
         self.check_endpoint(event, via)?;
         authorize(event, &self.state, self.rules, &Rule4Input::NotChecked, ctx.server)?;
-        let group = self.stage_as_hub(event, ctx)?;
         let completion = Completion {
             auth_events: select_auth_events(event, &self.state),
             prev_events: self.head.iter().cloned().collect(),
         };
-        let pdu = lpdu.clone().complete(completion, ctx.signer)?;
+        let (group, pdu) = if self.is_commit(event) {
+            // Hashing and signing an event as large as this one takes a while, and does not depend on what the commit is found to be.
+            let sealing = Sealing {
+                lpdu: lpdu.clone(),
+                completion,
+                signer: ctx.signer.clone(),
+            };
+            let sealing = Meanwhile::offer(sealing, Sealing::seal);
+            let group = self.stage_as_hub(event, ctx)?;
+            (group, sealing.finish()?)
+        } else {
+            (None, lpdu.complete(completion, ctx.signer)?)
+        };
         Ok(self.place(pdu, Some(lpdu.lpdu_id().clone()), group, ctx))
     }
 
@@ -154,6 +166,19 @@ impl RoomView {
         } else {
             Err(Refusal::UnfitForEndpoint { via })
         }
+    }
+}
+
+/// An LPDU that becomes a PDU.
+struct Sealing {
+    lpdu: VerifiedLpdu,
+    completion: Completion,
+    signer: Signer,
+}
+
+impl Sealing {
+    fn seal(&self) -> Result<Pdu, Dropped> {
+        self.lpdu.complete(self.completion.clone(), &self.signer)
     }
 }
 
