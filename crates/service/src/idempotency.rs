@@ -130,7 +130,8 @@ impl Service {
         W: FnOnce(Self, Transaction) -> F + Send + 'static,
         F: Future<Output = Result<StoredReply, ServiceError>> + Send,
     {
-        if let Some(reply) = self.stored_reply(&transaction.key).await? {
+        // What was done already has its reply while another transaction is worked on. Where several may be, the task looks for it.
+        if one_at_a_time && let Some(reply) = self.stored_reply(&transaction.key).await? {
             return Ok(reply);
         }
         let mut outcome = self.join_or_begin(transaction, one_at_a_time, work)?;

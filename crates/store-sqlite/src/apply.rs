@@ -71,7 +71,7 @@ async fn run(db: &mut SqliteConnection, batch: &Batch, unit: Unit) -> Result<Res
     Ok(Ok(()))
 }
 
-/// The writes in their order: appends to different rooms that stand next to each other together, everything else alone.
+/// The writes in their order: appends to different rooms that stand next to each other together, and replies; everything else alone.
 fn together(writes: &[Write]) -> Vec<&[Write]> {
     let mut groups = Vec::new();
     let mut rest = writes;
@@ -81,7 +81,8 @@ fn together(writes: &[Write]) -> Vec<&[Write]> {
             Write::Append { room, .. } => rooms.insert(room),
             _ => false,
         });
-        let (group, others) = rest.split_at(fitting.count().max(1));
+        let replies = rest.iter().take_while(|write| matches!(write, Write::PutReply { .. }));
+        let (group, others) = rest.split_at(fitting.count().max(replies.count()).max(1));
         groups.push(group);
         rest = others;
     }
@@ -96,6 +97,10 @@ async fn apply_groups(db: &mut SqliteConnection, groups: &[&[Write]]) -> Result<
                 Err(Failure::Store(refusal)) if refusal.is_refusal() => false,
                 done => done.map(|()| true)?,
             },
+            [Write::PutReply { .. }, ..] => {
+                replies::put(db, &group.iter().filter_map(reply).collect::<Vec<_>>()).await?;
+                true
+            }
             _ => rooms::append_together(db, &group.iter().filter_map(append).collect::<Vec<_>>()).await?,
         };
         if !is_done {
@@ -120,6 +125,13 @@ fn append(write: &Write) -> Option<Append<'_>> {
             followers,
             now: *now,
         }),
+        _ => None,
+    }
+}
+
+const fn reply(write: &Write) -> Option<replies::Kept<'_>> {
+    match write {
+        Write::PutReply { key, reply, now } => Some((key, reply, *now)),
         _ => None,
     }
 }
@@ -167,7 +179,7 @@ async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> 
             checkpoint,
         } => groups::put(db, room, *position, checkpoint).await,
         Write::Prune { room, below } => rooms::prune(db, room, *below).await,
-        Write::PutReply { key, reply, now } => replies::put(db, key, reply, *now).await,
+        Write::PutReply { key, reply, now } => replies::put(db, &[(key, reply, *now)]).await,
         Write::ExpireReplies { before } => replies::expire(db, *before).await,
         Write::Enqueue {
             destination,

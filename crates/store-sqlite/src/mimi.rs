@@ -6,8 +6,8 @@ use nabe_core::mimi::{Audience, KeyPackageRoute, MimiEntry, MimiUri, StoredMimiR
 use nabe_core::{FollowerChange, GroupChange, StoredGroup};
 use nabe_store::{Between, FetchedKeyPackage, MimiWrite, StoreError};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::failure::Failure;
 use crate::fields::{Fields, id_array, millis, rows};
@@ -304,8 +304,8 @@ async fn append_to(db: &mut SqliteConnection, append: Append<'_>) -> Result<(), 
         room_no(db, room).await?;
         return Err(conflict(room));
     };
-    for entry in entries {
-        add_entry(db, room_no, entry).await?;
+    for entries in entries.chunks(ROWS_PER_INSERT) {
+        add_entries(db, room_no, entries).await?;
     }
     for change in append.group {
         if change.position > head || !add_change(db, room_no, change).await? {
@@ -335,25 +335,28 @@ async fn put_left_over(db: &mut SqliteConnection, room_no: i64, left_over: &Byte
     Ok(())
 }
 
-async fn add_entry(db: &mut SqliteConnection, room_no: i64, entry: &MimiEntry) -> Result<(), Failure> {
-    let audience = match &entry.audience {
-        Audience::Others => None,
-        Audience::Only(providers) => Some(id_array(providers.iter().map(ServerName::as_str))),
-    };
-    sqlx::query(
-        "-- mimi: add_entry
-         INSERT INTO mimi_entries (room_no, position, kind, accepted, origin, audience, body)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(room_no)
-    .bind(entry.position.as_i64())
-    .bind(entry.kind.to_string())
-    .bind(millis(entry.accepted))
-    .bind(entry.origin.as_str())
-    .bind(audience)
-    .bind(&entry.body[..])
-    .execute(db)
-    .await?;
+async fn add_entries(db: &mut SqliteConnection, room_no: i64, entries: &[MimiEntry]) -> Result<(), Failure> {
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?)"; entries.len()].join(", ");
+    let insert = format!(
+        "-- mimi: add_entries
+         INSERT INTO mimi_entries (room_no, position, kind, accepted, origin, audience, body) VALUES {rows}"
+    );
+    let mut query = sqlx::query(AssertSqlSafe(insert));
+    for entry in entries {
+        let audience = match &entry.audience {
+            Audience::Others => None,
+            Audience::Only(providers) => Some(id_array(providers.iter().map(ServerName::as_str))),
+        };
+        query = query
+            .bind(room_no)
+            .bind(entry.position.as_i64())
+            .bind(entry.kind.to_string())
+            .bind(millis(entry.accepted))
+            .bind(entry.origin.as_str())
+            .bind(audience)
+            .bind(&entry.body[..]);
+    }
+    query.execute(db).await?;
     Ok(())
 }
 
@@ -483,3 +486,6 @@ async fn expire_key_packages(db: &mut SqliteConnection, now: UnixMillis) -> Resu
     .await?;
     Ok(())
 }
+
+/// Seven values each, far below SQLite's limit of 32766 per statement.
+const ROWS_PER_INSERT: usize = 32;

@@ -189,23 +189,23 @@ async fn close(
 }
 
 pub(crate) async fn freeze(db: &mut SqliteConnection, request: &Notification) -> Result<(), Failure> {
-    let room_no = room_no(db, &request.room).await?;
     let done = sqlx::query(
         "-- notify: freeze
          INSERT INTO notifications
              (room_no, provider, interval_from, after_position, through_position, body_sha256, frozen_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         SELECT room_no, ?, ?, ?, ?, ?, ? FROM mimi_rooms WHERE uri = ? ON CONFLICT DO NOTHING",
     )
-    .bind(room_no)
     .bind(request.provider.as_str())
     .bind(request.interval_from.as_i64())
     .bind(request.after.as_i64())
     .bind(request.through.as_i64())
     .bind(&request.body_sha256[..])
     .bind(millis(request.frozen_at))
-    .execute(db)
+    .bind(request.room.to_string())
+    .execute(&mut *db)
     .await?;
     if done.rows_affected() == 0 {
+        room_no(db, &request.room).await?;
         return Err(not_in_flight(&request.room, &request.provider));
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use nabe_store::{IdempotencyKey, StoredReply};
 use nabe_types::UnixMillis;
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::failure::Failure;
 use crate::fields::{Fields, millis};
@@ -29,26 +29,31 @@ pub(crate) async fn reply(db: &mut SqliteConnection, key: &IdempotencyKey) -> Re
     .transpose()
 }
 
-pub(crate) async fn put(
-    db: &mut SqliteConnection,
-    key: &IdempotencyKey,
-    reply: &StoredReply,
-    now: UnixMillis,
-) -> Result<(), Failure> {
-    sqlx::query(
-        "-- put
-         INSERT INTO replies (scope, endpoint, txn_id, status, body, request_sha256, kept_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(&key.scope)
-    .bind(&key.endpoint)
-    .bind(&key.txn_id)
-    .bind(reply.status)
-    .bind(&*reply.body)
-    .bind(&reply.request_sha256[..])
-    .bind(millis(now))
-    .execute(db)
-    .await?;
+/// A reply that is kept: for what, which, since when.
+pub(crate) type Kept<'a> = (&'a IdempotencyKey, &'a StoredReply, UnixMillis);
+
+/// Keeps replies. One that is there already stays.
+pub(crate) async fn put(db: &mut SqliteConnection, replies: &[Kept<'_>]) -> Result<(), Failure> {
+    for replies in replies.chunks(ROWS_PER_INSERT) {
+        let rows = vec!["(?, ?, ?, ?, ?, ?, ?)"; replies.len()].join(", ");
+        let insert = format!(
+            "-- put
+             INSERT INTO replies (scope, endpoint, txn_id, status, body, request_sha256, kept_at) VALUES {rows}
+             ON CONFLICT DO NOTHING"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(insert));
+        for (key, reply, now) in replies {
+            query = query
+                .bind(&key.scope)
+                .bind(&key.endpoint)
+                .bind(&key.txn_id)
+                .bind(reply.status)
+                .bind(&*reply.body)
+                .bind(&reply.request_sha256[..])
+                .bind(millis(*now));
+        }
+        query.execute(&mut *db).await?;
+    }
     Ok(())
 }
 
@@ -62,3 +67,6 @@ pub(crate) async fn expire(db: &mut SqliteConnection, before: UnixMillis) -> Res
     .await?;
     Ok(())
 }
+
+/// Seven values each, far below SQLite's limit of 32766 per statement.
+const ROWS_PER_INSERT: usize = 32;

@@ -2,7 +2,7 @@
 
 use nabe_auth::mimi::MessageEpoch;
 use nabe_mls::mimi::MessageRefusal;
-use nabe_types::ServerName;
+use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::Message as _;
 use nabe_wire::franking::{Frank, FrankingAgentData, ServerFrankingContext};
 use nabe_wire::mls::{CipherSuite, ComponentId};
@@ -34,6 +34,45 @@ impl MimiRoom {
         submission: &Submission,
         ctx: &MimiCtx<'_>,
     ) -> Result<Submitted, SubmitRefusal> {
+        let (entry, acceptance) = self.accept(from, submission, (self.position, self.newest), ctx)?;
+        let outcome = said(entry);
+        Ok(Submitted { outcome, acceptance })
+    }
+
+    /// The same for messages that came together, in their order: as if each that is taken were applied before the next one. One outcome
+    /// for all that are taken, if any is.
+    pub fn submit_all<'s>(
+        &self,
+        submissions: impl IntoIterator<Item = (&'s ServerName, &'s Submission)>,
+        ctx: &MimiCtx<'_>,
+    ) -> (Vec<Result<Acceptance, SubmitRefusal>>, Option<MimiOutcome>) {
+        let mut outcome: Option<MimiOutcome> = None;
+        let take = |(from, submission)| {
+            let newest = outcome.as_ref().and_then(|outcome| outcome.append.last());
+            // Of the room nothing else changes with a message.
+            let newest = newest.map_or((self.position, self.newest), |entry| (entry.position, entry.accepted));
+            let (entry, acceptance) = self.accept(from, submission, newest, ctx)?;
+            match &mut outcome {
+                None => outcome = Some(said(entry)),
+                Some(outcome) => {
+                    outcome.accepted = entry.accepted;
+                    outcome.append.push(entry);
+                }
+            }
+            Ok(acceptance)
+        };
+        let answers = submissions.into_iter().map(take).collect();
+        (answers, outcome)
+    }
+
+    /// The entry that a message becomes after the newest one, which is at this position and was accepted at this time.
+    fn accept(
+        &self,
+        from: &ServerName,
+        submission: &Submission,
+        (position, newest): (LogPosition, UnixMillis),
+        ctx: &MimiCtx<'_>,
+    ) -> Result<(MimiEntry, Acceptance), SubmitRefusal> {
         let sender = &submission.sending_uri;
         let is_theirs = MimiUri::parse(sender.as_str()).is_ok_and(|uri| uri.host() == from.as_str());
         if !is_theirs {
@@ -43,7 +82,7 @@ impl MimiRoom {
         let checked = self.group.check_message(message)?;
         let behind = MessageEpoch::Behind(self.group.epoch() - checked.epoch);
         self.policy.send(sender, behind)?;
-        let accepted = self.accepted_at(ctx.now);
+        let accepted = ctx.now.max(newest);
         let context = ServerFrankingContext {
             sender_uri: sender.clone(),
             room_uri: identifier(&self.uri),
@@ -61,23 +100,12 @@ impl MimiRoom {
             let receiving = self.reach.receiving().filter(|provider| *provider != from);
             Audience::Only(receiving.cloned().collect())
         };
-        let position = self.position.next();
-        let entry = MimiEntry::new(position, MimiEntryKind::Application, from, audience, &fanout);
-        Ok(Submitted {
-            outcome: MimiOutcome {
-                append: vec![entry],
-                group: Vec::new(),
-                followers: Vec::new(),
-                welcomed: Vec::new(),
-                left_over: None,
-                accepted,
-                judged: Judged::Same,
-            },
-            acceptance: Acceptance {
-                accepted_timestamp: accepted.as_u64(),
-                frank,
-            },
-        })
+        let entry = MimiEntry::new(position.next(), MimiEntryKind::Application, from, audience, &fanout);
+        let acceptance = Acceptance {
+            accepted_timestamp: accepted.as_u64(),
+            frank,
+        };
+        Ok((entry, acceptance))
     }
 
     /// The hub's stamp, if the room has an agent for it (MIMI #message-franking).
@@ -86,5 +114,18 @@ impl MimiRoom {
         let agent = FrankingAgentData::from_bytes(agent).ok()?;
         let suite = CipherSuite(self.group.suite().id());
         ctx.franking?.frank(&agent.franking_signature_key, suite, tag, context)
+    }
+}
+
+/// A message is in the log; nothing else changes.
+fn said(entry: MimiEntry) -> MimiOutcome {
+    MimiOutcome {
+        accepted: entry.accepted,
+        append: vec![entry],
+        group: Vec::new(),
+        followers: Vec::new(),
+        welcomed: Vec::new(),
+        left_over: None,
+        judged: Judged::Same,
     }
 }

@@ -60,6 +60,38 @@ fn a_message_is_stamped_and_handed_to_all_providers_but_its_own() {
 }
 
 #[test]
+fn messages_that_came_together_are_taken_as_if_one_came_after_the_other() {
+    let mut hub = Hub::of_three();
+    let mut said = |name: &'static str, sender| submission(hub.member(name).encrypt(b"hello", None), sender);
+    let (first, second, third) = (said("bob", BOB), said("cathy", CATHY), said("bob", BOB));
+    let together = [
+        (server("b"), &first),
+        // Of another provider's user.
+        (server("b"), &second),
+        (server("c"), &second),
+        (server("b"), &third),
+    ];
+    let (answers, outcome) = hub
+        .room
+        .submit_all(together.iter().map(|(from, said)| (from, *said)), &hub.ctx());
+    let is_taken: Vec<_> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(is_taken, [true, false, true, true]);
+    let mut alone = hub.room.clone();
+    let mut appended = Vec::new();
+    for (from, said) in [("b", &first), ("c", &second), ("b", &third)] {
+        let submitted = alone.submit(&server(from), said, &hub.ctx()).unwrap();
+        appended.extend(submitted.outcome.append.iter().cloned());
+        alone.apply(submitted.outcome);
+    }
+    assert_eq!(hub.accept(outcome.unwrap()), appended);
+    let nobody = [(server("a"), &first)];
+    let (_, outcome) = hub
+        .room
+        .submit_all(nobody.iter().map(|(from, said)| (from, *said)), &hub.ctx());
+    assert!(outcome.is_none(), "nothing was taken");
+}
+
+#[test]
 fn time_never_goes_back_in_a_room() {
     let mut hub = Hub::of_three();
     let before = hub.log.last().unwrap().accepted;

@@ -54,6 +54,60 @@ async fn what_comes_again_has_the_same_answer_and_is_done_once() {
     assert_eq!(said.count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn messages_that_wait_for_a_room_are_all_taken_once_each_with_an_answer_of_its_own() {
+    let mut room = Room::of_three().await;
+    let mut bodies: Vec<_> = (0..40).map(|n| room.message("cathy", &format!("message {n}"))).collect();
+    // Bob's provider does not speak for it.
+    let of_bob = room.message("bob", "from elsewhere");
+    let mimi = room.providers.mimi("a");
+    let before = room.providers.store("a").mimi_head(&room.uri).await.unwrap().unwrap();
+    let busy = mimi.open(&room.uri).await.unwrap();
+    let mut asked = JoinSet::new();
+    for body in bodies.iter().chain([&of_bob]).cloned() {
+        let (mimi, uri) = (mimi.clone(), room.uri.clone());
+        asked.spawn(async move {
+            let request = SubmitMessageRequest::from_bytes(&body).unwrap();
+            let answer = mimi.submit(&server("c"), &uri, &body, request).await.unwrap();
+            (body, answer)
+        });
+    }
+    while mimi.state.waiting.count(&room.uri) < 41 {
+        tokio::task::yield_now().await;
+    }
+    drop(busy);
+    let answers = asked.join_all().await;
+    for (body, answer) in &answers {
+        match answer.body.mls10() {
+            Some(SubmitVerdict::Accepted(_)) => assert_ne!(body, &of_bob),
+            verdict => assert_eq!((body, verdict), (&of_bob, Some(&SubmitVerdict::NotAllowed))),
+        }
+    }
+    assert_eq!(mimi.state.waiting.count(&room.uri), 0);
+    let after = nabe_store::Between {
+        after: before,
+        ..nabe_store::Between::ALL
+    };
+    let log = room.providers.store("a").mimi_entries(&room.uri, after, usize::MAX, usize::MAX);
+    let log = log.await.unwrap();
+    let of_log = log.iter().flat_map(|entry| entry.messages().unwrap());
+    let mut of_log: Vec<_> = of_log.map(|message| message.as_bytes().to_vec()).collect();
+    let message = |body: &Bytes| match SubmitMessageRequest::from_bytes(body).unwrap().body.mls10() {
+        Some(submission) => submission.app_message.as_bytes().to_vec(),
+        None => panic!("a message is expected"),
+    };
+    let mut sent: Vec<_> = bodies.drain(..).map(|body| message(&body)).collect();
+    of_log.sort();
+    sent.sort();
+    assert_eq!(of_log, sent);
+    // Each has its own answer again.
+    for (body, answer) in answers.iter().filter(|(body, _)| *body != of_bob) {
+        let request = SubmitMessageRequest::from_bytes(body).unwrap();
+        let again = mimi.submit(&server("c"), &room.uri, body, request).await.unwrap();
+        assert_eq!(again, *answer);
+    }
+}
+
 #[tokio::test]
 async fn what_was_refused_may_be_accepted_when_it_comes_again() {
     let mut room = Room::new().await;
