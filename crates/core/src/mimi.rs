@@ -290,6 +290,12 @@ impl MimiRoom {
         self.reach.active().any(|provider| *provider == self.server)
     }
 
+    /// The hub's own users with clients in the group who may not receive messages, with what was accepted and not yet committed counted: they
+    /// are about to be removed or banned, or their role does not allow it (MRP #message-capabilities).
+    pub fn own_users_without_messages(&self) -> impl Iterator<Item = &MimiUri> {
+        self.reach.withheld(&self.server)
+    }
+
     /// About how much memory the room takes, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

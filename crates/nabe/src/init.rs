@@ -263,6 +263,8 @@ provider_token_file = "provider.token"
 # last_resort_key_packages = true
 # Tell other providers that one of our users has revoked consent; they find out in any case when they want key packages.
 # tell_revocations = false
+# How many days what came in rooms of MIMI is kept for clients to read; 0 = for ever. A client that was away for longer joins anew.
+# log_retention_days = 90
 
 [delivery]
 # Milliseconds.

@@ -4,7 +4,7 @@
 mod franking;
 pub(crate) mod keys;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
@@ -71,6 +71,8 @@ pub(crate) struct Mimi {
     pub(crate) last_resort_key_packages: bool,
     /// Tell requesters' providers of revoked consent.
     pub(crate) tell_revocations: bool,
+    /// How many days the logs keep what local users read; 0 = for ever.
+    pub(crate) log_retention_days: u32,
 }
 
 impl Default for Mimi {
@@ -99,6 +101,7 @@ impl Default for Mimi {
             hide_users: users.hide_users,
             last_resort_key_packages: users.last_resort,
             tell_revocations: users.tell_revocations,
+            log_retention_days: 90,
         }
     }
 }
@@ -230,6 +233,10 @@ impl Mimi {
                 hide_users: self.hide_users,
                 last_resort: self.last_resort_key_packages,
                 tell_revocations: self.tell_revocations,
+                log_retention: match self.log_retention_days {
+                    0 => None,
+                    days => Some(Duration::from_hours(u64::from(days) * 24)),
+                },
             },
             overrides: self.overrides.clone(),
             hub,

@@ -207,6 +207,28 @@ pub(crate) async fn forget_delivered(db: &mut SqliteConnection, before: UnixMill
     Ok(())
 }
 
+/// Message numbers ascend in the order in which messages came, so that only what is dropped is looked at.
+pub(crate) async fn forget_messages(
+    db: &mut SqliteConnection,
+    before: UnixMillis,
+    limit: usize,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "-- local: forget messages
+         DELETE FROM local_messages WHERE message_no IN (
+             SELECT message_no FROM local_messages WHERE message_no < COALESCE(
+                 (SELECT message_no FROM local_messages WHERE received >= ? ORDER BY message_no LIMIT 1),
+                 9223372036854775807
+             ) ORDER BY message_no LIMIT +?
+         )",
+    )
+    .bind(millis(before))
+    .bind(rows(limit))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 pub(crate) async fn show_join_code(db: &mut SqliteConnection, shown: &ShownJoinCode) -> Result<(), Failure> {
     sqlx::query(
         "-- local: show join code

@@ -40,6 +40,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
         }
         MimiUserWrite::Order(write) => order::write(db, write).await,
         MimiUserWrite::ForgetDelivered { before } => local::forget_delivered(db, *before).await,
+        MimiUserWrite::ForgetLocalMessages { before, limit } => local::forget_messages(db, *before, *limit).await,
         MimiUserWrite::ShowJoinCode { shown } => local::show_join_code(db, shown).await,
         MimiUserWrite::ExpireJoinCodes { now } => local::expire_join_codes(db, *now).await,
         MimiUserWrite::RemoveClient { client } => mimi_key_packages::remove_client(db, client).await,

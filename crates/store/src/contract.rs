@@ -124,6 +124,7 @@ macro_rules! contract_tests {
             mimi::proposals_since_the_newest_commit_are_loaded,
             mimi::room_of_mimi_is_founded_once,
             mimi_order::delivered_messages_are_known_again,
+            mimi_order::old_messages_are_dropped_and_positions_stay,
             mimi_order::forwarded_requests_are_kept_until_their_verdict,
             mimi_order::messages_wait_for_their_epoch,
             mimi_order::readers_read_what_came_while_they_were_there,

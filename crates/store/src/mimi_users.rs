@@ -270,6 +270,13 @@ pub enum MimiUserWrite {
         /// The moment.
         before: UnixMillis,
     },
+    /// Drops messages from local logs that came before a moment, those that came first: at most so many. Positions stay as they are.
+    ForgetLocalMessages {
+        /// The moment.
+        before: UnixMillis,
+        /// How many at most.
+        limit: usize,
+    },
     /// Remembers a join code; the newest of the same room, user and key counts.
     ShowJoinCode {
         /// The code.

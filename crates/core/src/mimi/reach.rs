@@ -1,11 +1,12 @@
 //! Which providers take part in a room, and which of them may be sent application messages (MIMI
 //! #fanout-messages-and-room-events, MRP #message-capabilities).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nabe_auth::mimi::Room;
 use nabe_mls::mimi::{Member, MimiGroup, StagedCommit};
 use nabe_types::{LogPosition, ServerName};
+use nabe_wire::uri::MimiUri;
 
 use super::identifier;
 use crate::FollowerChange;
@@ -22,6 +23,8 @@ struct Clients {
     count: usize,
     /// At least one is of a user who may receive messages.
     receive: bool,
+    /// Users with clients who may not.
+    withheld: BTreeSet<MimiUri>,
 }
 
 impl Reach {
@@ -32,7 +35,12 @@ impl Reach {
             if let Some(provider) = provider_of(member.user().host()) {
                 let clients = providers.entry(provider).or_default();
                 clients.count += 1;
-                clients.receive = clients.receive || policy.receive(&identifier(member.user())).is_ok();
+                match policy.receive(&identifier(member.user())) {
+                    Ok(()) => clients.receive = true,
+                    Err(_) => {
+                        clients.withheld.insert(member.user().clone());
+                    }
+                }
             }
         }
         Self { providers }
@@ -52,6 +60,14 @@ impl Reach {
     pub(super) fn receiving(&self) -> impl Iterator<Item = &ServerName> {
         let receiving = self.providers.iter().filter(|(_, clients)| clients.receive);
         receiving.map(|(provider, _)| provider)
+    }
+
+    /// A provider's users with clients in the group who may not receive messages.
+    pub(super) fn withheld(&self, provider: &ServerName) -> impl Iterator<Item = &MimiUri> {
+        self.providers
+            .get(provider)
+            .into_iter()
+            .flat_map(|clients| &clients.withheld)
     }
 
     /// What follows from a commit at `position`: whoever goes is owed it as the last entry, whoever comes gets what is behind it.

@@ -186,7 +186,7 @@ pub(crate) struct MimiRoomBody {
     hub: String,
     /// The position of the first message that the user may read.
     from: i64,
-    /// The position of the newest message.
+    /// The position of the newest message; for somebody who was removed, of the last one that they may read.
     head: i64,
 }
 
@@ -408,7 +408,10 @@ pub(crate) async fn rooms(caller: MimiCaller, target: Target) -> Result<Reply, C
             room: readable.room.room.to_string(),
             hub: readable.room.hub.to_string(),
             from: readable.from.as_i64(),
-            head: readable.room.head.as_i64(),
+            head: readable
+                .until
+                .map_or(readable.room.head, |until| until.min(readable.room.head))
+                .as_i64(),
         });
         let rooms: Vec<_> = rooms.collect();
         let state = serde_json::to_vec(&rooms).expect("our own answers have string keys only");

@@ -1,6 +1,8 @@
 //! A local user creates a room, which makes us its hub (MIMI #alice-creates-a-room). That is an act of the hub with no message
 //! (D-create): the creator's client makes the group and hands it over.
 
+use std::collections::BTreeSet;
+
 use nabe_core::mimi::{MimiRoom, MimiUri, UnsoundRoom};
 use nabe_store::{Batch, MimiWrite, StoreError, StoredReply, Write};
 use nabe_wire::mls::{GroupInfo, RatchetTree};
@@ -66,7 +68,7 @@ impl Mimi {
             let uri = founded.uri().clone();
             let mut writes = vec![Write::Mimi(MimiWrite::Found { room: uri.clone(), now })];
             writes.extend(append(&founded, &outcome, &mimi));
-            writes.extend(for_local_users(&founded, &outcome.append, &mimi));
+            writes.extend(for_local_users(&founded, &BTreeSet::new(), &outcome.append, &mimi));
             writes.push(keep);
             mimi.service.commit(Batch(writes)).await?;
             mimi.wake_local(&uri).await;

@@ -46,7 +46,7 @@ impl Mimi {
         if was_delivered? {
             return Ok(());
         }
-        let welcomed = self.welcomed(batch.messages()).await?;
+        let welcomed = self.welcomed(from, room, batch.messages()).await?;
         let marks = marks_of_all(batch.messages());
         let clock = self.service.clock();
         let (begun, patience) = (self.service.now(), clock.sleep(PATIENCE));
@@ -109,19 +109,20 @@ impl Mimi {
     }
 
     /// What puts messages of a room whose hub we are into the log that our users read. Each of `readers` may read the room from the message
-    /// with this index on. To be followed by [`Mimi::tell_of_room`].
+    /// with this index on, each of `leavers` up to it. To be followed by [`Mimi::tell_of_room`].
     pub(crate) fn delivery(
         &self,
         room: &MimiUri,
         messages: Vec<NewLocalMessage>,
         readers: Vec<(MimiUri, usize)>,
+        leavers: Vec<(MimiUri, usize)>,
     ) -> Write {
         Write::Mimi(MimiWrite::User(MimiUserWrite::Deliver {
             room: room.clone(),
             hub: self.domain().clone(),
             messages,
             readers,
-            leavers: Vec::new(),
+            leavers,
             once: None,
             now: self.service.now(),
         }))
@@ -137,7 +138,7 @@ impl Mimi {
         Ok(())
     }
 
-    /// The rooms that a local user may read.
+    /// The rooms that a local user may read, or could until they left.
     ///
     /// # Errors
     ///
@@ -173,8 +174,14 @@ impl Mimi {
         Ok(messages?)
     }
 
-    /// Our users whom Welcomes among these messages are for, each with the index of the first one.
-    async fn welcomed(&self, messages: &[FanoutMessage]) -> Result<Vec<(MimiUri, usize)>, MimiError> {
+    /// Our users whom Welcomes among these messages are for, each with the index of the first one; without those to whom the hub has opened
+    /// as many rooms as it may.
+    async fn welcomed(
+        &self,
+        hub: &ServerName,
+        room: &MimiUri,
+        messages: &[FanoutMessage],
+    ) -> Result<Vec<(MimiUri, usize)>, MimiError> {
         let (mut users, mut seen) = (Vec::new(), BTreeSet::new());
         for (index, message) in messages.iter().enumerate() {
             let MlsMessageBody::Welcome(welcome) = &message.message.body else {
@@ -184,12 +191,22 @@ impl Mimi {
             let references: Vec<Bytes> = references.take(MAX_WELCOMED).map(Bytes::copy_from_slice).collect();
             let issued = self.service.store().issued_key_packages(&references).await;
             for package in issued? {
-                if seen.insert(package.user.clone()) {
+                if seen.insert(package.user.clone()) && self.may_open(hub, room, &package.user).await? {
                     users.push((package.user, index));
                 }
             }
         }
         Ok(users)
+    }
+
+    async fn may_open(&self, hub: &ServerName, room: &MimiUri, user: &MimiUri) -> Result<bool, MimiError> {
+        let readable = self.service.store().rooms_readable_by(user).await?;
+        let others = readable.iter().map(|readable| &readable.room);
+        let others = others.filter(|of| of.hub == *hub && of.room != *room).count();
+        if others >= MAX_ROOMS_OF_HUB {
+            tracing::warn!(%hub, %room, %user, "a hub opens more rooms to a user than it may");
+        }
+        Ok(others < MAX_ROOMS_OF_HUB)
     }
 }
 
@@ -232,6 +249,9 @@ pub(super) const REMEMBERED: Duration = Duration::from_hours(48);
 
 /// The most clients of one Welcome that are looked for among ours.
 pub(super) const MAX_WELCOMED: usize = 10_000;
+
+/// The most rooms of one hub that one user reads or could read: a hub opens them by itself, as soon as it has a key package.
+const MAX_ROOMS_OF_HUB: usize = 1000;
 
 /// The most messages that are read at once.
 const MAX_READ: usize = 1000;

@@ -138,6 +138,14 @@ impl OpenRoom {
         let mut woken: BTreeSet<ServerName> = loaded.room.followers().cloned().collect();
         let mut writes = append(&loaded.room, &outcome, mimi);
         let had_own_clients = loaded.room.has_own_clients();
+        let is_commit = outcome
+            .append
+            .first()
+            .is_some_and(|entry| entry.kind == MimiEntryKind::Commit);
+        let before = match is_commit {
+            true => local_users(&loaded.room, mimi.domain()),
+            false => BTreeSet::new(),
+        };
         let (appended, newest_change) = (outcome.append.clone(), outcome.group.last().map(|it| it.position));
         for change in &outcome.followers {
             let (FollowerChange::Open { server, .. }
@@ -167,7 +175,7 @@ impl OpenRoom {
         }
         let mut is_for_local_users = false;
         if had_own_clients || loaded.room.has_own_clients() {
-            let delivery = for_local_users(&loaded.room, &appended, mimi);
+            let delivery = for_local_users(&loaded.room, &before, &appended, mimi);
             is_for_local_users = delivery.is_some();
             writes.extend(delivery);
         }
@@ -341,19 +349,25 @@ pub(super) fn append(room: &MimiRoom, outcome: &MimiOutcome, mimi: &Mimi) -> Vec
 }
 
 /// What of these entries goes into the log that our own users read, where the hub is us as well as elsewhere. Whoever comes to the room
-/// with a commit may read it from their Welcome on, or from the commit on by which they joined themselves; who creates it, all of it.
-pub(super) fn for_local_users(room: &MimiRoom, entries: &[MimiEntry], mimi: &Mimi) -> Option<Write> {
+/// with a commit may read it from their Welcome on, or from the commit on by which they joined themselves; who creates it, all of it. Of
+/// the users `before` a commit, those who have no client in the group after it read that commit as the last. Messages are withheld from
+/// whoever is about to go (MIMI #fanout-messages-and-room-events); what their clients need to follow the commit is not.
+pub(super) fn for_local_users(
+    room: &MimiRoom,
+    before: &BTreeSet<MimiUri>,
+    entries: &[MimiEntry],
+    mimi: &Mimi,
+) -> Option<Write> {
     let us = mimi.domain();
     let ours: Vec<_> = entries.iter().filter(|entry| is_for_local_users(entry, us)).collect();
     let welcome = ours.iter().position(|entry| entry.kind == MimiEntryKind::Welcome);
     let begins = |entry: &MimiEntry| matches!(entry.kind, MimiEntryKind::Founded | MimiEntryKind::Commit);
-    let readers: Vec<_> = match entries.first() {
-        Some(first) if begins(first) => local_users(room, us)
-            .into_iter()
-            .map(|user| (user, welcome.unwrap_or(0)))
-            .collect(),
-        _ => Vec::new(),
-    };
+    let (mut readers, mut leavers) = (Vec::new(), Vec::new());
+    if entries.first().is_some_and(begins) {
+        let now = local_users(room, us);
+        leavers.extend(before.difference(&now).map(|user| (user.clone(), 0)));
+        readers.extend(now.into_iter().map(|user| (user, welcome.unwrap_or(0))));
+    }
     if ours.is_empty() && readers.is_empty() {
         return None;
     }
@@ -361,10 +375,13 @@ pub(super) fn for_local_users(room: &MimiRoom, entries: &[MimiEntry], mimi: &Mim
         accepted: entry.accepted,
         body: entry.body.clone(),
         marks: Vec::new(),
-        withheld_from: Vec::new(),
+        withheld_from: match entry.kind {
+            MimiEntryKind::Application => room.own_users_without_messages().cloned().collect(),
+            _ => Vec::new(),
+        },
     };
     let messages = ours.iter().map(message).collect();
-    Some(mimi.delivery(room.uri(), messages, readers))
+    Some(mimi.delivery(room.uri(), messages, readers, leavers))
 }
 
 /// Whether an entry goes to clients of the hub's own users. What one of them sent, the others have from nobody else.
@@ -378,7 +395,7 @@ fn is_for_local_users(entry: &MimiEntry, us: &ServerName) -> bool {
 }
 
 /// Our users with clients in the group.
-fn local_users(room: &MimiRoom, us: &ServerName) -> Vec<MimiUri> {
+fn local_users(room: &MimiRoom, us: &ServerName) -> BTreeSet<MimiUri> {
     let users = room.group().members().map(|(_, member)| member.user());
     let ours: BTreeSet<_> = users.filter(|user| user.host() == us.as_str()).collect();
     ours.into_iter().cloned().collect()

@@ -190,7 +190,7 @@ impl Providers {
             let key = Arc::new(TestHub::new(&format!("mimi://{}", server(name))));
             providers.keys.insert(server(name), key);
             let disk = Disk::new(backend).await;
-            for user in ["alice", "bob", "ben", "cathy"]
+            for user in ["alice", "adam", "bob", "ben", "cathy"]
                 .into_iter()
                 .filter(|user| user.starts_with(name))
             {

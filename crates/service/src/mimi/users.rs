@@ -1,6 +1,8 @@
 //! Our users as MIMI names them, and what all use cases about them have in common. The user `alice` of a server is
 //! `mimi://<domain>/u/alice`; their client `phone` is `mimi://<domain>/d/alice/phone`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
 use nabe_store::{MimiUserWrite, MimiWrite, Write};
@@ -24,6 +26,8 @@ pub struct UserSettings {
     pub hide_users: bool,
     /// Whether a client's last-resort key package is handed out when it has no other, again and again.
     pub last_resort: bool,
+    /// How long local users' logs keep what came; `None`: for ever. A client that was away for longer has to join anew.
+    pub log_retention: Option<Duration>,
     /// Whether requesters' providers are told of revocations (MIMI #convey-explicit-consent leaves it to us).
     pub tell_revocations: bool,
 }
@@ -33,6 +37,7 @@ impl Default for UserSettings {
         Self {
             hide_users: true,
             last_resort: true,
+            log_retention: Some(Duration::from_hours(90 * 24)),
             tell_revocations: false,
         }
     }
@@ -125,6 +130,18 @@ impl Mimi {
         if let Err(error) = self.service.commit(writes.map(Write::Mimi).into_iter().collect()).await {
             tracing::warn!(%error, "could not forget old key packages, join codes and notifications of MIMI");
         }
+        let Some(retention) = self.settings().users.log_retention else {
+            return;
+        };
+        let before = now.minus(retention);
+        let limit = FORGOTTEN_AT_ONCE;
+        // Others write in between. What is left over is for the next round.
+        for _ in 0..FORGOTTEN_ROUNDS {
+            let write = MimiUserWrite::ForgetLocalMessages { before, limit };
+            if let Err(error) = self.write(write).await {
+                return tracing::warn!(%error, "could not drop old messages of MIMI");
+            }
+        }
     }
 
     /// One rate for each provider and endpoint; local users have that of the client API.
@@ -201,6 +218,11 @@ pub(crate) fn user_of(credential: &Credential, signature_key: &[u8]) -> Option<M
 pub(crate) fn bytes_of(body: &impl Encode) -> Bytes {
     body.to_bytes().into()
 }
+
+/// The most old messages that are dropped in one transaction.
+const FORGOTTEN_AT_ONCE: usize = 1000;
+/// Such transactions in one round, which is every ten minutes.
+const FORGOTTEN_ROUNDS: usize = 20;
 
 /// How many news a slow listener can fall behind before it has to look at everything.
 const LAGGING: usize = 4096;

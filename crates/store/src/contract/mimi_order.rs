@@ -280,3 +280,42 @@ pub async fn withheld_messages_are_not_read(store: &dyn Store) {
     assert_eq!(some(0, 9, 2).await, [1, 4]);
     assert_eq!(some(1, 9, 0).await, [4]);
 }
+
+/// Those that came first go first, whoever they are withheld from.
+pub async fn old_messages_are_dropped_and_positions_stay(store: &dyn Store) {
+    let withheld = NewLocalMessage {
+        withheld_from: vec![uri(BEN)],
+        ..message("1")
+    };
+    let mut write = deliver(vec![withheld, message("2")], at(10));
+    if let MimiUserWrite::Deliver { readers, .. } = &mut write {
+        *readers = vec![(uri(BOB), 0), (uri(BEN), 0)];
+    }
+    put(
+        store,
+        [
+            write,
+            deliver(vec![message("3")], at(20)),
+            deliver(vec![message("4")], at(30)),
+        ],
+    )
+    .await;
+    let forget = async |before, limit| {
+        let before = at(before);
+        put(store, [MimiUserWrite::ForgetLocalMessages { before, limit }]).await;
+        read_by(store, BOB).await
+    };
+    assert_eq!(forget(10, 9).await, ["1", "2", "3", "4"]);
+    assert_eq!(forget(21, 1).await, ["2", "3", "4"]);
+    assert_eq!(forget(21, 9).await, ["4"]);
+    put(store, [deliver(vec![message("5")], at(40))]).await;
+    let left = store
+        .local_messages(&uri(ROOM), LogPosition::ZERO, 9, 99)
+        .await
+        .unwrap();
+    let left: Vec<_> = left.iter().map(|message| message.position.as_i64()).collect();
+    assert_eq!(left, [4, 5]);
+    assert_eq!(forget(99, 9).await, Vec::<String>::new());
+    put(store, [deliver(vec![message("6")], at(50))]).await;
+    assert_eq!(read_by(store, BEN).await, ["6"]);
+}

@@ -95,6 +95,20 @@ impl Journal<'_> {
                     self.set(|tables| &mut tables.mimi_users.delivered, key, None);
                 }
             }
+            MimiUserWrite::ForgetLocalMessages { before, limit } => {
+                let all = self.tables.mimi_users.messages.iter();
+                let mut old: Vec<_> = all.filter(|(_, message)| message.received < before).collect();
+                old.sort_by_key(|(_, message)| message.received);
+                let old: Vec<_> = old.into_iter().take(limit).map(|(key, _)| key.clone()).collect();
+                for (room, position) in old {
+                    let of_message = self.tables.mimi_users.withheld.keys();
+                    let of_message = of_message.filter(|(of, at, _)| *of == room && *at == position);
+                    for key in of_message.cloned().collect::<Vec<_>>() {
+                        self.set(|tables| &mut tables.mimi_users.withheld, key, None);
+                    }
+                    self.set(|tables| &mut tables.mimi_users.messages, (room, position), None);
+                }
+            }
             MimiUserWrite::ShowJoinCode { shown } => {
                 let key = (shown.room.clone(), shown.user.clone(), shown.signature_key.clone());
                 self.set(|tables| &mut tables.mimi_users.codes, key, Some(shown));

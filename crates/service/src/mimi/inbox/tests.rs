@@ -163,3 +163,44 @@ async fn a_room_is_read_by_those_who_were_welcomed_from_there_on() {
     let other = story.read("mimi://b.example/u/other", 0).await;
     assert!(matches!(other, Err(MimiError::Unknown("room"))), "{other:?}");
 }
+
+#[tokio::test]
+async fn what_is_old_is_dropped_from_the_log() {
+    let story = Story::new().await;
+    story.notify("a", std::slice::from_ref(&story.welcome)).await.unwrap();
+    story.notify("a", &story.said[..1]).await.unwrap();
+    let kept = crate::mimi::UserSettings::default().log_retention.unwrap();
+    story.providers.clock.advance(kept);
+    story.notify("a", &story.said[1..]).await.unwrap();
+    story.providers.mimi("b").forget_what_is_old().await;
+    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 4, "to the day");
+    story.providers.clock.advance(Duration::from_secs(1));
+    story.providers.mimi("b").forget_what_is_old().await;
+    assert_eq!(story.read(BOB, 0).await.unwrap(), story.said[1..]);
+    let rooms = story.providers.mimi("b").rooms_readable_by(&uri(BOB)).await.unwrap();
+    assert_eq!((rooms[0].from, rooms[0].room.head), (LogPosition(1), LogPosition(4)));
+}
+
+#[tokio::test]
+async fn a_hub_opens_only_so_many_rooms_to_a_user() {
+    let story = Story::new().await;
+    let open = |n: usize| {
+        let write = nabe_store::MimiOrderWrite::Open {
+            room: uri(&format!("mimi://a.example/r/{n}")),
+            hub: server("a"),
+            user: uri(BOB),
+            from: LogPosition(1),
+        };
+        Write::Mimi(MimiWrite::User(MimiUserWrite::Order(write)))
+    };
+    let service = story.providers.mimi("b").service;
+    service.commit((1..MAX_ROOMS_OF_HUB).map(open).collect()).await.unwrap();
+    // One more, which is full then.
+    story.notify("a", std::slice::from_ref(&story.welcome)).await.unwrap();
+    assert_eq!(story.read(BOB, 0).await.unwrap().len(), 1);
+    let elsewhere = uri("mimi://a.example/r/elsewhere");
+    let batch = FanoutBatch::new(vec![story.welcome.clone()]).unwrap();
+    let mimi = story.providers.mimi("b");
+    let refused = mimi.notify(&server("a"), &elsewhere, &batch, &batch.to_bytes()).await;
+    assert!(matches!(refused, Err(MimiError::Unknown("room"))), "{refused:?}");
+}

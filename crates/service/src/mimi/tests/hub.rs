@@ -57,7 +57,9 @@ async fn what_comes_again_has_the_same_answer_and_is_done_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn messages_that_wait_for_a_room_are_all_taken_once_each_with_an_answer_of_its_own() {
     let mut room = Room::of_three().await;
-    let mut bodies: Vec<_> = (0..40).map(|n| room.message("cathy", &format!("message {n}"))).collect();
+    let mut bodies: Vec<_> = (0..40)
+        .map(|n| room.message("cathy", &format!("message {n}")))
+        .collect();
     // Bob's provider does not speak for it.
     let of_bob = room.message("bob", "from elsewhere");
     let mimi = room.providers.mimi("a");
@@ -88,7 +90,10 @@ async fn messages_that_wait_for_a_room_are_all_taken_once_each_with_an_answer_of
         after: before,
         ..nabe_store::Between::ALL
     };
-    let log = room.providers.store("a").mimi_entries(&room.uri, after, usize::MAX, usize::MAX);
+    let log = room
+        .providers
+        .store("a")
+        .mimi_entries(&room.uri, after, usize::MAX, usize::MAX);
     let log = log.await.unwrap();
     let of_log = log.iter().flat_map(|entry| entry.messages().unwrap());
     let mut of_log: Vec<_> = of_log.map(|message| message.as_bytes().to_vec()).collect();
@@ -384,5 +389,63 @@ async fn nobody_sends_or_asks_in_the_name_of_another_user_of_their_provider() {
             ),
             "{refused:?}"
         );
+    }
+}
+
+/// Clients of the hub's own users read the same log; each of them only what is for them (MIMI #fanout-messages-and-room-events).
+#[tokio::test]
+async fn a_banned_user_of_the_hub_reads_up_to_the_commit_that_removes_them() {
+    let adam = "mimi://a.example/u/adam";
+    for backend in crate::mimi::testing::BACKENDS {
+        let mut room = Room::on(backend, |_| {}).await;
+        room.add("alice", "adam", "mimi://a.example/d/adam/A", adam).await;
+        room.add("alice", "bob", "mimi://b.example/d/bob/B", BOB).await;
+        room.all_catch_up().await;
+        let read = async |room: &Room| {
+            let mimi = room.providers.mimi("a");
+            let after = nabe_types::LogPosition::ZERO;
+            let messages = mimi.messages(&user_of("adam"), &room.uri, after, 100, 1 << 20).await;
+            let messages = messages.unwrap().into_iter();
+            let messages = messages.map(|message| FanoutMessage::from_bytes(&message.body).unwrap());
+            messages.collect::<Vec<_>>()
+        };
+        let is_text = |message: &FanoutMessage| matches!(message.with, FanoutParts::Application { .. });
+        room.say("bob", "before").await;
+        let before = read(&room).await;
+        assert!(is_text(before.last().unwrap()));
+        // The ban is proposed. What is said from now on is not for him, what his client needs to follow is.
+        let late = room.message("bob", "pending");
+        let leaf = room.member("adam").leaf();
+        let remove = room.member("alice").propose_remove(leaf);
+        let ban = room
+            .member("alice")
+            .propose_component(&change_participants(&[(1, 1)], &[], &[]));
+        let answer = room.update("alice", &proposals(&[remove, ban])).await;
+        assert!(matches!(answer.verdict, UpdateVerdict::Success { .. }), "{answer:?}");
+        let answer = room.submit("bob", &late).await;
+        assert!(
+            matches!(answer.body.mls10(), Some(SubmitVerdict::Accepted(_))),
+            "{answer:?}"
+        );
+        let pending = read(&room).await;
+        assert_eq!(pending.len(), before.len() + 1);
+        assert!(matches!(pending.last().unwrap().with, FanoutParts::Proposal { .. }));
+        let commit = room.member("alice").update();
+        room.commit("alice", &commit).await;
+        room.say("alice", "after").await;
+        let last = read(&room).await;
+        assert_eq!(last.len(), pending.len() + 1);
+        assert_eq!(last.last().unwrap().message, commit.commit);
+        let store = room.providers.store("a");
+        let readable = store.readable_room(&user_of("adam"), &room.uri).await.unwrap().unwrap();
+        assert!(readable.until.is_some_and(|until| until < readable.room.head));
+        // Alice has all of it, and a restart makes no difference.
+        let heard = room.inbox("alice").await.iter().filter(|it| is_text(it)).count();
+        assert_eq!(heard, 3);
+        room.is_delivered().await;
+        room.catch_up("bob").await;
+        room.providers.crash("a").await;
+        room.say("bob", "later").await;
+        assert_eq!(read(&room).await, last);
     }
 }
