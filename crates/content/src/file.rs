@@ -126,42 +126,7 @@ impl FileBlock {
     /// that a system reserves. `file` if there is none.
     #[must_use]
     pub fn safe_name(&self) -> String {
-        let name = self.name.as_ref().map_or("", Label::as_str);
-        let cleaned: String = clean_line(name, Label::MAX_BYTES)
-            .chars()
-            .map(|c| {
-                if r#"/\:*?"<>|"#.contains(c) || c == char::REPLACEMENT_CHARACTER {
-                    '_'
-                } else {
-                    c
-                }
-            })
-            .collect();
-        let trimmed = cleaned.trim_matches(|c: char| c == '.' || c.is_whitespace());
-        let (stem, extension) = match trimmed.rsplit_once('.') {
-            Some((stem, extension)) if extension.len() <= 16 => (stem, Some(extension)),
-            _ => (trimmed, None),
-        };
-        let mut safe = String::new();
-        // Windows reserves these whatever their extension; a leading underscore harms nowhere.
-        let first = stem.split('.').next().unwrap_or_default().trim_end();
-        if RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
-            safe.push('_');
-        }
-        for c in stem.chars() {
-            if safe.len() + c.len_utf8() > SAFE_STEM_BYTES {
-                break;
-            }
-            safe.push(c);
-        }
-        if safe.is_empty() {
-            safe.push_str("file");
-        }
-        if let Some(extension) = extension {
-            safe.push('.');
-            safe.push_str(extension);
-        }
-        safe
+        safe_name(self.name.as_ref().map_or("", Label::as_str))
     }
 
     pub(crate) fn read(block: &Fields<'_>) -> Result<Self, ContentError> {
@@ -422,6 +387,45 @@ const ALGORITHM: &str = "A256GCM";
 /// A symmetric key as JSON Web Key (RFC 7518, 6.4).
 const KEY_TYPE: &str = "oct";
 const SHOWN_NAME_BYTES: usize = 255;
+/// A name under which a file can be stored on any system, from one that its sender chose.
+pub(crate) fn safe_name(name: &str) -> String {
+    let cleaned: String = clean_line(name, Label::MAX_BYTES)
+        .chars()
+        .map(|c| {
+            if r#"/\:*?"<>|"#.contains(c) || c == char::REPLACEMENT_CHARACTER {
+                '_'
+            } else {
+                c
+            }
+        })
+        .collect();
+    let trimmed = cleaned.trim_matches(|c: char| c == '.' || c.is_whitespace());
+    let (stem, extension) = match trimmed.rsplit_once('.') {
+        Some((stem, extension)) if extension.len() <= 16 => (stem, Some(extension)),
+        _ => (trimmed, None),
+    };
+    let mut safe = String::new();
+    // Windows reserves these whatever their extension; a leading underscore harms nowhere.
+    let first = stem.split('.').next().unwrap_or_default().trim_end();
+    if RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
+        safe.push('_');
+    }
+    for c in stem.chars() {
+        if safe.len() + c.len_utf8() > SAFE_STEM_BYTES {
+            break;
+        }
+        safe.push(c);
+    }
+    if safe.is_empty() {
+        safe.push_str("file");
+    }
+    if let Some(extension) = extension {
+        safe.push('.');
+        safe.push_str(extension);
+    }
+    safe
+}
+
 const SAFE_STEM_BYTES: usize = 180;
 const RESERVED: [&str; 22] = [
     "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",

@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
+use nabe_service::mimi::ASSETS;
 use nabe_wire::directory::DIRECTORY_PATH;
 use tokio::time::{Instant, timeout};
 
@@ -258,7 +259,9 @@ impl Caller {
 }
 
 fn is_media_path(path: &str) -> bool {
-    path == "/_nabe/v1/media" || path.starts_with("/_nabe/v1/media/")
+    let is_asset = path.starts_with(ASSETS) || path == "/_nabe/v1/mimi/assets";
+    let is_mimi_download = path.starts_with("/_nabe/v1/mimi/rooms/") && path.ends_with("/download");
+    path == "/_nabe/v1/media" || path.starts_with("/_nabe/v1/media/") || is_asset || is_mimi_download
 }
 
 fn method_label(method: &Method) -> &'static str {

@@ -142,6 +142,11 @@ impl World {
 
     /// The same with this key as the hub's.
     pub(crate) fn provider_with(hub: Arc<TestHub>) -> Self {
+        Self::provider_that(hub, |_| {})
+    }
+
+    /// The same with other settings.
+    pub(crate) fn provider_that(hub: Arc<TestHub>, adjust: impl FnOnce(&mut Settings)) -> Self {
         let mimi = MimiDeps {
             domain: server("h"),
             peers: Arc::new(Silence),
@@ -154,7 +159,7 @@ impl World {
             assets: None,
             settings: MimiSettings::default(),
         };
-        Self::with_mimi(|_| {}, Some(mimi))
+        Self::with_mimi(adjust, Some(mimi))
     }
 
     pub(crate) fn with_mimi(adjust: impl FnOnce(&mut Settings), mimi: Option<MimiDeps>) -> Self {

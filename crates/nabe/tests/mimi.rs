@@ -293,3 +293,198 @@ fn the_keys_that_clients_list_are_shown() {
         assert!(line.ends_with("  mimi://a.localhost"), "{line}");
     }
 }
+
+/// A user's client: `nabe client mimi` with a folder of its own, one process for each command.
+struct Person {
+    state: PathBuf,
+    user: String,
+}
+
+impl Person {
+    fn log_in(parent: &Path, provider: &Provider, name: &str) -> Self {
+        let person = Self {
+            state: parent.join(format!("client of {name}")),
+            user: format!("mimi://{}/u/{name}", provider.domain),
+        };
+        let token = fs::read_to_string(provider.folder.join("provider.token")).unwrap();
+        let url = format!("https://localhost:{}", provider.listen.port());
+        let user = format!("@{name}:{}", provider.domain);
+        let ca = provider.folder.join("ca.pem");
+        let login = ["login", "--server", &url, "--device", "phone", "--user", &user];
+        let with = ["--provider-token", token.trim(), "--ca", ca.to_str().unwrap()];
+        let made = person.run(&[&login[..], &with[..]].concat());
+        assert_eq!(made[0]["user"], person.user);
+        person
+    }
+
+    fn attempt(&self, arguments: &[&str]) -> std::process::Output {
+        let mut client = command();
+        client
+            .args(["client", "--json", "--state"])
+            .arg(&self.state)
+            .arg("mimi");
+        client.args(arguments).output().unwrap()
+    }
+
+    /// What a command prints, a line each.
+    fn run(&self, arguments: &[&str]) -> Vec<Value> {
+        let done = self.attempt(arguments);
+        assert!(done.status.success(), "{arguments:?}: {}", text(&done.stderr));
+        let lines = text(&done.stdout);
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Waits for the other to be allowed to add this one.
+    async fn lets_add(&self, other: &Self) {
+        other.run(&["consent", "ask", &self.user]);
+        let is_known = |of: &Self, state: &str| {
+            let known = of.run(&["consent", "list"]);
+            let is_it = |one: &Value| one["requester"] == *other.user && one["target"] == *self.user;
+            known
+                .iter()
+                .any(|one| is_it(one) && one["state"] == state)
+                .then_some(())
+        };
+        wait_for("the request", async || is_known(self, "asked")).await;
+        self.run(&["consent", "grant", &other.user]);
+        wait_for("the consent", async || is_known(other, "granted")).await;
+    }
+
+    /// The newest message of a room once it is what is waited for.
+    async fn hears(&self, room: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        wait_for("a message", async || {
+            self.run(&["sync"]);
+            let messages = self.run(&["messages", room]);
+            messages.into_iter().rev().find(&is_it)
+        })
+        .await
+    }
+
+    async fn is_in(&self, room: &str, is_in: bool) -> Value {
+        wait_for("the group", async || {
+            self.run(&["sync"]);
+            let known = self.run(&["rooms"]).into_iter().any(|known| known["room"] == room);
+            let info = known.then(|| self.run(&["info", room]).pop()).flatten()?;
+            ((info["status"] == "active") == is_in).then_some(info)
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_three_providers_talk_and_send_files_on_the_command_line() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let c = Provider::init(parent.path(), "c.localhost", Some(&a));
+    // The hub knows where the others' users store files.
+    let hosts = [("NABE_MIMI__ASSET_HOSTS", "[\"b.localhost\", \"c.localhost\"]")];
+    let _running = (
+        a.serve_with(&[&b, &c], false, &hosts),
+        b.serve(&[&a, &c], false),
+        c.serve(&[&a, &b], false),
+    );
+    for provider in [&a, &b, &c] {
+        provider.directory().await;
+    }
+    let alice = Person::log_in(parent.path(), &a, "alice");
+    let bob = Person::log_in(parent.path(), &b, "bob");
+    let cathy = Person::log_in(parent.path(), &c, "cathy");
+    let room = "mimi://a.localhost/r/club";
+    assert_eq!(alice.run(&["create", "The Club", "--id", "club"])[0]["room"], room);
+    bob.lets_add(&alice).await;
+    cathy.lets_add(&alice).await;
+    alice.run(&["add", room, &bob.user, &cathy.user]);
+    bob.is_in(room, true).await;
+    let info = cathy.is_in(room, true).await;
+    assert_eq!(info["clients"].as_array().unwrap().len(), 3);
+
+    let sent = bob.run(&["send", room, "hello"]);
+    let heard = alice.hears(room, |message| message["text"] == "hello").await;
+    assert_eq!(
+        (&heard["sender"], &heard["message"]),
+        (&Value::from(&*bob.user), &sent[0]["message"])
+    );
+    assert_eq!(heard["franking"], "genuine");
+    let reply = heard["message"].as_str().unwrap();
+    alice.run(&["send", room, "hello Bob", "--reply-to", reply]);
+    cathy
+        .hears(room, |message| message["text"] == "[reply] hello Bob")
+        .await;
+
+    // One file lies at the hub, the other at Bob's provider, from where the hub fetches it for Cathy's.
+    let secret = b"for the club's eyes only; ".repeat(5_000);
+    let path = parent.path().join("picture.png");
+    fs::write(&path, &secret).unwrap();
+    let out = parent.path().join("received");
+    for (sender, provider) in [(&alice, &a), (&bob, &b)] {
+        let sent = sender.run(&["send-file", room, path.to_str().unwrap()]);
+        let id = sent[0]["message"].as_str().unwrap();
+        let message = cathy.hears(room, |message| message["message"] == id).await;
+        assert_eq!(message["file"]["name"], "picture.png");
+        assert_eq!(message["file"]["media_type"], "image/png");
+        cathy.run(&["get-file", room, id, "--out", out.to_str().unwrap()]);
+        assert_eq!(fs::read(&out).unwrap(), secret, "from {}", provider.domain);
+        // Its provider has something else in its place.
+        let stored = find_file(&provider.folder.join("data/media"));
+        let mut bytes = fs::read(&stored).unwrap();
+        assert!(!bytes.windows(5).any(|five| five == b"eyes "), "it is sealed");
+        bytes[7] ^= 1;
+        fs::write(&stored, bytes).unwrap();
+        let refused = cathy.attempt(&["get-file", room, id, "--out", out.to_str().unwrap()]);
+        assert!(!refused.status.success());
+        assert!(
+            text(&refused.stderr).contains("hash differs"),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
+    // Whoever does not know the URL gets nothing by the file's name alone.
+    let stored = find_file(&a.folder.join("data/media"));
+    let name = stored.file_name().unwrap().to_str().unwrap();
+    let guess = format!("/_nabe/mimi/assets/{name}/AAAAAAAAAAAAAAAAAAAAAA");
+    let guessed = a.request(&a.transport(None), Method::GET, &guess, "b.localhost").await;
+    assert_eq!(guessed.status(), 404);
+
+    bob.run(&["leave", room]);
+    wait_for("Bob to be gone", async || {
+        alice.run(&["update", room]);
+        let info = alice.run(&["info", room]).pop().unwrap();
+        (info["participants"].as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+    bob.is_in(room, false).await;
+    cathy.is_in(room, true).await;
+    alice.run(&["add", room, &bob.user]);
+    bob.is_in(room, true).await;
+    alice.run(&["remove", room, &bob.user]);
+    bob.is_in(room, false).await;
+    let outside = bob.attempt(&["send", room, "hello?"]);
+    assert!(!outside.status.success());
+    alice.run(&["set-role", room, &cathy.user, "3"]);
+    wait_for("the role", async || {
+        let info = cathy.is_in(room, true).await;
+        let mut users = info["participants"].as_array().unwrap().iter();
+        users
+            .any(|one| one["user"] == *cathy.user && one["role"] == 3)
+            .then_some(())
+    })
+    .await;
+}
+
+/// The only file below a folder.
+fn find_file(folder: &Path) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}

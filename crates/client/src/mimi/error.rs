@@ -2,7 +2,9 @@
 
 use std::error::Error;
 
+use nabe_auth::mimi::Rejection;
 use nabe_content::mimi::Malformed;
+use nabe_content::mimi::external::{OpenError, TooLarge};
 use nabe_wire::DecodeError;
 use nabe_wire::key_material::KeyMaterialUserCode;
 use nabe_wire::update::UpdateResponseCode;
@@ -131,6 +133,18 @@ pub enum MimiError {
     /// There is no such message, or it cannot be read.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// A message without a file.
+    #[error("the message has no file")]
+    NoFile,
+    /// A file is larger than one may be.
+    #[error(transparent)]
+    FileTooLarge(#[from] TooLarge),
+    /// What lies where a message says is not its file, or cannot be opened.
+    #[error("the file: {0}")]
+    File(#[from] OpenError),
+    /// The room's policy about files.
+    #[error("the room's policy: {0}")]
+    FilePolicy(#[source] Rejection),
     /// A report is about one user.
     #[error("the messages are not all of one user")]
     SeveralSenders,

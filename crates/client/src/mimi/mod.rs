@@ -20,6 +20,7 @@
 //! | `mimi/join.rs` | external commits |
 //! | `mimi/lines.rs` | hubs that do not answer |
 //! | `mimi/send.rs` | messages that go out, reports |
+//! | `mimi/files.rs` | files in messages |
 //! | `mimi/receive.rs` | what comes in |
 //! | `mimi/group.rs` | OpenMLS |
 //! | `mimi/store.rs` | rows |
@@ -31,6 +32,7 @@ mod commit;
 mod create;
 mod device;
 mod error;
+mod files;
 mod group;
 mod intent;
 mod join;

@@ -1,6 +1,7 @@
 //! Clients against the real hub.
 
 mod crashes;
+mod files;
 mod hub;
 mod hubs;
 mod joining;

@@ -57,6 +57,12 @@ pub trait MimiTransport: Send + Sync {
     /// `reportAbuse`: an `AbuseReport`; nothing is answered (MIMI #report-abuse).
     async fn report_abuse(&self, room: &MimiUri, report: &[u8]) -> Result<(), TransportError>;
 
+    /// `assets`: stores a file, which is sealed. Where it lies: an `https` URL by which whoever knows it may have it.
+    async fn upload_asset(&self, file: Bytes) -> Result<String, TransportError>;
+
+    /// `download`: a file in a message of a room, through the room's hub (MIMI #download-using-a-hub-proxy). At most 100 MiB and 16 bytes.
+    async fn download(&self, room: &MimiUri, url: &str) -> Result<Bytes, TransportError>;
+
     /// `entries`: what happened in the rooms of this client's user after a cursor of an earlier page, room by room in the order in
     /// which the hub accepted it. If nothing has, waits up to `wait` and then answers with nothing. At most a few hundred entries; the
     /// rest comes next time.

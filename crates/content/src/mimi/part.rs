@@ -72,7 +72,7 @@ pub struct ExternalPart {
     pub hash: ContentHash,
     /// A text for people, or empty.
     pub description: String,
-    /// A suggested file name, or empty: not fit for a file system, see [`crate::FileBlock::safe_name`].
+    /// A suggested file name, or empty: not fit for a file system, see [`Self::safe_name`].
     pub filename: String,
 }
 
@@ -714,6 +714,12 @@ impl ExternalPart {
             description: description.to_owned(),
             filename: String::new(),
         }
+    }
+
+    /// A name under which the content can be stored on any system, as [`crate::FileBlock::safe_name`] makes it.
+    #[must_use]
+    pub fn safe_name(&self) -> String {
+        crate::file::safe_name(&self.filename)
     }
 
     /// The media type, if there is one.

@@ -6,7 +6,8 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
 use bytes::Bytes;
-use nabe_service::{Missing, Service, ServiceError};
+use nabe_service::{Missing, Service, ServiceError, Uploaded};
+use nabe_types::UserId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,17 +42,34 @@ pub(crate) async fn upload(
     Authenticated(caller): Authenticated,
     body: Body,
 ) -> Result<Reply, ClientError> {
-    let announced = body.size_hint().exact();
-    let mut upload = state.service.begin_upload(&caller.user, announced).await?;
-    let mut pieces = Pieces::new(body, state.limits.body_time);
-    while let Some(piece) = pieces.next().await? {
-        upload.write(&piece).await?;
-    }
-    let uploaded = upload.finish().await?;
+    let uploaded = take_in(&state, &caller.user, body).await?;
     Ok(Reply::of(&UploadedBody {
         content_uri: format!("mxc://{}/{}", state.service.server_name(), uploaded.media_id),
         size: uploaded.size,
     }))
+}
+
+/// Takes a file in, piece by piece.
+pub(super) async fn take_in(state: &AppState, user: &UserId, body: Body) -> Result<Uploaded, ClientError> {
+    let announced = body.size_hint().exact();
+    let mut upload = state.service.begin_upload(user, announced).await?;
+    let mut pieces = Pieces::new(body, state.limits.body_time);
+    while let Some(piece) = pieces.next().await? {
+        upload.write(&piece).await?;
+    }
+    Ok(upload.finish().await?)
+}
+
+/// Whatever it is, no browser shall take it for something to run.
+pub(crate) fn as_download(answer: &mut Response) {
+    for (name, value) in [
+        (CONTENT_TYPE, "application/octet-stream"),
+        (CONTENT_DISPOSITION, "attachment"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
 }
 
 /// A file, ours or another server's. Of another server's file only its message says whether it is the right one: check the hash there.
@@ -66,15 +84,7 @@ pub(crate) async fn download(
 ) -> Result<Response, ClientError> {
     let content = service.media(&target.path.server()?, &target.path.media()?).await?;
     let mut answer = Response::new(media::body(Bytes::new(), content, Bytes::new()));
-    // Whatever it is, no browser shall take it for something to run.
-    for (name, value) in [
-        (CONTENT_TYPE, "application/octet-stream"),
-        (CONTENT_DISPOSITION, "attachment"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-    ] {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
+    as_download(&mut answer);
     answer.extensions_mut().insert(FromDisk);
     Ok(answer)
 }

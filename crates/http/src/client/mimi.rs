@@ -7,7 +7,8 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -510,6 +511,49 @@ pub(crate) async fn group_info(
     Ok(octets(
         &caller.mimi.forward_group_info(&caller.user, &room, &body.bytes).await?,
     ))
+}
+
+/// A file that was taken in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AssetBody {
+    /// Where it lies, for the message: anybody who knows this URL may have it.
+    url: String,
+    /// How many bytes it has.
+    size: u64,
+}
+
+/// Uploads a file for a message (MIMI #download-files), which the client has encrypted.
+///
+/// As `upload_media`, with a URL for rooms of MIMI.
+#[utoipa::path(post, path = "/_nabe/v1/mimi/assets", tag = "mimi", operation_id = "upload_mimi_asset",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file's bytes."),
+    responses((status = 200, description = "The file is kept.", body = AssetBody)))]
+pub(crate) async fn upload_asset(
+    State(state): State<AppState>,
+    caller: MimiCaller,
+    Authenticated(account): Authenticated,
+    body: Body,
+) -> Result<Reply, ClientError> {
+    let uploaded = super::media::take_in(&state, &account.user, body).await?;
+    Ok(Reply::of(&AssetBody {
+        url: caller.mimi.asset_url(&uploaded.media_id)?,
+        size: uploaded.size,
+    }))
+}
+
+/// A file in a message of a room, fetched through the room's hub (MIMI #download-using-a-hub-proxy). Only the message says whether it
+/// is the right one: check the hash there.
+#[utoipa::path(get, path = "/_nabe/v1/mimi/rooms/{room}/download", tag = "mimi", operation_id = "download_mimi_asset",
+    params(("room" = String, Path, description = "The room's URI."),
+        ("url" = String, Query, description = "Where the file lies, as its message says.")),
+    responses((status = 200, description = "The file's bytes.", body = Vec<u8>, content_type = "application/octet-stream")))]
+pub(crate) async fn download_asset(caller: MimiCaller, target: Target) -> Result<Response, ClientError> {
+    let room = room_of(target.path.text("room")?)?;
+    let url = target.query.one("url")?.ok_or(ServiceError::InvalidParam("url"))?;
+    let asset = caller.mimi.asset_for(&caller.user, &room, url).await?;
+    let mut answer = Response::new(Body::from_stream(asset.body));
+    super::media::as_download(&mut answer);
+    Ok(answer)
 }
 
 impl From<CreateRefused> for ClientError {

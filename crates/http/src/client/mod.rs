@@ -8,7 +8,7 @@ mod event_type;
 mod events;
 mod group;
 mod keys;
-mod media;
+pub(crate) mod media;
 mod membership;
 mod mimi;
 mod model;
@@ -81,6 +81,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(mimi::update))
         .routes(routes!(mimi::submit_message))
         .routes(routes!(mimi::group_info))
+        .routes(routes!(mimi::upload_asset))
+        .routes(routes!(mimi::download_asset))
         .routes(routes!(operations::live))
         .routes(routes!(operations::ready))
 }

@@ -5,6 +5,7 @@
 //! - `identity`: who calls ([`PeerIdentity`]), by `From` and certificate (MIMI #transport-layer)
 //! - `forwarded`: certificates that a proxy saw and tells of ([`ForwardedCertificates`])
 //! - `target`: what a path names ([`Target`])
+//! - `asset`: files of our own users
 //! - `proxy_download`, `ohttp`: files of other providers' users, by proxy and by a gateway ([`OhttpGateway`])
 //! - `body`: bodies in TLS's presentation language, in and out ([`Tls`], [`TlsReply`])
 //!
@@ -13,6 +14,7 @@
 //! request      Host is ours → From → certificate covers it → the operator's lists → handler
 //! ```
 
+mod asset;
 mod body;
 mod consent;
 mod forwarded;
@@ -38,7 +40,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on};
 use bytes::Bytes;
 use nabe_service::Service;
-use nabe_service::mimi::Mimi;
+use nabe_service::mimi::{ASSETS, Mimi};
 use nabe_signing::{Json, Object};
 use nabe_types::ServerName;
 use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, Template, TemplateError};
@@ -134,7 +136,9 @@ impl Endpoints {
         });
         let directory = Bytes::from(directory.to_canonical());
         let serve = move || std::future::ready(serve_directory(directory.clone()));
-        let mut router = Router::new().route(DIRECTORY_PATH, get(serve));
+        let mut router = Router::new()
+            .route(DIRECTORY_PATH, get(serve))
+            .route(&format!("{ASSETS}/{{media_id}}/{{token}}"), get(asset::asset));
         if let Some(gateway) = ohttp {
             let keys = gateway.clone();
             let keys = get(move || std::future::ready(keys.keys()));

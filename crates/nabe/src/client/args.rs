@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use nabe_types::{DeviceId, EventId, RoomId, ServerName, UserId};
 
+use super::mimi::MimiCommand;
+
 /// `nabe client`
 #[derive(Debug, Args)]
 pub(crate) struct ClientArgs {
@@ -64,6 +66,9 @@ pub(crate) enum ClientCommand {
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
+    /// The same for rooms of MIMI, which have URIs for everything
+    #[command(subcommand)]
+    Mimi(MimiCommand),
     /// Talk
     Chat {
         /// The room to begin in

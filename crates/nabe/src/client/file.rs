@@ -107,7 +107,7 @@ fn file_of(client: &Client, room: &RoomId, event_id: &EventId) -> anyhow::Result
 }
 
 /// Beside its place first, so that nobody ever sees half a file there.
-fn write(path: &Path, bytes: &[u8], may_replace: bool) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8], may_replace: bool) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut file = NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
     file.write_all(bytes)?;

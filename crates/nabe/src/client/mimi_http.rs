@@ -15,6 +15,7 @@ use nabe_client::{
     },
     transport::TransportError,
 };
+use nabe_content::mimi::external::{MAX_CONTENT_BYTES, TAG_BYTES};
 use nabe_signing::base64u;
 use nabe_wire::{
     Encode as _, Message,
@@ -142,6 +143,16 @@ impl MimiHttp {
         self.exchange("consent", &entry.to_bytes()).await.map(drop)
     }
 
+    /// The user, as MIMI names them.
+    pub(crate) async fn user(&self) -> Result<MimiUri, TransportError> {
+        #[derive(Deserialize)]
+        struct Hub {
+            user: String,
+        }
+        let hub: Hub = self.get("hub").await?;
+        MimiUri::parse(&hub.user).map_err(not_understood)
+    }
+
     /// What is known about the user's consents, as who asks or as who is asked.
     pub(crate) async fn consents(&self) -> Result<Vec<Consent>, TransportError> {
         #[derive(Deserialize)]
@@ -265,6 +276,39 @@ impl MimiTransport for MimiHttp {
         self.exchange(&in_room(room, "report_abuse"), report).await.map(drop)
     }
 
+    async fn upload_asset(&self, file: Bytes) -> Result<String, TransportError> {
+        #[derive(Deserialize)]
+        struct Asset {
+            url: String,
+        }
+        let headers = [("content-type", OCTETS)];
+        let path = format!("{API}/mimi/assets");
+        let answer = self
+            .connection
+            .transfer(Method::POST, &path, &headers, file, MAX_ANSWER);
+        let answer = answer.await.map_err(unreachable)?;
+        if !is_success(answer.status()) {
+            return Err(refused(&answer));
+        }
+        let asset: Asset = serde_json::from_slice(answer.body()).map_err(not_understood)?;
+        Ok(asset.url)
+    }
+
+    async fn download(&self, room: &MimiUri, url: &str) -> Result<Bytes, TransportError> {
+        let path = format!(
+            "{API}/mimi/{}",
+            in_room(room, &format!("download?url={}", encoded(url)))
+        );
+        let answer = self
+            .connection
+            .transfer(Method::GET, &path, &[], Bytes::new(), MAX_FILE);
+        let answer = answer.await.map_err(unreachable)?;
+        match is_success(answer.status()) {
+            true => Ok(answer.into_body()),
+            false => Err(refused(&answer)),
+        }
+    }
+
     async fn entries(&self, after: Option<&str>, wait: Duration) -> Result<Page, TransportError> {
         let Some(after) = after else {
             let Rooms { rooms, state } = self.rooms(None, Duration::ZERO).await?;
@@ -335,6 +379,8 @@ fn in_room(room: &MimiUri, rest: &str) -> String {
 
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
+/// Bytes of a sealed file.
+const MAX_FILE: usize = (MAX_CONTENT_BYTES + TAG_BYTES) as usize;
 /// In one page.
 const MAX_ENTRIES: usize = 200;
 /// For one request; whoever wants to wait longer asks again.

@@ -7,6 +7,7 @@ mod chat;
 mod connection;
 mod file;
 pub(crate) mod http;
+mod mimi;
 pub(crate) mod mimi_http;
 mod show;
 
@@ -33,11 +34,13 @@ pub(crate) use args::ClientArgs;
 /// Runs one subcommand.
 pub(crate) async fn run(args: ClientArgs) -> anyhow::Result<()> {
     let style = Style { json: args.json };
-    if let ClientCommand::Login(login) = args.command {
-        return log_in(&args.state, login, style).await;
-    }
+    let asked = match args.command {
+        ClientCommand::Login(login) => return log_in(&args.state, login, style).await,
+        ClientCommand::Mimi(asked) => return mimi::run(&args.state, asked, style).await,
+        asked => asked,
+    };
     let mut client = open(&args.state)?;
-    let done = command(&mut client, args.command, style).await;
+    let done = command(&mut client, asked, style).await;
     // What happened on the way is told even if it ended badly.
     drain(&mut client, style, |line| say!("{line}"))?;
     done
@@ -85,7 +88,7 @@ fn clock() -> Clock {
 
 async fn command(client: &mut Client, command: ClientCommand, style: Style) -> anyhow::Result<()> {
     match command {
-        ClientCommand::Login(_) => bail!("already logged in"),
+        ClientCommand::Login(_) | ClientCommand::Mimi(_) => bail!("already logged in"),
         ClientCommand::Room(command) => room(client, command, style).await,
         ClientCommand::Device(command) => device(client, command, style).await,
         ClientCommand::JoinExternal { room } => {

@@ -1,6 +1,10 @@
 //! Downloads for other providers (MIMI #download-using-a-hub-proxy, MIMI #download-using-oblivious-http), so that whoever stores a
 //! file does not learn who reads it. We fetch from hosts where peers of ours store their users' files and from nowhere else: this is
 //! no open proxy. What comes is handed on piece by piece, as fast as the reader takes it, and kept nowhere.
+//!
+//! And downloads for our own users, through the hub of the room that the file was sent to; and the files of our own users, which lie
+//! where those of Linearized Matrix do. A file of MIMI has a URL by which anybody may have it: who stores files is not to learn who reads
+//! them, so nobody is asked. Only its message names that URL, and only the uploader is told it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,14 +12,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream;
-use nabe_types::{ServerName, ServerPattern};
+use futures_util::{Stream, TryStreamExt as _};
+use nabe_signing::{base64u, sha256};
+use nabe_types::{MediaId, ServerName, ServerPattern};
+use nabe_wire::directory::Endpoint;
+use nabe_wire::label::Signer;
+use nabe_wire::uri::MimiUri;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Mimi, MimiError};
+use crate::media::MediaContent;
 use crate::metric;
 use crate::ports::assets::AssetUrl;
-use crate::ports::{Clock, PeerBody, PeerError, Sleep};
+use crate::ports::mimi::MimiRequest;
+use crate::ports::{Clock, PeerBody, PeerError, PeerStream, Sleep};
+use crate::{Missing, ServiceError};
 
 /// What we download for other providers.
 #[derive(Clone, Debug)]
@@ -72,15 +83,15 @@ impl Mimi {
     /// [`MimiError::BadAnswer`] for what its server does.
     pub async fn download(&self, from: &ServerName, url: &str) -> Result<Asset, MimiError> {
         self.service.limit_peer(from, "proxy_download")?;
-        let assets = self.state.assets.as_ref().ok_or(MimiError::Forbidden(NO_DOWNLOADS))?;
         let url = AssetUrl::parse(url).ok_or(MimiError::Forbidden("not the https URL of a file"))?;
+        if url.host() == self.domain() {
+            return Ok(self.own_asset(url.path()).await?.into());
+        }
+        let assets = self.state.assets.as_ref().ok_or(MimiError::Forbidden(NO_DOWNLOADS))?;
         if !self.stores_files(url.host()) {
             return Err(MimiError::Forbidden("no peer stores files on this host"));
         }
-        let free = Arc::clone(&self.state.downloads.free);
-        let turn = free.try_acquire_owned().map_err(|_| MimiError::LimitExceeded {
-            retry_after: WHEN_ALL_ARE_TAKEN,
-        })?;
+        let turn = self.download_turn()?;
         let settings = &self.settings().assets;
         let host = url.host().clone();
         let answer = assets.get(&url, settings.timeout).await;
@@ -102,17 +113,7 @@ impl Mimi {
             Ok(answer) => answer,
         };
         match answer.status {
-            200 => Ok(Asset {
-                content_type: answer.content_type,
-                body: Box::pin(Bounded {
-                    body: answer.body,
-                    left: settings.max_bytes,
-                    patience: self.service.clock().sleep(settings.timeout),
-                    clock: Arc::clone(&self.service.inner.clock),
-                    settings: settings.clone(),
-                    _turn: turn,
-                }),
-            }),
+            200 => Ok(self.bounded(answer, turn)),
             404 | 410 => Err(MimiError::Unknown("file")),
             _ => Err(MimiError::BadAnswer {
                 provider: host,
@@ -121,9 +122,136 @@ impl Mimi {
         }
     }
 
+    /// A file in a message of a room, for a local user who may read it: through the room's hub, which does not learn for whom.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiError::Unknown`] for a room that the user may not read, and for a file that is not there; [`MimiError::Invalid`] for a URL that
+    /// is none of a file; [`MimiError::Forbidden`] if the hub does not fetch from its host; [`MimiError::LimitExceeded`];
+    /// [`MimiError::PeerFailed`] and [`MimiError::BadAnswer`] for what others do.
+    pub async fn asset_for(&self, user: &MimiUri, room: &MimiUri, url: &str) -> Result<Asset, MimiError> {
+        let readable = self.service.store().readable_room(user, room).await?;
+        if readable.is_none() {
+            return Err(MimiError::Unknown("room"));
+        }
+        let parsed = AssetUrl::parse(url).ok_or(MimiError::Invalid {
+            field: "url",
+            rule: "must be the https URL of a file",
+        })?;
+        if parsed.host() == self.domain() {
+            return Ok(self.own_asset(parsed.path()).await?.into());
+        }
+        let hub = ServerName::parse(room.host()).map_err(|_| MimiError::Unknown("room"))?;
+        if hub == *self.domain() {
+            return self.download(&hub, url).await;
+        }
+        let turn = self.download_turn()?;
+        let request = MimiRequest {
+            endpoint: Endpoint::ProxyDownload,
+            target: url.to_owned(),
+            body: Bytes::new(),
+            timeout: self.settings().assets.timeout,
+            max_response_bytes: 0,
+        };
+        let answer = self.state.peers.open(&hub, request).await;
+        let outcome = match &answer {
+            Ok(answer) if answer.status == 200 => "fetched",
+            Ok(_) => "refused",
+            Err(error) => error.label(),
+        };
+        metrics::counter!(metric::ASSET_DOWNLOADS, "outcome" => outcome).increment(1);
+        let answer = answer.map_err(|error| MimiError::PeerFailed {
+            provider: hub.clone(),
+            error,
+        })?;
+        match answer.status {
+            200 => Ok(self.bounded(answer, turn)),
+            404 | 410 => Err(MimiError::Unknown("file")),
+            403 => Err(MimiError::Forbidden("the room's hub does not fetch from this host")),
+            _ => Err(MimiError::BadAnswer {
+                provider: hub,
+                what: "the room's hub does not fetch the file",
+            }),
+        }
+    }
+
+    /// Where a file lies that a local user has uploaded, for its message.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiError::Unknown`] if we have no key to make such URLs by.
+    pub fn asset_url(&self, media_id: &MediaId) -> Result<String, MimiError> {
+        let token = self.asset_token(media_id.as_str())?;
+        Ok(format!("https://{}{ASSETS}/{media_id}/{token}", self.domain()))
+    }
+
+    /// A file of one of our users, by the path in its URL.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiError::Unknown`] if there is none, or none of MIMI.
+    pub async fn own_asset(&self, path: &str) -> Result<MediaContent, MimiError> {
+        let unknown = || MimiError::Unknown("file");
+        let below = path.strip_prefix(ASSETS).and_then(|below| below.strip_prefix('/'));
+        let (media_id, token) = below.and_then(|below| below.split_once('/')).ok_or_else(unknown)?;
+        // Both sides are hashes of what the caller cannot choose.
+        if self.asset_token(media_id)? != token {
+            return Err(unknown());
+        }
+        let media_id = MediaId::parse(media_id).map_err(|_| unknown())?;
+        match self.service.media(self.service.server_name(), &media_id).await {
+            Err(ServiceError::NotFound(Missing::Media)) => Err(unknown()),
+            content => Ok(content?),
+        }
+    }
+
+    fn asset_token(&self, media_id: &str) -> Result<String, MimiError> {
+        let secret = self.state.asset_secret.ok_or(MimiError::Unknown("file"))?;
+        let hash = sha256(&[&secret, media_id.as_bytes()].concat());
+        Ok(base64u::encode(&hash[..TOKEN_BYTES]))
+    }
+
+    fn download_turn(&self) -> Result<OwnedSemaphorePermit, MimiError> {
+        let free = Arc::clone(&self.state.downloads.free);
+        free.try_acquire_owned().map_err(|_| MimiError::LimitExceeded {
+            retry_after: WHEN_ALL_ARE_TAKEN,
+        })
+    }
+
+    fn bounded(&self, answer: PeerStream, turn: OwnedSemaphorePermit) -> Asset {
+        let settings = &self.settings().assets;
+        Asset {
+            content_type: answer.content_type,
+            body: Box::pin(Bounded {
+                body: answer.body,
+                left: settings.max_bytes,
+                patience: self.service.clock().sleep(settings.timeout),
+                clock: Arc::clone(&self.service.inner.clock),
+                settings: settings.clone(),
+                _turn: turn,
+            }),
+        }
+    }
+
     fn stores_files(&self, host: &ServerName) -> bool {
         self.settings().assets.hosts.iter().any(|pattern| pattern.matches(host))
     }
+}
+
+/// One of our own files.
+impl From<MediaContent> for Asset {
+    fn from(content: MediaContent) -> Self {
+        Self {
+            content_type: None,
+            body: Box::pin(content.into_stream().map_err(|_| PeerError::Unreachable)),
+        }
+    }
+}
+
+/// What the URLs of files are made with: known to whoever has the hub's key. Ed25519 signs the same the same way each time.
+pub(super) fn secret_of(signer: &(dyn Signer + Send + Sync)) -> Option<[u8; 32]> {
+    let signature = signer.sign(SECRET_OF_URLS).ok()?;
+    Some(sha256(&signature))
 }
 
 /// A body that has an end, and does not keep anybody waiting.
@@ -157,6 +285,11 @@ impl Stream for Bounded {
     }
 }
 
+/// What the paths of our users' files begin with.
+pub const ASSETS: &str = "/_nabe/mimi/assets";
+/// Nothing of MLS is signed that begins so: there a length would say more than comes.
+const SECRET_OF_URLS: &[u8] = b"Nabe: URLs of files";
+const TOKEN_BYTES: usize = 16;
 const NO_DOWNLOADS: &str = "no files are downloaded here";
 const WHEN_ALL_ARE_TAKEN: Duration = Duration::from_secs(5);
 

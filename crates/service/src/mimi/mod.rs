@@ -45,7 +45,7 @@ use nabe_wire::franking::FrankingAgentData;
 use nabe_wire::label::Signer;
 use nabe_wire::mls::ExternalSender;
 
-pub use assets::{Asset, AssetSettings};
+pub use assets::{ASSETS, Asset, AssetSettings};
 pub use create::CreateRefused;
 pub use error::MimiError;
 pub use key_material::OfferNotKept;
@@ -121,6 +121,8 @@ pub(crate) struct MimiState {
     franking_agent: Option<FrankingAgentData>,
     assets: Option<Arc<dyn Assets>>,
     downloads: Downloads,
+    /// Makes the URLs of our users' files such that nobody guesses them.
+    asset_secret: Option<[u8; 32]>,
     settings: MimiSettings,
     news: News,
     rooms: MimiRooms,
@@ -135,6 +137,7 @@ pub(crate) struct MimiState {
 impl MimiState {
     pub(crate) fn new(deps: MimiDeps) -> Self {
         Self {
+            asset_secret: assets::secret_of(&*deps.hub.signer),
             domain: deps.domain,
             peers: deps.peers,
             hub: deps.hub,

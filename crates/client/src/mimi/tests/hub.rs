@@ -61,6 +61,7 @@ struct State {
     held: BTreeSet<String>,
     claims: u32,
     reports: Vec<AbuseReport>,
+    assets: BTreeMap<String, Vec<u8>>,
     now: UnixMillis,
 }
 
@@ -111,6 +112,7 @@ impl MimiHub {
             held: BTreeSet::new(),
             claims: 0,
             reports: Vec::new(),
+            assets: BTreeMap::new(),
             now: wall_clock(),
         };
         Self {
@@ -207,6 +209,11 @@ impl MimiHub {
         };
         let audience = state.audience(into);
         state.stream.push((into.clone(), fanout.to_bytes().into(), audience));
+    }
+
+    /// Changes what is stored.
+    pub(super) fn alter_assets(&self, change: impl Fn(&mut Vec<u8>)) {
+        self.lock().assets.values_mut().for_each(change);
     }
 
     pub(super) fn accept_code(&self, code: &[u8], role: u32) {
@@ -585,6 +592,21 @@ impl MimiTransport for Line {
         self.request(|state| {
             state.reports.push(report);
             Ok(())
+        })
+    }
+
+    async fn upload_asset(&self, file: Bytes) -> Result<String, TransportError> {
+        self.request(|state| {
+            let url = format!("https://files.example/{}", state.assets.len());
+            state.assets.insert(url.clone(), file.to_vec());
+            Ok(url)
+        })
+    }
+
+    async fn download(&self, _: &MimiUri, url: &str) -> Result<Bytes, TransportError> {
+        self.request(|state| {
+            let file = state.assets.get(url).cloned();
+            file.map(Bytes::from).ok_or_else(|| no(404, "no such file"))
         })
     }
 

@@ -11,6 +11,7 @@ use nabe_mls::testing::mimi::{
     MimiDevice, MimiMember, RoomDraft, TestHub, group_info_query, key_material_request, metadata,
 };
 use nabe_mls::testing::wall_clock;
+use nabe_service::MediaFolder;
 use nabe_wire::IdentifierUri;
 use nabe_wire::consent::ConsentScope;
 use nabe_wire::group_info::{GroupInfoCode, GroupInfoResponse};
@@ -332,4 +333,58 @@ async fn users_ask_each_other_for_consent_and_decide_for_themselves_alone() {
     }
     let number = asked[0]["number"].as_i64().unwrap();
     assert_eq!(known("alice", &format!("?after={number}")).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_file_is_had_by_its_url_and_by_who_reads_the_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = MediaFolder::open(folder.path()).unwrap();
+    let hub = Arc::new(TestHub::new("mimi://h.example"));
+    let world = World::provider_that(Arc::clone(&hub), |settings| settings.media.folder = Some(files));
+    world.clock.set(wall_clock());
+    let provider = Provider { world, hub };
+    provider.club().await;
+    let request = client_request("alice", "POST", "/_nabe/v1/mimi/assets", "", &[]).map(|_| Body::from("sealed"));
+    let asset = provider.world.ask(request).await.expect(200);
+    assert_eq!(asset["size"], 6);
+    let url = asset["url"].as_str().unwrap();
+    let download = async |user: &str, url: &str| {
+        let path = format!("/_nabe/v1/mimi/{}", in_club(&format!("download?url={}", escape(url))));
+        let (head, body) = provider
+            .world
+            .raw(client_request(user, "GET", &path, "", &[]))
+            .await
+            .into_parts();
+        (head.status.as_u16(), body.collect().await.unwrap().to_bytes())
+    };
+    assert_eq!(download("alice", url).await, (200, Bytes::from_static(b"sealed")));
+    // Not by who has nothing to do with the room, nor from elsewhere, nor by the name of the file alone.
+    assert_eq!(download("bob", url).await.0, 404);
+    assert_eq!(download("alice", "https://files.q.example/x").await.0, 403);
+    assert_eq!(download("alice", "http://h.example/x").await.0, 400);
+    let (guess, _) = url.rsplit_once('/').unwrap();
+    assert_eq!(
+        download("alice", &format!("{guess}/AAAAAAAAAAAAAAAAAAAAAA")).await.0,
+        404
+    );
+    assert_eq!(download("alice", &format!("{guess}/")).await.0, 404);
+
+    // Whoever stores it is not to learn who reads it.
+    let settings = crate::mimi::MimiSettings {
+        domain: crate::testing::server("h"),
+        authority: crate::testing::server("h"),
+        forwarded: None,
+        ohttp: None,
+    };
+    let router = crate::mimi::endpoints()
+        .router(settings, provider.world.state.clone())
+        .unwrap();
+    for (path, status) in [
+        (url.strip_prefix("https://h.example").unwrap(), 200),
+        ("/_nabe/mimi/assets/x/y", 404),
+    ] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
 }

@@ -1,0 +1,203 @@
+//! The command line of `nabe client mimi`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use nabe_wire::uri::MimiUri;
+
+use crate::client::args::Login;
+
+/// Rooms, users and clients by their URIs, `mimi://example.org/r/club`, `mimi://example.org/u/alice`; messages by their IDs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MimiCommand {
+    /// Make this folder a client: keys and key packages. A folder that `nabe client login` made needs no other login
+    Login(Login),
+    /// Who may add whom to rooms: users of different providers have to consent first
+    #[command(subcommand)]
+    Consent(ConsentCommand),
+    /// The rooms this client knows
+    Rooms,
+    /// Create a room at the user's own provider
+    Create(Create),
+    /// A room's group: epoch, authenticator, participants, clients
+    Info {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+    },
+    /// Take users into a room, with all their clients
+    Add {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// Whom
+        #[arg(required = true)]
+        #[arg(value_parser = MimiUri::parse)]
+        users: Vec<MimiUri>,
+        /// Their role, by its number
+        #[arg(long, default_value_t = nabe_client::mimi::templates::ORDINARY_USER)]
+        role: u32,
+    },
+    /// Take a user out of a room, with all their clients
+    Remove {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// Whom
+        #[arg(value_parser = MimiUri::parse)]
+        user: MimiUri,
+    },
+    /// Ban a user from a room
+    Ban {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// Whom
+        #[arg(value_parser = MimiUri::parse)]
+        user: MimiUri,
+    },
+    /// Give a participant another role; `2` lifts a ban in most rooms
+    SetRole {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// Whose
+        #[arg(value_parser = MimiUri::parse)]
+        user: MimiUri,
+        /// Which, by its number
+        role: u32,
+    },
+    /// Leave a room with all the user's clients
+    Leave {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+    },
+    /// Join a room by oneself: a new client of a participant, an open room, a joining code; also when this client is stuck
+    Join {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// The role to join with, by its number; the first that is open if absent
+        #[arg(long)]
+        role: Option<u32>,
+        /// A joining code
+        #[arg(long)]
+        code: Option<String>,
+    },
+    /// Give this client new keys in a room's group, and commit what is pending
+    Update {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+    },
+    /// Send a text
+    Send {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// The text
+        text: String,
+        /// The message it answers
+        #[arg(long, value_name = "MESSAGE")]
+        reply_to: Option<String>,
+    },
+    /// Encrypt, upload and send a file
+    SendFile {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// The file
+        file: PathBuf,
+        /// Its media type, such as `image/png`; of common files the name tells
+        #[arg(long)]
+        media_type: Option<String>,
+    },
+    /// Fetch, check and open a file that came in a message
+    GetFile {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// The message
+        message: String,
+        /// Where to write it, in place of what is there; if absent, here, under the name its sender gave it
+        #[arg(long, short, visible_alias = "output", value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Take in what has happened, print it, and end
+    Sync,
+    /// Print what happens, until Ctrl-C
+    Listen,
+    /// Print the newest messages of a room
+    Messages {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Report messages of one user to the room's hub, which is shown what they say
+    Report {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// The messages
+        #[arg(required = true)]
+        messages: Vec<String>,
+        /// What is wrong with them
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+}
+
+/// `nabe client mimi create`
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The room's name
+    pub(crate) name: String,
+    /// Its place at the provider, `club` for `mimi://example.org/r/club`; a random one if absent
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Who may do what in it
+    #[arg(long, value_enum, default_value = "cooperative")]
+    pub(crate) policy: Policy,
+    /// The cipher suite, by name
+    #[arg(long)]
+    pub(crate) suite: Option<String>,
+}
+
+/// The policies of the draft (MRP #role-examples).
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Policy {
+    /// Everybody may add and remove
+    Cooperative,
+    /// Administrators run it
+    Strict,
+    /// Few speak, many listen
+    Moderated,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsentCommand {
+    /// Ask a user for consent to be added by this one
+    Ask {
+        /// Whom
+        #[arg(value_parser = MimiUri::parse)]
+        user: MimiUri,
+    },
+    /// Let a user add this one
+    Grant {
+        /// Whom
+        #[arg(value_parser = MimiUri::parse)]
+        user: MimiUri,
+    },
+    /// Let a user add this one no longer
+    Revoke {
+        /// Whom
+        #[arg(value_parser = MimiUri::parse)]
+        user: MimiUri,
+    },
+    /// What was asked and decided
+    List,
+}
