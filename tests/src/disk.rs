@@ -12,12 +12,12 @@ use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, ClaimedMimiKeyPackage, ConsentScope, ConsentState, DeliveryRange,
     DestinationStatus, DirectItem, EntryBytes, FetchedKeyPackage, Follower, Forwarded, GrantedKeyPackage,
-    IdempotencyKey, InboxItem, IssuedKeyPackage, KeptConsent, KeyPackage, KeyPackageClaim, KeyPackageCount,
+    IdempotencyKey, InboxItem, IssuedKeyPackage, KeptConsent, KeptReport, KeyPackage, KeyPackageClaim, KeyPackageCount,
     KeyPackageKept, KnownLpdu, LocalMessage, LocalOrder, LocalRoom, MediaFile, MediaUse, MembershipAt, MimiFollower,
     MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiOrderStore, MimiStore, MimiUserStore, Notification,
-    NotifyWork, OpenForward, OpenOfUser, Order, OutboundRequest, ParkedEvent, PendingRoom, ProfileEntry, ReadableRoom,
-    RemoteDevice, RoomMembership, RoomSummary, ShownJoinCode, Store, StoreError, StoredDevice, StoredReply, StoredRoom,
-    StoredServerKeys,
+    NotifyWork, OpenForward, OpenOfUser, OpenReports, Order, OutboundRequest, ParkedEvent, PendingRoom, ProfileEntry,
+    ReadableRoom, RemoteDevice, ReportState, ReportStore, RoomMembership, RoomSummary, ShownJoinCode, Store,
+    StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
@@ -415,6 +415,26 @@ impl MimiOrderStore for Disk {
 
     async fn rooms_waiting_since(&self, before: UnixMillis) -> Result<Vec<MimiUri>, StoreError> {
         call!(self.rooms_waiting_since(before))
+    }
+}
+
+#[async_trait]
+impl ReportStore for Disk {
+    async fn reports(
+        &self,
+        after: i64,
+        only: Option<ReportState>,
+        limit: usize,
+    ) -> Result<Vec<KeptReport>, StoreError> {
+        call!(self.reports(after, only, limit))
+    }
+
+    async fn report(&self, number: i64) -> Result<Option<KeptReport>, StoreError> {
+        call!(self.report(number))
+    }
+
+    async fn open_reports(&self, provider: &ServerName) -> Result<OpenReports, StoreError> {
+        call!(self.open_reports(provider))
     }
 }
 

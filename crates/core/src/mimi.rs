@@ -19,6 +19,7 @@
 //! | `mimi/entry.rs` | what the log holds, and for whom |
 //! | `mimi/reach.rs` | which providers take part |
 //! | `mimi/pending.rs` | how many bytes wait to be committed |
+//! | `mimi/report.rs` | reports of abuse |
 //! | `mimi/refusal.rs` | every way to say no, with the answer on the wire |
 
 mod actor;
@@ -27,6 +28,7 @@ mod joiners;
 mod pending;
 mod reach;
 mod refusal;
+mod report;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ use nabe_wire::IdentifierUri;
 use nabe_wire::franking::{Frank, ServerFrankingContext};
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::{CipherSuite, ExternalSender, GroupInfo, RatchetTree};
+use nabe_wire::report_abuse::AbusiveMessage;
 pub use nabe_wire::uri::MimiUri;
 use nabe_wire::{Kept, Message as _};
 
@@ -52,6 +55,7 @@ use update::Motion;
 
 pub use entry::{Audience, MimiEntry, MimiEntryKind, UnknownEntryKind};
 pub use refusal::{GroupInfoRefusal, SubmitRefusal, UnsoundRoom, UpdateRefusal};
+pub use report::{Evidence, MAX_REPORTED_MESSAGES, ReportRefusal, UnknownEvidence};
 pub use submit::Submitted;
 pub use update::KeyPackageRoute;
 
@@ -107,6 +111,15 @@ pub trait Franking: Send + Sync {
     /// that belongs to it.
     fn frank(&self, agent: &[u8], suite: CipherSuite, tag: &[u8; 32], context: &ServerFrankingContext)
     -> Option<Frank>;
+
+    /// Who sent a reported message to which room, and when, if its frank is the hub's own (MIMI #report-abuse). A hub that keeps
+    /// nothing recognizes nothing.
+    ///
+    /// # Errors
+    /// Why it proves nothing.
+    fn recognize(&self, _: &AbusiveMessage) -> Result<ServerFrankingContext, Evidence> {
+        Err(Evidence::NoKeys)
+    }
 }
 
 /// What to store, in one transaction, at the position the room stood at; then to [`MimiRoom::apply`].
@@ -120,6 +133,9 @@ pub struct MimiOutcome {
     pub followers: Vec<FollowerChange>,
     /// KeyPackageRefs whose Welcome is on its way: whose they are can be forgotten (MIMI #fetch-key-material).
     pub welcomed: Vec<Bytes>,
+    /// KeyPackageRefs of Adds that wait for a commit from now on: whose they are has to be known until they expire, or nobody could
+    /// commit any more (MIMI #bob-leaves-the-room).
+    pub to_add: Vec<Bytes>,
     /// Of a commit: what counts though it is not committed, in place of what was kept before (D-external-commit). Encoded.
     pub left_over: Option<Bytes>,
     /// When the hub accepted it, for the answer.
@@ -177,6 +193,7 @@ impl MimiRoom {
             }],
             followers: Vec::new(),
             welcomed: Vec::new(),
+            to_add: Vec::new(),
             left_over: None,
             accepted: now,
             judged: Judged::Same,

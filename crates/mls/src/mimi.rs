@@ -71,7 +71,7 @@ pub(crate) use external::queued;
 pub use framing::CheckedMessage;
 pub use identity::{Identity, IdentityError, Member};
 pub use joiners::{JoinerError, check_group_info_query};
-pub use key_package::{OfferRefused, OfferedKeyPackage, check_key_material_request, meets};
+pub use key_package::{OfferRefused, OfferedKeyPackage, check_key_material_request, key_package_ref, meets};
 pub use member::{check_newcomer, component_changes, queue_external_proposal};
 pub use proposals::{PendingProposal, ProposalRef, ProposalRefused, Proposer, StagedProposals};
 pub use refusal::{MessageRefusal, MimiRefusal};

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nabe_check::Suite;
+use nabe_store::ReportState;
 use nabe_types::{RoomId, ServerName, UserId};
 
 use crate::client::ClientArgs;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Look at rooms
     #[command(subcommand)]
     Room(RoomCommand),
+    /// Look at reports of abuse in rooms of MIMI, and decide about them
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// Take bytes or JSON apart, field by field: MIMI's requests and answers, MLS, MIMI content, events, signed requests
     Decode(Decode),
     /// Check franks, by which a hub knows what was reported to it
@@ -173,6 +177,38 @@ pub(crate) enum RoomCommand {
         /// Also print the newest N events
         #[arg(long, default_value_t = 0)]
         events: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// List the reports that nobody has decided about; the server must not be running
+    List {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Also those that were decided about
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a report with what its messages say and are worth; the server must not be running
+    Show {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Its number
+        number: i64,
+    },
+    /// Decide about a report, or open it again; the server must not be running
+    Decide {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Its number
+        number: i64,
+        /// `resolved`, `dismissed` or `open`
+        #[arg(value_parser = crate::report::state)]
+        state: ReportState,
+        /// What there is to say about it
+        #[arg(long, default_value = "", value_parser = crate::report::remark)]
+        remark: String,
     },
 }
 

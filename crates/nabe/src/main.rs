@@ -18,6 +18,7 @@ mod mimi;
 mod naming;
 mod notary;
 mod output;
+mod report;
 mod room;
 mod serve;
 mod server;
@@ -35,8 +36,8 @@ use nabe_store::StoreError;
 use nabe_types::{KeyId, ServerName};
 
 use cli::{
-    BenchCommand, Cli, Command, ConfigCommand, ConfigFile, FrankCommand, KeysCommand, RoomCommand, UserCommand,
-    VectorsCommand,
+    BenchCommand, Cli, Command, ConfigCommand, ConfigFile, FrankCommand, KeysCommand, ReportCommand, RoomCommand,
+    UserCommand, VectorsCommand,
 };
 use config::Config;
 use output::{note, say};
@@ -97,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
                 None => runtime()?.block_on(room::list(&config))?,
             }
         }
+        Command::Report(command) => reports(&command)?,
         Command::Decode(arguments) => return holds(decode::run(&arguments).context(InputAtFault)?),
         Command::Frank(FrankCommand::Verify(arguments)) => {
             return holds(frank::verify(&arguments).context(InputAtFault)?);
@@ -113,6 +115,19 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Check(arguments) => return holds(runtime()?.block_on(check::run(&arguments))?),
     }
     Ok(Ended::Done)
+}
+
+fn reports(command: &ReportCommand) -> anyhow::Result<()> {
+    match command {
+        ReportCommand::List { config, all } => runtime()?.block_on(report::list(&load(config)?, *all)),
+        ReportCommand::Show { config, number } => runtime()?.block_on(report::show(&load(config)?, *number)),
+        ReportCommand::Decide {
+            config,
+            number,
+            state,
+            remark,
+        } => runtime()?.block_on(report::decide(&load(config)?, *number, *state, remark)),
+    }
 }
 
 /// A name is chosen once and for all: both commands that come before the first start say what speaks against it.

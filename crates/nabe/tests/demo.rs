@@ -46,6 +46,7 @@ fn the_demo_verifies_every_step() {
         "mimi new device",
         "mimi logs",
         "mimi blind hub",
+        "mimi report",
     ] {
         assert!(names.contains(&name), "{names:?}");
     }

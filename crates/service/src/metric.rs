@@ -58,6 +58,7 @@ pub(crate) const MIMI_NOTIFY_REQUESTS: &str = "nabe_mimi_notify_requests_total";
 /// Gauge: followers of rooms of MIMI being notified, each room for itself.
 pub(crate) const MIMI_NOTIFY_WORKERS: &str = "nabe_mimi_notify_workers";
 /// Counter: updates, messages and requests for a GroupInfo that were answered with a refusal, label `endpoint`.
+pub(crate) const MIMI_REPORTS: &str = "nabe_mimi_reports_total";
 pub(crate) const MIMI_REFUSED: &str = "nabe_mimi_refused_total";
 /// Gauge: estimated bytes of rooms of MIMI in memory.
 pub(crate) const MIMI_ROOM_BYTES: &str = "nabe_mimi_room_bytes";
@@ -87,7 +88,7 @@ pub(crate) fn describe() {
     describe_histogram!(COMMIT_BATCHES, "batches written in one database transaction");
 }
 
-const COUNTERS: [(&str, &str); 27] = [
+const COUNTERS: [(&str, &str); 28] = [
     (COMMIT_FAILURES, "database transactions that failed as a whole"),
     (CONFLICTS, "appends repeated because the room had moved"),
     (DELIVERY_EDUS, "EDUs that other servers have confirmed"),
@@ -125,6 +126,7 @@ const COUNTERS: [(&str, &str); 27] = [
         MIMI_NOTIFY_REQUESTS,
         "notifications sent to followers of rooms of MIMI, by result",
     ),
+    (MIMI_REPORTS, "reports of abuse in rooms of MIMI that were taken"),
     (MIMI_REFUSED, "requests about rooms of MIMI refused, by endpoint"),
     (PEER_REQUESTS, "requests to other servers of every kind, by outcome"),
     (POLICY_REFUSALS, "requests refused by the operator's lists"),

@@ -114,6 +114,12 @@ pub(crate) fn number_array(numbers: impl IntoIterator<Item = i64>) -> String {
     array(numbers.into_iter().map(|number| number.to_string()))
 }
 
+/// A JSON array for `json_each`, whose values are blobs to `unhex`.
+pub(crate) fn blob_array<'a>(blobs: impl IntoIterator<Item = &'a Bytes>) -> String {
+    let hex = |blob: &Bytes| blob.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    array(blobs.into_iter().map(|blob| quoted(&hex(blob))))
+}
+
 /// A JSON array of what is JSON already.
 pub(crate) fn array(items: impl IntoIterator<Item = String>) -> String {
     let mut array = String::from("[");

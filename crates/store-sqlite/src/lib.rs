@@ -23,6 +23,7 @@ mod media;
 mod memberships;
 mod mimi;
 mod mimi_key_packages;
+mod mimi_reports;
 mod mimi_users;
 mod notify;
 mod open;
@@ -420,6 +421,6 @@ impl MimiStore for SqliteStore {
     }
 
     async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
-        snapshot!(self, mimi::key_packages, references)
+        read!(self, mimi::key_packages, references)
     }
 }

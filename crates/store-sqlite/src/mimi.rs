@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::failure::Failure;
-use crate::fields::{Fields, id_array, millis, rows};
-use crate::{mimi_users, notify};
+use crate::fields::{Fields, blob_array, id_array, millis, rows};
+use crate::{mimi_reports, mimi_users, notify};
 
 pub(crate) fn uri(row: Fields<'_>, column: &'static str) -> Result<MimiUri, Failure> {
     row.word(column, |text| MimiUri::parse(text).ok())
@@ -100,6 +100,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiWrite) -> Resul
         MimiWrite::ForgetKeyPackages { references } => forget_key_packages(db, references).await,
         MimiWrite::ExpireKeyPackages { now } => expire_key_packages(db, *now).await,
         MimiWrite::User(write) => mimi_users::write(db, write).await,
+        MimiWrite::Report(write) => mimi_reports::write(db, write).await,
     }
 }
 
@@ -420,43 +421,44 @@ pub(crate) async fn key_packages(
     db: &mut SqliteConnection,
     references: &[Bytes],
 ) -> Result<Vec<FetchedKeyPackage>, Failure> {
-    let mut found = Vec::new();
-    for reference in references {
-        let row = sqlx::query(
-            "-- mimi: key_packages
-             SELECT rowid AS row_key, provider, user_uri, client_uri, expires_at
-             FROM fetched_key_packages WHERE reference = ?",
-        )
-        .bind(&reference[..])
-        .fetch_optional(&mut *db)
-        .await?;
-        let Some(row) = row else { continue };
-        let row = Fields::new("fetched_key_packages", &row);
-        found.push(FetchedKeyPackage {
-            reference: reference.clone(),
+    let found = sqlx::query(
+        "-- mimi: key_packages
+         SELECT rowid AS row_key, reference, provider, user_uri, client_uri, expires_at, until_expiry
+         FROM fetched_key_packages WHERE reference IN (SELECT unhex(value) FROM json_each(?))",
+    )
+    .bind(blob_array(references))
+    .fetch_all(db)
+    .await?;
+    let package = |row: &SqliteRow| {
+        let row = Fields::new("fetched_key_packages", row);
+        Ok(FetchedKeyPackage {
+            reference: row.bytes("reference")?,
             route: KeyPackageRoute {
                 provider: row.text("provider")?,
                 user: uri(row, "user_uri")?,
                 client: uri(row, "client_uri")?,
             },
             expires_at: row.moment("expires_at")?,
-        });
-    }
-    Ok(found)
+            until_expiry: row.get::<i64>("until_expiry")? != 0,
+        })
+    };
+    found.iter().map(package).collect()
 }
 
 async fn put_key_packages(db: &mut SqliteConnection, packages: &[FetchedKeyPackage]) -> Result<(), Failure> {
     for package in packages {
         sqlx::query(
             "-- mimi: put_key_packages
-             INSERT INTO fetched_key_packages (reference, provider, user_uri, client_uri, expires_at)
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             INSERT INTO fetched_key_packages (reference, provider, user_uri, client_uri, expires_at, until_expiry)
+             VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (reference) DO UPDATE SET until_expiry = 1 WHERE excluded.until_expiry = 1",
         )
         .bind(&package.reference[..])
         .bind(package.route.provider.as_str())
         .bind(package.route.user.to_string())
         .bind(package.route.client.to_string())
         .bind(millis(package.expires_at))
+        .bind(package.until_expiry)
         .execute(&mut *db)
         .await?;
     }
@@ -467,7 +469,7 @@ async fn forget_key_packages(db: &mut SqliteConnection, references: &[Bytes]) ->
     for reference in references {
         sqlx::query(
             "-- mimi: forget_key_packages
-             DELETE FROM fetched_key_packages WHERE reference = ?",
+             DELETE FROM fetched_key_packages WHERE reference = ? AND until_expiry = 0",
         )
         .bind(&reference[..])
         .execute(&mut *db)

@@ -14,6 +14,7 @@ pub mod media;
 pub mod memberships;
 pub mod mimi;
 pub mod mimi_order;
+pub mod mimi_reports;
 pub mod mimi_users;
 pub mod parked;
 pub mod random;
@@ -129,6 +130,8 @@ macro_rules! contract_tests {
             mimi_order::messages_wait_for_their_epoch,
             mimi_order::readers_read_what_came_while_they_were_there,
             mimi_order::withheld_messages_are_not_read,
+            mimi_reports::reports_are_kept_once_and_decided,
+            mimi_reports::open_reports_of_a_provider_are_counted,
             mimi_users::messages_for_local_users_come_in_order,
             mimi_users::same_body_is_delivered_once,
             mimi_users::local_users_read_rooms_from_where_they_came_in,

@@ -10,6 +10,7 @@ mod error;
 mod memory;
 mod mimi;
 mod mimi_order;
+mod mimi_reports;
 mod mimi_users;
 mod model;
 pub mod rules;
@@ -23,6 +24,7 @@ pub use mimi_order::{
     Forwarded, LocalOrder, MessageKind, MimiOrderStore, MimiOrderWrite, OpenForward, OpenOfUser, UnknownMessageKind,
     WaitingMessage,
 };
+pub use mimi_reports::{KeptReport, NewReport, OpenReports, ReportState, ReportStore, ReportWrite, UnknownReportState};
 pub use mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
     KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,

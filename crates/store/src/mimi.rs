@@ -12,6 +12,7 @@ use nabe_core::{FollowerChange, GroupChange};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 
 use crate::error::StoreError;
+use crate::mimi_reports::ReportWrite;
 use crate::mimi_users::MimiUserWrite;
 use crate::store::Between;
 
@@ -74,6 +75,9 @@ pub struct FetchedKeyPackage {
     pub route: KeyPackageRoute,
     /// When it expires; then it need not be remembered.
     pub expires_at: UnixMillis,
+    /// Whether it is remembered until then, whatever Welcomes are on their way: it is a last-resort package, or somebody proposed to add
+    /// its client and a commit with it is yet to come.
+    pub until_expiry: bool,
 }
 
 /// One change to what is kept of MIMI. Naming a room that is not there fails with [`StoreError::UnknownMimiRoom`].
@@ -152,12 +156,13 @@ pub enum MimiWrite {
         /// What went wrong, for operators.
         last_error: String,
     },
-    /// Remembers whose key packages are. One that is remembered already stays as it is.
+    /// Remembers whose key packages are. One that is remembered already stays as it is, but it is remembered until it expires if that
+    /// was said once.
     PutKeyPackages {
         /// The key packages.
         packages: Vec<FetchedKeyPackage>,
     },
-    /// Forgets key packages whose Welcome is on its way.
+    /// Forgets key packages whose Welcome is on its way, but those that are remembered until they expire.
     ForgetKeyPackages {
         /// Their references.
         references: Vec<Bytes>,
@@ -169,6 +174,8 @@ pub enum MimiWrite {
     },
     /// What is kept for local users.
     User(MimiUserWrite),
+    /// Reports of abuse.
+    Report(ReportWrite),
 }
 
 /// What is asked about MIMI. As with [`crate::Store`], reads see all commits that returned before they began.

@@ -112,6 +112,12 @@ impl MimiClient {
 
     /// Reports messages with genuine franks to the hub (MIMI #report-abuse): their content is shown to it.
     pub async fn report_abuse(&mut self, room: &MimiUri, ids: &[MessageId], note: &str) -> Result<(), MimiError> {
+        let report = self.abuse_report(room, ids, note)?;
+        Ok(self.transport.report_abuse(room, &report.to_bytes()).await?)
+    }
+
+    /// The report that [`MimiClient::report_abuse`] makes.
+    pub fn abuse_report(&self, room: &MimiUri, ids: &[MessageId], note: &str) -> Result<AbuseReport, MimiError> {
         let mut messages = Vec::new();
         let mut abuser = None;
         for id in ids {
@@ -128,15 +134,14 @@ impl MimiClient {
                 accepted_timestamp: item.accepted.as_u64(),
             });
         }
-        let report = AbuseReport {
+        Ok(AbuseReport {
             reporting_user: identifier(&self.device.user),
             alleged_abuser_uri: identifier(&abuser.ok_or(MimiError::NoSuchMessage)?),
             reason_code: AbuseType::RESERVED,
             note: note.into(),
             messages,
             abuse_extensions: AppDataDictionary::new(),
-        };
-        Ok(self.transport.report_abuse(room, &report.to_bytes()).await?)
+        })
     }
 
     fn queue(&mut self, room: &MimiUri, content: &MimiContent) -> Result<(i64, MessageId), MimiError> {

@@ -125,6 +125,7 @@ fn said(entry: MimiEntry) -> MimiOutcome {
         group: Vec::new(),
         followers: Vec::new(),
         welcomed: Vec::new(),
+        to_add: Vec::new(),
         left_over: None,
         judged: Judged::Same,
     }

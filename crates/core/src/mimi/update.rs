@@ -8,9 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use nabe_auth::mimi::{self as policy, Action, Bundle, Claims, Client, Commit, CommitProposal, Committer, JoinCode};
-use nabe_mls::mimi::{AddedMember, MimiGroup, MimiRefusal, ProposalRef, ProposalRefused, StagedCommit};
+use nabe_mls::mimi::{
+    AddedMember, Identity, MimiGroup, MimiRefusal, PendingProposal, ProposalRef, ProposalRefused, StagedCommit,
+    key_package_ref,
+};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
-use nabe_wire::mls::{FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, RatchetTreeOption, WireFormat};
+use nabe_wire::mls::{
+    FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption, Sender, WireFormat,
+};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::MimiUri;
@@ -36,7 +41,7 @@ pub struct KeyPackageRoute {
 impl MimiRoom {
     /// Whether the hub takes proposals or a commit of a provider. Nothing changes.
     ///
-    /// `routes` are those of the key packages in the Welcome, by KeyPackageRef; `code` is what the hub knows of the join code that
+    /// `routes` are those of the key packages in the Welcome, or of those that are proposed to be added, by KeyPackageRef; `code` is what the hub knows of the join code that
     /// whoever joins by an external commit showed before.
     ///
     /// # Errors
@@ -49,6 +54,9 @@ impl MimiRoom {
         code: JoinCode,
         ctx: &MimiCtx<'_>,
     ) -> Result<MimiOutcome, UpdateRefusal> {
+        if !self.may_come_from(from, &bundle.proposal_or_commit) {
+            return Err(UpdateRefusal::OtherProvider);
+        }
         let accepted = self.accepted_at(ctx.now);
         match &bundle.with {
             HandshakeParts::Proposal { more_proposals } => {
@@ -56,7 +64,8 @@ impl MimiRoom {
                 if more_proposals.len() >= policy::MAX_PENDING_OF_ONE {
                     return Err(policy::Rejection::PendingFull.into());
                 }
-                self.take_proposals(from, &bundle.proposal_or_commit, more_proposals, accepted, ctx)
+                let messages = std::iter::once(&bundle.proposal_or_commit).chain(more_proposals);
+                self.take_proposals(from, &messages.cloned().collect::<Vec<_>>(), routes, accepted, ctx)
             }
             HandshakeParts::Commit(parts) => {
                 let commit = Arrived {
@@ -70,27 +79,60 @@ impl MimiRoom {
         }
     }
 
+    /// Whether a proposal or commit may be one that this provider sends: `false` if it says itself that it is of another one's client.
+    /// A glance, before anything that takes time; what it leaves open is looked at later.
+    #[must_use]
+    pub fn may_come_from(&self, provider: &ServerName, message: &Kept<MlsMessage>) -> bool {
+        let MlsMessageBody::Public(public) = &message.body else {
+            return true;
+        };
+        // In another epoch somebody else may have the leaf, and the answer is another one.
+        if public.content.epoch != self.group.epoch() {
+            return true;
+        }
+        let is_theirs = |user: &MimiUri| user.host() == provider.as_str();
+        match (&public.content.sender, &public.content.body) {
+            (Sender::Member { leaf_index }, _) => {
+                let member = self.group.member_at(*leaf_index);
+                member.is_none_or(|member| is_theirs(member.user()))
+            }
+            (Sender::NewMemberCommit, FramedContentBody::Commit(commit)) => {
+                let user = commit.path.as_ref().and_then(|path| user_named(&path.leaf_node));
+                user.is_none_or(|user| is_theirs(&user))
+            }
+            (_, FramedContentBody::Proposal(_)) => {
+                let motion = Motion::read(&self.group, std::slice::from_ref(message));
+                motion.map_or(true, |motion| motion.actor.is_of(provider))
+            }
+            _ => true,
+        }
+    }
+
     fn take_proposals(
         &self,
         from: &ServerName,
-        first: &Kept<MlsMessage>,
-        more: &[Kept<MlsMessage>],
+        messages: &[Kept<MlsMessage>],
+        routes: &BTreeMap<Vec<u8>, KeyPackageRoute>,
         accepted: UnixMillis,
         ctx: &MimiCtx<'_>,
     ) -> Result<MimiOutcome, UpdateRefusal> {
-        let staged = self.group.propose(first, more, accepted).map_err(refused)?;
-        if staged.proposals.len() != 1 + more.len() {
+        let staged = self
+            .group
+            .propose(&messages[0], &messages[1..], accepted)
+            .map_err(refused)?;
+        if staged.proposals.len() != messages.len() {
             return Err(UpdateRefusal::NotTogether);
         }
-        let messages: Vec<_> = std::iter::once(first).chain(more).cloned().collect();
-        let motion = Motion::read(&self.group, &messages)?;
+        let motion = Motion::read(&self.group, messages)?;
         if !motion.actor.is_of(from) {
             return Err(UpdateRefusal::OtherProvider);
         }
         let proposed = self.policy.propose(&motion.bundle(), ctx.parent)?;
+        // The next commit has to have them, and whoever has them in a commit needs to know where the Welcome goes.
+        let to_add = proposed_packages(&staged.proposals, routes)?;
         let staged = self.group.superseding(staged, proposed.superseded());
         let position = self.position.next();
-        let entry = proposals_entry(position, from, Audience::Others, messages, accepted);
+        let entry = proposals_entry(position, from, Audience::Others, messages.to_vec(), accepted);
         if !self.pending.takes(&entry) {
             return Err(policy::Rejection::PendingFull.into());
         }
@@ -102,6 +144,7 @@ impl MimiRoom {
             }],
             followers: Vec::new(),
             welcomed: Vec::new(),
+            to_add,
             left_over: None,
             accepted,
             judged: Judged::Proposed(Box::new(proposed)),
@@ -137,6 +180,7 @@ impl MimiRoom {
                 .filter_map(|added| added.key_package.clone())
                 .map(Bytes::from)
                 .collect(),
+            to_add: Vec::new(),
             left_over: Some(left_over.into()),
             accepted,
             judged,
@@ -313,6 +357,10 @@ impl Arrived<'_> {
     }
 }
 
+fn user_named(leaf: &LeafNode) -> Option<MimiUri> {
+    MimiUri::parse(&policy::user_of(&leaf.credential)?).ok()
+}
+
 /// What the hub proposes after a commit.
 struct Again {
     messages: Vec<Kept<MlsMessage>>,
@@ -386,15 +434,41 @@ fn welcomed_providers(
         let Some(reference) = &added.key_package else {
             continue;
         };
-        let route = routes.get(reference).ok_or(UpdateRefusal::KeyPackageNotFetched)?;
-        let identity = &added.member.identity;
-        let is_client = identity.client().is_none_or(|client| *client == route.client);
-        if *identity.user() != route.user || !is_client {
-            return Err(UpdateRefusal::KeyPackageOfAnother);
-        }
+        let route = route_of(reference, &added.member.identity, routes)?;
         providers.insert(route.provider.clone());
     }
     Ok(providers.into_iter().collect())
+}
+
+/// The references of what is proposed to be added: nobody whose Welcome could not be sent.
+fn proposed_packages(
+    proposed: &[PendingProposal],
+    routes: &BTreeMap<Vec<u8>, KeyPackageRoute>,
+) -> Result<Vec<Bytes>, UpdateRefusal> {
+    let mut references = Vec::new();
+    for pending in proposed {
+        let (Proposal::Add(package), Some(identity)) = (&pending.proposal, &pending.client) else {
+            continue;
+        };
+        let reference = key_package_ref(package).ok_or(UpdateRefusal::KeyPackageNotFetched)?;
+        route_of(&reference, identity, routes)?;
+        references.push(reference);
+    }
+    Ok(references)
+}
+
+/// Whose a key package is, if it was fetched through this hub and is this client's.
+fn route_of<'r>(
+    reference: &[u8],
+    identity: &Identity,
+    routes: &'r BTreeMap<Vec<u8>, KeyPackageRoute>,
+) -> Result<&'r KeyPackageRoute, UpdateRefusal> {
+    let route = routes.get(reference).ok_or(UpdateRefusal::KeyPackageNotFetched)?;
+    let is_client = identity.client().is_none_or(|client| *client == route.client);
+    if *identity.user() != route.user || !is_client {
+        return Err(UpdateRefusal::KeyPackageOfAnother);
+    }
+    Ok(route)
 }
 
 fn proposals_entry(

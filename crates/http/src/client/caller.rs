@@ -20,13 +20,23 @@ impl FromRequestParts<AppState> for Authenticated {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ClientError> {
         let token = bearer_token(&parts.headers)?;
-        let caller = match state.provider_token_hash {
-            Some(hash) if equal_in_constant_time(&sha256(token.as_bytes()), &hash) => provider(parts, state).await?,
-            _ => state.service.authenticate_user(token).await?,
+        let caller = match is_provider_token(token, state) {
+            true => provider(parts, state).await?,
+            false => state.service.authenticate_user(token).await?,
         };
         state.service.limit_user(&caller.user)?;
         Ok(Self(caller))
     }
+}
+
+/// Whether a request shows the provider's own credential, for whichever user.
+pub(super) fn is_provider(parts: &Parts, state: &AppState) -> Result<bool, ClientError> {
+    Ok(is_provider_token(bearer_token(&parts.headers)?, state))
+}
+
+fn is_provider_token(token: &str, state: &AppState) -> bool {
+    let hash = state.provider_token_hash;
+    hash.is_some_and(|hash| equal_in_constant_time(&sha256(token.as_bytes()), &hash))
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<&str, ClientError> {

@@ -43,8 +43,8 @@ use crate::reply::Reply;
 
 /// A caller as a user of a MIMI provider.
 pub(crate) struct MimiCaller {
-    mimi: Mimi,
-    user: MimiUri,
+    pub(super) mimi: Mimi,
+    pub(super) user: MimiUri,
     device: Option<DeviceId>,
 }
 
@@ -81,7 +81,7 @@ impl MimiCaller {
 
 /// A body that is one struct of MIMI, as it came.
 pub(crate) struct Struct<T> {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     _share: BodyShare,
     read: PhantomData<T>,
 }
@@ -574,7 +574,7 @@ fn octets(answer: &impl Encode) -> Response {
     response
 }
 
-fn room_of(text: &str) -> Result<MimiUri, ClientError> {
+pub(super) fn room_of(text: &str) -> Result<MimiUri, ClientError> {
     let room = MimiUri::parse(text).ok().filter(|uri| uri.kind() == MimiKind::Room);
     room.ok_or_else(|| ServiceError::NotFound(Missing::Room).into())
 }
@@ -598,7 +598,7 @@ fn kept<T: Message>(field: &'static str, text: &str) -> Result<Kept<T>, ClientEr
     Kept::decode(&mut Reader::new(&bytes)).map_err(|error| ClientError::bad_request(format!("`{field}`: {error}")))
 }
 
-fn number(target: &Target, name: &'static str) -> Result<Option<u64>, ClientError> {
+pub(super) fn number(target: &Target, name: &'static str) -> Result<Option<u64>, ClientError> {
     let number = target.query.one(name)?.map(str::parse).transpose();
     number.map_err(|_| ServiceError::InvalidParam(name).into())
 }

@@ -11,6 +11,7 @@ mod keys;
 pub(crate) mod media;
 mod membership;
 mod mimi;
+mod mimi_reports;
 mod model;
 mod openapi;
 mod request;
@@ -83,6 +84,9 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(mimi::group_info))
         .routes(routes!(mimi::upload_asset))
         .routes(routes!(mimi::download_asset))
+        .routes(routes!(mimi_reports::report_abuse))
+        .routes(routes!(mimi_reports::reports))
+        .routes(routes!(mimi_reports::report, mimi_reports::decide))
         .routes(routes!(operations::live))
         .routes(routes!(operations::ready))
 }

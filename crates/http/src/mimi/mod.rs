@@ -25,6 +25,7 @@ mod key_material;
 mod notify;
 mod ohttp;
 mod proxy_download;
+mod report_abuse;
 mod submit_message;
 mod target;
 mod update;
@@ -67,6 +68,7 @@ pub fn endpoints() -> Endpoints {
         .serve(Endpoint::Update, update::update)
         .serve(Endpoint::SubmitMessage, submit_message::submit_message)
         .serve(Endpoint::GroupInfo, group_info::group_info)
+        .serve(Endpoint::ReportAbuse, report_abuse::report_abuse)
         .serve(Endpoint::ProxyDownload, proxy_download::download)
 }
 

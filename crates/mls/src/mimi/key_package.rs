@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use nabe_types::UnixMillis;
-use nabe_wire::Message as _;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::key_material::{KeyMaterialRequest, Mls10KeyMaterialRequest};
 use nabe_wire::label::{SignatureError, Verified};
 use nabe_wire::mls::{Capabilities, ComponentId, Extension, KeyPackage, RequiredCapabilities};
+use nabe_wire::{Kept, Message as _};
+use openmls::ciphersuite::hash_ref::make_key_package_ref;
 
 use super::identity::{Identity, IdentityError};
 use super::shape;
@@ -82,6 +83,14 @@ pub fn check_key_material_request(
     request.verify(crypto())
 }
 
+/// The KeyPackageRef (RFC 9420, 5.2) of a key package that nothing else is asked of; `None` if its suite is none of ours.
+#[must_use]
+pub fn key_package_ref(package: &Kept<KeyPackage>) -> Option<Bytes> {
+    let suite = Suite::from_id(package.cipher_suite.0)?;
+    let reference = make_key_package_ref(package.as_bytes(), suite.ciphersuite(), crypto()).ok()?;
+    Some(Bytes::copy_from_slice(reference.as_slice()))
+}
+
 /// Whether a client that can do this can do what is required (RFC 9420, 11.1).
 #[must_use]
 pub fn meets(capabilities: &Capabilities, required: &RequiredCapabilities) -> bool {
@@ -100,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::key_package::LifetimeFault;
-    use crate::testing::mimi::{MimiDevice, key_package_ref};
+    use crate::testing::mimi::{MimiDevice, key_package_ref as reference_of};
     use crate::testing::{TestDevice, wall_clock};
 
     #[test]
@@ -111,7 +120,9 @@ mod tests {
         assert_eq!(offered.identity.user().to_string(), "mimi://b.example/u/bob");
         let client = offered.identity.client().unwrap();
         assert_eq!(client.to_string(), "mimi://b.example/d/bob/phone");
-        assert_eq!(offered.reference, key_package_ref(&package));
+        assert_eq!(offered.reference, reference_of(&package));
+        let kept = Kept::new(KeyPackage::from_bytes(&package).unwrap());
+        assert_eq!(key_package_ref(&kept), Some(offered.reference.clone()));
         assert!(offered.expires > wall_clock() && !offered.last_resort);
         let required = |proposals: &[u16]| RequiredCapabilities {
             extension_types: vec![],

@@ -52,6 +52,27 @@ pub(crate) struct Consent {
     pub(crate) decision: Option<String>,
 }
 
+/// A report of abuse as the hub's operator sees it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct AbuseReported {
+    pub(crate) number: i64,
+    /// The provider that sent it.
+    pub(crate) provider: String,
+    pub(crate) alleged_abuser: String,
+    /// The hub franked all of its messages, for the accused in this room.
+    pub(crate) verified: bool,
+    pub(crate) messages: Vec<ReportedMessage>,
+}
+
+/// A message in it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ReportedMessage {
+    /// `genuine`, or why it proves nothing.
+    pub(crate) evidence: String,
+    /// MIMI content in base64, of one report alone.
+    pub(crate) content: Option<String>,
+}
+
 /// A room as the provider lists it.
 #[derive(Deserialize)]
 struct Room {
@@ -179,6 +200,28 @@ impl MimiHttp {
         log.messages.into_iter().map(message).collect()
     }
 
+    /// Reports of abuse that nobody has decided about, with what they are about: for whoever has the provider's credential.
+    pub(crate) async fn open_reports(&self) -> Result<Vec<AbuseReported>, TransportError> {
+        #[derive(Deserialize)]
+        struct Reports {
+            reports: Vec<AbuseReported>,
+        }
+        let answer: Reports = self.get("reports?state=open").await?;
+        Ok(answer.reports)
+    }
+
+    /// One of them, with what its messages say.
+    pub(crate) async fn report(&self, number: i64) -> Result<AbuseReported, TransportError> {
+        self.get(&format!("reports/{number}")).await
+    }
+
+    /// Something was done about a report.
+    pub(crate) async fn resolve_report(&self, number: i64, remark: &str) -> Result<(), TransportError> {
+        let body = json!({ "state": "resolved", "remark": remark }).to_string();
+        let path = format!("reports/{number}");
+        self.call(Method::PUT, &path, JSON, body.into()).await.map(drop)
+    }
+
     async fn rooms(&self, seen: Option<&str>, wait: Duration) -> Result<Rooms, TransportError> {
         match seen {
             Some(seen) => {
@@ -271,7 +314,6 @@ impl MimiTransport for MimiHttp {
         self.exchange(&in_room(room, "group_info"), request).await
     }
 
-    /// Refused by providers that take no reports.
     async fn report_abuse(&self, room: &MimiUri, report: &[u8]) -> Result<(), TransportError> {
         self.exchange(&in_room(room, "report_abuse"), report).await.map(drop)
     }

@@ -14,16 +14,17 @@ use futures_util::future::try_join_all;
 use nabe_client::{
     ClientStore,
     mimi::{
-        Franking, MimiBody, MimiClient, MimiError, MimiGroupState, MimiItem, MimiSettings, MimiStatus, NewRoom,
-        templates,
+        Franking, MimiBody, MimiClient, MimiError, MimiGroupState, MimiItem, MimiSettings, MimiStatus,
+        MimiTransport as _, NewRoom, templates,
     },
 };
-use nabe_content::mimi::{NestedPart, Part};
+use nabe_content::mimi::{MimiContent, NestedPart, Part, franking::unframe};
 use nabe_mls::Suite;
 use nabe_service::ports::{Clock as _, SystemClock};
+use nabe_signing::base64u;
 use nabe_types::{DeviceId, UserId};
 use nabe_wire::{
-    IdentifierUri, Message as _,
+    Encode as _, IdentifierUri, Message as _,
     consent::{ConsentAction, ConsentEntry, ConsentScope},
     key_material::KeyMaterialUserCode,
     mls::ComponentId,
@@ -40,7 +41,7 @@ use super::{
 };
 use crate::client::{
     account::{Account, Credential},
-    mimi_http::{Consent, MimiHttp},
+    mimi_http::{AbuseReported, Consent, MimiHttp},
 };
 
 /// What happens, in order. Each step needs the one before.
@@ -58,6 +59,7 @@ pub(super) enum Step {
     AddDevice,
     Logs,
     BlindHub,
+    Report,
 }
 
 impl Step {
@@ -74,6 +76,7 @@ impl Step {
         Self::AddDevice,
         Self::Logs,
         Self::BlindHub,
+        Self::Report,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -90,6 +93,7 @@ impl Step {
             Self::AddDevice => "mimi new device",
             Self::Logs => "mimi logs",
             Self::BlindHub => "mimi blind hub",
+            Self::Report => "mimi report",
         }
     }
 }
@@ -230,6 +234,7 @@ impl Mimi {
             Step::AddDevice => self.add_device(network).await,
             Step::Logs => self.logs().await,
             Step::BlindHub => self.blind_hub(network),
+            Step::Report => self.report().await,
         }
     }
 
@@ -455,6 +460,56 @@ impl Mimi {
             self.said,
             searched / 1024
         ))
+    }
+
+    /// After the search: what is reported is shown to the hub.
+    async fn report(&mut self) -> anyhow::Result<String> {
+        let room = room()?;
+        let text = self.next_text(Who::Alice);
+        let id = self.client(Who::Alice).say(&room, NestedPart::text(&text)).await?;
+        self.wait_until_read(&REMAINING, Who::Alice, &text).await?;
+        self.client(Who::Cathy)
+            .report_abuse(&room, &[id], "Not among clubmates")
+            .await?;
+        let operator = &self.device(Who::Alice).transport;
+        let reports = operator.open_reports().await?;
+        let [report] = &reports[..] else {
+            bail!("{} reports are open, not one", reports.len());
+        };
+        let report = operator.report(report.number).await?;
+        ensure!(
+            report.verified,
+            "the hub does not recognize what it franked: {report:?}"
+        );
+        ensure!(
+            report.provider == At::C.server_name() && report.alleged_abuser == user(Who::Alice)?.to_string(),
+            "the report is about somebody else: {report:?}"
+        );
+        let shown = report.messages.first().and_then(|message| message.content.as_deref());
+        let shown = base64u::decode(shown.context("the report shows no message")?)?;
+        let content = MimiContent::decode(unframe(&shown)?)?;
+        ensure!(content.to_plain().contains(&text), "the hub was shown another message");
+        operator.resolve_report(report.number, "talked to Alice").await?;
+
+        // The same message, and somebody else is said to have sent it.
+        let mut forged = self.client(Who::Cathy).abuse_report(&room, &[id], "")?;
+        forged.alleged_abuser_uri = identifier(&user(Who::Cathy)?)?;
+        self.device(Who::Cathy)
+            .transport
+            .report_abuse(&room, &forged.to_bytes())
+            .await?;
+        let reports = self.device(Who::Alice).transport.open_reports().await?;
+        let evidence =
+            |report: &AbuseReported| report.messages.iter().map(|it| it.evidence.clone()).collect::<Vec<_>>();
+        ensure!(
+            reports.len() == 1 && !reports[0].verified && evidence(&reports[0]) == ["other_sender"],
+            "the hub believes a forged report: {reports:?}"
+        );
+        Ok(
+            "Cathy showed the hub a message of Alice's, by way of c: by its frank the hub knows that Alice wrote it, in this room and at \
+             that time, and its operator resolved the report. The same message as somebody else's was taken, too, and is no evidence."
+                .into(),
+        )
     }
 }
 

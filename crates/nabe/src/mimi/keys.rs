@@ -6,7 +6,7 @@ use std::{fmt, fs, path::Path};
 use anyhow::{Context as _, bail, ensure};
 use nabe_content::mimi::franking::{HubKey, KeyRing};
 use nabe_http::mimi::OhttpGateway;
-use nabe_signing::{SigningKey, base64u};
+use nabe_signing::{PublicKey, SigningKey, base64u};
 use nabe_types::{KeyId, ServerName, UnixMillis};
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::{Credential, ExternalSender};
@@ -23,6 +23,17 @@ impl Ed25519 {
     /// The public half, as it stands in groups.
     pub(crate) fn public(&self) -> [u8; 32] {
         self.0.public().to_bytes()
+    }
+
+    /// The same, to check signatures with.
+    pub(super) fn public_key(&self) -> PublicKey {
+        self.0.public()
+    }
+
+    /// The key of a seed.
+    #[cfg(test)]
+    pub(super) fn from_seed(seed: [u8; 32]) -> Self {
+        Self(SigningKey::from_seed(KeyId::ed25519("test").unwrap(), seed))
     }
 
     pub(super) fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {

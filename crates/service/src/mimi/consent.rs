@@ -106,6 +106,7 @@ impl Mimi {
                 client: package.client.clone(),
             },
             expires_at: package.not_after,
+            until_expiry: false,
         });
         let routes = MimiWrite::PutKeyPackages {
             packages: routes.collect(),

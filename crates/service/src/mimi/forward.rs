@@ -177,7 +177,7 @@ impl Mimi {
     }
 
     /// The room's hub; `None` if that is us.
-    fn hub_elsewhere(&self, room: &MimiUri) -> Result<Option<ServerName>, MimiError> {
+    pub(super) fn hub_elsewhere(&self, room: &MimiUri) -> Result<Option<ServerName>, MimiError> {
         let hub = ServerName::parse(room.host()).map_err(|_| MimiError::Invalid {
             field: "roomId",
             rule: "the room of a provider",

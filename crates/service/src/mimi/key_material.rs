@@ -401,6 +401,7 @@ impl Mimi {
                 client: fetched.client,
             },
             expires_at: fetched.offered.expires,
+            until_expiry: fetched.offered.last_resort,
         });
         let packages = packages.collect();
         let write = Write::Mimi(MimiWrite::PutKeyPackages { packages });

@@ -4,12 +4,13 @@
 //!
 //! | Who calls | Where |
 //! |---|---|
-//! | another provider, about a room whose hub we are | `update`, `submit`, `group_info` |
+//! | another provider, about a room whose hub we are | `update`, `submit`, `group_info`, `report` |
 //! | another provider | `assets` |
 //! | a hub | `inbox`: what happened in its rooms |
 //! | a hub, or a local user | `key_material` |
 //! | a user's provider, or a local user | `consent`, `identifier` |
 //! | a local user | `create`, `forward` |
+//! | the operator | `report` |
 //! | nobody: workers | `notify` (one task for each follower of each room that is owed something), `forward` (what has no verdict yet) |
 //!
 //! `order` is how what comes from hubs and what our users send become one log.
@@ -25,6 +26,7 @@ mod inbox;
 mod key_material;
 mod notify;
 mod order;
+mod report;
 mod rooms;
 mod submit;
 #[cfg(test)]
@@ -49,7 +51,8 @@ pub use assets::{ASSETS, Asset, AssetSettings};
 pub use create::CreateRefused;
 pub use error::MimiError;
 pub use key_material::OfferNotKept;
-pub use nabe_store::{ConsentDecision, KeptConsent};
+pub use nabe_store::{ConsentDecision, KeptConsent, KeptReport, ReportState};
+pub use report::{Report, ReportSettings};
 pub use users::{MimiNews, UserSettings};
 
 use crate::Service;
@@ -98,6 +101,8 @@ pub struct MimiSettings {
     pub assets: AssetSettings,
     /// What other providers hear of our users.
     pub users: UserSettings,
+    /// Reports of abuse that come.
+    pub reports: ReportSettings,
     /// Memory for the rooms in use whose hub we are, in bytes, as they estimate themselves.
     pub room_memory_bytes: usize,
 }
@@ -107,6 +112,7 @@ impl Default for MimiSettings {
         Self {
             assets: AssetSettings::default(),
             users: UserSettings::default(),
+            reports: ReportSettings::default(),
             room_memory_bytes: 256 * 1024 * 1024,
         }
     }

@@ -7,16 +7,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use nabe_core::mimi::{Evidence, Franking};
 use nabe_mls::testing::mimi::TestHub;
 use nabe_mls::testing::wall_clock;
 use nabe_store::{MemoryStore, Store, Write};
 use nabe_store_sqlite::{SqliteOptions, SqliteStore};
 use nabe_types::{ServerName, UnixMillis, UserId};
 use nabe_wire::directory::Endpoint;
+use nabe_wire::franking::{Frank, ServerFrankingContext};
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
+use nabe_wire::mls::CipherSuite;
 use nabe_wire::notify::FanoutBatch;
+use nabe_wire::report_abuse::AbusiveMessage;
 use nabe_wire::uri::MimiUri;
-use nabe_wire::{Encode, Message};
+use nabe_wire::{Encode, IdentifierUri, Message};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
@@ -142,6 +146,31 @@ impl Signer for KeyOf {
     }
 }
 
+/// Franks nothing, and takes a report's word if it has this frank: its content is sender and room, with a space between.
+struct PlainFranks;
+
+/// What [`PlainFranks`] believes.
+pub(super) const BELIEVED: [u8; 32] = [7; 32];
+
+impl Franking for PlainFranks {
+    fn frank(&self, _: &[u8], _: CipherSuite, _: &[u8; 32], _: &ServerFrankingContext) -> Option<Frank> {
+        None
+    }
+
+    fn recognize(&self, message: &AbusiveMessage) -> Result<ServerFrankingContext, Evidence> {
+        if message.frank.server_frank != BELIEVED {
+            return Err(Evidence::OtherFrank);
+        }
+        let claims = std::str::from_utf8(&message.message_content).map_err(|_| Evidence::NotContent)?;
+        let (sender, room) = claims.split_once(' ').ok_or(Evidence::NoClaims)?;
+        Ok(ServerFrankingContext {
+            sender_uri: IdentifierUri::new(sender).unwrap(),
+            room_uri: IdentifierUri::new(room).unwrap(),
+            accepted_timestamp: message.accepted_timestamp,
+        })
+    }
+}
+
 /// Always the same bytes: no test of rooms depends on them.
 struct Zeros;
 
@@ -242,7 +271,7 @@ impl Providers {
                     sender: key.sender().clone(),
                     signer: Arc::new(KeyOf(key)),
                 },
-                franking: None,
+                franking: Some(Arc::new(PlainFranks)),
                 franking_agent: None,
                 assets: None,
                 settings: MimiSettings::default(),
@@ -375,6 +404,10 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerRes
             taken.map(|()| (201, Bytes::new()))
         }
         Endpoint::KeyMaterial => bytes(mimi.key_material(from, &target(), read(body)).await),
+        Endpoint::ReportAbuse => {
+            let taken = mimi.report_abuse(from, &target(), body, &read(body)).await;
+            taken.map(|()| (201, Bytes::new()))
+        }
         Endpoint::UpdateConsent => {
             let taken = mimi.update_consent(from, &read(body)).await;
             taken.map(|()| (201, Bytes::new()))
@@ -388,6 +421,7 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerRes
     let (status, body) = answer.unwrap_or_else(|error| match error {
         MimiError::Unknown(_) => (404, Bytes::new()),
         MimiError::NotYet { .. } => (503, Bytes::new()),
+        MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => (403, Bytes::new()),
         _ => (500, Bytes::from(error.to_string())),
     });
     PeerResponse {

@@ -3,6 +3,7 @@
 mod follow;
 mod hub;
 mod notify;
+mod report;
 mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,6 +139,7 @@ impl Room {
                 client,
             },
             expires_at: UnixMillis::new(u64::from(u32::MAX) * 1_000),
+            until_expiry: false,
         };
         let packages = vec![fetched];
         let write = Write::Mimi(MimiWrite::PutKeyPackages { packages });

@@ -1,16 +1,17 @@
 //! `POST /update/{roomId}` at the hub: proposals and commits (MIMI #update-room-state). Followers forward what their clients send as it
 //! is, so a request is known by its bytes: a lost answer is had again by the same request again, and the work is done once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use nabe_auth::mimi::{JoinCode, user_of};
+use nabe_auth::mimi::{JoinCode, MAX_PENDING_OF_ONE, user_of};
 use nabe_core::mimi::{KeyPackageRoute, MimiRoom, MimiUri, UpdateRefusal};
-use nabe_store::StoredReply;
+use nabe_mls::mimi::key_package_ref;
+use nabe_store::{FetchedKeyPackage, MimiWrite, StoredReply, Write};
 use nabe_types::ServerName;
-use nabe_wire::Encode as _;
-use nabe_wire::mls::{FramedContentBody, MlsMessageBody, Sender};
+use nabe_wire::mls::{FramedContentBody, KeyPackage, MlsMessage, MlsMessageBody, Proposal, Sender};
 use nabe_wire::update::{HandshakeParts, UpdateRequest, UpdateRoomResponse};
+use nabe_wire::{Encode as _, Kept};
 
 use super::inbox::MAX_WELCOMED;
 use super::rooms::ATTEMPTS;
@@ -50,13 +51,18 @@ impl Mimi {
         request: &UpdateRequest,
         transaction: &Transaction,
     ) -> Result<StoredReply, ServiceError> {
-        let routes = self.routes(request).await?;
         let shown = self.join_code_before(uri, request).await?;
         for _ in 0..ATTEMPTS {
             let Some(open) = self.open(uri).await? else {
                 let answer = UpdateRoomResponse::not_allowed(NO_SUCH_ROOM);
                 return Ok(transaction.answer(answer.to_bytes().into()));
             };
+            // Looked up while nobody else can forget them, and for nobody who is refused anyway.
+            let found = match open.room().may_come_from(from, &request.proposal_or_commit) {
+                true => self.fetched_packages_of(request).await?,
+                false => Vec::new(),
+            };
+            let routes = routes(&found);
             let code = shown
                 .as_deref()
                 .map_or(JoinCode::Absent, |code| remembered(open.room(), code));
@@ -77,7 +83,10 @@ impl Mimi {
             };
             let answer = UpdateRoomResponse::success(outcome.accepted.as_u64());
             let (reply, keep) = transaction.keep(answer.to_bytes().into(), &self.service);
-            match open.commit(self, outcome, vec![keep]).await {
+            let extra = std::iter::once(keep)
+                .chain(to_remember(found, &outcome.to_add))
+                .collect();
+            match open.commit(self, outcome, extra).await {
                 Ok(()) => return Ok(reply),
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error),
@@ -86,25 +95,13 @@ impl Mimi {
         Err(ServiceError::RoomTooBusy)
     }
 
-    /// Whose the key packages in a commit's Welcome are, as far as they were fetched through us.
-    async fn routes(&self, request: &UpdateRequest) -> Result<BTreeMap<Vec<u8>, KeyPackageRoute>, ServiceError> {
-        let HandshakeParts::Commit(parts) = &request.with else {
-            return Ok(BTreeMap::new());
-        };
-        let secrets = parts.welcome.iter().flat_map(|welcome| &welcome.secrets);
-        // Who is not looked for was not fetched through us: the room refuses the commit.
-        let references: Vec<_> = secrets
-            .take(MAX_WELCOMED)
-            .map(|secrets| Bytes::copy_from_slice(&secrets.new_member))
-            .collect();
-        if references.is_empty() {
-            return Ok(BTreeMap::new());
+    /// Whose the key packages are that a commit's Welcome or proposals name, as far as they were fetched through us.
+    async fn fetched_packages_of(&self, request: &UpdateRequest) -> Result<Vec<FetchedKeyPackage>, ServiceError> {
+        let references = references_in(request);
+        match references.is_empty() {
+            true => Ok(Vec::new()),
+            false => Ok(self.service.store().fetched_key_packages(&references).await?),
         }
-        let found = self.service.store().fetched_key_packages(&references).await?;
-        let route = found
-            .into_iter()
-            .map(|package| (package.reference.to_vec(), package.route));
-        Ok(route.collect())
     }
 
     /// The join code that whoever joins by this commit showed when they asked for the GroupInfo (MIMI #claim-group-key-information).
@@ -130,6 +127,58 @@ impl Mimi {
     }
 }
 
+/// The key packages that somebody is added by. Of more than are looked for, or of what is no reference, the room hears that they were
+/// not fetched through us.
+fn references_in(request: &UpdateRequest) -> Vec<Bytes> {
+    let references: BTreeSet<Bytes> = match &request.with {
+        HandshakeParts::Commit(parts) => {
+            let secrets = parts.welcome.iter().flat_map(|welcome| &welcome.secrets);
+            let references = secrets.map(|secrets| &*secrets.new_member);
+            let references = references.filter(|reference| reference.len() <= MAX_REFERENCE);
+            references.take(MAX_WELCOMED).map(Bytes::copy_from_slice).collect()
+        }
+        HandshakeParts::Proposal { more_proposals } => {
+            let messages = std::iter::once(&request.proposal_or_commit).chain(more_proposals);
+            // The room takes no more at once.
+            let messages = messages.take(MAX_PENDING_OF_ONE);
+            messages
+                .filter_map(|message| key_package_ref(added_by(message)?))
+                .collect()
+        }
+    };
+    references.into_iter().collect()
+}
+
+fn added_by(message: &MlsMessage) -> Option<&Kept<KeyPackage>> {
+    let MlsMessageBody::Public(message) = &message.body else {
+        return None;
+    };
+    match &message.content.body {
+        FramedContentBody::Proposal(proposal) => match &***proposal {
+            Proposal::Add(package) => Some(package),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn routes(found: &[FetchedKeyPackage]) -> BTreeMap<Vec<u8>, KeyPackageRoute> {
+    let route = |package: &FetchedKeyPackage| (package.reference.to_vec(), package.route.clone());
+    found.iter().map(route).collect()
+}
+
+/// Where the Welcomes go of those whose Add waits for a commit.
+fn to_remember(found: Vec<FetchedKeyPackage>, to_add: &[Bytes]) -> Option<Write> {
+    let packages = found.into_iter().filter(|package| to_add.contains(&package.reference));
+    let packages: Vec<_> = packages
+        .map(|package| FetchedKeyPackage {
+            until_expiry: true,
+            ..package
+        })
+        .collect();
+    (!packages.is_empty()).then(|| Write::Mimi(MimiWrite::PutKeyPackages { packages }))
+}
+
 /// What a code is worth that was one of the room's when it was shown.
 fn remembered(room: &MimiRoom, code: &[u8]) -> JoinCode {
     match room.policy().join_code(code) {
@@ -137,3 +186,6 @@ fn remembered(room: &MimiRoom, code: &[u8]) -> JoinCode {
         code => code,
     }
 }
+
+/// Bytes of the longest KeyPackageRef: a hash of any suite.
+const MAX_REFERENCE: usize = 64;

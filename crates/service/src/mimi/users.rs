@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
-use nabe_store::{MimiUserWrite, MimiWrite, Write};
+use nabe_store::{MimiUserWrite, MimiWrite, ReportWrite, Write};
 use nabe_types::{DeviceId, LogPosition, ServerName, UserId};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::Credential;
@@ -123,12 +123,15 @@ impl Mimi {
             MimiWrite::ExpireKeyPackages { now },
             MimiWrite::User(MimiUserWrite::ExpireKeyPackages { now }),
             MimiWrite::User(MimiUserWrite::ExpireJoinCodes { now }),
+            MimiWrite::Report(ReportWrite::Forget {
+                decided_before: now.minus(self.state.settings.reports.decided_for),
+            }),
             MimiWrite::User(MimiUserWrite::ForgetDelivered {
                 before: now.minus(super::inbox::REMEMBERED),
             }),
         ];
         if let Err(error) = self.service.commit(writes.map(Write::Mimi).into_iter().collect()).await {
-            tracing::warn!(%error, "could not forget old key packages, join codes and notifications of MIMI");
+            tracing::warn!(%error, "could not forget old key packages, join codes, reports and notifications of MIMI");
         }
         let Some(retention) = self.settings().users.log_retention else {
             return;

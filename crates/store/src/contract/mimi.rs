@@ -410,6 +410,7 @@ pub async fn fetched_key_packages_are_remembered(store: &dyn Store) {
             client: MimiUri::parse(&format!("mimi://b.example/d/bob/{client}")).unwrap(),
         },
         expires_at: at(expires_at),
+        until_expiry: false,
     };
     let [one, two, three] = [package(b"1", "A", 10), package(b"2", "B", 20), package(b"3", "C", 30)];
     let packages = vec![one.clone(), two.clone(), three.clone()];
@@ -431,5 +432,24 @@ pub async fn fetched_key_packages_are_remembered(store: &dyn Store) {
     assert_eq!(known().await, [two, three.clone()]);
     let references = vec![Bytes::from_static(b"2")];
     put(store, [MimiWrite::ForgetKeyPackages { references }]).await.unwrap();
-    assert_eq!(known().await, [three]);
+    assert_eq!(known().await, [three.clone()]);
+    // Somebody proposes to add its client, so it is needed after the next Welcome, too.
+    let lasting = FetchedKeyPackage {
+        until_expiry: true,
+        ..three.clone()
+    };
+    let references = vec![three.reference.clone()];
+    let forget = || MimiWrite::ForgetKeyPackages {
+        references: references.clone(),
+    };
+    for packages in [vec![lasting.clone()], vec![three]] {
+        put(store, [MimiWrite::PutKeyPackages { packages }, forget()])
+            .await
+            .unwrap();
+        assert_eq!(known().await, [lasting.clone()]);
+    }
+    put(store, [MimiWrite::ExpireKeyPackages { now: at(31) }])
+        .await
+        .unwrap();
+    assert_eq!(known().await, []);
 }

@@ -122,15 +122,23 @@ impl Journal<'_> {
             MimiWrite::PutKeyPackages { packages } => {
                 for package in packages {
                     let reference = package.reference.clone();
-                    if !self.tables.mimi.packages.contains_key(&reference) {
-                        self.set(|tables| &mut tables.mimi.packages, reference, Some(package));
-                    }
+                    let package = match self.tables.mimi.packages.get(&reference).cloned() {
+                        Some(known) => FetchedKeyPackage {
+                            until_expiry: known.until_expiry || package.until_expiry,
+                            ..known
+                        },
+                        None => package,
+                    };
+                    self.set(|tables| &mut tables.mimi.packages, reference, Some(package));
                 }
                 Ok(())
             }
             MimiWrite::ForgetKeyPackages { references } => {
                 for reference in references {
-                    self.set(|tables| &mut tables.mimi.packages, reference, None);
+                    let known = self.tables.mimi.packages.get(&reference);
+                    if known.is_some_and(|known| !known.until_expiry) {
+                        self.set(|tables| &mut tables.mimi.packages, reference, None);
+                    }
                 }
                 Ok(())
             }
@@ -145,6 +153,10 @@ impl Journal<'_> {
             }
             MimiWrite::User(write) => {
                 self.apply_mimi_user(write);
+                Ok(())
+            }
+            MimiWrite::Report(write) => {
+                self.apply_report(write);
                 Ok(())
             }
         }

@@ -12,6 +12,7 @@ use super::media::Media;
 use super::mimi::Mimi;
 use super::mimi_users::MimiUsers;
 use crate::error::StoreError;
+use crate::mimi_reports::KeptReport;
 use crate::model::{
     DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
     StoredServerKeys,
@@ -51,6 +52,8 @@ pub(super) struct Tables {
     pub(super) media: Media,
     pub(super) mimi: Mimi,
     pub(super) mimi_users: MimiUsers,
+    pub(super) reports: BTreeMap<i64, KeptReport>,
+    pub(super) report_numbers: BTreeMap<(), i64>,
 }
 
 #[derive(Clone, Debug)]

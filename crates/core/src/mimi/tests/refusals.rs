@@ -155,6 +155,30 @@ fn a_client_whose_key_package_was_not_fetched_here_cannot_be_added() {
     assert!(hub.try_update("a", &bundle_of(&bundle)).is_ok());
 }
 
+/// An Add that no commit could contain would keep everybody from committing, since the next commit has to contain it.
+#[test]
+fn a_client_whose_key_package_was_not_fetched_here_cannot_be_proposed_either() {
+    let mut hub = Hub::of_three();
+    let client = "mimi://b.example/d/bob/B2";
+    let package = MimiDevice::new(client).key_package();
+    let add = hub.member("bob").propose_add(&package);
+    let bundle = proposals(std::slice::from_ref(&add));
+    let refusal = refused(&hub, "b", &bundle);
+    assert_eq!(refusal, UpdateRefusal::KeyPackageNotFetched);
+    assert_eq!(refusal.response(0).unwrap().code(), UpdateResponseCode::NOT_ALLOWED);
+    hub.fetched(&package, "mimi://b.example/d/barbara/B2");
+    assert_eq!(refused(&hub, "b", &bundle), UpdateRefusal::KeyPackageOfAnother);
+    hub.fetched(&package, client);
+    let outcome = hub.try_update("b", &bundle).unwrap();
+    assert_eq!(outcome.to_add, [Bytes::from(key_package_ref(&package))]);
+    hub.accept(outcome);
+    // And whoever commits next can.
+    hub.member("alice").process(&add);
+    let commit = hub.member("alice").commit(Change::default());
+    let outcome = hub.try_update("a", &bundle_of(&commit)).unwrap();
+    assert_eq!(kinds(&outcome.append), [MimiEntryKind::Commit, MimiEntryKind::Welcome]);
+}
+
 #[test]
 fn a_message_of_an_epoch_that_is_over_is_answered_with_the_epoch() {
     let mut hub = Hub::of_three();

@@ -130,6 +130,29 @@ async fn what_was_refused_may_be_accepted_when_it_comes_again() {
     assert_eq!(accepted.code(), UpdateResponseCode::SUCCESS);
 }
 
+/// The same key package may be used in another room meanwhile: by somebody who has a last-resort one, or who wants to jam this one.
+#[tokio::test]
+async fn a_proposed_client_can_be_added_even_if_its_key_package_was_used_elsewhere() {
+    let mut room = Room::of_three().await;
+    let client = "mimi://b.example/d/bob/B2";
+    let package = MimiDevice::new(client).key_package();
+    let add = room.member("bob").propose_add(&package);
+    let proposal = proposals(std::slice::from_ref(&add));
+    let refused = room.update("bob", &proposal).await;
+    assert_eq!(refused.code(), UpdateResponseCode::NOT_ALLOWED);
+    assert!(refused.error_description.contains("not fetched"), "{refused:?}");
+    room.fetched(&package, client).await;
+    let accepted = room.update("bob", &proposal).await;
+    assert_eq!(accepted.code(), UpdateResponseCode::SUCCESS);
+    let references = vec![Bytes::from(key_package_ref(&package))];
+    let forget = Write::Mimi(MimiWrite::ForgetKeyPackages { references });
+    room.providers.mimi("a").service.commit(forget.into()).await.unwrap();
+    room.providers.crash("a").await;
+    room.member("alice").process(&add);
+    let bundle = room.member("alice").commit(Change::default());
+    room.commit("alice", &bundle).await;
+}
+
 #[tokio::test]
 async fn a_caller_who_hangs_up_stops_nothing() {
     let mut room = Room::of_three().await;
