@@ -110,10 +110,6 @@ async fn directory(ctx: &Ctx) -> Checked {
     let found = peer.directory().await?;
     for endpoint in Endpoint::ALL {
         let Some(text) = found.get(endpoint.name()) else {
-            if endpoint == Endpoint::ReportAbuse {
-                // That is said by the case about reports.
-                continue;
-            }
             return failed(format!("`{endpoint}` in the directory"), "it is not there");
         };
         let parsed = Template::parse(endpoint, text);
