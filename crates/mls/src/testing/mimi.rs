@@ -417,9 +417,20 @@ impl OnPaper for MimiDevice {
 /// [`super::group_state_on_paper`]. Each client's user is a participant.
 #[must_use]
 pub fn room_on_paper(hub: &TestHub, members: &[MimiDevice], parents: Parents) -> (Kept<GroupInfo>, RatchetTree) {
+    room_on_paper_with(hub, members, parents, |_| {})
+}
+
+/// The same with other components.
+pub fn room_on_paper_with(
+    hub: &TestHub,
+    members: &[MimiDevice],
+    parents: Parents,
+    adjust: impl FnOnce(&mut RoomDraft),
+) -> (Kept<GroupInfo>, RatchetTree) {
     let mut draft = RoomDraft::new(&members[0], hub);
     let users: Vec<_> = members.iter().map(user_of).collect();
     draft.set(ComponentId::PARTICIPANT_LIST, list_of(users.into_iter()));
+    adjust(&mut draft);
     let (tree, tree_hash) = tree_on_paper(GROUP, members, parents);
     let context_extensions = content_of(&encode(&draft.extensions()));
     let info = group_info_on_paper(GROUP, &members[0], &tree_hash, &context_extensions, None);
