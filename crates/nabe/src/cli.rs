@@ -382,7 +382,7 @@ fn parse_peer(text: &str) -> Result<(ServerName, SocketAddr), String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Accepted events per second and hub CPU time per event: client, hub and follower as separate processes
+    /// Accepted events per second and hub CPU time per event: client, hub and followers as separate processes
     Hub(BenchHub),
     /// Commits in an encrypted room with many devices, end to end: every device a client of its own, the server a process
     Group(BenchGroup),
@@ -396,21 +396,43 @@ pub(crate) enum BenchCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchHub {
-    /// Events to send
+    /// Which protocol the hub is asked by
+    #[arg(long, value_enum, default_value_t = BenchProtocol::Lm)]
+    pub(crate) protocol: BenchProtocol,
+    /// Events to send; of MIMI, messages in rooms without followers, and as many in rooms with them
     #[arg(long, default_value_t = 10_000)]
     pub(crate) events: u32,
     /// Rooms the events are spread over
     #[arg(long, default_value_t = 1)]
     pub(crate) rooms: u32,
-    /// Events in one transaction, at most 50
+    /// Events in one transaction, at most 50; of Linearized Matrix
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) batch: u32,
-    /// Origin servers sending at once
+    /// Origin servers sending at once; of Linearized Matrix
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) origins: u32,
+    /// Providers that follow the rooms with followers, beside the senders' own; of MIMI
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) followers: u32,
+    /// Users on the participant list of each room beside those who send and follow: 45,000 of them make a GroupInfo of more than 2 MB;
+    /// of MIMI
+    #[arg(long, default_value_t = 0)]
+    pub(crate) participants: u32,
+    /// Messages on their way to the hub at once; of MIMI
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) in_flight: u32,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// By which protocol a hub is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BenchProtocol {
+    /// Linearized Matrix: transactions of signed events
+    Lm,
+    /// MIMI: encrypted messages, one a request, over mutual TLS
+    Mimi,
 }
 
 #[derive(Debug, Args)]

@@ -11,9 +11,9 @@ use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -29,8 +29,9 @@ use nabe_types::{RoomId, ServerName};
 use serde::Serialize;
 
 use super::{
+    Process,
     load::{EVENT_TYPE, Origin},
-    percentile, process, sink,
+    now, percentile, process, sink,
 };
 use crate::{
     cli::{BenchHub, Init},
@@ -324,22 +325,6 @@ impl Stage {
     }
 }
 
-/// A child process that ends with us.
-struct Process(Child);
-
-impl Process {
-    fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn start_sink(folder: &Path, ca: &DevelopmentCa, names: &[ServerName]) -> anyhow::Result<(Process, SocketAddr)> {
     let issued = ca.issue(&names.iter().map(|name| name.host().to_owned()).collect::<Vec<_>>())?;
     let dir = folder.join("sink");
@@ -350,12 +335,18 @@ fn start_sink(folder: &Path, ca: &DevelopmentCa, names: &[ServerName]) -> anyhow
         servers: names.iter().cloned().zip(1..).collect(),
         tls_certificate: dir.join("tls.pem"),
         tls_key: dir.join("tls.key"),
+        peers_ca: None,
     };
-    std::fs::write(dir.join("sink.toml"), toml::to_string(&file)?)?;
+    run_sink(&dir, &file)
+}
+
+/// The sink in a process of its own, and where it listens.
+pub(super) fn run_sink(dir: &Path, file: &sink::SinkFile) -> anyhow::Result<(Process, SocketAddr)> {
+    std::fs::write(dir.join("sink.toml"), toml::to_string(file)?)?;
     let mut child = Process(
         Command::new(std::env::current_exe()?)
             .args(["bench", "sink"])
-            .arg(&dir)
+            .arg(dir)
             .stdout(Stdio::piped())
             .spawn()?,
     );
@@ -416,11 +407,6 @@ fn escape(id: &str) -> String {
     percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 fn print_text(figures: &Figures) {
     say!(
         "{} events in {} room(s), from {} origin(s), up to {} a transaction",
@@ -457,18 +443,5 @@ fn print_text(figures: &Figures) {
     }
     if let Some(load) = figures.load_average {
         say!("  load average              {load:.2}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_a_measured_value_that_so_many_do_not_exceed() {
-        let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!((percentile(&sorted, 50), percentile(&sorted, 99)), (50.0, 99.0));
-        assert_eq!(percentile(&sorted[..1], 99), 1.0);
-        assert_eq!(percentile(&[], 50), 0.0);
     }
 }

@@ -23,8 +23,17 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 
 /// Resident memory of a process, bytes.
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most it ever was.
+pub(super) fn peak_bytes(pid: u32) -> Option<u64> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, which: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(which))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -50,7 +59,8 @@ mod tests {
         while cpu_time(std::process::id()).unwrap() <= before {
             (0..1000).for_each(|_| hash = nabe_signing::sha256(&hash));
         }
-        assert!(resident_bytes(std::process::id()).unwrap() > 1 << 20);
+        let resident = resident_bytes(std::process::id()).unwrap();
+        assert!(resident > 1 << 20 && peak_bytes(std::process::id()).unwrap() >= resident);
         assert!(load_average().is_some());
     }
 }
