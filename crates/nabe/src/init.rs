@@ -265,6 +265,9 @@ provider_token_file = "provider.token"
 # tell_revocations = false
 # How many days what came in rooms of MIMI is kept for clients to read; 0 = for ever. A client that was away for longer joins anew.
 # log_retention_days = 90
+# How far apart requests are that notify a follower of one room, in milliseconds: what comes meanwhile goes together. Whoever has heard
+# nothing for so long hears at once.
+# gather_ms = 50
 
 [delivery]
 # Milliseconds.

@@ -73,6 +73,8 @@ pub(crate) struct Mimi {
     pub(crate) tell_revocations: bool,
     /// How many days the logs keep what local users read; 0 = for ever.
     pub(crate) log_retention_days: u32,
+    /// How far apart requests are that notify a follower of one room, milliseconds.
+    pub(crate) gather_ms: u64,
 }
 
 impl Default for Mimi {
@@ -102,6 +104,7 @@ impl Default for Mimi {
             last_resort_key_packages: users.last_resort,
             tell_revocations: users.tell_revocations,
             log_retention_days: 90,
+            gather_ms: 50,
         }
     }
 }
@@ -122,6 +125,7 @@ impl Mimi {
             &["mimi.tls_certificate", "mimi.tls_key"],
             "tls_certificate and tls_key go together",
         )?;
+        hold(self.gather_ms <= 60_000, &["mimi.gather_ms"], "must be at most 60000")?;
         let shows = self.tls_certificate.is_some() || listen.tls_certificate.is_some();
         hold(
             shows,
@@ -239,6 +243,7 @@ impl Mimi {
                 },
             },
             overrides: self.overrides.clone(),
+            gather: Duration::from_millis(self.gather_ms),
             hub,
             franking,
         }))
@@ -256,6 +261,7 @@ pub(crate) struct Provider {
     asset_hosts: Vec<ServerPattern>,
     users: UserSettings,
     overrides: BTreeMap<ServerName, SocketAddr>,
+    gather: Duration,
     hub: keys::Ed25519,
     franking: Option<Arc<Franks>>,
 }
@@ -326,6 +332,7 @@ impl Provider {
             }),
             assets,
             settings: MimiSettings {
+                gather: self.gather,
                 assets: AssetSettings {
                     hosts: self.asset_hosts.clone(),
                     ..AssetSettings::default()

@@ -38,6 +38,7 @@ mod users;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nabe_core::mimi::Franking;
 use nabe_store::{StoreError, StoredReply};
@@ -105,6 +106,9 @@ pub struct MimiSettings {
     pub reports: ReportSettings,
     /// Memory for the rooms in use whose hub we are, in bytes, as they estimate themselves.
     pub room_memory_bytes: usize,
+    /// How far apart requests are that notify a follower of one room, unless more is waiting than goes into one. Zero sends at once
+    /// whatever there is.
+    pub gather: Duration,
 }
 
 impl Default for MimiSettings {
@@ -114,6 +118,7 @@ impl Default for MimiSettings {
             users: UserSettings::default(),
             reports: ReportSettings::default(),
             room_memory_bytes: 256 * 1024 * 1024,
+            gather: Duration::ZERO,
         }
     }
 }

@@ -72,8 +72,8 @@ struct Shared {
 
 /// How one attempt ended.
 enum Attempt {
-    /// The follower has it; there may be more.
-    Delivered,
+    /// The follower has it. Whether there was more for it already.
+    Delivered { more: bool },
     /// Nothing is owed.
     Idle,
     /// Try again at this time; `insisted` when the follower named it.
@@ -223,6 +223,7 @@ impl Notifier {
         // Whether the last request got through: then none is on record, since nobody but this worker puts one there.
         let mut delivered = false;
         loop {
+            let begun = self.mimi.service.now();
             let attempt = match self.attempt(provider, room, delivered).await {
                 Ok(attempt) => attempt,
                 Err(ServiceError::ShuttingDown) => Attempt::Stopped,
@@ -232,9 +233,13 @@ impl Notifier {
                     Attempt::Later { at, insisted: true }
                 }
             };
-            delivered = matches!(attempt, Attempt::Delivered) || (delivered && matches!(attempt, Attempt::Idle));
+            delivered = matches!(attempt, Attempt::Delivered { .. }) || (delivered && matches!(attempt, Attempt::Idle));
             match attempt {
-                Attempt::Delivered => continue,
+                Attempt::Delivered { more: true } => continue,
+                Attempt::Delivered { more: false } => {
+                    self.gather(begun).await;
+                    continue;
+                }
                 Attempt::Idle => {
                     if self.schedule().finish(&follower) {
                         continue;
@@ -316,8 +321,23 @@ impl Notifier {
             answer = self.mimi.state.peers.call(provider, request) => answer,
         };
         match judge(answer) {
-            Ok(()) => self.confirm(&prepared).await.map(|()| Attempt::Delivered),
+            Ok(()) => self.confirm(&prepared).await.map(|()| Attempt::Delivered {
+                more: prepared.notification.through < work.owed,
+            }),
             Err(failure) => self.back_off(&prepared, work.failures, &failure).await,
+        }
+    }
+
+    /// Waits before the next request to a follower that has all there was when the last one began: what comes meanwhile goes together.
+    /// Whoever has heard nothing for so long hears at once.
+    async fn gather(&self, begun: UnixMillis) {
+        let time = self.mimi.settings().gather;
+        if !time.is_zero() {
+            tokio::select! {
+                biased;
+                () = self.mimi.service.stopping() => {}
+                () = self.mimi.service.clock().sleep_until(begun.plus(time)) => {}
+            }
         }
     }
 

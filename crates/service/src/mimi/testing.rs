@@ -44,6 +44,8 @@ pub(super) struct Made {
 /// Providers `a.example` and so on, and the wire between them.
 pub(super) struct Providers {
     pub(super) clock: ManualClock,
+    /// Of whatever is started from now on.
+    pub(super) gather: Duration,
     wire: Arc<Wire>,
     keys: BTreeMap<ServerName, Arc<TestHub>>,
     disks: BTreeMap<ServerName, Disk>,
@@ -211,6 +213,7 @@ impl Providers {
     pub(super) async fn on(backend: Backend, names: &[&str]) -> Self {
         let mut providers = Self {
             clock: ManualClock::new(wall_clock()),
+            gather: Duration::ZERO,
             wire: Arc::default(),
             keys: BTreeMap::new(),
             disks: BTreeMap::new(),
@@ -274,7 +277,10 @@ impl Providers {
                 franking: Some(Arc::new(PlainFranks)),
                 franking_agent: None,
                 assets: None,
-                settings: MimiSettings::default(),
+                settings: MimiSettings {
+                    gather: self.gather,
+                    ..MimiSettings::default()
+                },
             }),
         });
         self.wire.services.lock().unwrap().insert(name, service);

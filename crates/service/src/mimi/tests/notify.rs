@@ -51,6 +51,30 @@ async fn a_follower_that_asks_for_time_gets_the_same_bytes_again_and_the_rest_af
 }
 
 #[tokio::test]
+async fn what_comes_soon_after_a_request_goes_together_and_after_a_pause_at_once() {
+    let mut room = Room::of_three().await;
+    room.providers.gather = Duration::from_millis(50);
+    room.providers.crash("a").await;
+    room.is_delivered().await;
+    room.providers.advance(Duration::from_secs(1));
+    let before = sent(&room, "b").len();
+    room.say("cathy", "one").await;
+    eventually("the first is sent at once", || async {
+        sent(&room, "b").len() == before + 1
+    })
+    .await;
+    room.say("cathy", "two").await;
+    room.say("cathy", "three").await;
+    crate::client::testing::let_run().await;
+    assert_eq!(sent(&room, "b").len(), before + 1, "the next one is not due yet");
+    room.providers.advance(Duration::from_millis(50));
+    room.is_delivered().await;
+    assert_eq!(sent(&room, "b").len(), before + 2, "both in one request");
+    room.all_catch_up().await;
+    assert_eq!(room.client("bob").heard, ["one", "two", "three"]);
+}
+
+#[tokio::test]
 async fn a_hub_that_crashes_between_accepting_and_sending_delivers_once() {
     let mut room = Room::of_three().await;
     room.providers.set_down("b", true);
