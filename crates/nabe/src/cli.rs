@@ -414,12 +414,12 @@ pub(crate) struct BenchHub {
     /// Providers that follow the rooms with followers, beside the senders' own; of MIMI
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) followers: u32,
-    /// Users on the participant list of each room beside those who send and follow: 45,000 of them make a GroupInfo of more than 2 MB;
+    /// Users on the participant list of each room beside those who send and follow: 60,000 of them make a GroupInfo of more than 2 MB;
     /// of MIMI
     #[arg(long, default_value_t = 0)]
     pub(crate) participants: u32,
     /// Messages on their way to the hub at once; of MIMI
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) in_flight: u32,
     /// Print one JSON document
     #[arg(long)]
