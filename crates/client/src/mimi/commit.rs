@@ -134,6 +134,12 @@ impl MimiClient {
                     .transaction(|connection| Ok(StoredIntent::postpone(connection, intent.id, later)?))
             }
             Err(error @ MimiError::Store(_)) => Err(error),
+            // It is no verdict of the hub, and what waits in the room waits for this.
+            Err(MimiError::Transport(_) | MimiError::Answer(_)) if self.is_rejoining(intent)? => {
+                let later = self.now().plus(REJOIN_RETRY);
+                self.store
+                    .transaction(|connection| Ok(StoredIntent::postpone(connection, intent.id, later)?))
+            }
             // What is pending does not go together any more: something gave way to something else (D-supersede).
             Err(error @ MimiError::Mls { .. })
                 if intent.attempts < self.settings.max_attempts
@@ -150,6 +156,13 @@ impl MimiClient {
             }
             Err(error) => self.in_transaction(|work, _| work.give_up(intent, error)),
         }
+    }
+
+    /// Whether it is the way back of a client that could not follow.
+    fn is_rejoining(&self, intent: &StoredIntent) -> Result<bool, MimiError> {
+        let known = KnownRoom::load(self.store.read(), &intent.room)?;
+        let is_stuck = known.is_some_and(|known| known.status == MimiStatus::Stuck);
+        Ok(is_stuck && matches!(intent.intent, MimiIntent::Join { .. }))
     }
 
     async fn try_request(&mut self, intent: &StoredIntent) -> Result<(), MimiError> {
@@ -553,7 +566,11 @@ impl Work<'_> {
             }
             RequestKind::Create | RequestKind::External => {
                 self.forget_group(&room)?;
-                room.status = MimiStatus::None;
+                // Who could not follow before still cannot.
+                room.status = match room.reason {
+                    Some(_) => MimiStatus::Stuck,
+                    None => MimiStatus::None,
+                };
                 room.group_id = None;
                 room.epoch = None;
                 self.moved.insert(room.room.clone());
@@ -584,12 +601,18 @@ impl Work<'_> {
             reason: crate::error::sentence(&error),
         };
         tell(self.connection, &notice)?;
+        let is_listed = !matches!(error, MimiError::NotInGroup(_));
         self.finish(intent.id, Err(error))?;
         if matches!(intent.intent, MimiIntent::Join { .. }) {
             // What waited for it waits for nothing.
             let known = KnownRoom::load(self.connection, &intent.room)?;
-            if known.is_some_and(|known| known.status == MimiStatus::Stuck) {
+            if let Some(mut known) = known.filter(|known| known.status == MimiStatus::Stuck) {
                 self.end(&intent.room)?;
+                if !is_listed {
+                    known.status = MimiStatus::Removed;
+                    known.reason = None;
+                    known.save(self.connection)?;
+                }
             }
             self.moved.insert(intent.room.clone());
         }
@@ -598,9 +621,14 @@ impl Work<'_> {
 
     /// Keeps an intention, unless it is kept already.
     pub(super) fn want(&mut self, room: &MimiUri, intent: &MimiIntent) -> Result<(), MimiError> {
+        self.want_from(room, intent, self.now)
+    }
+
+    /// The same, and not before `due`.
+    pub(super) fn want_from(&mut self, room: &MimiUri, intent: &MimiIntent, due: UnixMillis) -> Result<(), MimiError> {
         let kept = StoredIntent::all(self.connection)?;
         if !kept.iter().any(|kept| kept.room == *room && kept.intent == *intent) {
-            StoredIntent::insert(self.connection, room, intent, self.now)?;
+            StoredIntent::insert(self.connection, room, intent, due)?;
         }
         Ok(())
     }
@@ -608,6 +636,8 @@ impl Work<'_> {
 
 /// When an intention is tried again for which the provider had no answer.
 const RETRY: Duration = Duration::from_secs(2);
+/// The same for joining anew, when there was an answer that is none of the hub's.
+const REJOIN_RETRY: Duration = Duration::from_mins(1);
 /// How long a refusal may be in doubt for which the hub does not say what it has pending.
 const DOUBT: Duration = Duration::from_secs(5);
 /// How many times longer a commit may be missing that may be this client's own.

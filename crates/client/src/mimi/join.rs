@@ -35,7 +35,9 @@ impl MimiClient {
         }
         let suites = self.device.suites().to_vec();
         let (suite, offer) = self.fetch_group_info(&room.room, code, &suites).await?;
-        let updates = self.joining_updates(&room.room, &offer, role)?;
+        // Who was taken off the list while this client could not follow does not come back by themselves.
+        let is_automatic = room.status == MimiStatus::Stuck && role.is_none() && code.is_none();
+        let updates = self.joining_updates(&room.room, &offer, role, is_automatic)?;
         let epoch = offer.group_info.group_context.epoch;
         let group_id = offer.group_info.group_context.group_id.to_vec();
         let full = self.settings.full_group_info;
@@ -111,6 +113,7 @@ impl MimiClient {
         room: &MimiUri,
         offer: &GroupInfoRatchetTreeTbe,
         role: Option<u32>,
+        must_be_listed: bool,
     ) -> Result<Vec<AppDataUpdate>, MimiError> {
         let fault = |fault| group::unsound(room, fault);
         let dictionary = Extension::app_data_dictionary(&offer.group_info.group_context.extensions);
@@ -123,6 +126,9 @@ impl MimiClient {
         let list = ParticipantListData::from_bytes(list)?;
         if list.participants.iter().any(|pair| pair.user == user) {
             return Ok(Vec::new());
+        }
+        if must_be_listed {
+            return Err(MimiError::NotInGroup(room.clone()));
         }
         let role_index = match role {
             Some(role) => role,

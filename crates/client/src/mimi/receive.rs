@@ -477,19 +477,20 @@ impl<'c> Work<'c> {
         Ok(tell(self.connection, &MimiNotice::Removed { room, by })?)
     }
 
-    /// This client cannot follow the group any more. It joins anew by itself, if it has not just done so; what was to be done in the room
+    /// This client cannot follow the group any more. It joins anew by itself, at most once in ten minutes; what was to be done in the room
     /// is done after that.
     pub(super) fn stuck(&mut self, mut known: KnownRoom, reason: String) -> Result<(), MimiError> {
         self.forget_group(&known)?;
-        let lately = known.rejoined.is_some_and(|at| at.plus(REJOIN_AFTER) > self.now);
-        let rejoins = self.settings.rejoin && known.status == MimiStatus::Active && !lately;
+        let rejoins = self.settings.rejoin && known.status == MimiStatus::Active;
+        // Not again and again.
+        let earliest = known.rejoined.map_or(self.now, |at| at.plus(REJOIN_AFTER));
         known.status = MimiStatus::Stuck;
         known.reason = Some(reason.clone());
         known.group_id = None;
         known.epoch = None;
         known.tend_due = None;
         if rejoins {
-            known.rejoined = Some(self.now);
+            known.rejoined = Some(earliest.max(self.now));
         }
         known.save(self.connection)?;
         self.moved.insert(known.room.clone());
@@ -498,7 +499,7 @@ impl<'c> Work<'c> {
                 request.delete(self.connection)?;
             }
             let intent = MimiIntent::Join { role: None, code: None };
-            self.want(&known.room, &intent)?;
+            self.want_from(&known.room, &intent, earliest.max(self.now))?;
         } else {
             self.end(&known.room)?;
         }

@@ -23,6 +23,8 @@ ALTER TABLE mimi_outbox ADD COLUMN refusals INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE mimi_own ADD COLUMN room TEXT;
 ALTER TABLE mimi_own ADD COLUMN done INTEGER;
 UPDATE mimi_own SET room = (SELECT room FROM mimi_outbox WHERE mimi_outbox.n = mimi_own.n);
+-- What is done with, not even the client itself needs any more.
+UPDATE mimi_own SET data = x'', done = 0 WHERE room IS NULL;
 CREATE INDEX mimi_own_by_message ON mimi_own (n);
 CREATE INDEX mimi_own_by_done ON mimi_own (done);
 

@@ -17,7 +17,8 @@ pub struct MimiSettings {
     pub rounds: u32,
     /// … so long each time.
     pub round: Duration,
-    /// How long to wait for a commit that others have seen and this client has not: then it cannot follow the group any more.
+    /// How long to wait for a commit that others have seen and this client has not: then it cannot follow the group any more. Longer than a hub
+    /// takes to try again after an outage of the client's own provider.
     pub missing_after: Duration,
     /// Whether it joins anew by itself, with an external commit, when it cannot follow a group any more; at most once in ten minutes.
     pub rejoin: bool,
@@ -34,7 +35,7 @@ impl Default for MimiSettings {
             key_package_stock: 50,
             rounds: 40,
             round: Duration::from_millis(500),
-            missing_after: Duration::from_secs(60),
+            missing_after: Duration::from_mins(10),
             rejoin: true,
             full_group_info: false,
         }

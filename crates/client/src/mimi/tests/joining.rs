@@ -2,11 +2,8 @@
 
 use super::*;
 
-#[test]
-fn an_open_room_is_joined_with_the_role_that_is_open() {
-    let hub = MimiHub::new();
-    let mut alice = client(&hub, A);
-    let mut bob = client(&hub, B);
+/// One in which strangers may take the role of a member.
+fn open_room() -> NewRoom {
     let mut open = new_room();
     for role in &mut open.policy.roles.roles {
         if role.role_index == 0 {
@@ -18,7 +15,15 @@ fn an_open_room_is_joined_with_the_role_that_is_open() {
             }];
         }
     }
-    now(alice.create_room(&open)).unwrap();
+    open
+}
+
+#[test]
+fn an_open_room_is_joined_with_the_role_that_is_open() {
+    let hub = MimiHub::new();
+    let mut alice = client(&hub, A);
+    let mut bob = client(&hub, B);
+    now(alice.create_room(&open_room())).unwrap();
     let refused = now(bob.join(&room(), Some(templates::GROUP_ADMIN), None)).unwrap_err();
     assert!(matches!(refused, MimiError::Refused { .. }), "{refused}");
     now(bob.join(&room(), None, None)).unwrap();
@@ -28,6 +33,30 @@ fn an_open_room_is_joined_with_the_role_that_is_open() {
     say(&mut bob, "hello");
     sync(&mut alice);
     assert_eq!(read(&alice), ["hello"]);
+}
+
+#[test]
+fn who_is_taken_off_the_list_meanwhile_does_not_come_back_by_themselves() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob] = [client(&hub, A), client(&hub, B)];
+    now(alice.create_room(&open_room())).unwrap();
+    now(bob.join(&room(), None, None)).unwrap();
+    sync(&mut alice);
+    now(alice.update(&room())).unwrap();
+    hub.take_last();
+    now(alice.remove(&room(), &uri(BOB))).unwrap();
+    sync(&mut bob);
+    assert_eq!(bob.room(&room()).unwrap().status, MimiStatus::Active, "he cannot know");
+    hub.advance(Duration::from_mins(11));
+    for _ in 0..3 {
+        sync(&mut bob);
+    }
+    assert_eq!(bob.room(&room()).unwrap().status, MimiStatus::Removed);
+    assert_eq!(participants(&alice).len(), 1);
+    // He may do so, of course.
+    now(bob.join(&room(), None, None)).unwrap();
+    sync(&mut alice);
+    assert_eq!(participants(&alice).len(), 2);
 }
 
 #[test]

@@ -414,7 +414,7 @@ fn words(notice: &MimiNotice) -> String {
             change(intent)
         ),
         MimiNotice::CannotAdd { room, client, reason } => format!("{room}  * {client} could not be added: {reason}"),
-        MimiNotice::NotSent { room, message } => format!("{room}  * the hub refused your message {message}"),
+        MimiNotice::NotSent { room, message } => format!("{room}  * your message {message} was not sent"),
         MimiNotice::KeyPackageRefused { reason } => {
             format!("* the provider refused a key package of this client: {reason}")
         }
