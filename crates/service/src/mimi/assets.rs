@@ -194,7 +194,7 @@ impl Mimi {
         let unknown = || MimiError::Unknown("file");
         let below = path.strip_prefix(ASSETS).and_then(|below| below.strip_prefix('/'));
         let (media_id, token) = below.and_then(|below| below.split_once('/')).ok_or_else(unknown)?;
-        // Both sides are hashes of what the caller cannot choose.
+        // A file's name is a hash as well: whoever could guess the one byte by byte would have to know the other.
         if self.asset_token(media_id)? != token {
             return Err(unknown());
         }
@@ -207,8 +207,7 @@ impl Mimi {
 
     fn asset_token(&self, media_id: &str) -> Result<String, MimiError> {
         let secret = self.state.asset_secret.ok_or(MimiError::Unknown("file"))?;
-        let hash = sha256(&[&secret, media_id.as_bytes()].concat());
-        Ok(base64u::encode(&hash[..TOKEN_BYTES]))
+        Ok(token_of(&secret, media_id))
     }
 
     fn download_turn(&self) -> Result<OwnedSemaphorePermit, MimiError> {
@@ -252,6 +251,12 @@ impl From<MediaContent> for Asset {
 pub(super) fn secret_of(signer: &(dyn Signer + Send + Sync)) -> Option<[u8; 32]> {
     let signature = signer.sign(SECRET_OF_URLS).ok()?;
     Some(sha256(&signature))
+}
+
+/// One segment of a path.
+fn token_of(secret: &[u8], media_id: &str) -> String {
+    let hash = sha256(&[secret, media_id.as_bytes()].concat());
+    base64u::encode_url(&hash[..TOKEN_BYTES])
 }
 
 /// A body that has an end, and does not keep anybody waiting.

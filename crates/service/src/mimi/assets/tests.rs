@@ -249,3 +249,12 @@ async fn no_more_files_come_at_once_than_may() {
     drop(first);
     world.get(FILE).await.unwrap();
 }
+
+#[test]
+fn what_a_files_url_ends_with_is_one_segment_of_a_path_whatever_the_file() {
+    for number in 0..200 {
+        let token = token_of(&[7; 32], &format!("file {number}"));
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        assert!(token.len() == 22 && token.bytes().all(is_plain), "{token}");
+    }
+}
