@@ -11,6 +11,7 @@ mod tables;
 
 use std::collections::BTreeSet;
 use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -36,6 +37,7 @@ use tables::{Journal, Tables};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     tables: Arc<Mutex<Tables>>,
+    lookups: Arc<AtomicUsize>,
 }
 
 impl MemoryStore {
@@ -50,7 +52,18 @@ impl MemoryStore {
     pub fn snapshot(&self) -> Self {
         Self {
             tables: Arc::new(Mutex::new(self.tables().clone())),
+            lookups: Arc::default(),
         }
+    }
+
+    /// How many things were looked up one by one so far that others name in their requests: a read each for another backend.
+    #[must_use]
+    pub fn lookups(&self) -> usize {
+        self.lookups.load(Ordering::Relaxed)
+    }
+
+    fn count_lookups(&self, count: usize) {
+        self.lookups.fetch_add(count, Ordering::Relaxed);
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {

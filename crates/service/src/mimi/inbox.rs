@@ -5,7 +5,7 @@
 //! we handed out; whoever it is for may read the room from there on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,8 +46,14 @@ impl Mimi {
         if was_delivered? {
             return Ok(());
         }
-        let welcomed = self.welcomed(from, room, batch.messages()).await?;
-        let marks = marks_of_all(batch.messages());
+        let notified = Notified {
+            hub: from,
+            room,
+            messages: batch.messages(),
+            welcomed: self.welcomed(from, room, batch.messages()).await?,
+            marks: OnceLock::new(),
+            once,
+        };
         let clock = self.service.clock();
         let (begun, patience) = (self.service.now(), clock.sleep(PATIENCE));
         tokio::pin!(patience);
@@ -56,10 +62,7 @@ impl Mimi {
             tokio::pin!(settled);
             settled.as_mut().enable();
             let is_patient = !self.state.held.is_over(room, self.service.now());
-            match self
-                .take_notified(from, room, batch, (&welcomed, &marks), once, is_patient)
-                .await?
-            {
+            match self.take_notified(&notified, is_patient).await? {
                 Ok(()) => {
                     self.state.held.end(room);
                     return self.tell_of_room(room).await;
@@ -77,33 +80,26 @@ impl Mimi {
         }
     }
 
-    /// Puts what was notified into the log, if nothing has to come before it.
-    async fn take_notified(
-        &self,
-        hub: &ServerName,
-        room: &MimiUri,
-        batch: &FanoutBatch,
-        (welcomed, marks): (&[(MimiUri, usize)], &[[u8; 32]]),
-        once: [u8; 32],
-        is_patient: bool,
-    ) -> Result<Result<(), Held>, MimiError> {
+    /// Puts what was notified into the log, if nothing has to come before it. Nothing is looked up of a room that is not followed.
+    async fn take_notified(&self, notified: &Notified<'_>, is_patient: bool) -> Result<Result<(), Held>, MimiError> {
+        let Notified { hub, room, .. } = *notified;
         let _turn = self.state.turns.of(room).await;
         let store = self.service.store();
-        let known = store.delivered_messages(room, marks).await?;
         let order = store.local_order(room).await?;
         let has_joiners = order.open.iter().any(|open| open.joins_from.is_some());
-        if !order.has_log && !has_joiners && welcomed.is_empty() {
+        if !order.has_log && !has_joiners && notified.welcomed.is_empty() {
             return Err(MimiError::Unknown("room"));
         }
+        let known = store.delivered_messages(room, notified.marks()).await?;
         let mut sequence = Sequence::new(order, known);
-        for (index, message) in batch.messages().iter().enumerate() {
-            let readers = welcomed.iter().filter(|(_, of)| *of == index);
+        for (index, message) in notified.messages.iter().enumerate() {
+            let readers = notified.welcomed.iter().filter(|(_, of)| *of == index);
             let readers = readers.map(|(reader, _)| reader.clone());
             if sequence.notified(message, readers, is_patient).is_err() {
                 return Ok(Err(Held));
             }
         }
-        let writes = sequence.writes(room, hub, Some(once), self.service.now());
+        let writes = sequence.writes(room, hub, Some(notified.once), self.service.now());
         self.service.commit(writes.into_iter().collect()).await?;
         Ok(Ok(()))
     }
@@ -183,12 +179,15 @@ impl Mimi {
         messages: &[FanoutMessage],
     ) -> Result<Vec<(MimiUri, usize)>, MimiError> {
         let (mut users, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut left = MAX_WELCOMED;
         for (index, message) in messages.iter().enumerate() {
             let MlsMessageBody::Welcome(welcome) = &message.message.body else {
                 continue;
             };
             let references = welcome.secrets.iter().map(|secrets| &*secrets.new_member);
-            let references: Vec<Bytes> = references.take(MAX_WELCOMED).map(Bytes::copy_from_slice).collect();
+            let references = references.filter(|reference| HASH_LENGTHS.contains(&reference.len()));
+            let references: Vec<Bytes> = references.take(left).map(Bytes::copy_from_slice).collect();
+            left -= references.len();
             let issued = self.service.store().issued_key_packages(&references).await;
             for package in issued? {
                 if seen.insert(package.user.clone()) && self.may_open(hub, room, &package.user).await? {
@@ -207,6 +206,24 @@ impl Mimi {
             tracing::warn!(%hub, %room, %user, "a hub opens more rooms to a user than it may");
         }
         Ok(others < MAX_ROOMS_OF_HUB)
+    }
+}
+
+/// Messages that a hub sends in one request.
+struct Notified<'a> {
+    hub: &'a ServerName,
+    room: &'a MimiUri,
+    messages: &'a [FanoutMessage],
+    /// [`Mimi::welcomed`].
+    welcomed: Vec<(MimiUri, usize)>,
+    marks: OnceLock<Vec<[u8; 32]>>,
+    /// The hash of the request.
+    once: [u8; 32],
+}
+
+impl Notified<'_> {
+    fn marks(&self) -> &[[u8; 32]] {
+        self.marks.get_or_init(|| marks_of_all(self.messages))
     }
 }
 
@@ -247,8 +264,11 @@ const HELD: Duration = Duration::from_secs(1);
 /// How long it is remembered which bodies came. What is in them is known longer.
 pub(super) const REMEMBERED: Duration = Duration::from_hours(48);
 
-/// The most clients of one Welcome that are looked for among ours.
+/// The most clients of the Welcomes in one request that are looked for among ours.
 pub(super) const MAX_WELCOMED: usize = 10_000;
+
+/// As long is a reference of a key package, in bytes: a hash of one of MLS's suites.
+pub(super) const HASH_LENGTHS: [usize; 3] = [32, 48, 64];
 
 /// The most rooms of one hub that one user reads or could read: a hub opens them by itself, as soon as it has a key package.
 const MAX_ROOMS_OF_HUB: usize = 1000;

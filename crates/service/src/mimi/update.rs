@@ -13,7 +13,7 @@ use nabe_wire::mls::{FramedContentBody, KeyPackage, MlsMessage, MlsMessageBody, 
 use nabe_wire::update::{HandshakeParts, UpdateRequest, UpdateRoomResponse};
 use nabe_wire::{Encode as _, Kept};
 
-use super::inbox::MAX_WELCOMED;
+use super::inbox::{HASH_LENGTHS, MAX_WELCOMED};
 use super::rooms::ATTEMPTS;
 use super::{Mimi, MimiError, NO_SUCH_ROOM, kept_answer};
 use crate::error::ServiceError;
@@ -134,7 +134,7 @@ fn references_in(request: &UpdateRequest) -> Vec<Bytes> {
         HandshakeParts::Commit(parts) => {
             let secrets = parts.welcome.iter().flat_map(|welcome| &welcome.secrets);
             let references = secrets.map(|secrets| &*secrets.new_member);
-            let references = references.filter(|reference| reference.len() <= MAX_REFERENCE);
+            let references = references.filter(|reference| HASH_LENGTHS.contains(&reference.len()));
             references.take(MAX_WELCOMED).map(Bytes::copy_from_slice).collect()
         }
         HandshakeParts::Proposal { more_proposals } => {
@@ -186,6 +186,3 @@ fn remembered(room: &MimiRoom, code: &[u8]) -> JoinCode {
         code => code,
     }
 }
-
-/// Bytes of the longest KeyPackageRef: a hash of any suite.
-const MAX_REFERENCE: usize = 64;

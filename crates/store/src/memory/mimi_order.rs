@@ -135,6 +135,7 @@ impl MimiOrderStore for MemoryStore {
         room: &MimiUri,
         messages: &[[u8; 32]],
     ) -> Result<BTreeSet<[u8; 32]>, StoreError> {
+        self.count_lookups(messages.len());
         let tables = self.tables();
         let marks = &tables.mimi_users.marks;
         let known = messages

@@ -607,6 +607,7 @@ impl MimiUserStore for MemoryStore {
     }
 
     async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
+        self.count_lookups(references.len());
         let tables = self.tables();
         let tables = &tables.mimi_users;
         let wanted: BTreeSet<&Bytes> = references.iter().collect();

@@ -1,7 +1,7 @@
 //! `a.example` is the hub of a room to which Bob is added; `b.example` is notified.
 
 use nabe_mls::testing::mimi::{Change, MimiDevice, TestHub};
-use nabe_wire::mls::{MlsMessage, RatchetTreeOption};
+use nabe_wire::mls::{EncryptedGroupSecrets, MlsMessage, RatchetTreeOption, Welcome};
 use nabe_wire::notify::FanoutParts;
 use nabe_wire::{Encode as _, Kept, Message as _};
 
@@ -152,6 +152,58 @@ async fn a_room_that_nobody_here_has_to_do_with_is_unknown() {
     // A Welcome for somebody else's key package.
     let unknown = story.notify("a", std::slice::from_ref(&other.welcome)).await;
     assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+}
+
+/// A Welcome for clients with such references.
+fn welcome_of(story: &Story, references: impl Iterator<Item = Vec<u8>>) -> FanoutMessage {
+    let MlsMessageBody::Welcome(welcome) = &story.welcome.message.body else {
+        panic!("a Welcome");
+    };
+    let mut welcome = Welcome::clone(welcome);
+    let secrets = welcome.secrets[0].clone();
+    let secrets_of = |reference: Vec<u8>| EncryptedGroupSecrets {
+        new_member: reference.as_slice().into(),
+        ..secrets.clone()
+    };
+    welcome.secrets = references.map(secrets_of).collect();
+    FanoutMessage {
+        message: Kept::new(MlsMessage {
+            body: MlsMessageBody::Welcome(Box::new(Kept::new(welcome))),
+        }),
+        ..story.welcome.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_notification_of_a_room_that_is_not_followed_costs_no_look_at_its_messages() {
+    let story = Story::new().await;
+    let before = story.providers.store("b").lookups();
+    let unknown = story.notify("a", &story.said).await;
+    assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+    assert_eq!(story.providers.store("b").lookups(), before);
+    story.notify("a", std::slice::from_ref(&story.welcome)).await.unwrap();
+    let before = story.providers.store("b").lookups();
+    story.notify("a", &story.said).await.unwrap();
+    assert_eq!(story.providers.store("b").lookups(), before + story.said.len());
+}
+
+#[tokio::test]
+async fn of_a_stranger_s_welcomes_only_so_many_references_are_looked_for_and_only_what_can_be_one() {
+    let story = Story::new().await;
+    let looked_for = async |messages: &[FanoutMessage]| {
+        let before = story.providers.store("b").lookups();
+        let unknown = story.notify("a", messages).await;
+        assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+        story.providers.store("b").lookups() - before
+    };
+    let none = welcome_of(&story, (0..200).map(|len| vec![7; len]));
+    assert_eq!(looked_for(&[none]).await, HASH_LENGTHS.len());
+    let reference = |n: usize| [n.to_be_bytes(); 4].concat();
+    let many = [
+        welcome_of(&story, (0..7000).map(reference)),
+        welcome_of(&story, (7000..14_000).map(reference)),
+    ];
+    assert_eq!(looked_for(&many).await, MAX_WELCOMED);
 }
 
 #[tokio::test]
