@@ -20,13 +20,14 @@ use nabe_store::{StoreError, Write};
 use nabe_types::{MediaId, ServerName, UserId};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
-use tokio::time::{Instant, timeout_at};
 
 pub use folder::MediaFolder;
 pub use multipart::Envelope;
 
 use crate::error::Missing;
-use crate::ports::{PeerBody, PeerError, PeerRequest};
+use crate::ports::{Clock, PeerBody, PeerError, PeerRequest, Sleep};
+use crate::settings::MediaSettings;
+use crate::shares::{Share, Shares};
 use crate::{Service, ServiceError, metric};
 use folder::Incoming;
 use multipart::{MultipartError, PartReader};
@@ -73,7 +74,7 @@ pub struct Upload {
     service: Service,
     user: UserId,
     incoming: Incoming,
-    _turn: UploadTurn,
+    _turn: Share<UserId>,
 }
 
 impl Upload {
@@ -129,7 +130,7 @@ impl Upload {
 pub(crate) struct MediaState {
     /// Held while a file gets its place or loses it, together with its row.
     placing: tokio::sync::Mutex<()>,
-    uploads: Arc<Mutex<BTreeMap<UserId, usize>>>,
+    uploads: Shares<UserId>,
     /// Whoever asks for a file that is being fetched waits for it.
     fetches: Mutex<BTreeMap<(ServerName, MediaId), Turn>>,
 }
@@ -137,36 +138,10 @@ pub(crate) struct MediaState {
 /// Whoever has it fetches; the others wait.
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
-/// One of the uploads that may go on at once; given back on drop.
-struct UploadTurn {
-    uploads: Arc<Mutex<BTreeMap<UserId, usize>>>,
-    user: UserId,
-}
-
-impl Drop for UploadTurn {
-    fn drop(&mut self) {
-        let mut uploads = locked(&self.uploads);
-        if let Some(count) = uploads.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                uploads.remove(&self.user);
-            }
-        }
-    }
-}
-
 impl MediaState {
-    fn upload_turn(&self, user: &UserId) -> Result<UploadTurn, ServiceError> {
-        let mut uploads = locked(&self.uploads);
-        let of_user = uploads.get(user).copied().unwrap_or(0);
-        if of_user >= UPLOADS_OF_USER || uploads.values().sum::<usize>() >= UPLOADS {
-            return Err(ServiceError::LimitExceeded { retry_after: SOON });
-        }
-        uploads.insert(user.clone(), of_user + 1);
-        Ok(UploadTurn {
-            uploads: Arc::clone(&self.uploads),
-            user: user.clone(),
-        })
+    fn upload_turn(&self, user: &UserId) -> Result<Share<UserId>, ServiceError> {
+        let turn = self.uploads.take(user, UPLOADS_OF_USER, UPLOADS);
+        turn.ok_or(ServiceError::LimitExceeded { retry_after: SOON })
     }
 
     fn fetch_turn(&self, server: &ServerName, id: &MediaId) -> Result<Turn, ServiceError> {
@@ -336,7 +311,7 @@ impl Service {
             status => return Err(failed(PeerError::Status { status })),
         }
         let mut parts = PartReader::new(answer.content_type.as_deref().unwrap_or_default()).map_err(unreadable)?;
-        let mut body = Timely::new(answer.body, settings.stall, settings.fetch_bytes_per_second);
+        let mut body = Timely::new(answer.body, Arc::clone(&self.inner.clock), settings);
         let mut incoming = self.media_folder()?.begin(&self.new_txn_id()).await?;
         while !parts.is_done() {
             let piece = body.next().await.map_err(failed)?;
@@ -438,33 +413,54 @@ impl Service {
 /// A body that is not waited for endlessly.
 struct Timely {
     body: PeerBody,
+    clock: Arc<dyn Clock>,
     stall: Duration,
     bytes_per_second: u32,
-    begun: Instant,
     received: u64,
+    /// Ends when what had come by its beginning has had its time.
+    patience: Sleep,
+    /// How long that is, from the body's beginning on.
+    patient_for: Duration,
 }
 
 impl Timely {
-    fn new(body: PeerBody, stall: Duration, bytes_per_second: u32) -> Self {
+    fn new(body: PeerBody, clock: Arc<dyn Clock>, settings: &MediaSettings) -> Self {
         Self {
-            body,
-            stall,
-            bytes_per_second: bytes_per_second.max(1),
-            begun: Instant::now(),
+            patience: clock.sleep(settings.stall),
+            patient_for: settings.stall,
+            stall: settings.stall,
+            bytes_per_second: settings.fetch_bytes_per_second.max(1),
             received: 0,
+            body,
+            clock,
         }
     }
 
     /// The next piece: soon, and not much later than a slow connection would have brought it.
     async fn next(&mut self) -> Result<Option<Bytes>, PeerError> {
-        let fair = Duration::from_secs(self.received / u64::from(self.bytes_per_second));
-        let deadline = (self.begun + self.stall + fair).min(Instant::now() + self.stall);
-        let piece = timeout_at(deadline, self.body.next())
-            .await
-            .map_err(|_| PeerError::Timeout)?;
-        let piece = piece.transpose()?;
+        let mut silence = self.clock.sleep(self.stall);
+        let piece = loop {
+            tokio::select! {
+                biased;
+                () = &mut self.patience => self.be_patient()?,
+                () = &mut silence => return Err(PeerError::Timeout),
+                piece = self.body.next() => break piece.transpose()?,
+            }
+        };
         self.received += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Ok(piece)
+    }
+
+    /// Goes on waiting if more has come since the last time.
+    fn be_patient(&mut self) -> Result<(), PeerError> {
+        let fair = self.stall + Duration::from_secs(self.received / u64::from(self.bytes_per_second));
+        let more = fair.saturating_sub(self.patient_for);
+        if more.is_zero() {
+            return Err(PeerError::Timeout);
+        }
+        self.patient_for = fair;
+        self.patience = self.clock.sleep(more);
+        Ok(())
     }
 }
 

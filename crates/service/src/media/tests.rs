@@ -65,8 +65,16 @@ impl World {
         change: impl FnOnce(&mut Settings),
         answer: impl Fn(&PeerRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::by(ManualClock::new(UnixMillis(1_700_000_000_000)), change, answer)
+    }
+
+    /// By a clock that the other servers know as well.
+    fn by(
+        clock: ManualClock,
+        change: impl FnOnce(&mut Settings),
+        answer: impl Fn(&PeerRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = ManualClock::new(UnixMillis(1_700_000_000_000));
         let mut settings = Settings::new(server("h"));
         settings.media = MediaSettings {
             folder: Some(MediaFolder::open(folder.path()).unwrap()),
@@ -455,34 +463,72 @@ async fn a_peers_file_over_the_limit_is_cut_off() {
     assert!(world.files().is_empty());
 }
 
+/// What a server sends that says how its file begins, and then so many bytes, each after so long.
+fn slow_file(clock: &ManualClock, bytes: usize, pause: Duration) -> Answer {
+    let clock = clock.clone();
+    let head = Bytes::from_static(b"--b\r\n\r\n{}\r\n--b\r\n\r\n");
+    let slowly = stream::repeat_with(move || {
+        clock.advance(pause);
+        Ok(Bytes::from_static(b"x"))
+    });
+    let end = Bytes::from_static(b"\r\n--b--\r\n");
+    let pieces = stream::iter([Ok(head)])
+        .chain(slowly.take(bytes))
+        .chain(stream::iter([Ok(end)]));
+    Ok(PeerStream {
+        body: Box::pin(pieces),
+        ..stream_of("multipart/mixed; boundary=b", vec![])
+    })
+}
+
+fn given_up(fetched: Result<Vec<u8>, ServiceError>) {
+    let Err(ServiceError::PeerFailed { error, .. }) = &fetched else {
+        panic!("{fetched:?}")
+    };
+    assert_eq!(*error, PeerError::Timeout);
+}
+
 #[tokio::test]
-async fn a_peer_that_stalls_or_trickles_is_given_up() {
-    let silent = |_: &PeerRequest| {
-        let pieces = stream::iter([Ok(Bytes::from_static(b"--b\r\n"))]).chain(stream::pending());
-        Ok(PeerStream {
-            body: Box::pin(pieces),
-            ..stream_of("multipart/mixed; boundary=b", vec![])
-        })
-    };
-    // Never silent for long, and never done.
-    let trickling = |_: &PeerRequest| {
-        let pieces = stream::unfold((), |()| async {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            Some((Ok(Bytes::from_static(b"x")), ()))
+async fn a_peer_that_falls_silent_is_given_up() {
+    let clock = ManualClock::new(UnixMillis(1_700_000_000_000));
+    let time = clock.clone();
+    let silent = move |_: &PeerRequest| {
+        let time = time.clone();
+        let nothing = stream::poll_fn(move |_| {
+            time.advance(Duration::from_millis(10));
+            std::task::Poll::Pending
         });
+        let pieces = stream::iter([Ok(Bytes::from_static(b"--b\r\n"))]).chain(nothing);
         Ok(PeerStream {
             body: Box::pin(pieces),
             ..stream_of("multipart/mixed; boundary=b", vec![])
         })
     };
-    for world in [World::with(|_| {}, silent), World::with(|_| {}, trickling)] {
-        let given_up = world.fetch(b"file").await.unwrap_err();
-        let ServiceError::PeerFailed { error, .. } = &given_up else {
-            panic!("{given_up}")
-        };
-        assert_eq!(*error, PeerError::Timeout);
-        assert!(world.files().is_empty());
-    }
+    let world = World::by(clock, |_| {}, silent);
+    given_up(world.fetch(b"file").await);
+    assert!(world.files().is_empty());
+}
+
+/// Never silent for long, and never done.
+#[tokio::test]
+async fn a_peer_that_trickles_is_given_up() {
+    let clock = ManualClock::new(UnixMillis(1_700_000_000_000));
+    let time = clock.clone();
+    let trickling = move |_: &PeerRequest| slow_file(&time, 100, Duration::from_millis(1));
+    let world = World::by(clock, |_| {}, trickling);
+    given_up(world.fetch(&[b'x'; 100]).await);
+    assert!(world.files().is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_peer_that_is_fast_enough_is_waited_for() {
+    let clock = ManualClock::new(UnixMillis(1_700_000_000_000));
+    let (begun, time) = (clock.now(), clock.clone());
+    let slow = move |_: &PeerRequest| slow_file(&time, 100, Duration::from_millis(40));
+    let world = World::by(clock, |settings| settings.media.fetch_bytes_per_second = 20, slow);
+    assert_eq!(world.fetch(&[b'x'; 100]).await.unwrap(), [b'x'; 100]);
+    let took = world.clock.now().saturating_since(begun);
+    assert!(took >= Duration::from_secs(4), "{took:?}");
 }
 
 #[tokio::test]

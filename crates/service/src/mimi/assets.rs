@@ -18,7 +18,6 @@ use nabe_types::{MediaId, ServerName, ServerPattern};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::label::Signer;
 use nabe_wire::uri::MimiUri;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Mimi, MimiError};
 use crate::media::MediaContent;
@@ -26,6 +25,7 @@ use crate::metric;
 use crate::ports::assets::AssetUrl;
 use crate::ports::mimi::MimiRequest;
 use crate::ports::{Clock, PeerBody, PeerError, PeerStream, Sleep};
+use crate::shares::Share;
 use crate::{Missing, ServiceError};
 
 /// What we download for other providers.
@@ -37,8 +37,12 @@ pub struct AssetSettings {
     pub max_bytes: usize,
     /// Longest wait for an answer to begin, and for each of its pieces.
     pub timeout: Duration,
-    /// Downloads at once, over all providers.
+    /// Downloads at once, over all providers and users.
     pub at_once: usize,
+    /// Of those, for one of our users.
+    pub of_user: usize,
+    /// Of those, for another provider.
+    pub of_provider: usize,
 }
 
 impl Default for AssetSettings {
@@ -48,6 +52,8 @@ impl Default for AssetSettings {
             max_bytes: 256 * 1024 * 1024,
             timeout: Duration::from_secs(30),
             at_once: 64,
+            of_user: 4,
+            of_provider: 32,
         }
     }
 }
@@ -60,17 +66,13 @@ pub struct Asset {
     pub body: PeerBody,
 }
 
-/// The downloads under way.
-pub(super) struct Downloads {
-    free: Arc<Semaphore>,
-}
-
-impl Downloads {
-    pub(super) fn new(settings: &AssetSettings) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(settings.at_once)),
-        }
-    }
+/// For whom a file is fetched.
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Reader {
+    /// Another provider, which does not say for whom.
+    Provider(ServerName),
+    /// One of our users.
+    User(MimiUri),
 }
 
 impl Mimi {
@@ -87,14 +89,18 @@ impl Mimi {
         if url.host() == self.domain() {
             return Ok(self.own_asset(url.path()).await?.into());
         }
+        self.fetch_asset(&Reader::Provider(from.clone()), &url).await
+    }
+
+    /// What another provider stores.
+    async fn fetch_asset(&self, reader: &Reader, url: &AssetUrl) -> Result<Asset, MimiError> {
         let assets = self.state.assets.as_ref().ok_or(MimiError::Forbidden(NO_DOWNLOADS))?;
         if !self.stores_files(url.host()) {
             return Err(MimiError::Forbidden("no peer stores files on this host"));
         }
-        let turn = self.download_turn()?;
-        let settings = &self.settings().assets;
+        let turn = self.download_turn(reader)?;
         let host = url.host().clone();
-        let answer = assets.get(&url, settings.timeout).await;
+        let answer = assets.get(url, self.settings().assets.timeout).await;
         let outcome = match &answer {
             Ok(answer) if answer.status == 200 => "fetched",
             Ok(_) => "refused",
@@ -142,10 +148,11 @@ impl Mimi {
             return Ok(self.own_asset(parsed.path()).await?.into());
         }
         let hub = ServerName::parse(room.host()).map_err(|_| MimiError::Unknown("room"))?;
+        let reader = Reader::User(user.clone());
         if hub == *self.domain() {
-            return self.download(&hub, url).await;
+            return self.fetch_asset(&reader, &parsed).await;
         }
-        let turn = self.download_turn()?;
+        let turn = self.download_turn(&reader)?;
         let request = MimiRequest {
             endpoint: Endpoint::ProxyDownload,
             target: url.to_owned(),
@@ -210,14 +217,19 @@ impl Mimi {
         Ok(token_of(&secret, media_id))
     }
 
-    fn download_turn(&self) -> Result<OwnedSemaphorePermit, MimiError> {
-        let free = Arc::clone(&self.state.downloads.free);
-        free.try_acquire_owned().map_err(|_| MimiError::LimitExceeded {
+    fn download_turn(&self, reader: &Reader) -> Result<Share<Reader>, MimiError> {
+        let settings = &self.settings().assets;
+        let share = match reader {
+            Reader::Provider(_) => settings.of_provider,
+            Reader::User(_) => settings.of_user,
+        };
+        let turn = self.state.downloads.take(reader, share, settings.at_once);
+        turn.ok_or(MimiError::LimitExceeded {
             retry_after: WHEN_ALL_ARE_TAKEN,
         })
     }
 
-    fn bounded(&self, answer: PeerStream, turn: OwnedSemaphorePermit) -> Asset {
+    fn bounded(&self, answer: PeerStream, turn: Share<Reader>) -> Asset {
         let settings = &self.settings().assets;
         Asset {
             content_type: answer.content_type,
@@ -267,7 +279,7 @@ struct Bounded {
     patience: Sleep,
     clock: Arc<dyn Clock>,
     settings: AssetSettings,
-    _turn: OwnedSemaphorePermit,
+    _turn: Share<Reader>,
 }
 
 impl Stream for Bounded {

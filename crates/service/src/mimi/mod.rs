@@ -59,7 +59,8 @@ pub use users::{MimiNews, UserSettings};
 use crate::Service;
 use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
-use assets::Downloads;
+use crate::shares::Shares;
+use assets::Reader;
 use forward::Forwarding;
 use inbox::HeldRooms;
 use key_material::PassingOn;
@@ -131,7 +132,8 @@ pub(crate) struct MimiState {
     franking: Option<Arc<dyn Franking>>,
     franking_agent: Option<FrankingAgentData>,
     assets: Option<Arc<dyn Assets>>,
-    downloads: Downloads,
+    /// The downloads under way.
+    downloads: Shares<Reader>,
     /// Makes the URLs of our users' files such that nobody guesses them.
     asset_secret: Option<[u8; 32]>,
     settings: MimiSettings,
@@ -155,7 +157,7 @@ impl MimiState {
             franking: deps.franking,
             franking_agent: deps.franking_agent,
             assets: deps.assets,
-            downloads: Downloads::new(&deps.settings.assets),
+            downloads: Shares::default(),
             settings: deps.settings,
             news: News::default(),
             rooms: MimiRooms::default(),

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use nabe_store::MemoryStore;
+use nabe_store::{MemoryStore, MimiUserWrite, MimiWrite, NewLocalMessage, Write};
 use nabe_types::UnixMillis;
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::{Credential, ExternalSender};
@@ -98,18 +98,20 @@ impl World {
             hosts: vec![ServerPattern::parse("files.b.example").unwrap()],
             max_bytes: 10,
             timeout: Duration::from_secs(30),
-            at_once: 2,
+            at_once: 3,
+            of_user: 1,
+            of_provider: 2,
         };
         let service = Service::start(Deps {
             store: Arc::new(MemoryStore::new()),
             peers: Arc::new(Nobody),
             clock: Arc::new(clock.clone()),
             entropy: Arc::new(SystemEntropy),
-            signer: Arc::new(signer("a.example")),
+            signer: Arc::new(signer("a")),
             old_keys: BTreeMap::new(),
-            settings: Settings::new(server("a.example")),
+            settings: Settings::new(server("a")),
             mimi: Some(MimiDeps {
-                domain: server("a.example"),
+                domain: server("a"),
                 peers: Arc::new(Nobody),
                 hub: HubKey {
                     sender: ExternalSender {
@@ -137,7 +139,7 @@ impl World {
     }
 
     async fn get(&self, url: &str) -> Result<Asset, MimiError> {
-        self.mimi.download(&server("c.example"), url).await
+        self.mimi.download(&server("c"), url).await
     }
 
     fn asked(&self) -> Vec<String> {
@@ -238,16 +240,51 @@ async fn a_file_that_does_not_go_on_ends() {
     assert_eq!(ended, Some(Err(PeerError::Timeout)));
 }
 
+fn is_told_to_wait(answer: Result<Asset, MimiError>) -> bool {
+    matches!(answer.map(drop), Err(MimiError::LimitExceeded { .. }))
+}
+
 #[tokio::test]
-async fn no_more_files_come_at_once_than_may() {
-    let world = World::new([file(&[]), file(&[]), file(&[])]);
+async fn no_provider_has_more_files_come_at_once_than_its_share() {
+    let world = World::new([file(&[]), file(&[]), file(&[]), file(&[])]);
     let (first, _second) = (world.get(FILE).await.unwrap(), world.get(FILE).await.unwrap());
-    assert!(matches!(
-        world.get(FILE).await.map(drop),
-        Err(MimiError::LimitExceeded { .. })
-    ));
+    assert!(is_told_to_wait(world.get(FILE).await));
+    let other = world.mimi.download(&server("d"), FILE).await.unwrap();
     drop(first);
-    world.get(FILE).await.unwrap();
+    let _first = world.get(FILE).await.unwrap();
+    assert!(
+        is_told_to_wait(world.mimi.download(&server("d"), FILE).await),
+        "all three come"
+    );
+    drop(other);
+}
+
+#[tokio::test]
+async fn no_user_has_more_files_come_at_once_than_their_share() {
+    let world = World::new([file(&[]), file(&[]), file(&[]), file(&[])]);
+    let [alice, anna] = ["alice", "anna"].map(|name| MimiUri::parse(&format!("mimi://a.example/u/{name}")).unwrap());
+    let room = MimiUri::parse("mimi://a.example/r/room").unwrap();
+    let message = MimiUserWrite::Deliver {
+        room: room.clone(),
+        hub: server("a"),
+        once: None,
+        messages: vec![NewLocalMessage {
+            accepted: UnixMillis::ZERO,
+            body: Bytes::new(),
+            marks: Vec::new(),
+            withheld_from: Vec::new(),
+        }],
+        readers: vec![(alice.clone(), 0), (anna.clone(), 0)],
+        leavers: Vec::new(),
+        now: UnixMillis::ZERO,
+    };
+    let write = Write::Mimi(MimiWrite::User(message));
+    world.mimi.service.commit(write.into()).await.unwrap();
+    let first = world.mimi.asset_for(&alice, &room, FILE).await.unwrap();
+    assert!(is_told_to_wait(world.mimi.asset_for(&alice, &room, FILE).await));
+    let _annas = world.mimi.asset_for(&anna, &room, FILE).await.unwrap();
+    drop(first);
+    world.mimi.asset_for(&alice, &room, FILE).await.unwrap();
 }
 
 #[test]
