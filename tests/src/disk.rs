@@ -433,8 +433,8 @@ impl ReportStore for Disk {
         call!(self.report(number))
     }
 
-    async fn open_reports(&self, provider: &ServerName) -> Result<OpenReports, StoreError> {
-        call!(self.open_reports(provider))
+    async fn open_reports(&self, provider: &ServerName, prefix: &[u8]) -> Result<OpenReports, StoreError> {
+        call!(self.open_reports(provider, prefix))
     }
 }
 

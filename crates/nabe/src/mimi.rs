@@ -16,7 +16,7 @@ use nabe_http::{
     tls::{self, CertificateFiles},
 };
 use nabe_service::{
-    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings, UserSettings},
+    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings, ReportSettings, UserSettings},
     ports::{Clock, assets::Assets},
 };
 use nabe_types::{ServerName, ServerPattern, ServerPolicy};
@@ -75,6 +75,8 @@ pub(crate) struct Mimi {
     pub(crate) log_retention_days: u32,
     /// How far apart requests are that notify a follower of one room, milliseconds.
     pub(crate) gather_ms: u64,
+    /// Reports of abuse by one user: undecided ones that name them, and those that a user of ours hands in within a day.
+    pub(crate) reports_per_user: u32,
 }
 
 impl Default for Mimi {
@@ -105,6 +107,7 @@ impl Default for Mimi {
             tell_revocations: users.tell_revocations,
             log_retention_days: 90,
             gather_ms: 50,
+            reports_per_user: ReportSettings::default().of_user,
         }
     }
 }
@@ -126,6 +129,11 @@ impl Mimi {
             "tls_certificate and tls_key go together",
         )?;
         hold(self.gather_ms <= 60_000, &["mimi.gather_ms"], "must be at most 60000")?;
+        hold(
+            self.reports_per_user > 0,
+            &["mimi.reports_per_user"],
+            "must be at least 1",
+        )?;
         let shows = self.tls_certificate.is_some() || listen.tls_certificate.is_some();
         hold(
             shows,
@@ -244,6 +252,10 @@ impl Mimi {
             },
             overrides: self.overrides.clone(),
             gather: Duration::from_millis(self.gather_ms),
+            reports: ReportSettings {
+                of_user: self.reports_per_user,
+                ..ReportSettings::default()
+            },
             hub,
             franking,
         }))
@@ -262,6 +274,7 @@ pub(crate) struct Provider {
     users: UserSettings,
     overrides: BTreeMap<ServerName, SocketAddr>,
     gather: Duration,
+    reports: ReportSettings,
     hub: keys::Ed25519,
     franking: Option<Arc<Franks>>,
 }
@@ -333,6 +346,7 @@ impl Provider {
             assets,
             settings: MimiSettings {
                 gather: self.gather,
+                reports: self.reports,
                 assets: AssetSettings {
                     hosts: self.asset_hosts.clone(),
                     ..AssetSettings::default()

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nabe_types::{DeviceId, RoomId, ServerName, UnixMillis, UserId};
+use nabe_wire::uri::MimiUri;
 
 use crate::error::ServiceError;
 use crate::settings::RateLimit;
@@ -130,6 +131,16 @@ impl Service {
             .limiter
             .take_many(caller, endpoint, limit, cost, self.now())
             .map_err(|retry_after| exceeded(endpoint, retry_after))
+    }
+
+    /// Counts a report of abuse by a local user: so many at once, and in a day.
+    pub(crate) fn limit_reports(&self, user: &MimiUri, a_day: u32) -> Result<(), ServiceError> {
+        let burst = f64::from(a_day);
+        let limit = RateLimit {
+            per_second: burst / 86_400.0,
+            burst,
+        };
+        self.limit(&user.to_string(), "report_of_user", limit)
     }
 
     /// Counts a file of ours that another server fetches.

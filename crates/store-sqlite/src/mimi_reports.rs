@@ -106,13 +106,14 @@ async fn one(db: &mut SqliteConnection, number: i64) -> Result<Option<KeptReport
     found.as_ref().map(kept).transpose()
 }
 
-async fn open(db: &mut SqliteConnection, provider: &ServerName) -> Result<OpenReports, Failure> {
+async fn open(db: &mut SqliteConnection, provider: &ServerName, prefix: &[u8]) -> Result<OpenReports, Failure> {
     let row = sqlx::query(
         "-- mimi_reports: open
          SELECT 0 AS row_key, COUNT(*) AS count, COALESCE(SUM(LENGTH(body)), 0) AS bytes
-         FROM mimi_reports WHERE provider = ? AND state = 'open'",
+         FROM mimi_reports WHERE provider = ?1 AND state = 'open' AND substr(body, 1, length(?2)) = ?2",
     )
     .bind(provider.as_str())
+    .bind(prefix)
     .fetch_one(db)
     .await?;
     let row = Fields::new("mimi_reports", &row);
@@ -157,7 +158,7 @@ impl ReportStore for SqliteStore {
         read!(self, one, number)
     }
 
-    async fn open_reports(&self, provider: &ServerName) -> Result<OpenReports, StoreError> {
-        read!(self, open, provider)
+    async fn open_reports(&self, provider: &ServerName, prefix: &[u8]) -> Result<OpenReports, StoreError> {
+        read!(self, open, provider, prefix)
     }
 }

@@ -135,6 +135,6 @@ pub trait ReportStore {
     /// One report.
     async fn report(&self, number: i64) -> Result<Option<KeptReport>, StoreError>;
 
-    /// What a provider has reported and nobody has decided about.
-    async fn open_reports(&self, provider: &ServerName) -> Result<OpenReports, StoreError>;
+    /// What a provider has reported and nobody has decided about, as far as the bodies begin with `prefix`.
+    async fn open_reports(&self, provider: &ServerName, prefix: &[u8]) -> Result<OpenReports, StoreError>;
 }

@@ -189,6 +189,8 @@ fn options_of_mimi_that_do_not_go_together_are_refused() {
             "mimi.certificate_header",
         ),
         ("certificate_header = \"x\"\n", "mimi.certificate_header_from"),
+        ("reports_per_user = 0\n", "mimi.reports_per_user"),
+        ("gather_ms = 60001\n", "mimi.gather_ms"),
         (
             "certificate_header = \"not a name\"\ncertificate_header_from = [\"127.0.0.1/32\"]\n",
             "mimi.certificate_header",

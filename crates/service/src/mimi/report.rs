@@ -8,9 +8,9 @@ use nabe_core::mimi::{MimiUri, ReportRefusal};
 use nabe_signing::sha256;
 use nabe_store::{KeptReport, MimiWrite, NewReport, ReportState, ReportWrite, StoreError, Write};
 use nabe_types::ServerName;
-use nabe_wire::Message as _;
 use nabe_wire::directory::Endpoint;
 use nabe_wire::report_abuse::AbuseReport;
+use nabe_wire::{Encode as _, IdentifierUri, Message as _};
 
 use super::{Mimi, MimiError};
 use crate::metric;
@@ -23,6 +23,9 @@ pub struct ReportSettings {
     pub open: u64,
     /// Bytes that they take.
     pub open_bytes: u64,
+    /// Reports of one user: undecided ones here that name them as the reporter; and of our own users those that they hand in, named or
+    /// not, wherever the hub is: at once, and in 24 hours after that.
+    pub of_user: u32,
     /// How long a report is kept once it was decided about.
     pub decided_for: std::time::Duration,
 }
@@ -41,6 +44,7 @@ impl Default for ReportSettings {
         Self {
             open: 1_000,
             open_bytes: 64 * 1024 * 1024,
+            of_user: 20,
             decided_for: std::time::Duration::from_hours(24 * 90),
         }
     }
@@ -53,7 +57,7 @@ impl Mimi {
     ///
     /// [`MimiError::Unknown`] without such a room, [`MimiError::NotTheirs`] of a provider that has no clients in it or names another
     /// one's user as the reporter, [`MimiError::Forbidden`] by the room's policy, [`MimiError::Invalid`] for a report of nobody or of too
-    /// many messages, [`MimiError::LimitExceeded`] while too much of the provider's is undecided.
+    /// many messages, [`MimiError::LimitExceeded`] while too much of the provider's or the reporter's is undecided.
     pub async fn report_abuse(
         &self,
         from: &ServerName,
@@ -74,12 +78,7 @@ impl Mimi {
         let franking = self.state.franking.as_deref();
         let evidence = off_reactor(|| hub.evidence(report, franking));
         drop(open);
-        let settings = self.state.settings.reports;
-        let undecided = self.service.store().open_reports(from).await?;
-        if undecided.count >= settings.open || undecided.bytes >= settings.open_bytes {
-            tracing::error!(provider = %from, count = undecided.count, "too many reports wait for a decision");
-            return Err(MimiError::LimitExceeded { retry_after: LATER });
-        }
+        self.limit_undecided(from, &report.reporting_user).await?;
         let report = NewReport {
             room: room.clone(),
             provider: from.clone(),
@@ -94,12 +93,32 @@ impl Mimi {
         Ok(())
     }
 
+    /// No provider's reports that wait for a decision may take all the room that there is, and no user's the whole of their provider's.
+    async fn limit_undecided(&self, from: &ServerName, reporter: &IdentifierUri) -> Result<(), MimiError> {
+        let (settings, store) = (self.state.settings.reports, self.service.store());
+        let undecided = store.open_reports(from, b"").await?;
+        if undecided.count >= settings.open || undecided.bytes >= settings.open_bytes {
+            tracing::error!(provider = %from, count = undecided.count, "too many reports wait for a decision");
+            return Err(MimiError::LimitExceeded { retry_after: LATER });
+        }
+        if reporter.is_empty() {
+            return Ok(());
+        }
+        // A report begins with who reports, and has one encoding only.
+        let of_reporter = store.open_reports(from, &reporter.to_bytes()).await?;
+        if of_reporter.count >= u64::from(settings.of_user) {
+            tracing::warn!(provider = %from, "too many reports of one user wait for a decision");
+            return Err(MimiError::LimitExceeded { retry_after: LATER });
+        }
+        Ok(())
+    }
+
     /// Hands a local user's report to the room's hub, wherever that is. It names them as the reporter, or nobody.
     ///
     /// # Errors
     ///
     /// [`MimiError::Unknown`] for a room that the user has nothing to do with, [`MimiError::Invalid`] for a body that is no report or names
-    /// another reporter; what the hub says, and [`MimiError::PeerFailed`] and [`MimiError::BadAnswer`] when it does not.
+    /// another reporter, [`MimiError::LimitExceeded`] for too many reports of this user; what the hub says, and [`MimiError::PeerFailed`] and [`MimiError::BadAnswer`] when it does not.
     pub async fn forward_report(&self, user: &MimiUri, room: &MimiUri, body: &Bytes) -> Result<(), MimiError> {
         let report = AbuseReport::from_bytes(body).map_err(|_| MimiError::Invalid {
             field: "body",
@@ -115,6 +134,7 @@ impl Mimi {
         if self.service.store().readable_room(user, room).await?.is_none() {
             return Err(MimiError::Unknown("room"));
         }
+        self.service.limit_reports(user, self.state.settings.reports.of_user)?;
         let Some(hub) = self.hub_elsewhere(room)? else {
             return self.report_abuse(self.domain(), room, body, &report).await;
         };

@@ -90,9 +90,10 @@ pub async fn reports_are_kept_once_and_decided(store: &dyn Store) {
     assert_eq!(store.report(two).await.unwrap(), None);
 }
 
-/// By number and by bytes.
+/// By number and by bytes, all of them or those that begin alike.
 pub async fn open_reports_of_a_provider_are_counted(store: &dyn Store) {
-    let open = |provider| async move { store.open_reports(&server(provider)).await.unwrap() };
+    let beginning = |provider, prefix| async move { store.open_reports(&server(provider), prefix).await.unwrap() };
+    let open = |provider| beginning(provider, b"");
     assert_eq!(open("b.example").await, OpenReports::default());
     let reports = [
         report("b.example", "a", b"one"),
@@ -101,6 +102,12 @@ pub async fn open_reports_of_a_provider_are_counted(store: &dyn Store) {
     ];
     put(store, reports.map(|report| ReportWrite::Put { report })).await;
     assert_eq!(open("b.example").await, OpenReports { count: 2, bytes: 14 });
+    let of_one = OpenReports { count: 1, bytes: 11 };
+    assert_eq!(beginning("b.example", b"and").await, of_one);
+    assert_eq!(beginning("b.example", b"and another").await, of_one);
+    for no_prefix in [&b"nd"[..], b"and another one", b"third"] {
+        assert_eq!(beginning("b.example", no_prefix).await, OpenReports::default());
+    }
     let first = store.reports(0, None, 1).await.unwrap()[0].number;
     put(store, [decide(first, ReportState::Dismissed, 9)]).await;
     assert_eq!(open("b.example").await, OpenReports { count: 1, bytes: 11 });

@@ -75,10 +75,10 @@ impl ReportStore for MemoryStore {
         Ok(self.tables().reports.get(&number).cloned())
     }
 
-    async fn open_reports(&self, provider: &ServerName) -> Result<OpenReports, StoreError> {
+    async fn open_reports(&self, provider: &ServerName, prefix: &[u8]) -> Result<OpenReports, StoreError> {
         let tables = self.tables();
         let open = tables.reports.values().filter(|kept| kept.state == ReportState::Open);
-        let open = open.filter(|kept| kept.report.provider == *provider);
+        let open = open.filter(|kept| kept.report.provider == *provider && kept.report.body.starts_with(prefix));
         Ok(open.fold(OpenReports::default(), |sum, kept| OpenReports {
             count: sum.count + 1,
             bytes: sum.bytes + kept.report.body.len() as u64,

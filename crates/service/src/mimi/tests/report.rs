@@ -183,3 +183,60 @@ async fn a_provider_whose_reports_nobody_has_decided_about_has_to_wait() {
         .unwrap();
     room.report_of("c", &one_more).await.unwrap();
 }
+
+fn is_told_to_wait(answer: &Result<(), MimiError>) -> bool {
+    matches!(answer, Err(MimiError::LimitExceeded { .. }))
+}
+
+/// The number-th report by this user.
+fn one_of_many(reporter: &str, number: u32) -> AbuseReport {
+    AbuseReport {
+        note: format!("rude for the {number}. time").as_str().into(),
+        ..report(reporter, BOB, Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn one_user_does_not_use_up_what_their_provider_may_report() {
+    let room = Room::of_three().await;
+    for number in 0..20 {
+        room.report_of("c", &one_of_many(CATHY, number)).await.unwrap();
+    }
+    let too_many = room.report_of("c", &one_of_many(CATHY, 20)).await;
+    assert!(is_told_to_wait(&too_many), "{too_many:?}");
+    room.report_of("c", &one_of_many("", 20)).await.unwrap();
+    room.report_of("b", &one_of_many(BOB, 20)).await.unwrap();
+    let first = room.open_reports().await[0].kept.number;
+    let hub = room.providers.mimi("a");
+    hub.decide_report(first, ReportState::Dismissed, String::new())
+        .await
+        .unwrap();
+    room.report_of("c", &one_of_many(CATHY, 20)).await.unwrap();
+    let too_many = room.report_of("c", &one_of_many(CATHY, 21)).await;
+    assert!(is_told_to_wait(&too_many), "{too_many:?}");
+}
+
+/// Also of those in which they do not say who they are, and whoever the hub is.
+#[tokio::test]
+async fn a_user_hands_in_so_many_reports_a_day() {
+    let room = Room::of_three().await;
+    for user in ["cathy", "alice"] {
+        for number in 0..20 {
+            room.report(user, &one_of_many("", number)).await.unwrap();
+        }
+        let too_many = room.report(user, &one_of_many("", 20)).await;
+        assert!(is_told_to_wait(&too_many), "{user}: {too_many:?}");
+    }
+    room.report("bob", &one_of_many("", 20)).await.unwrap();
+    assert_eq!(
+        room.providers.made("a", Endpoint::ReportAbuse).len(),
+        21,
+        "of cathy and bob"
+    );
+    room.providers.advance(std::time::Duration::from_hours(24) / 20);
+    for user in ["cathy", "alice"] {
+        room.report(user, &one_of_many("", 20)).await.unwrap();
+        let too_many = room.report(user, &one_of_many("", 21)).await;
+        assert!(is_told_to_wait(&too_many), "{user}: {too_many:?}");
+    }
+}
