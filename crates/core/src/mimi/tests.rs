@@ -2,6 +2,7 @@
 //! restored from what was stored, and has to be the same.
 
 mod refusals;
+mod senders;
 mod story;
 
 use std::collections::BTreeMap;

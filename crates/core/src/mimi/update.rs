@@ -14,11 +14,12 @@ use nabe_mls::mimi::{
 };
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::{
-    FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption, Sender, WireFormat,
+    Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption,
+    Sender, WireFormat,
 };
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
-use nabe_wire::uri::MimiUri;
+use nabe_wire::uri::{MimiKind, MimiUri};
 use nabe_wire::{Encode as _, Kept, codec};
 
 use super::actor::Actor;
@@ -279,7 +280,8 @@ impl MimiRoom {
     }
 
     /// What the hub proposes right after a commit: an external one makes void nearly all that was pending, although it counts (MIMI
-    /// #room-state), and what is left over does not fit into one commit.
+    /// #room-state), and what is left over does not fit into one commit; and followers whose last participant has left go from the list
+    /// of external senders (MIMI #authenticating-proposals).
     fn propose_again(
         &self,
         staged: &StagedCommit,
@@ -287,21 +289,26 @@ impl MimiRoom {
         accepted: UnixMillis,
         ctx: &MimiCtx<'_>,
     ) -> Result<(Judged, Option<Again>), UpdateRefusal> {
-        if !staged.external && self.policy.left_over().is_empty() {
+        let has_senders = has_senders_beside_the_hub(&self.group, staged);
+        if !staged.external && self.policy.left_over().is_empty() && !has_senders {
             return Ok((Judged::Merged(Box::new(merge)), None));
         }
         let mut after = self.policy.clone();
         after.merge(merge).expect("decided on what was copied");
-        let proposals: Vec<_> = after
+        let mut proposals: Vec<_> = after
             .left_over_proposals()
             .iter()
             .filter_map(Action::to_proposal)
             .collect();
-        if proposals.is_empty() {
+        if proposals.is_empty() && !has_senders {
             return Ok((Judged::Replaced(Box::new(after)), None));
         }
         let mut group = self.group.clone();
         group.merge(&staged.bytes).expect("staged on what was copied");
+        proposals.extend(without_absent_followers(&group, &after));
+        if proposals.is_empty() {
+            return Ok((Judged::Replaced(Box::new(after)), None));
+        }
         let key = Key(ctx.signer);
         let sign = |proposal| group.hub_proposal(proposal, &key).map_err(UpdateRefusal::Signing);
         let messages: Vec<_> = proposals.into_iter().map(sign).collect::<Result<_, _>>()?;
@@ -334,6 +341,34 @@ impl MimiRoom {
         group.merge(&staged.bytes).expect("staged on what was copied");
         group.ratchet_tree()
     }
+}
+
+/// Whether there may be others than the hub on the list of external senders after a commit.
+fn has_senders_beside_the_hub(before: &MimiGroup, commit: &StagedCommit) -> bool {
+    let mut proposals = commit.proposals.iter();
+    before.external_senders().len() > 1
+        || proposals.any(|committed| matches!(committed.proposal, Proposal::GroupContextExtensions(_)))
+}
+
+/// What takes followers off the list of external senders that have no participants (MIMI #authenticating-proposals). What stands
+/// for no provider stays.
+fn without_absent_followers(group: &MimiGroup, policy: &policy::Room) -> Option<Proposal> {
+    if group.external_senders().len() < 2 {
+        return None;
+    }
+    let users = policy.participants().iter().map(policy::Participant::user);
+    let hosts = users.filter_map(|user| Some(MimiUri::parse(user).ok()?.host().to_owned()));
+    let hosts: BTreeSet<String> = hosts.collect();
+    group.without_senders(|sender| follower(sender).is_none_or(|provider| hosts.contains(provider.host())))
+}
+
+/// The provider that an external sender stands for.
+fn follower(sender: &ExternalSender) -> Option<MimiUri> {
+    let Credential::Basic { identity } = &sender.credential else {
+        return None;
+    };
+    let uri = MimiUri::parse(std::str::from_utf8(identity).ok()?).ok()?;
+    (uri.kind() == MimiKind::Provider).then_some(uri)
 }
 
 /// A commit on its way in.

@@ -6,8 +6,8 @@
 
 use nabe_wire::label::{self, SigningError};
 use nabe_wire::mls::{
-    CipherSuite, ExternalSender, FramedContent, FramedContentBody, MlsMessage, MlsMessageBody, Proposal, PublicMessage,
-    Sender,
+    CipherSuite, ExtensionType, ExternalSender, FramedContent, FramedContentBody, MlsMessage, MlsMessageBody, Proposal,
+    PublicMessage, Sender,
 };
 use nabe_wire::{Encode as _, Kept};
 use openmls::ciphersuite::hash_ref::{ProposalRef as MlsProposalRef, make_proposal_ref};
@@ -52,6 +52,28 @@ impl MimiGroup {
                 membership_tag: None,
             })),
         }))
+    }
+}
+
+impl MimiGroup {
+    /// What takes external senders off the group's list: all but the hub and those for whom `stays` holds. `None` if nobody is to go.
+    pub fn without_senders(&self, stays: impl Fn(&ExternalSender) -> bool) -> Option<Proposal> {
+        let senders = &self.state.senders;
+        let kept: Vec<_> = senders
+            .iter()
+            .enumerate()
+            .filter(|(index, sender)| *index == 0 || stays(sender))
+            .map(|(_, sender)| sender.clone())
+            .collect();
+        if kept.len() == senders.len() {
+            return None;
+        }
+        let mut extensions = self.state.context().extensions;
+        let list = extensions
+            .iter_mut()
+            .find(|extension| extension.extension_type == ExtensionType::EXTERNAL_SENDERS)?;
+        list.extension_data = kept.to_bytes().into();
+        Some(Proposal::GroupContextExtensions(extensions))
     }
 }
 

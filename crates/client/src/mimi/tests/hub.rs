@@ -20,12 +20,14 @@ use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::key_material::{
     ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
 };
-use nabe_wire::mls::{AppDataUpdate, CipherSuite, Credential, GroupInfo, KeyPackage, Proposal, RatchetTree};
+use nabe_wire::mls::{
+    AppDataUpdate, CipherSuite, Credential, ExtensionType, ExternalSender, GroupInfo, KeyPackage, Proposal, RatchetTree,
+};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::protocol::{Body, Protocol};
 use nabe_wire::report_abuse::AbuseReport;
 use nabe_wire::submit_message::{SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
-use nabe_wire::update::{HandshakeBundle, UpdateRoomResponse};
+use nabe_wire::update::{HandshakeBundle, HandshakeParts, UpdateRoomResponse};
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
 use std::time::Duration;
@@ -209,6 +211,31 @@ impl MimiHub {
         };
         let audience = state.audience(into);
         state.stream.push((into.clone(), fanout.to_bytes().into(), audience));
+    }
+
+    /// The hub proposes to take proposals of another provider as well.
+    pub(super) fn trust(&self, room: &MimiUri, sender: ExternalSender) {
+        let mut state = self.lock();
+        let group = state.rooms[room].group();
+        let mut extensions = group.group_info().group_context.extensions.clone();
+        let list = extensions
+            .iter_mut()
+            .find(|extension| extension.extension_type == ExtensionType::EXTERNAL_SENDERS);
+        list.unwrap().extension_data = [group.external_senders(), &[sender]].concat().to_bytes().into();
+        let proposal = Proposal::GroupContextExtensions(extensions);
+        let bundle = HandshakeBundle {
+            proposal_or_commit: group.hub_proposal(proposal, state.key.signer()).unwrap(),
+            with: HandshakeParts::Proposal {
+                more_proposals: Vec::new(),
+            },
+        };
+        let hub = ServerName::parse(room.host()).unwrap();
+        let outcome = state.rooms[room].update(&hub, &bundle, &BTreeMap::new(), JoinCode::Absent, &state.ctx());
+        state.apply(room, outcome.unwrap());
+    }
+
+    pub(super) fn external_senders(&self, room: &MimiUri) -> Vec<ExternalSender> {
+        self.lock().rooms[room].group().external_senders().to_vec()
     }
 
     /// Changes what is stored.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nabe_mls::testing::mimi::TestHub;
 use nabe_wire::Message as _;
 use nabe_wire::key_material::{ClientMaterial, KeyMaterialResponse};
 use nabe_wire::mls::{AppDataUpdate, MlsMessage};
@@ -565,6 +566,32 @@ fn what_a_hub_proposes_in_one_room_counts_in_no_other() {
     sync(&mut bob);
     assert_eq!(bob.group(&room()).unwrap().unwrap().pending, 0);
     say(&mut bob, "hello");
+}
+
+#[test]
+fn a_client_commits_that_a_follower_without_participants_is_no_sender_any_more() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    let follower = TestHub::new("mimi://b.example");
+    hub.trust(&room(), follower.sender().clone());
+    sync(&mut alice);
+    now(alice.tend(&room())).unwrap();
+    assert_eq!(hub.external_senders(&room())[1], *follower.sender());
+    for client in [&mut bob, &mut cathy] {
+        sync(client);
+    }
+    agree(&hub, &[&alice, &bob, &cathy]);
+
+    now(alice.remove(&room(), &uri(BOB))).unwrap();
+    sync(&mut cathy);
+    assert_eq!(cathy.group(&room()).unwrap().unwrap().pending, 1);
+    now(cathy.tend(&room())).unwrap();
+    sync(&mut alice);
+    assert_eq!(hub.external_senders(&room()).len(), 1);
+    agree(&hub, &[&alice, &cathy]);
+    say(&mut cathy, "hello");
+    sync(&mut alice);
+    assert_eq!(read(&alice), ["hello"]);
 }
 
 #[test]
