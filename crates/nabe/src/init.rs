@@ -268,6 +268,11 @@ provider_token_file = "provider.token"
 # How far apart requests are that notify a follower of one room, in milliseconds: what comes meanwhile goes together. Whoever has heard
 # nothing for so long hears at once.
 # gather_ms = 50
+# What one other provider may send each second before it is told to come again later; ten seconds' worth may come at once. A notification has as
+# many messages of a room as have come together, an update is a commit or proposals. Other requests have the rates of [limits].
+# notifications_per_second = 1000
+# messages_per_second = 1000
+# updates_per_second = 100
 
 [delivery]
 # Milliseconds.

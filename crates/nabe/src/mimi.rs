@@ -16,7 +16,7 @@ use nabe_http::{
     tls::{self, CertificateFiles},
 };
 use nabe_service::{
-    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings, ReportSettings, UserSettings},
+    mimi::{AssetSettings, HubKey, MimiDeps, MimiSettings, RateSettings, ReportSettings, UserSettings},
     ports::{Clock, assets::Assets},
 };
 use nabe_types::{ServerName, ServerPattern, ServerPolicy};
@@ -77,6 +77,12 @@ pub(crate) struct Mimi {
     pub(crate) gather_ms: u64,
     /// Reports of abuse by one user: undecided ones that name them, and those that a user of ours hands in within a day.
     pub(crate) reports_per_user: u32,
+    /// Notifications a second of one hub; ten seconds' worth may come at once.
+    pub(crate) notifications_per_second: u32,
+    /// Messages a second from one provider for our rooms, likewise.
+    pub(crate) messages_per_second: u32,
+    /// Proposals and commits a second, likewise.
+    pub(crate) updates_per_second: u32,
 }
 
 impl Default for Mimi {
@@ -108,6 +114,9 @@ impl Default for Mimi {
             log_retention_days: 90,
             gather_ms: 50,
             reports_per_user: ReportSettings::default().of_user,
+            notifications_per_second: 1000,
+            messages_per_second: 1000,
+            updates_per_second: 100,
         }
     }
 }
@@ -133,6 +142,16 @@ impl Mimi {
             self.reports_per_user > 0,
             &["mimi.reports_per_user"],
             "must be at least 1",
+        )?;
+        let least = self.messages_per_second.min(self.updates_per_second);
+        hold(
+            self.notifications_per_second.min(least) > 0,
+            &[
+                "mimi.notifications_per_second",
+                "mimi.messages_per_second",
+                "mimi.updates_per_second",
+            ],
+            "must be above zero",
         )?;
         let shows = self.tls_certificate.is_some() || listen.tls_certificate.is_some();
         hold(
@@ -256,6 +275,11 @@ impl Mimi {
                 of_user: self.reports_per_user,
                 ..ReportSettings::default()
             },
+            rates: RateSettings {
+                notify: RateSettings::rate(self.notifications_per_second),
+                submit: RateSettings::rate(self.messages_per_second),
+                update: RateSettings::rate(self.updates_per_second),
+            },
             hub,
             franking,
         }))
@@ -275,6 +299,7 @@ pub(crate) struct Provider {
     overrides: BTreeMap<ServerName, SocketAddr>,
     gather: Duration,
     reports: ReportSettings,
+    rates: RateSettings,
     hub: keys::Ed25519,
     franking: Option<Arc<Franks>>,
 }
@@ -347,6 +372,7 @@ impl Provider {
             settings: MimiSettings {
                 gather: self.gather,
                 reports: self.reports,
+                rates: self.rates,
                 assets: AssetSettings {
                     hosts: self.asset_hosts.clone(),
                     ..AssetSettings::default()

@@ -222,7 +222,8 @@ impl Service {
             .map_err(|retry_after| exceeded(endpoint, retry_after))
     }
 
-    fn limit(&self, caller: &str, endpoint: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
+    /// Counts a call to an endpoint that has a rate of its own.
+    pub(crate) fn limit(&self, caller: &str, endpoint: &'static str, limit: RateLimit) -> Result<(), ServiceError> {
         self.inner
             .limiter
             .take(caller, endpoint, limit, self.now())

@@ -496,6 +496,8 @@ fn start_hub(
         .env("NABE_MIMI__ADDRESS", addresses[1].to_string())
         .env("NABE_MIMI__ONLY_CA_FILES", "true")
         .env("NABE_MIMI__OVERRIDES", format!("{{ {} }}", overrides.join(", ")))
+        .env("NABE_MIMI__MESSAGES_PER_SECOND", "1000000")
+        .env("NABE_MIMI__UPDATES_PER_SECOND", "1000000")
         .env("NABE_LIMITS__REQUESTS_PER_SECOND", "1000000")
         .env("NABE_LIMITS__BURST", "1000000")
         .env("NABE_LOG__LEVEL", "warn")

@@ -190,6 +190,7 @@ fn options_of_mimi_that_do_not_go_together_are_refused() {
         ),
         ("certificate_header = \"x\"\n", "mimi.certificate_header_from"),
         ("reports_per_user = 0\n", "mimi.reports_per_user"),
+        ("updates_per_second = 0\n", "mimi.updates_per_second"),
         ("gather_ms = 60001\n", "mimi.gather_ms"),
         (
             "certificate_header = \"not a name\"\ncertificate_header_from = [\"127.0.0.1/32\"]\n",

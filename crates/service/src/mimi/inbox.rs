@@ -13,6 +13,7 @@ use nabe_core::mimi::MimiUri;
 use nabe_signing::sha256;
 use nabe_store::{LocalMessage, MimiUserWrite, MimiWrite, NewLocalMessage, ReadableRoom, Write};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
+use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::MlsMessageBody;
 use nabe_wire::notify::{FanoutBatch, FanoutMessage};
 
@@ -26,7 +27,7 @@ impl Mimi {
     /// # Errors
     ///
     /// [`MimiError::NotTheirs`] of another hub's room, [`MimiError::Unknown`] of one that none of our users has to do with.
-    /// [`MimiError::NotYet`] while we do not know what became of an update of ours that may belong before it: the same later.
+    /// [`MimiError::LimitExceeded`] of a hub that asks too often, [`MimiError::NotYet`] while we do not know what became of an update of ours that may belong before it: the same later.
     pub async fn notify(
         &self,
         from: &ServerName,
@@ -40,6 +41,7 @@ impl Mimi {
                 what: "the room",
             });
         }
+        self.limit(from, Endpoint::Notify)?;
         let once = sha256(body);
         let store = self.service.store();
         let was_delivered = store.was_delivered(from, room, &once).await;

@@ -26,6 +26,7 @@ mod inbox;
 mod key_material;
 mod notify;
 mod order;
+mod rates;
 mod report;
 mod rooms;
 mod submit;
@@ -53,6 +54,7 @@ pub use create::CreateRefused;
 pub use error::MimiError;
 pub use key_material::OfferNotKept;
 pub use nabe_store::{ConsentDecision, KeptConsent, KeptReport, ReportState};
+pub use rates::RateSettings;
 pub use report::{Report, ReportSettings};
 pub use users::{MimiNews, UserSettings};
 
@@ -105,6 +107,8 @@ pub struct MimiSettings {
     pub users: UserSettings,
     /// Reports of abuse that come.
     pub reports: ReportSettings,
+    /// How often each provider may send what happens in rooms.
+    pub rates: RateSettings,
     /// Memory for the rooms in use whose hub we are, in bytes, as they estimate themselves.
     pub room_memory_bytes: usize,
     /// How far apart requests are that notify a follower of one room, unless more is waiting than goes into one. Zero sends at once
@@ -118,6 +122,7 @@ impl Default for MimiSettings {
             assets: AssetSettings::default(),
             users: UserSettings::default(),
             reports: ReportSettings::default(),
+            rates: RateSettings::default(),
             room_memory_bytes: 256 * 1024 * 1024,
             gather: Duration::ZERO,
         }

@@ -12,6 +12,7 @@ use nabe_core::mimi::MimiUri;
 use nabe_store::StoredReply;
 use nabe_types::ServerName;
 use nabe_wire::Encode as _;
+use nabe_wire::directory::Endpoint;
 use nabe_wire::submit_message::{Submission, SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
 use tokio::sync::oneshot;
 
@@ -41,7 +42,7 @@ impl Mimi {
     ///
     /// # Errors
     ///
-    /// Only those of our own: a refusal is an answer.
+    /// [`MimiError::LimitExceeded`] of a provider that asks too often, and those of our own: a refusal is an answer.
     pub async fn submit(
         &self,
         from: &ServerName,
@@ -49,6 +50,7 @@ impl Mimi {
         body: &Bytes,
         request: SubmitMessageRequest,
     ) -> Result<SubmitMessageResponse, MimiError> {
+        self.limit(from, Endpoint::SubmitMessage)?;
         let nabe_wire::protocol::Body::Mls10(submission) = request.body else {
             return Ok(SubmitVerdict::NotAllowed.into());
         };

@@ -24,7 +24,7 @@ use nabe_wire::{Encode, IdentifierUri, Message};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
-use super::{HubKey, Mimi, MimiDeps, MimiError, MimiSettings};
+use super::{HubKey, Mimi, MimiDeps, MimiError, MimiSettings, RateSettings};
 use crate::client::testing::{server, signer};
 use crate::ports::mimi::{MimiPeerError, MimiPeers, MimiRequest};
 use crate::ports::{Entropy, ManualClock, PeerError, PeerResponse, PeerStream, Peers};
@@ -46,6 +46,8 @@ pub(super) struct Providers {
     pub(super) clock: ManualClock,
     /// Of whatever is started from now on.
     pub(super) gather: Duration,
+    /// Of whatever is started from now on.
+    pub(super) rates: RateSettings,
     wire: Arc<Wire>,
     keys: BTreeMap<ServerName, Arc<TestHub>>,
     disks: BTreeMap<ServerName, Disk>,
@@ -214,6 +216,7 @@ impl Providers {
         let mut providers = Self {
             clock: ManualClock::new(wall_clock()),
             gather: Duration::ZERO,
+            rates: RateSettings::default(),
             wire: Arc::default(),
             keys: BTreeMap::new(),
             disks: BTreeMap::new(),
@@ -279,6 +282,7 @@ impl Providers {
                 assets: None,
                 settings: MimiSettings {
                     gather: self.gather,
+                    rates: self.rates,
                     ..MimiSettings::default()
                 },
             }),
@@ -421,12 +425,13 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerRes
         endpoint => panic!("nobody serves {endpoint}"),
     };
     let retry_after = match &answer {
-        Err(MimiError::NotYet { retry_after }) => Some(*retry_after),
+        Err(MimiError::NotYet { retry_after } | MimiError::LimitExceeded { retry_after }) => Some(*retry_after),
         _ => None,
     };
     let (status, body) = answer.unwrap_or_else(|error| match error {
         MimiError::Unknown(_) => (404, Bytes::new()),
         MimiError::NotYet { .. } => (503, Bytes::new()),
+        MimiError::LimitExceeded { .. } => (429, Bytes::new()),
         MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => (403, Bytes::new()),
         _ => (500, Bytes::from(error.to_string())),
     });

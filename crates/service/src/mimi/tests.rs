@@ -3,6 +3,7 @@
 mod follow;
 mod hub;
 mod notify;
+mod rates;
 mod report;
 mod story;
 

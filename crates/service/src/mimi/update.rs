@@ -9,6 +9,7 @@ use nabe_core::mimi::{KeyPackageRoute, MimiRoom, MimiUri, UpdateRefusal};
 use nabe_mls::mimi::key_package_ref;
 use nabe_store::{FetchedKeyPackage, MimiWrite, StoredReply, Write};
 use nabe_types::ServerName;
+use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::{FramedContentBody, KeyPackage, MlsMessage, MlsMessageBody, Proposal, Sender};
 use nabe_wire::update::{HandshakeParts, UpdateRequest, UpdateRoomResponse};
 use nabe_wire::{Encode as _, Kept};
@@ -27,7 +28,7 @@ impl Mimi {
     ///
     /// # Errors
     ///
-    /// Only those of our own: a refusal is an answer.
+    /// [`MimiError::LimitExceeded`] of a provider that asks too often, and those of our own: a refusal is an answer.
     pub async fn update(
         &self,
         from: &ServerName,
@@ -35,6 +36,7 @@ impl Mimi {
         body: &Bytes,
         request: UpdateRequest,
     ) -> Result<UpdateRoomResponse, MimiError> {
+        self.limit(from, Endpoint::Update)?;
         let transaction = Transaction::of_bytes(from, "mimi/update", room, body);
         let (mimi, from, uri) = (self.clone(), from.clone(), room.clone());
         let work = move |_, transaction: Transaction| async move {

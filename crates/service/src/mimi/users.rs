@@ -147,14 +147,6 @@ impl Mimi {
         }
     }
 
-    /// One rate for each provider and endpoint; local users have that of the client API.
-    pub(crate) fn limit(&self, from: &ServerName, endpoint: Endpoint) -> Result<(), MimiError> {
-        if from == self.domain() {
-            return Ok(());
-        }
-        Ok(self.service.limit_peer(from, endpoint.name())?)
-    }
-
     /// Asks another provider while somebody waits.
     pub(crate) async fn ask(
         &self,
