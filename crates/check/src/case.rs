@@ -111,8 +111,17 @@ pub(crate) enum Peers {
     OneWronglyNamed,
     /// This many providers of MIMI, which other cases use at the same time: rooms and users are a case's own.
     Mimi(usize),
+    /// The same for a case that restarts the subject, and so is alone with it.
+    MimiAlone(usize),
     /// None: what is checked needs nobody.
     Offline,
+}
+
+impl Peers {
+    /// Whether no other case may run at the same time.
+    pub(crate) const fn is_alone(self) -> bool {
+        matches!(self, Self::MimiAlone(_))
+    }
 }
 
 /// A running case.

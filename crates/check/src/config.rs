@@ -48,6 +48,9 @@ pub struct CheckerConfig {
     pub deadline: Duration,
     /// How many cases run at once, at least 1.
     pub concurrency: usize,
+    /// A command for the shell that ends the subject as a power cut would, and has it start again with what it has stored. Cases that need it
+    /// are skipped if there is none. They run last and alone.
+    pub restart_command: Option<String>,
 }
 
 /// Which servers the checker can play.
@@ -86,6 +89,7 @@ impl CheckerConfig {
             seed: [0x42; 32],
             deadline: Duration::from_secs(10),
             concurrency: 4,
+            restart_command: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a case has at hand: the subject, the servers it plays, and ways to state what must hold.
 
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use nabe_types::{ServerName, UnixMillis, UserId};
 use tokio::time::{Instant, sleep};
 
 use crate::author::now_millis;
-use crate::case::{Checked, Stop, failed};
+use crate::case::{Checked, Stop, failed, skipped};
 use crate::http_client::Reply;
 use crate::mimi::peer::MimiPeer;
 use crate::peer::Peer;
@@ -21,6 +22,7 @@ pub(crate) struct Ctx {
     subject: Subject,
     peers: Vec<Peer>,
     mimi: Vec<MimiPeer>,
+    restart_command: Option<String>,
     deadline: Duration,
     tag: String,
     observed: Mutex<Vec<String>>,
@@ -32,6 +34,7 @@ impl Ctx {
             subject,
             peers,
             mimi: Vec::new(),
+            restart_command: None,
             deadline,
             tag: unique(),
             observed: Mutex::default(),
@@ -41,6 +44,49 @@ impl Ctx {
     /// The same with these providers of MIMI.
     pub(crate) fn with_mimi(self, mimi: Vec<MimiPeer>) -> Self {
         Self { mimi, ..self }
+    }
+
+    /// The same with a way to restart the subject, if there is one.
+    pub(crate) fn with_restart(self, restart_command: Option<String>) -> Self {
+        Self {
+            restart_command,
+            ..self
+        }
+    }
+
+    /// The command that restarts the subject. Without one the case is skipped.
+    pub(crate) fn restart_command(&self) -> Checked<&str> {
+        match &self.restart_command {
+            Some(command) => Ok(command),
+            None => skipped("no `--restart-command`, without which the checker cannot end and start its subject"),
+        }
+    }
+
+    /// Has a command end and start the subject, and waits until it answers its users again.
+    pub(crate) async fn restart_subject(&self, command: &str) -> Checked {
+        let mut shell = tokio::process::Command::new("sh");
+        shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::null());
+        match shell.status().await {
+            Ok(status) if status.success() => {}
+            // The subject is not to blame.
+            other => return skipped(format!("`--restart-command`: {other:?}")),
+        }
+        let end = Instant::now() + RESTART_TIMEOUT;
+        loop {
+            let subject = self.subject.apart();
+            if let Ok(reply) = subject.try_api(&self.user("restart"), "/mimi/hub").await
+                && reply.status == 200
+            {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return failed(
+                    format!("the subject answers again within {} s", RESTART_TIMEOUT.as_secs()),
+                    "it does not",
+                );
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) const fn subject(&self) -> &Subject {
@@ -205,3 +251,5 @@ pub(crate) fn list(object: &Object, key: &str) -> Vec<Object> {
     let elements = object.get(key).and_then(Json::as_array).unwrap_or_default();
     elements.iter().filter_map(Json::as_object).cloned().collect()
 }
+
+const RESTART_TIMEOUT: Duration = Duration::from_secs(60);

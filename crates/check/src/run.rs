@@ -83,13 +83,12 @@ pub async fn run(
     let places = Arc::new(Semaphore::new(checker.concurrency.max(1)));
     let wanted: Vec<&'static Case> = cases(suite).filter(|case| filter.wants(case.id)).collect();
     let mut running = JoinSet::new();
-    for (at, case) in wanted.iter().enumerate() {
+    let (alone, together): (Vec<_>, Vec<_>) = wanted.iter().enumerate().partition(|(_, case)| case.peers.is_alone());
+    for (at, case) in together {
         let (lab, places, case) = (Arc::clone(&lab), Arc::clone(&places), *case);
         running.spawn(async move {
             let place = places.acquire_owned().await;
-            // Clients of ours give up by a panic when what they are handed is of no use to them.
-            let ended = tokio::spawn(async move { lab.run(case).await }).await;
-            let result = ended.unwrap_or_else(|broken_off| broken(case, &reason(broken_off)));
+            let result = lab.result(case).await;
             drop(place);
             (at, result)
         });
@@ -99,6 +98,9 @@ pub async fn run(
         if let Ok((at, result)) = ended {
             results[at] = Some(result);
         }
+    }
+    for (at, case) in alone {
+        results[at] = Some(Arc::clone(&lab).result(case).await);
     }
     let results = results.into_iter().zip(wanted);
     Ok(Report {
@@ -169,6 +171,13 @@ impl Lab {
         })
     }
 
+    /// What comes of a case, even if it breaks off.
+    async fn result(self: Arc<Self>, case: &'static Case) -> CaseResult {
+        // Clients of ours give up by a panic when what they are handed is of no use to them.
+        let ended = tokio::spawn(async move { self.run(case).await }).await;
+        ended.unwrap_or_else(|broken_off| broken(case, &reason(broken_off)))
+    }
+
     async fn run(&self, case: &'static Case) -> CaseResult {
         let started = Instant::now();
         let (outcome, observed) = self.outcome(case).await;
@@ -195,9 +204,9 @@ impl Lab {
             Peers::Any(count) => (count, false),
             Peers::Fresh(count) => (count, true),
             Peers::OneWronglyNamed => (2, true),
-            Peers::Mimi(_) | Peers::Offline => (0, false),
+            Peers::Mimi(_) | Peers::MimiAlone(_) | Peers::Offline => (0, false),
         };
-        if let Peers::Mimi(count) = case.peers
+        if let Peers::Mimi(count) | Peers::MimiAlone(count) = case.peers
             && count > self.mimi.len()
         {
             let reason = format!("needs {count} providers of the checker's, it has {}", self.mimi.len());
@@ -218,7 +227,9 @@ impl Lab {
             Ok(peers) => peers,
             Err(error) => return (Err(Stop::Skipped(error.to_string())), String::new()),
         };
-        let ctx = Ctx::new(self.subject.apart(), peers.clone(), self.config.deadline).with_mimi(self.mimi.clone());
+        let ctx = Ctx::new(self.subject.apart(), peers.clone(), self.config.deadline)
+            .with_mimi(self.mimi.clone())
+            .with_restart(self.config.restart_command.clone());
         let ended = timeout(CASE_TIMEOUT, (case.run)(&ctx)).await;
         let outcome = ended.unwrap_or_else(|_| {
             Err(Stop::Failed {

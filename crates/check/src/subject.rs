@@ -56,6 +56,14 @@ impl Subject {
         self.request(method, &format!("/_nabe/v1{path}"), &headers, body).await
     }
 
+    /// A question to the client API as one of its users, of a subject that may not be there. `path` begins behind `/_nabe/v1`.
+    pub(crate) async fn try_api(&self, user: &UserId, path: &str) -> Result<Reply, HttpError> {
+        let token = format!("Bearer {}", self.provider_token);
+        let headers = [("authorization", token.as_str()), ("nabe-user", user.as_str())];
+        self.try_request("GET", &format!("/_nabe/v1{path}"), &headers, None)
+            .await
+    }
+
     /// A call to the client API as one of its users with a body that is a struct of MIMI. `path` begins behind `/_nabe/v1/mimi`.
     pub(crate) async fn mimi(&self, user: &UserId, path: &str, body: Vec<u8>) -> Checked<Reply> {
         let token = format!("Bearer {}", self.provider_token);
@@ -66,6 +74,13 @@ impl Subject {
         ];
         let path = format!("/_nabe/v1/mimi{path}");
         self.request("POST", &path, &headers, Some(body.into())).await
+    }
+
+    /// A question that the subject's operator asks with the provider's credential, as none of its users. `path` begins behind `/_nabe/v1`.
+    pub(crate) async fn operator(&self, path: &str) -> Checked<Reply> {
+        let token = format!("Bearer {}", self.provider_token);
+        let headers = [("authorization", token.as_str())];
+        self.request("GET", &format!("/_nabe/v1{path}"), &headers, None).await
     }
 
     /// What the event stream tells one of its users' devices from the beginning, until this text comes.

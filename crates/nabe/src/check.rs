@@ -101,6 +101,7 @@ fn checker(arguments: &Check, dev_ca: &Path) -> anyhow::Result<CheckerConfig> {
         checker.peers = PeerNames::Fixed(fixed(&arguments.peer));
     }
     checker.mimi_peers = fixed(&arguments.mimi_peer);
+    checker.restart_command.clone_from(&arguments.restart_command);
     Ok(checker)
 }
 

@@ -358,6 +358,10 @@ pub(crate) struct Check {
     /// two, which the subject must reach as port 443 of these domains
     #[arg(long, value_name = "DOMAIN=ADDRESS", value_parser = parse_peer)]
     pub(crate) mimi_peer: Vec<(ServerName, SocketAddr)>,
+    /// A shell command that ends the subject as a power cut would (`kill -9`) and has it start again with what it has stored; without it, the
+    /// cases about that are skipped
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) restart_command: Option<String>,
     /// The credential of a provider backend on the subject's client API, which plays the subject's users
     #[arg(long, env = "NABE_TEST_PROVIDER_TOKEN", hide_env_values = true)]
     pub(crate) provider_token: Option<String>,
