@@ -5,11 +5,13 @@ use crate::case::Case;
 
 mod abuse;
 mod assets;
+mod components;
 mod fanout;
 mod joining;
 pub(super) mod keys;
 mod leaving;
 mod messages;
+mod participants;
 mod transport;
 mod update;
 
@@ -18,6 +20,8 @@ pub(super) const CHAPTERS: &[&[Case]] = &[
     transport::CASES,
     keys::CASES,
     update::CASES,
+    participants::CASES,
+    components::CASES,
     leaving::CASES,
     joining::CASES,
     messages::CASES,

@@ -53,6 +53,8 @@ struct Shared {
     answers: Mutex<BTreeMap<(Endpoint, String), Handler>>,
     offers: Mutex<BTreeMap<String, Vec<Offer>>>,
     files: Mutex<BTreeMap<String, File>>,
+    /// The paths of files that were asked for.
+    fetched: Mutex<Vec<String>>,
     accepting: tokio::task::AbortHandle,
 }
 
@@ -156,6 +158,7 @@ impl MimiPeer {
             answers: Mutex::default(),
             offers: Mutex::default(),
             files: Mutex::default(),
+            fetched: Mutex::default(),
             accepting,
         });
         let _ = hand_over.send(Arc::downgrade(&shared));
@@ -205,9 +208,16 @@ impl MimiPeer {
     }
 
     fn put(&self, name: &str, file: File) -> String {
-        let path = format!("/files/{name}");
+        let path = file_path(name);
         lock(&self.shared.files).insert(path.clone(), file);
         format!("https://{}{path}", self.domain())
+    }
+
+    /// How often a file was asked for.
+    pub(crate) fn fetched(&self, name: &str) -> usize {
+        let path = file_path(name);
+        let fetched = lock(&self.shared.fetched);
+        fetched.iter().filter(|fetched| **fetched == path).count()
     }
 
     /// What was asked by this endpoint about `target` so far.
@@ -389,6 +399,9 @@ impl MimiPeer {
             return self.own_directory();
         }
         let file = lock(&self.shared.files).get(&path).cloned();
+        if file.is_some() {
+            lock(&self.shared.fetched).push(path.clone());
+        }
         match file {
             Some(File::Bytes(bytes)) => return respond(&Answer::of(bytes), "image/png"),
             Some(File::Moved(location)) => {
@@ -464,6 +477,10 @@ impl MimiPeer {
         let body = entries.collect::<Object>().to_canonical();
         respond(&Answer::of(body), "application/json")
     }
+}
+
+fn file_path(name: &str) -> String {
+    format!("/files/{name}")
 }
 
 /// A key package that a client of ours made.

@@ -19,8 +19,7 @@ use nabe_wire::franking::FrankingAgentData;
 use nabe_wire::group_info::{GroupInfoOutcome, GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::key_material::{ClientMaterial, KeyMaterialResponse};
 use nabe_wire::mls::{
-    ComponentId, ExternalSender, MlsMessage, MlsMessageBody, PrivateMessage, Proposal, ProposalOrRef,
-    RequiredCapabilities,
+    AppDataUpdate, ComponentId, ExternalSender, MlsMessage, MlsMessageBody, PrivateMessage, RequiredCapabilities,
 };
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::participant_list::{ParticipantListData, UserRolePair};
@@ -235,20 +234,6 @@ impl<'a> MimiRoom<'a> {
                 read("keyMaterial", &reply)
             }
         }
-    }
-
-    /// The body of an update request with a commit of these proposals that OpenMLS would not make: it has no path, and its tags are
-    /// made up, which a hub cannot tell.
-    pub(crate) fn forged(&mut self, by: &str, proposals: Vec<Proposal>) -> Vec<u8> {
-        let proposals = proposals.into_iter().map(ProposalOrRef::Proposal).collect();
-        let commit = self.client(by).member.forge_commit(proposals);
-        let honest = self.member(by).update();
-        self.member(by).clear();
-        HandshakeBundle {
-            proposal_or_commit: commit,
-            with: HandshakeParts::Commit(Box::new(honest.parts)),
-        }
-        .to_bytes()
     }
 
     /// Commits, and everybody follows if the hub accepts. What the hub says, and the commit.
@@ -671,6 +656,14 @@ pub(crate) fn verdict(response: &SubmitMessageResponse) -> Checked<SubmitVerdict
     match response.body.mls10() {
         Some(verdict) => Ok(verdict.clone()),
         None => failed("a response by MLS 1.0", format!("{:?}", response.body.protocol())),
+    }
+}
+
+/// A change of components alone.
+pub(crate) fn updates(updates: Vec<AppDataUpdate>) -> Change {
+    Change {
+        updates,
+        ..Change::default()
     }
 }
 

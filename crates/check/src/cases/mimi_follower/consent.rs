@@ -18,8 +18,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "a request for consent",
         suite: Suite::MimiFollower,
         requirements: &["MIMI-consent-answers", "MIMI-consent-direct", "MIMI-consent-entry-form"],
-        sent: "requestConsent for a user, and for one that is not there",
-        expected: "201, and the user hears of it; 201 or 404",
+        sent: "requestConsent for a user, twice, and for one that is not there",
+        expected: "201, and the user hears of it once and nobody else does; 201, or 404 if keyMaterial says userUnknown, too",
         peers: Peers::Mimi(1),
         run: run!(request),
     },
@@ -62,40 +62,58 @@ pub(crate) const CASES: &[Case] = &[
         title: "a grant with key packages",
         suite: Suite::MimiFollower,
         requirements: &["MIMI-consent-entry-form", "MIMI-consent-grant-unasked"],
-        sent: "updateConsent with two key packages for a user of the subject, twice; and with the operation of the other endpoint",
-        expected: "201 and the user hears of it; 400",
+        sent: "updateConsent for a user of the subject with key packages of somebody else than who grants; with two of theirs, twice; with the \
+               operation of the other endpoint, and the other way round; and a revocation",
+        expected: "400 or 403; 201, and the user hears of it once; 400, or 403 the other way round; 201, and the user hears of that",
         peers: Peers::Mimi(1),
         run: run!(grant_with_packages),
     },
 ];
 
-/// What a user of the subject is told of consent between these two: whether it is asked for, and what was decided.
-async fn known(ctx: &Ctx, of: &str, requester: &str, target: &str) -> Checked<Option<(bool, String)>> {
+/// What a user of the subject is told of consent between these two, in whatever rooms: whether it is asked for, and what was decided.
+async fn all_known(ctx: &Ctx, of: &str, requester: &str, target: &str) -> Checked<Vec<(bool, String)>> {
     let path = "/mimi/consent";
     let consents = ctx.api(&ctx.local(of)?, "GET", path, None).await?;
     let found = list(&consents, "consents")
         .into_iter()
-        .find(|consent| text(consent, "requester") == requester && text(consent, "target") == target);
-    Ok(found.map(|consent| {
+        .filter(|consent| text(consent, "requester") == requester && text(consent, "target") == target);
+    let told = found.map(|consent| {
         let is_asked = consent.get("requested_at").is_some();
         (is_asked, text(&consent, "decision").to_owned())
-    }))
+    });
+    Ok(told.collect())
+}
+
+/// The first of these.
+async fn known(ctx: &Ctx, of: &str, requester: &str, target: &str) -> Checked<Option<(bool, String)>> {
+    Ok(all_known(ctx, of, requester, target).await?.into_iter().next())
 }
 
 async fn request(ctx: &Ctx) -> Checked {
     let (user, _) = user_with(ctx, "bob", &[("phone", 1)]).await?;
+    let (other, _) = user_with(ctx, "ben", &[("phone", 1)]).await?;
     let hanna = hanna(ctx).user();
     let entry = consent(ConsentAction::Request, &hanna, &user, None);
-    let reply = ctx.mimi(0).call(Endpoint::RequestConsent, &user, entry).await?;
-    ctx.answers("a request", &reply, 201, "")?;
-    let heard = known(ctx, &user, &hanna, &user).await?;
-    let is_heard = matches!(heard, Some((true, _)));
-    ctx.check("the user hears of it", is_heard, || format!("{heard:?}"))?;
+    for _ in 0..2 {
+        let reply = ctx.mimi(0).call(Endpoint::RequestConsent, &user, entry.clone()).await?;
+        ctx.answers("a request", &reply, 201, "")?;
+        ctx.check("no body", reply.body.is_empty(), || reply.brief())?;
+    }
+    let heard = all_known(ctx, &user, &hanna, &user).await?;
+    let is_heard = heard == [(true, String::new())];
+    ctx.check("the user hears of it once", is_heard, || format!("{heard:?}"))?;
+    let unheard = all_known(ctx, &other, &hanna, &user).await?;
+    ctx.check("another user does not", unheard.is_empty(), || format!("{unheard:?}"))?;
     let nobody = user_uri(ctx, At::Subject, "nob");
+    let is_told = ask(ctx, &nobody).await?.user_status == KeyMaterialUserCode::USER_UNKNOWN;
     let entry = consent(ConsentAction::Request, &hanna, &nobody, None);
     let reply = ctx.mimi(0).call(Endpoint::RequestConsent, &nobody, entry).await?;
-    let is_answer = matches!(reply.status, 201 | 404);
-    ctx.check("for nobody: 201 or 404", is_answer, || reply.brief())
+    let is_answer = matches!(reply.status, 201 | 404) && reply.body.is_empty();
+    ctx.check("for nobody: 201 or 404, no body", is_answer, || reply.brief())?;
+    let is_same = is_told == (reply.status == 404);
+    ctx.check("it says as much of who is there as keyMaterial does", is_same, || {
+        format!("userUnknown: {is_told}; {}", reply.brief())
+    })
 }
 
 async fn cancel(ctx: &Ctx) -> Checked {
@@ -164,26 +182,46 @@ async fn not_theirs(ctx: &Ctx) -> Checked {
 
 async fn grant_with_packages(ctx: &Ctx) -> Checked {
     let (alice, _) = user_with(ctx, "alice", &[("phone", 1)]).await?;
-    let bob = user_uri(ctx, At::Peer(0), "bob");
-    let packages = ["phone", "laptop"].map(|name| kept_package(&device_of(&bob, name).key_package()));
-    let grant = ConsentAction::Grant {
-        client_key_packages: packages.into(),
+    let (bob, ben) = (user_uri(ctx, At::Peer(0), "bob"), user_uri(ctx, At::Peer(0), "ben"));
+    let granted = |user: &str| ConsentAction::Grant {
+        client_key_packages: ["phone", "laptop"]
+            .map(|name| kept_package(&device_of(user, name).key_package()))
+            .into(),
     };
+    let tell = async |entry| ctx.mimi(0).call(Endpoint::UpdateConsent, &alice, entry).await;
+    let others = tell(consent(granted(&ben), &alice, &bob, None)).await?;
+    let is_refused = matches!(others.status, 400 | 403);
+    ctx.check("with key packages of somebody else: 400 or 403", is_refused, || {
+        others.brief()
+    })?;
+    let unheard = all_known(ctx, &alice, &alice, &bob).await?;
+    ctx.check("the user hears nothing of that", unheard.is_empty(), || {
+        format!("{unheard:?}")
+    })?;
+    let grant = granted(&bob);
     let entry = consent(grant.clone(), &alice, &bob, None);
     for _ in 0..2 {
-        let reply = ctx.mimi(0).call(Endpoint::UpdateConsent, &alice, entry.clone()).await?;
+        let reply = tell(entry.clone()).await?;
         ctx.answers("a grant with key packages", &reply, 201, "")?;
+        ctx.check("no body", reply.body.is_empty(), || reply.brief())?;
     }
-    let decided = known(ctx, &alice, &alice, &bob).await?;
-    let is_granted = matches!(&decided, Some((_, decision)) if decision == "granted");
-    ctx.check("the user hears of it", is_granted, || format!("{decided:?}"))?;
+    let decided = all_known(ctx, &alice, &alice, &bob).await?;
+    let is_granted = decided == [(false, "granted".to_owned())];
+    ctx.check("the user hears of it once", is_granted, || format!("{decided:?}"))?;
     let reply = ctx
         .mimi(0)
         .call(Endpoint::RequestConsent, &alice, consent(grant, &alice, &bob, None))
         .await?;
     let is_refused = matches!(reply.status, 400 | 403);
     ctx.check("a grant by requestConsent: 400 or 403", is_refused, || reply.brief())?;
-    let request = consent(ConsentAction::Request, &alice, &bob, None);
-    let reply = ctx.mimi(0).call(Endpoint::UpdateConsent, &alice, request).await?;
-    ctx.answers("a request by updateConsent", &reply, 400, "")
+    let reply = tell(consent(ConsentAction::Request, &alice, &bob, None)).await?;
+    ctx.answers("a request by updateConsent", &reply, 400, "")?;
+    let decided = all_known(ctx, &alice, &alice, &bob).await?;
+    let is_granted = decided == [(false, "granted".to_owned())];
+    ctx.check("neither changes anything", is_granted, || format!("{decided:?}"))?;
+    let reply = tell(consent(ConsentAction::Revoke, &alice, &bob, None)).await?;
+    ctx.answers("a revocation", &reply, 201, "")?;
+    let decided = known(ctx, &alice, &alice, &bob).await?;
+    let is_revoked = !matches!(&decided, Some((_, decision)) if decision == "granted");
+    ctx.check("the user hears of that, too", is_revoked, || format!("{decided:?}"))
 }

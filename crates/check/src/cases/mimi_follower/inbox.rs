@@ -1,10 +1,11 @@
 //! Cases 68 to 70: what a follower makes of notifications (MIMI #fanout-messages-and-room-events).
 
 use nabe_wire::directory::Endpoint;
+use nabe_wire::notify::{FanoutMessage, FanoutParts};
 
 use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::Ctx;
-use crate::mimi::hosted::{HostedMimiRoom, batch};
+use crate::mimi::hosted::{HostedMimiRoom, batch, stamp};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -22,8 +23,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "notifications of somebody who is not the hub",
         suite: Suite::MimiFollower,
         requirements: &["MIMI-room-one-hub"],
-        sent: "a notification by another provider, in its own name",
-        expected: "403 or 404, and its message is not there",
+        sent: "notifications by another provider, in its own name: the Welcome of a user, and once the hub sent that, a message and a commit",
+        expected: "403 or 404, and nothing of it is there",
         peers: Peers::Mimi(2),
         run: run!(not_the_hub),
     },
@@ -66,19 +67,44 @@ async fn same_again(ctx: &Ctx) -> Checked {
 }
 
 async fn not_the_hub(ctx: &Ctx) -> Checked {
-    let mut room = HostedMimiRoom::with_alice(ctx).await?;
+    let mut room = HostedMimiRoom::create(ctx);
+    let (bundle, device) = room.add_alice().await?;
+    let (welcome, alice) = (room.welcome(&bundle), ctx.local(&device.user())?);
+    refused(&room, "another provider's Welcome", &welcome).await?;
+    let early = ctx.messages(&alice, &room.uri).await?;
+    ctx.check("it is not there", early.is_empty(), || {
+        format!("{} messages", early.len())
+    })?;
+    let reply = room.notify(std::slice::from_ref(&welcome)).await?;
+    ctx.answers("the hub's", &reply, 201, "")?;
     let (_, message) = room.message("not from the hub");
-    let body = batch(std::slice::from_ref(&message));
-    let reply = ctx.mimi(1).call(Endpoint::Notify, &room.uri, body).await?;
-    let is_refused = matches!(reply.status, 403 | 404);
-    ctx.check("another provider: 403 or 404", is_refused, || reply.brief())?;
+    refused(&room, "another provider's message", &message).await?;
+    let commit = FanoutMessage {
+        timestamp: stamp(),
+        message: room.hanna.update().commit,
+        with: FanoutParts::Commit {
+            external_proposals: Vec::new(),
+        },
+    };
+    room.hanna.clear();
+    refused(&room, "another provider's commit", &commit).await?;
     let (_, fence) = room.message("fence");
     let reply = room.notify(std::slice::from_ref(&fence)).await?;
     ctx.answers("the hub itself", &reply, 201, "")?;
-    let read = room.read_up_to(&fence).await?;
-    ctx.check("nothing but the hub's", read == [fence], || {
+    room.read_up_to(&fence).await?;
+    let read = ctx.messages(&alice, &room.uri).await?;
+    ctx.check("nothing but the hub's", read == [welcome, fence], || {
         format!("{} messages", read.len())
     })
+}
+
+/// Another provider than the hub sends this in its own name.
+async fn refused(room: &HostedMimiRoom<'_>, what: &str, message: &FanoutMessage) -> Checked {
+    let body = batch(std::slice::from_ref(message));
+    let reply = room.ctx.mimi(1).call(Endpoint::Notify, &room.uri, body).await?;
+    let is_refused = matches!(reply.status, 403 | 404);
+    room.ctx
+        .check(&format!("{what}: 403 or 404"), is_refused, || reply.brief())
 }
 
 async fn two_in_one(ctx: &Ctx) -> Checked {

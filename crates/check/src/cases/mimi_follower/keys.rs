@@ -11,7 +11,7 @@ use super::super::mimi_hub::keys::are_different;
 use crate::author::now_millis;
 use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
 use crate::context::Ctx;
-use crate::mimi::peer::read;
+use crate::mimi::peer::{identifier, read};
 use crate::mimi::room::{At, device_of, nothing_required, packages_in, user_uri};
 
 pub(crate) const CASES: &[Case] = &[
@@ -54,8 +54,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "users that are not there",
         suite: Suite::MimiFollower,
         requirements: &["MIMI-keys-status-privacy", "MIMI-keys-clients-not-listed"],
-        sent: "requests for a user that is not there and for one that has not agreed",
-        expected: "noConsent for both and no difference, or userUnknown for the first",
+        sent: "requests for a user that is not there, twice, for one that has not agreed, and for one that has no key packages either",
+        expected: "noConsent for all, no difference in anything but the name, and nothing is used up; or userUnknown for the first",
         peers: Peers::Mimi(1),
         run: run!(unknown_user),
     },
@@ -235,20 +235,55 @@ async fn exhausted(ctx: &Ctx) -> Checked {
 }
 
 async fn unknown_user(ctx: &Ctx) -> Checked {
-    let (user, _) = user_with(ctx, "bob", &[("phone", 1)]).await?;
+    let (user, uploaded) = user_with(ctx, "bob", &[("phone", 1)]).await?;
+    let (empty, _) = user_with(ctx, "ben", &[("phone", 0)]).await?;
     let nobody = user_uri(ctx, At::Subject, "nob");
-    let known = ask(ctx, &user).await?.user_status;
-    let unknown = ask(ctx, &nobody).await?.user_status;
-    let is_refused = known == KeyMaterialUserCode::NO_CONSENT;
+    let known = refusal(ctx, &user).await?;
+    let is_refused = known.0.user_status == KeyMaterialUserCode::NO_CONSENT && known.0.clients.is_empty();
     ctx.check("a user who has not agreed: noConsent", is_refused, || {
-        format!("{}", known.0)
+        format!("{}", known.0.user_status.0)
     })?;
-    match unknown {
-        KeyMaterialUserCode::NO_CONSENT => ctx.observe("nobody learns who is a user"),
-        KeyMaterialUserCode::USER_UNKNOWN => ctx.observe("everybody learns who is a user"),
-        other => return failed("noConsent or userUnknown", format!("{}", other.0)),
+    let without = refusal(ctx, &empty).await?;
+    ctx.check("one without key packages: the same", without == known, || {
+        format!("{without:?}")
+    })?;
+    let unknown = refusal(ctx, &nobody).await?;
+    match unknown.0.user_status {
+        KeyMaterialUserCode::NO_CONSENT => {
+            ctx.check("nobody learns who is a user", unknown == known, || {
+                format!("{unknown:?}")
+            })?;
+        }
+        KeyMaterialUserCode::USER_UNKNOWN if unknown.0.clients.is_empty() => {
+            ctx.observe("everybody learns who is a user");
+        }
+        _ => return failed("noConsent or userUnknown", format!("{unknown:?}")),
     }
-    Ok(())
+    let again = refusal(ctx, &nobody).await?;
+    ctx.check("the same again", again == unknown, || format!("{again:?}"))?;
+    ctx.agree(&hanna(ctx).user(), &user, None).await?;
+    nothing_used_up(ctx, &user, &uploaded).await
+}
+
+/// What the subject says about a user, but for their name, which the answer must have; and its headers' names.
+async fn refusal(ctx: &Ctx, user: &str) -> Checked<(KeyMaterialResponse, Vec<String>)> {
+    let request = key_material_request(&hanna(ctx), user, Some(&room_of_ours(ctx)), nothing_required());
+    let reply = ctx
+        .mimi(0)
+        .call(Endpoint::KeyMaterial, user, request.to_bytes())
+        .await?;
+    let answer: KeyMaterialResponse = read("keyMaterial", &reply)?;
+    let is_of_user = answer.user_uri.as_str() == user;
+    ctx.check("the answer is about the user", is_of_user, || {
+        answer.user_uri.to_string()
+    })?;
+    let answer = KeyMaterialResponse {
+        user_uri: identifier(""),
+        ..answer
+    };
+    let mut headers: Vec<_> = reply.headers.keys().map(ToString::to_string).collect();
+    headers.sort();
+    Ok((answer, headers))
 }
 
 async fn no_consent(ctx: &Ctx) -> Checked {

@@ -68,6 +68,24 @@ async fn looking(ctx: &Ctx) -> Checked {
         &hidden,
         &[IdentifierQueryCode::NOT_FOUND],
     )?;
+    ctx.check("nobody learns who is a user", hidden == first, || format!("{hidden:?}"))?;
+    for kind in [
+        SearchIdentifierType::NICK,
+        SearchIdentifierType::PARTIAL_NAME,
+        SearchIdentifierType::WHOLE_PROFILE,
+    ] {
+        for value in [ctx.tag(), &user] {
+            let in_part = ask(vec![QueryElement {
+                search: SearchField::Other(kind),
+                search_value: value.into(),
+            }])
+            .await?;
+            let refusals = [IdentifierQueryCode::NOT_FOUND, IdentifierQueryCode::UNSUPPORTED_FIELD];
+            expect("a part of what is known of them", &in_part, &refusals)?;
+        }
+    }
+    let both = ask(vec![handle(&user), handle(&nobody)]).await?;
+    expect("two handles at once", &both, &[IdentifierQueryCode::NOT_FOUND])?;
     let everybody = ask(Vec::new()).await?;
     let refusals = [
         IdentifierQueryCode::FORBIDDEN,

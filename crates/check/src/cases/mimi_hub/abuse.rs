@@ -1,5 +1,7 @@
-//! Case 72: reports (MIMI #report-abuse). What a hub makes of one it does not say to who reports, so only what it answers is checked.
+//! Case 72: reports (MIMI #report-abuse). What a hub makes of one it does not say to who reports, but to its operator, if there is a way for
+//! the checker to ask as one.
 
+use nabe_signing::json::Json;
 use nabe_wire::Encode as _;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::directory::Endpoint;
@@ -8,7 +10,7 @@ use nabe_wire::report_abuse::{AbuseReport, AbuseType, AbusiveMessage};
 use nabe_wire::submit_message::SubmitVerdict;
 
 use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
-use crate::context::Ctx;
+use crate::context::{Ctx, list, text};
 use crate::mimi::content::Franked;
 use crate::mimi::peer::identifier;
 use crate::mimi::room::{At, MimiRoom, user_uri};
@@ -23,9 +25,10 @@ pub(crate) const CASES: &[Case] = &[Case {
         "MIMI-abuse-no-body",
         "MIMI-abuse-verify",
     ],
-    sent: "reports of a message with its frank, with another time, with another sender and with other content; a report by a provider \
-           that has no part in the room",
-    expected: "a status of the 200s without a body for each of the first four, whatever the hub finds; a refusal of the 400s",
+    sent: "reports of a message with its frank, with another time, with another sender and with other content; reports by a provider that has \
+           no part in the room, in its own user's name and in another one's, by a user who has none, and of a room that is not there",
+    expected: "the same status of the 200s without a body for each of the first four, whatever the hub finds; its operator sees that the first \
+               is genuine and no other; a refusal of the 400s",
     peers: Peers::Mimi(2),
     run: run!(report),
 }];
@@ -77,8 +80,10 @@ async fn report(ctx: &Ctx) -> Checked {
     if let Some(last) = other.last_mut() {
         *last ^= 1;
     }
+    let genuine = of(&bob, &alice, content, time);
+    let mut statuses = Vec::new();
     for (what, body) in [
-        ("as it was", of(&bob, &alice, content, time)),
+        ("as it was", genuine.clone()),
         ("another time", of(&bob, &alice, content, time + 1)),
         ("another sender", of(&bob, &bob, content, time)),
         ("other content", of(&bob, &alice, &other, time)),
@@ -86,10 +91,58 @@ async fn report(ctx: &Ctx) -> Checked {
         let reply = ctx.mimi(0).call(Endpoint::ReportAbuse, &room.uri, body).await?;
         let is_taken = (200..300).contains(&reply.status) && reply.body.is_empty();
         ctx.check(&format!("{what}: taken, no body"), is_taken, || reply.brief())?;
+        statuses.push(reply.status);
     }
+    let is_alike = statuses.iter().all(|status| *status == statuses[0]);
+    ctx.check("all answered alike", is_alike, || format!("{statuses:?}"))?;
+    what_it_makes_of_them(ctx, &room.uri, &[true, false, false, false]).await?;
     let stranger = user_uri(ctx, At::Peer(1), "stranger");
-    let body = of(&stranger, &alice, content, time);
-    let reply = ctx.mimi(1).call(Endpoint::ReportAbuse, &room.uri, body).await?;
-    let is_refused = (400..500).contains(&reply.status);
-    ctx.check("by a provider that has no part: refused", is_refused, || reply.brief())
+    let nowhere = format!("{}x", room.uri);
+    for (what, by, to, body) in [
+        (
+            "by a provider that has no part",
+            1,
+            &room.uri,
+            of(&stranger, &alice, content, time),
+        ),
+        ("by that one in another's name", 1, &room.uri, genuine.clone()),
+        (
+            "by somebody who has no part",
+            0,
+            &room.uri,
+            of(&user_uri(ctx, At::Peer(0), "ben"), &alice, content, time),
+        ),
+        ("of no room", 0, &nowhere, genuine),
+    ] {
+        let reply = ctx.mimi(by).call(Endpoint::ReportAbuse, to, body).await?;
+        let is_refused = (400..500).contains(&reply.status);
+        ctx.check(&format!("{what}: refused"), is_refused, || reply.brief())?;
+    }
+    what_it_makes_of_them(ctx, &room.uri, &[true, false, false, false]).await
+}
+
+/// Which of the reports about a room its operator is told to be about genuine messages, in the order in which they came.
+async fn what_it_makes_of_them(ctx: &Ctx, room: &str, expected: &[bool]) -> Checked {
+    let mut after = 0;
+    let mut verified = Vec::new();
+    loop {
+        let reply = ctx.subject().operator(&format!("/mimi/reports?after={after}")).await?;
+        if reply.status == 404 {
+            ctx.observe("what the hub makes of reports it does not show");
+            return Ok(());
+        }
+        if reply.status != 200 {
+            return failed("client API GET /mimi/reports: 200", reply.brief());
+        }
+        let page = list(&reply.object(), "reports");
+        let Some(last) = page.last() else { break };
+        after = last.get("number").and_then(Json::as_i64).unwrap_or(i64::MAX);
+        let of_room = page.iter().filter(|report| text(report, "room") == room);
+        verified.extend(of_room.map(|report| report.get("verified") == Some(&Json::from(true))));
+    }
+    ctx.check(
+        "only the first is genuine to the operator",
+        verified == expected,
+        || format!("{verified:?}"),
+    )
 }

@@ -15,8 +15,9 @@ pub(crate) const CASES: &[Case] = &[
         title: "no open proxy",
         suite: Suite::MimiHub,
         requirements: &["MIMI-assets-proxy", "MIMI-assets-proxy-peers"],
-        sent: "proxyDownload of a host that is no peer's, by http, of addresses, and of what leads elsewhere",
-        expected: "a refusal of each, and none of the bytes",
+        sent: "proxyDownload of a host that is no peer's, by http, of addresses, of hosts whose names are almost an asset host's, of what is no \
+               URL, and of what leads elsewhere",
+        expected: "403 or 400 of each but the last; of that a refusal; no host is asked but for the last, and that one alone",
         peers: Peers::Mimi(2),
         run: run!(no_open_proxy),
     },
@@ -50,23 +51,56 @@ const FILE: &[u8] = b"a picture of a fish";
 
 async fn no_open_proxy(ctx: &Ctx) -> Checked {
     let name = ctx.tag();
+    let (asset_host, other) = (ctx.mimi(0).domain(), ctx.mimi(1).domain());
     let elsewhere = ctx.mimi(1).store(name, FILE);
-    let leads_away = ctx.mimi(0).store_elsewhere(&format!("{name}-away"), &elsewhere);
-    let by_http = ctx.mimi(0).store(name, FILE).replacen("https:", "http:", 1);
+    let file = ctx.mimi(0).store(name, FILE);
+    let path = format!("/files/{name}");
     for (what, url) in [
-        ("a host that is no peer's", elsewhere.as_str()),
-        ("http", &by_http),
-        ("an address", "https://127.0.0.1/files/x"),
-        ("an address inside", "https://[::1]/files/x"),
-        ("another port of an address", "https://10.0.0.1:8443/x"),
-        ("user and password", "https://user:secret@127.0.0.1/x"),
-        ("a redirect to another host", &leads_away),
+        ("a host that is no peer's", elsewhere.clone()),
+        ("http", file.replacen("https:", "http:", 1)),
+        ("an address", format!("https://127.0.0.1{path}")),
+        ("an address inside", format!("https://[::1]{path}")),
+        ("another port of an address", format!("https://10.0.0.1:8443{path}")),
+        (
+            "an asset host as user name",
+            format!("https://{asset_host}@{other}{path}"),
+        ),
+        (
+            "what ends like an asset host",
+            format!("https://not-{asset_host}{path}"),
+        ),
+        (
+            "what is below an asset host",
+            format!("https://below.{asset_host}{path}"),
+        ),
+        (
+            "what begins like an asset host",
+            format!("https://{asset_host}.{other}{path}"),
+        ),
+        ("no URL", name.to_owned()),
     ] {
-        let reply = ctx.mimi(0).call(Endpoint::ProxyDownload, url, "").await?;
-        let is_refused = reply.status >= 400 && !reply.body.windows(FILE.len()).any(|part| part == FILE);
-        ctx.check(&format!("{what}: refused"), is_refused, || reply.brief())?;
+        let reply = ctx.mimi(0).call(Endpoint::ProxyDownload, &url, "").await?;
+        // Who tries and fails answers by another status, and that is too late.
+        let is_refused = matches!(reply.status, 400 | 403) && !has_file(&reply.body);
+        ctx.check(&format!("{what}: 403 or 400"), is_refused, || reply.brief())?;
     }
-    Ok(())
+    let away = format!("{name}-away");
+    let leads_away = ctx.mimi(0).store_elsewhere(&away, &elsewhere);
+    let reply = ctx.mimi(0).call(Endpoint::ProxyDownload, &leads_away, "").await?;
+    let is_refused = reply.status >= 400 && !has_file(&reply.body);
+    ctx.check("a redirect to another host: refused", is_refused, || reply.brief())?;
+    match ctx.mimi(0).fetched(&away) {
+        0 => ctx.observe(format!("{asset_host} is no asset host of a peer's to the subject")),
+        _ => ctx.observe("what leads elsewhere was asked for, and not followed"),
+    }
+    let fetched = [(0, name), (1, name)].map(|(peer, name)| ctx.mimi(peer).fetched(name));
+    ctx.check("none of these is asked for", fetched == [0, 0], || {
+        format!("{fetched:?}")
+    })
+}
+
+fn has_file(body: &[u8]) -> bool {
+    body.windows(FILE.len()).any(|part| part == FILE)
 }
 
 async fn proxied(ctx: &Ctx) -> Checked {

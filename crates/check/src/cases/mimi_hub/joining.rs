@@ -1,11 +1,12 @@
 //! Cases 55 to 60: who joins without having been added (MIMI #claim-group-key-information, MRP #adding).
 
 use nabe_mls::testing::mimi::{
-    Change, MimiDevice, MimiMember, TestBundle, add_participants, change_participants, context_of,
+    Change, MimiDevice, MimiMember, TestBundle, add_participants, change_participants, context_of, group_info_query,
+    metadata, set_component,
 };
-use nabe_mls::testing::mimi::{metadata, set_component};
 use nabe_wire::Encode as _;
-use nabe_wire::group_info::{GroupInfoOutcome, GroupInfoRatchetTreeTbe};
+use nabe_wire::directory::Endpoint;
+use nabe_wire::group_info::{GroupInfoOutcome, GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::mls::{AppDataUpdate, ComponentId, RatchetTreeOption};
 use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, JoinLinksUpdate, SingleSourceRoleChangeTargets};
 use nabe_wire::update::UpdateRoomResponse;
@@ -14,7 +15,7 @@ use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::Ctx;
 use crate::mimi::peer::read;
 use crate::mimi::policy::{ADMIN, BANNED, ORDINARY, OUTSIDER};
-use crate::mimi::room::{At, MimiRoom, NOT_ALLOWED, Plan, SUCCESS, device_of};
+use crate::mimi::room::{At, MimiRoom, NOT_ALLOWED, Plan, SUCCESS, device_of, updates};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -38,7 +39,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "the GroupInfo for a stranger",
         suite: Suite::MimiHub,
         requirements: &["MIMI-ginfo-who-may", "MIMI-ginfo-no-such-room"],
-        sent: "groupInfo by somebody who is not on the list; an external commit all the same",
+        sent: "groupInfo by somebody who is not on the list, by somebody who was and had it then, and for a room that is not there; external \
+               commits of the two all the same, with and without a place on the list",
         expected: "status 2 or 3; notAllowed",
         peers: Peers::Mimi(2),
         run: run!(stranger),
@@ -48,8 +50,9 @@ pub(crate) const CASES: &[Case] = &[
         title: "the GroupInfo for the banned",
         suite: Suite::MimiHub,
         requirements: &["MIMI-ginfo-who-may"],
-        sent: "groupInfo by a device of a banned user",
-        expected: "status 2 or 3",
+        sent: "groupInfo by devices of a banned user, of which one had it before the ban; its external commit; groupInfo by a device of another \
+               user",
+        expected: "status 2 or 3; notAllowed; status 1",
         peers: Peers::Mimi(2),
         run: run!(banned),
     },
@@ -78,9 +81,9 @@ pub(crate) const CASES: &[Case] = &[
         title: "a join code",
         suite: Suite::MimiHub,
         requirements: &["MRP-add-join-code", "MIMI-ginfo-remembers", "MIMI-ginfo-who-may"],
-        sent: "external commits without a request for the GroupInfo and after one with a good code; requests with a code that is none, and \
-               with the code once it is removed",
-        expected: "notAllowed; success; status 2 or 3 both",
+        sent: "external commits without a request for the GroupInfo, on another one's request, and after one with a good code, with another role \
+               than it gives and with that one; requests with a code that is none, without one, and with the code once it is removed",
+        expected: "notAllowed of the first three; success; status 2 or 3 of the requests",
         peers: Peers::Mimi(2),
         run: run!(join_code),
     },
@@ -156,26 +159,61 @@ async fn new_device(ctx: &Ctx) -> Checked {
 }
 
 async fn stranger(ctx: &Ctx) -> Checked {
-    let room = MimiRoom::of_three(ctx).await?;
-    let device = device_of(&room.user(At::Peer(1), "dave"), "phone");
-    room.no_group_info("a stranger", At::Peer(1), &device, None).await?;
-    let comes = [add_participants(&[(&device.user(), ORDINARY)])];
-    let (answer, ..) = come(&room, At::Peer(1), &device, &not_asked_for(&room), &comes).await?;
-    room.code("a stranger's external commit", &answer, &[NOT_ALLOWED])?;
-    room.is_unchanged("a stranger's external commit").await
+    let mut room = MimiRoom::of_three(ctx).await?;
+    let stranger = device_of(&room.user(At::Peer(1), "stranger"), "phone");
+    room.no_group_info("a stranger", At::Peer(1), &stranger, None).await?;
+    // Dave is listed for a while, and is given what he needs.
+    let dave = device_of(&room.user(At::Peer(1), "dave"), "phone");
+    let listed = updates(vec![add_participants(&[(&dave.user(), ORDINARY)])]);
+    room.accepted("alice", "a user without clients", listed).await?;
+    room.group_info(At::Peer(1), &dave, None).await?;
+    let unlisted = updates(vec![change_participants(&[], &[3], &[])]);
+    room.accepted("alice", "his removal", unlisted).await?;
+    room.no_group_info("who was on the list", At::Peer(1), &dave, None)
+        .await?;
+    for (who, device) in [("a stranger", &stranger), ("who was on the list", &dave)] {
+        let listing = add_participants(&[(&device.user(), ORDINARY)]);
+        for (how, updates) in [("with a place on the list", vec![listing]), ("without one", Vec::new())] {
+            let what = format!("an external commit of {who} {how}");
+            let (answer, ..) = come(&room, At::Peer(1), device, &not_asked_for(&room), &updates).await?;
+            room.code(&what, &answer, &[NOT_ALLOWED])?;
+            room.is_unchanged(&what).await?;
+        }
+    }
+    let nowhere = format!("{}x", room.uri);
+    let (query, _) = group_info_query(&stranger);
+    let body = GroupInfoRequest::from(query).to_bytes();
+    let answer: GroupInfoResponse = ctx.mimi(1).ask(Endpoint::GroupInfo, &nowhere, body).await?;
+    let status = answer.outcome.code().0;
+    let is_refused = answer.room_id.as_str() == nowhere && matches!(status, 2 | 3);
+    ctx.check("a room that is not there: status 2 or 3 for it", is_refused, || {
+        format!("{status} for {}", answer.room_id)
+    })
 }
 
 async fn banned(ctx: &Ctx) -> Checked {
     let mut room = MimiRoom::of_three(ctx).await?;
-    let bob = room.client("bob").user.clone();
+    let [old, new] = ["laptop", "tablet"].map(|name| device_of(&room.client("bob").user, name));
+    let others = device_of(&room.client("cathy").user, "laptop");
+    room.group_info(At::Peer(0), &old, None).await?;
     let ban = Change {
         remove: vec![room.client("bob").member.leaf()],
         updates: vec![change_participants(&[(1, BANNED)], &[], &[])],
         ..Change::default()
     };
     room.accepted("alice", "a ban", ban).await?;
-    room.no_group_info("the banned", At::Peer(0), &device_of(&bob, "laptop"), None)
-        .await
+    for (what, device) in [("a client that had it before", &old), ("one that had not", &new)] {
+        room.no_group_info(&format!("the banned, {what}"), At::Peer(0), device, None)
+            .await?;
+    }
+    // Nor does it help to say that one is somebody else again.
+    let comes = [change_participants(&[(1, ORDINARY)], &[], &[])];
+    for updates in [&[][..], &comes] {
+        let (answer, ..) = come(&room, At::Peer(0), &old, &not_asked_for(&room), updates).await?;
+        room.code("an external commit of the banned", &answer, &[NOT_ALLOWED])?;
+    }
+    room.is_unchanged("an external commit of the banned").await?;
+    room.group_info(At::Peer(1), &others, None).await.map(drop)
 }
 
 async fn open_room(ctx: &Ctx) -> Checked {
@@ -246,6 +284,13 @@ async fn join_code(ctx: &Ctx) -> Checked {
         .await?;
     room.no_group_info("no code", At::Peer(1), &device, None).await?;
     let opened = room.group_info(At::Peer(1), &device, Some(code.as_bytes())).await?;
+    let eve = device_of(&room.user(At::Peer(1), "eve"), "phone");
+    let eve_comes = [add_participants(&[(&eve.user(), ORDINARY)])];
+    let (answer, ..) = come(&room, At::Peer(1), &eve, &opened, &eve_comes).await?;
+    room.code("on another one's request", &answer, &[NOT_ALLOWED])?;
+    let as_admin = [add_participants(&[(&device.user(), ADMIN)])];
+    let (answer, ..) = come(&room, At::Peer(1), &device, &opened, &as_admin).await?;
+    room.code("with another role", &answer, &[NOT_ALLOWED])?;
     let (answer, member, bundle) = come(&room, At::Peer(1), &device, &opened, &comes).await?;
     room.code("after a request with the code", &answer, &[SUCCESS])?;
     room.joined("dave", At::Peer(1), member);
@@ -265,7 +310,11 @@ async fn join_code(ctx: &Ctx) -> Checked {
     room.accepted("alice", "removing the code", change).await?;
     let late = device_of(&room.user(At::Peer(1), "doris"), "phone");
     room.no_group_info("a code that was removed", At::Peer(1), &late, Some(code.as_bytes()))
-        .await
+        .await?;
+    let comes = [add_participants(&[(&late.user(), ORDINARY)])];
+    let (answer, ..) = come(&room, At::Peer(1), &late, &not_asked_for(&room), &comes).await?;
+    room.code("after a request with it", &answer, &[NOT_ALLOWED])?;
+    room.is_unchanged("after a request with it").await
 }
 
 /// Who is not on the list has this capability, and may become an ordinary user by it.

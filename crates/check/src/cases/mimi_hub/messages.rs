@@ -1,10 +1,12 @@
 //! Cases 61 to 66: messages and franks (MIMI #submit-a-message, MIMI #message-franking).
 
+use std::collections::BTreeSet;
+
 use nabe_mls::testing::mimi::Change;
 use nabe_wire::Encode as _;
 use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::{CipherSuite, ComponentId, FramedContentBody, PrivateMessage};
-use nabe_wire::notify::FanoutParts;
+use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::submit_message::{SubmitMessageResponse, SubmitVerdict};
 
 use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
@@ -26,7 +28,8 @@ pub(crate) const CASES: &[Case] = &[
             "MIMI-frank-aad-form",
         ],
         sent: "messages with and without a franking tag, in rooms with and without an agent",
-        expected: "accepted; each of the others has it once; a frank where there are tag and agent, and only there",
+        expected: "accepted; each of the others has it once, the subject's own user the same as the other provider, in no notification that comes \
+                   twice; a frank where there are tag and agent, and only there",
         peers: Peers::Mimi(2),
         run: run!(current_epoch),
     },
@@ -140,31 +143,64 @@ async fn current_epoch(ctx: &Ctx) -> Checked {
                 format!("{heard:?}")
             })?;
             let alice = room.client("alice").user.clone();
-            let is_it = |heard: &nabe_wire::notify::FanoutMessage| heard.message.as_bytes() == sent.as_bytes();
-            room.readable(&alice, "the message at the subject's own user", is_it)
+            let is_it = |heard: &FanoutMessage| heard.message.as_bytes() == sent.as_bytes();
+            let readable = room
+                .readable(&alice, "the message at the subject's own user", is_it)
                 .await?;
+            ctx.check("the subject's own user has the same", readable == heard, || {
+                format!("{readable:?}")
+            })?;
             let read = room.member("bob").decrypt(&message);
             if read.as_deref() != Some(&franked.application_data[..]) {
                 return failed("what Bob decrypts", "something else");
             }
         }
         room.fence(&[At::Peer(0), At::Peer(1)]).await?;
-        let of_bob = room.peer(At::Peer(0)).fanned_out(&room.uri)?;
-        let count = of_bob
-            .iter()
-            .filter(|heard| matches!(heard.with, FanoutParts::Application { .. }))
-            .count();
-        ctx.check("each message comes once", count == 3, || format!("{count} messages"))?;
-        let of_cathy = room.peer(At::Peer(1)).fanned_out(&room.uri)?;
-        let echoed = of_cathy
-            .iter()
-            .filter(|heard| matches!(heard.with, FanoutParts::Application { .. }));
-        ctx.observe(match echoed.count() {
-            1 => "nothing comes back to its author's provider",
-            _ => "messages come back to their author's provider, too",
-        });
+        once_each(&room).await?;
     }
     Ok(())
+}
+
+/// What three messages, the last of which is Alice's, come to: three at the other provider and at the subject's own user, and at their
+/// author's no more.
+async fn once_each(room: &MimiRoom<'_>) -> Checked {
+    let ctx = room.ctx;
+    let messages_in = |heard: &[FanoutMessage]| {
+        let mut messages: Vec<_> = heard
+            .iter()
+            .filter(|heard| matches!(heard.with, FanoutParts::Application { .. }))
+            .map(|heard| heard.message.as_bytes().to_vec())
+            .collect();
+        let count = messages.len();
+        messages.dedup();
+        (count, messages.len())
+    };
+    let of_bob = messages_in(&room.peer(At::Peer(0)).fanned_out(&room.uri)?);
+    ctx.check("each message comes once", of_bob == (3, 3), || format!("{of_bob:?}"))?;
+    for at in [At::Peer(0), At::Peer(1)] {
+        // Each of them was answered by 201, so that nothing has to be sent again.
+        let bodies = room.peer(at).received(Endpoint::Notify, &room.uri);
+        let different: BTreeSet<_> = bodies.iter().map(|request| &request.body).collect();
+        ctx.check("no notification comes twice", different.len() == bodies.len(), || {
+            format!("{} requests, {} of them different", bodies.len(), different.len())
+        })?;
+    }
+    let alice = ctx.local(&room.client("alice").user)?;
+    let of_alice = messages_in(&ctx.messages(&alice, &room.uri).await?);
+    let is_once = of_alice.0 == of_alice.1 && matches!(of_alice.0, 2 | 3);
+    ctx.check("the subject's own user has each once", is_once, || {
+        format!("{of_alice:?}")
+    })?;
+    let of_cathy = messages_in(&room.peer(At::Peer(1)).fanned_out(&room.uri)?);
+    ctx.observe(match of_cathy {
+        (1, _) => "nothing comes back to its author's provider",
+        _ => "messages come back to their author's provider, too",
+    });
+    ctx.check(
+        "at their author's provider no message comes twice",
+        of_cathy.0 == of_cathy.1 && of_cathy.0 <= 3,
+        || format!("{of_cathy:?}"),
+    )
 }
 
 async fn frank(ctx: &Ctx) -> Checked {
@@ -267,7 +303,7 @@ async fn who_may_hear(ctx: &Ctx) -> Checked {
     let (message, _) = room.say("bob", "not for all ears").await?;
     let alice = room.client("alice").user.clone();
     let sent = private(&message);
-    let is_it = |heard: &nabe_wire::notify::FanoutMessage| heard.message.as_bytes() == sent.as_bytes();
+    let is_it = |heard: &FanoutMessage| heard.message.as_bytes() == sent.as_bytes();
     room.readable(&alice, "the message at those who may hear it", is_it)
         .await?;
     let bundle = room.accepted("bob", "a commit", Change::default()).await?;
