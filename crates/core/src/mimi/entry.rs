@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::MlsMessage;
-use nabe_wire::notify::{FanoutMessage, FanoutParts};
+use nabe_wire::notify::{FanoutBatch, FanoutMessage, FanoutParts};
 use nabe_wire::{Encode as _, Kept, Message as _};
 
 /// One place in a room's log.
@@ -66,6 +66,11 @@ impl MimiEntry {
             audience,
             body: message.to_bytes().into(),
         }
+    }
+
+    /// Whether followers can take it: it goes into a notification of its own if it has to, and longer ones are not read.
+    pub(super) fn fits(&self) -> bool {
+        self.body.len() <= FanoutBatch::MAX_LEN
     }
 
     /// Whether a provider that follows the room at this position gets the entry.

@@ -70,6 +70,14 @@ pub enum UpdateRefusal {
     /// An added client is another than the one whose provider gave out the key package.
     #[error("a key package is not of the client that it was fetched of")]
     KeyPackageOfAnother,
+    /// What followers would be sent is longer than they read: a Welcome with the tree, or a commit with what the hub proposes anew.
+    #[error("followers would be sent {bytes} bytes at once, and take {max}")]
+    TooLong {
+        /// Of the message with all that goes with it.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The hub could not sign what it proposes anew.
     #[error("the hub cannot sign: {0}")]
     Signing(SigningError),

@@ -17,10 +17,10 @@ use nabe_wire::mls::{
     Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption,
     Sender, WireFormat,
 };
-use nabe_wire::notify::{FanoutMessage, FanoutParts};
+use nabe_wire::notify::{FanoutBatch, FanoutMessage, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::{MimiKind, MimiUri};
-use nabe_wire::{Encode as _, Kept, codec};
+use nabe_wire::{Encode as _, Kept, Message as _, codec};
 
 use super::actor::Actor;
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
@@ -59,7 +59,7 @@ impl MimiRoom {
             return Err(UpdateRefusal::OtherProvider);
         }
         let accepted = self.accepted_at(ctx.now);
-        match &bundle.with {
+        let outcome = match &bundle.with {
             HandshakeParts::Proposal { more_proposals } => {
                 // Each costs a signature to check, so they are counted first.
                 if more_proposals.len() >= policy::MAX_PENDING_OF_ONE {
@@ -77,6 +77,14 @@ impl MimiRoom {
                 };
                 self.take_commit(&commit, routes, code, ctx)
             }
+        }?;
+        // What no follower takes would stand before all that comes after it, for ever.
+        match outcome.append.iter().find(|entry| !entry.fits()) {
+            Some(entry) => Err(UpdateRefusal::TooLong {
+                bytes: entry.body.len(),
+                max: FanoutBatch::MAX_LEN,
+            }),
+            None => Ok(outcome),
         }
     }
 

@@ -2,7 +2,8 @@
 
 use nabe_auth::mimi::Rejection;
 use nabe_wire::app_data::{AppAck, MessageRange};
-use nabe_wire::mls::{AppEphemeral, Proposal};
+use nabe_wire::mls::{AppEphemeral, Proposal, Welcome};
+use nabe_wire::notify::FanoutBatch;
 use nabe_wire::submit_message::SubmitVerdict;
 use nabe_wire::update::{UpdateResponseCode, UpdateVerdict};
 
@@ -34,6 +35,43 @@ fn the_second_commit_of_an_epoch_is_told_the_epoch_to_be_in() {
             current_epoch: epoch + 1
         }
     );
+}
+
+/// What the hub puts with a Welcome is not in the request: the tree, if the committer leaves that to the hub.
+#[test]
+fn what_followers_could_not_read_is_refused_before_it_stands_in_their_way() {
+    let mut hub = Hub::of_three();
+    let device = MimiDevice::new("mimi://d.example/d/dave/D");
+    let package = device.key_package();
+    hub.fetched(&package, "mimi://d.example/d/dave/D");
+    let mut bundle = hub.member("alice").commit(Change {
+        add: vec![package],
+        updates: vec![add_participants(&[(DAVE, templates::ORDINARY_USER)])],
+        ..Change::default()
+    });
+    let welcome = bundle.parts.welcome.take().unwrap().into_value();
+    let mut padded = |length: usize| {
+        let encrypted_group_info = vec![7; length].into();
+        bundle.parts.welcome = Some(Kept::new(Welcome {
+            encrypted_group_info,
+            ..welcome.clone()
+        }));
+        bundle_of(&bundle)
+    };
+    let entry = |outcome: &MimiOutcome| outcome.append.iter().map(|entry| entry.body.len()).max().unwrap();
+    let max = FanoutBatch::MAX_LEN;
+    let length = max - 100_000;
+    let around = entry(&hub.try_update("a", &padded(length)).unwrap()) - length;
+    let fits = hub.try_update("a", &padded(max - around)).unwrap();
+    assert_eq!(entry(&fits), max);
+    let refusal = refused(&hub, "a", &padded(max - around + 1));
+    assert_eq!(refusal, UpdateRefusal::TooLong { bytes: max + 1, max });
+    let answer = refusal.response(hub.room.group().epoch()).unwrap();
+    assert_eq!(answer.code(), UpdateResponseCode::NOT_ALLOWED);
+    // A follower reads what fits.
+    let welcome = fits.append.iter().find(|entry| entry.kind == MimiEntryKind::Welcome);
+    let read = FanoutBatch::from_bytes(&welcome.unwrap().body).unwrap();
+    assert_eq!(read.messages().len(), 1);
 }
 
 #[test]
