@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use nabe_wire::{Kept, Message};
 use tokio::sync::{Notify, watch};
 
 use super::order::{Place, Sequence, mark_of, marks_of_all};
+use super::urges::Urges;
 use super::{Mimi, MimiError};
 use crate::deliver::delay;
 use crate::metric;
@@ -48,8 +49,19 @@ pub(crate) struct Forwarding {
     /// Hubs that are being sent again what they gave no verdict on.
     repeated_to: Mutex<BTreeSet<ServerName>>,
     /// Rooms whose hub was heard, and whose requests are therefore repeated at once.
-    urged: Mutex<BTreeSet<MimiUri>>,
+    urges: Mutex<Urges>,
     wake: Notify,
+}
+
+impl Forwarding {
+    fn urges(&self) -> MutexGuard<'_, Urges> {
+        self.urges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets rooms whose hubs were not heard for a while.
+    pub(super) fn forget(&self, now: UnixMillis) {
+        self.urges().forget(now);
+    }
 }
 
 /// Takes the request off the list when its task ends, however it ends.
@@ -319,6 +331,9 @@ impl Mimi {
             }
             Err(unanswered) => self.put_off(&forwarded, is_first, unanswered).await,
         };
+        if result.is_ok() {
+            self.state.forwarding.urges().end(&forwarded.room);
+        }
         self.state.turns.settled.notify_waiters();
         result
     }
@@ -383,14 +398,12 @@ impl Mimi {
         }
         metrics::counter!(metric::MIMI_FORWARDED, "result" => "unanswered").increment(1);
         let failures = forwarded.failures.saturating_add(1);
-        let settings = DeliverySettings {
-            backoff_max: self.service.settings().delivery.backoff_max.min(BACKOFF_MAX),
-            ..self.service.settings().delivery.clone()
-        };
-        let pause = delay(&settings, failures, u32::from_le_bytes(self.service.random()));
-        let pause = unanswered
-            .retry_after
-            .map_or(pause, |wait| wait.min(BACKOFF_MAX).max(pause));
+        let pause = self.pause(failures);
+        let insisted = unanswered.retry_after.map(|wait| wait.min(BACKOFF_MAX).max(pause));
+        if let Some(wait) = insisted {
+            self.state.forwarding.urges().put_off(room, now.plus(wait));
+        }
+        let pause = insisted.unwrap_or(pause);
         let write = order_write(MimiOrderWrite::PutOff {
             room: room.clone(),
             request: forwarded.request,
@@ -402,13 +415,22 @@ impl Mimi {
         Err(unanswered.error)
     }
 
-    /// Has what has no verdict in a room sent again at once: its hub was heard.
+    /// Has what has no verdict in a room sent again at once, unless that was so just now: its hub was heard.
     pub(super) fn urge_forwards(&self, room: &MimiUri) {
         let forwarding = &self.state.forwarding;
-        let mut urged = forwarding.urged.lock().unwrap_or_else(PoisonError::into_inner);
-        urged.insert(room.clone());
-        drop(urged);
-        forwarding.wake.notify_one();
+        let pause = |count| self.pause(count);
+        if forwarding.urges().urge(room, self.service.now(), pause) {
+            forwarding.wake.notify_one();
+        }
+    }
+
+    /// How long a request waits after so many attempts.
+    fn pause(&self, failures: u32) -> Duration {
+        let settings = DeliverySettings {
+            backoff_max: self.service.settings().delivery.backoff_max.min(BACKOFF_MAX),
+            ..self.service.settings().delivery.clone()
+        };
+        delay(&settings, failures, u32::from_le_bytes(self.service.random()))
     }
 
     /// The worker: sends what has no verdict again, after a start all of it, until the shutdown.
@@ -448,7 +470,7 @@ impl Mimi {
     /// Begins with what is due; answers when to look again.
     async fn repeat_what_is_due(&self, due_by: UnixMillis) -> Result<Option<UnixMillis>, MimiError> {
         let (store, forwarding) = (self.service.store(), &self.state.forwarding);
-        let urged = std::mem::take(&mut *forwarding.urged.lock().unwrap_or_else(PoisonError::into_inner));
+        let urged = forwarding.urges().take();
         let mut due = store.forwards_due(due_by, MAX_DUE).await?;
         for room in urged {
             let open = store.local_order(&room).await?.open;

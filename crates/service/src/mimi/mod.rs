@@ -35,6 +35,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod update;
+mod urges;
 mod users;
 
 use std::fmt;

@@ -119,6 +119,7 @@ impl Mimi {
     pub(crate) async fn forget_what_is_old(&self) {
         let now = self.service.now();
         self.state.held.forget(now);
+        self.state.forwarding.forget(now);
         let writes = [
             MimiWrite::ExpireKeyPackages { now },
             MimiWrite::User(MimiUserWrite::ExpireKeyPackages { now }),
