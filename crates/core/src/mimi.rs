@@ -38,7 +38,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use nabe_auth::mimi as policy;
-use nabe_mls::mimi::MimiGroup;
+use nabe_mls::mimi::{MimiGroup, NextEpoch};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::IdentifierUri;
 use nabe_wire::franking::{Frank, ServerFrankingContext};
@@ -50,7 +50,7 @@ use nabe_wire::{Kept, Message as _};
 
 use crate::{FollowerChange, GroupChange, StoredGroup};
 use pending::PendingBytes;
-use reach::Reach;
+use reach::{Reach, Reached};
 use update::Motion;
 
 pub use entry::{Audience, MimiEntry, MimiEntryKind, UnknownEntryKind};
@@ -141,6 +141,9 @@ pub struct MimiOutcome {
     /// When the hub accepted it, for the answer.
     pub accepted: UnixMillis,
     judged: Judged,
+    /// Of a commit: the first change of the group, ready to be merged.
+    next_epoch: Option<Box<NextEpoch>>,
+    reached: Reached,
 }
 
 /// What becomes of the policy's half.
@@ -197,6 +200,8 @@ impl MimiRoom {
             left_over: None,
             accepted: now,
             judged: Judged::Same,
+            next_epoch: None,
+            reached: Reached::Same,
         };
         Ok((room, outcome))
     }
@@ -247,23 +252,24 @@ impl MimiRoom {
     /// Takes in what was decided on this very room and is stored.
     pub fn apply(&mut self, outcome: MimiOutcome) {
         const DECIDED_HERE: &str = "decided on this very room, which nothing has changed since";
-        for change in &outcome.group {
+        let mut changes = outcome.group.iter();
+        if let Some(next) = outcome.next_epoch {
+            changes.next();
+            self.group.merge_staged(*next).expect(DECIDED_HERE);
+        }
+        for change in changes {
             self.group.merge(&change.bytes).expect(DECIDED_HERE);
         }
-        // Going through all members is for what can make a difference: most proposals do not.
-        let may_reach_others = match &outcome.judged {
-            Judged::Same => false,
-            Judged::Proposed(proposed) => proposed.changes_standings(),
-            Judged::Merged(_) | Judged::Replaced(_) => true,
-        };
         match outcome.judged {
             Judged::Same => {}
             Judged::Proposed(proposed) => self.policy.accept(*proposed).expect(DECIDED_HERE),
             Judged::Merged(merge) => self.policy.merge(*merge).expect(DECIDED_HERE),
             Judged::Replaced(room) => self.policy = *room,
         }
-        if may_reach_others {
-            self.reach = Reach::of(&self.group, &self.policy);
+        match &outcome.reached {
+            Reached::Same => {}
+            Reached::More { clients, users } => self.reach.add(&self.group, &self.policy, clients, users),
+            Reached::Others => self.reach = Reach::of(&self.group, &self.policy),
         }
         for entry in &outcome.append {
             self.pending.append(entry);

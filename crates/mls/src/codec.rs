@@ -88,6 +88,27 @@ pub(crate) fn write_opaque(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends `opaque x<V>` as `write` appends its content, which need not be in a place of its own first.
+pub(crate) fn write_opaque_by(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    const LONGEST: usize = 4;
+    let start = out.len();
+    out.extend_from_slice(&[0; LONGEST]);
+    write(out);
+    let len = u32::try_from(out.len() - start - LONGEST).expect("what we encode is bounded far below 2^30");
+    let encoded = match len {
+        0..0x40 => len << 24,
+        0x40..0x4000 => (len | 0x4000) << 16,
+        _ => len | 0x8000_0000,
+    };
+    let width = match len {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        _ => LONGEST,
+    };
+    out[start..start + width].copy_from_slice(&encoded.to_be_bytes()[..width]);
+    out.drain(start + width..start + LONGEST);
+}
+
 /// What MLS signs under a label (RFC 9420, 5.1.2): `struct { opaque label<V> = "MLS 1.0 " + Label; opaque content<V>; }`.
 pub(crate) fn labeled(label: &str, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(content.len() + label.len() + 16);
@@ -99,6 +120,17 @@ pub(crate) fn labeled(label: &str, content: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_in_its_place_is_written_the_same() {
+        for len in [0, 1, 0x3f, 0x40, 0x3fff, 0x4000, 0x1_0000] {
+            let content = vec![7; len];
+            let (mut whole, mut in_place) = (vec![1], vec![1]);
+            write_opaque(&mut whole, &content);
+            write_opaque_by(&mut in_place, |out| out.extend_from_slice(&content));
+            assert_eq!(in_place, whole, "{len} bytes");
+        }
+    }
 
     #[test]
     fn opaque_is_read_as_written_at_every_width() {

@@ -7,7 +7,8 @@
 //!
 //! Nothing here knows a role or a capability, stores or fetches. What passes is sound MLS and keeps the rules of the drafts that
 //! can be checked without a policy; the result says who proposes what, for the policy to judge. What is merged is the stored
-//! change, so that the live group and one that is replayed after a restart go through the same code.
+//! change or, right after a commit was staged, what that would be read as, so that the live group and one that is replayed after a
+//! restart go through the same code.
 //!
 //! | File | Story |
 //! |---|---|
@@ -15,6 +16,7 @@
 //! | `mimi/framing.rs` | what all messages have in common; application messages, of which no more can be seen |
 //! | `mimi/proposals.rs` | a proposal by itself: whose it is, whether a commit could contain it, what is pending |
 //! | `mimi/commit.rs` | a commit and what comes with it, from the frame to the GroupInfo |
+//! | `mimi/info.rs` | the GroupInfo that comes with a commit |
 //! | `mimi/external.rs` | proposals from outside, and what OpenMLS lacks for them |
 //! | `mimi/joiners.rs` | the answer to who asks for the GroupInfo |
 //! | `mimi/key_package.rs` | a key package by itself, and who asks for one |
@@ -22,7 +24,7 @@
 //! | `mimi/components.rs` | what updates make of the room's components |
 //! | `mimi/shape.rs` | what makes a group a room's, and what it asks of leaves |
 //! | `mimi/identity.rs` | whose a leaf is; who is in the group |
-//! | `mimi/tree.rs` | the hash of a tree that was sent |
+//! | `mimi/tree.rs` | the hash of a tree that was sent, and the tree that goes with a Welcome |
 //! | `mimi/stored.rs` | the group and its changes as bytes |
 //! | `mimi/refusal.rs` | one reason for each check, with its section |
 //!
@@ -37,6 +39,7 @@ mod components;
 mod external;
 mod framing;
 mod identity;
+mod info;
 mod joiners;
 mod key_package;
 mod member;
@@ -75,6 +78,8 @@ pub use key_package::{OfferRefused, OfferedKeyPackage, check_key_material_reques
 pub use member::{check_newcomer, component_changes, queue_external_proposal};
 pub use proposals::{PendingProposal, ProposalRef, ProposalRefused, Proposer, StagedProposals};
 pub use refusal::{MessageRefusal, MimiRefusal};
+pub use stored::NextEpoch;
+pub use tree::TreeAfter;
 
 use crate::key_package::LifetimeFault;
 use crate::provider::{NoStorage, crypto};
@@ -153,7 +158,7 @@ impl MimiGroup {
         if group_info.has_ratchet_tree() {
             return Err(MimiRefusal::GroupInfoTreeInside);
         }
-        commit::check_external_pub(&partial)?;
+        info::check_external_pub(&partial)?;
         let id = group_info.group_context.cipher_suite.0;
         Suite::from_id(id).ok_or(MimiRefusal::UnknownSuite { id })?;
         shape::check_context(&group_info.group_context, room, hub)?;
@@ -180,15 +185,25 @@ impl MimiGroup {
     /// with [`RestoreError::WrongEpoch`] if anything has been merged since.
     pub fn merge(&mut self, change: &[u8]) -> Result<(), RestoreError> {
         let stored = Stored::parse(change)?;
-        if Arc::get_mut(&mut self.state).is_none() {
-            *self = Self::restore(&self.checkpoint())?;
-        }
-        let state = Arc::get_mut(&mut self.state).expect("the copy is not shared");
+        let state = self.state_alone()?;
         match stored {
             Stored::Commit(commit) => commit.apply_to(state),
             Stored::Proposals(proposals) => proposals.apply_to(state),
             Stored::Group(_) => Err(RestoreError::Malformed),
         }
+    }
+
+    /// The same as [`MimiGroup::merge`] of [`StagedCommit::bytes`], for who has just staged the commit and need not read it again.
+    pub fn merge_staged(&mut self, next: NextEpoch) -> Result<(), RestoreError> {
+        next.apply_to(self.state_alone()?)
+    }
+
+    /// The state, copied first if it is shared.
+    fn state_alone(&mut self) -> Result<&mut State, RestoreError> {
+        if Arc::get_mut(&mut self.state).is_none() {
+            *self = Self::restore(&self.checkpoint())?;
+        }
+        Ok(Arc::get_mut(&mut self.state).expect("the copy is not shared"))
     }
 
     /// Takes in a stored change, or begins with a stored group.
@@ -419,6 +434,17 @@ impl State {
 
     fn context_extensions(&self) -> Result<Vec<Extension>, MimiRefusal> {
         Ok(self.context().extensions)
+    }
+
+    /// The extensions of the context, encoded, but for the dictionary, which is as large as the room.
+    fn other_extensions(&self) -> Vec<Vec<u8>> {
+        let extensions = self.group.group_context().extensions().iter();
+        let others =
+            extensions.filter(|extension| !matches!(extension, openmls::extensions::Extension::AppDataDictionary(_)));
+        let encoded = others.map(|extension| extension.tls_serialize_detached());
+        encoded
+            .map(|bytes| bytes.expect("an extension that was decoded encodes"))
+            .collect()
     }
 
     fn reread_senders(&mut self) -> Result<(), MimiRefusal> {

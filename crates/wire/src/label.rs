@@ -159,8 +159,28 @@ pub fn verify<T: Signed>(
     key: &[u8],
     value: T,
 ) -> Result<Verified<T>, SignatureError> {
+    check(crypto, suite, key, &value)?;
+    Ok(Verified(value))
+}
+
+/// The same for a value that somebody else goes on with.
+pub(crate) fn check<T: Signed>(
+    crypto: &impl OpenMlsCrypto,
+    suite: CipherSuite,
+    key: &[u8],
+    value: &T,
+) -> Result<(), SignatureError> {
     let scheme = suite.signature_scheme().ok_or(SignatureError::UnknownSuite { suite })?;
-    verify_by_scheme(crypto, scheme, key, value)
+    check_by_scheme(crypto, scheme, key, value)
+}
+
+fn check_by_scheme<T: Signed>(
+    crypto: &impl OpenMlsCrypto,
+    scheme: SignatureScheme,
+    key: &[u8],
+    value: &T,
+) -> Result<(), SignatureError> {
+    verify_with_label(crypto, scheme, key, T::LABEL, &value.to_be_signed(), value.signature())
 }
 
 pub(crate) fn verify_by_scheme<T: Signed>(
@@ -169,7 +189,7 @@ pub(crate) fn verify_by_scheme<T: Signed>(
     key: &[u8],
     value: T,
 ) -> Result<Verified<T>, SignatureError> {
-    verify_with_label(crypto, scheme, key, T::LABEL, &value.to_be_signed(), value.signature())?;
+    check_by_scheme(crypto, scheme, key, &value)?;
     Ok(Verified(value))
 }
 

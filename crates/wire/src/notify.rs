@@ -75,6 +75,17 @@ pub enum FanoutParts {
     },
 }
 
+impl FanoutMessage {
+    /// The encoding of one with a Welcome. `tree` appends the [`RatchetTreeOption`] that goes with it, which need not be read to be sent.
+    pub fn encode_welcome(timestamp: u64, message: &Kept<MlsMessage>, tree: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        timestamp.encode(&mut out);
+        message.encode(&mut out);
+        tree(&mut out);
+        out
+    }
+}
+
 impl Encode for FanoutMessage {
     fn encode(&self, out: &mut Vec<u8>) {
         self.timestamp.encode(out);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use nabe_types::{LogPosition, ServerName, UnixMillis};
-use nabe_wire::mls::MlsMessage;
+use nabe_wire::mls::{MlsMessage, MlsMessageBody, Welcome};
 use nabe_wire::notify::{FanoutBatch, FanoutMessage, FanoutParts};
 use nabe_wire::{Encode as _, Kept, Message as _};
 
@@ -71,6 +71,28 @@ impl MimiEntry {
     /// Whether followers can take it: it goes into a notification of its own if it has to, and longer ones are not read.
     pub(super) fn fits(&self) -> bool {
         self.body.len() <= FanoutBatch::MAX_LEN
+    }
+
+    /// The Welcome to a commit. `tree` appends the tree that goes with it, as it is sent.
+    pub(super) fn welcome(
+        position: LogPosition,
+        origin: &ServerName,
+        providers: Vec<ServerName>,
+        accepted: UnixMillis,
+        welcome: &Kept<Welcome>,
+        tree: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        let message = Kept::new(MlsMessage {
+            body: MlsMessageBody::Welcome(Box::new(welcome.clone())),
+        });
+        Self {
+            position,
+            kind: MimiEntryKind::Welcome,
+            accepted,
+            origin: origin.clone(),
+            audience: Audience::Only(providers),
+            body: FanoutMessage::encode_welcome(accepted.as_u64(), &message, tree).into(),
+        }
     }
 
     /// Whether a provider that follows the room at this position gets the entry.

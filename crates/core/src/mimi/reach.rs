@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use nabe_auth::mimi::Room;
 use nabe_mls::mimi::{Member, MimiGroup, StagedCommit};
 use nabe_types::{LogPosition, ServerName};
+use nabe_wire::Message as _;
+use nabe_wire::mls::{ComponentId, Proposal};
+use nabe_wire::participant_list::ParticipantListUpdate;
 use nabe_wire::uri::MimiUri;
 
 use super::identifier;
@@ -27,6 +30,53 @@ struct Clients {
     withheld: BTreeSet<MimiUri>,
 }
 
+/// What becomes of which providers get what. Going through all members for it is for what can make a difference: most proposals and
+/// commits do not.
+pub(super) enum Reached {
+    /// Nothing.
+    Same,
+    /// Users' clients come, users come to the list, and all else stays as it is.
+    More { clients: Vec<MimiUri>, users: Vec<MimiUri> },
+    /// Anything.
+    Others,
+}
+
+impl Reached {
+    /// By a commit before which nothing was pending.
+    pub(super) fn by(commit: &StagedCommit) -> Self {
+        if !commit.removed.is_empty() || commit.components.contains_key(&ComponentId::ROLES_LIST) {
+            return Self::Others;
+        }
+        let mut users = Vec::new();
+        for committed in &commit.proposals {
+            let update = match &committed.proposal {
+                Proposal::AppDataUpdate(update) if update.component_id == ComponentId::PARTICIPANT_LIST => update,
+                _ => continue,
+            };
+            match update.update.as_ref().and_then(|content| newcomers(content)) {
+                Some(new) => users.extend(new),
+                None => return Self::Others,
+            }
+        }
+        let clients = commit.added.iter().map(|added| added.member.identity.user().clone());
+        let clients: Vec<_> = clients.collect();
+        match clients.is_empty() && users.is_empty() {
+            true => Self::Same,
+            false => Self::More { clients, users },
+        }
+    }
+}
+
+/// The users that an update of the participant list adds, if that is all it does.
+fn newcomers(update: &[u8]) -> Option<Vec<MimiUri>> {
+    let update = ParticipantListUpdate::from_bytes(update).ok()?;
+    if !update.changed_role_participants.is_empty() || !update.removed_indices.is_empty() {
+        return None;
+    }
+    let added = update.added_participants.iter();
+    added.map(|added| MimiUri::parse(added.user.as_str()).ok()).collect()
+}
+
 impl Reach {
     /// By whose clients are in the group, and what counts for their users now.
     pub(super) fn of(group: &MimiGroup, policy: &Room) -> Self {
@@ -44,6 +94,39 @@ impl Reach {
             }
         }
         Self { providers }
+    }
+
+    /// After a commit that did nothing to anybody's standing or clients but add `clients` to the group and `users` to the list: without
+    /// going through all members.
+    pub(super) fn add<'m>(
+        &mut self,
+        group: &MimiGroup,
+        policy: &Room,
+        clients: impl IntoIterator<Item = &'m MimiUri>,
+        users: impl IntoIterator<Item = &'m MimiUri>,
+    ) {
+        let mut touched: BTreeSet<&MimiUri> = users.into_iter().collect();
+        for user in clients {
+            touched.insert(user);
+            if let Some(provider) = provider_of(user.host()) {
+                self.providers.entry(provider).or_default().count += 1;
+            }
+        }
+        for user in touched {
+            let provider = provider_of(user.host()).filter(|_| group.leaves_of(user).next().is_some());
+            let Some(clients) = provider.and_then(|provider| self.providers.get_mut(&provider)) else {
+                continue;
+            };
+            match policy.receive(&identifier(user)) {
+                Ok(()) => {
+                    clients.receive = true;
+                    clients.withheld.remove(user);
+                }
+                Err(_) => {
+                    clients.withheld.insert(user.clone());
+                }
+            }
+        }
     }
 
     /// Those with clients in the group, in ascending order.

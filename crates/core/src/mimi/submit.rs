@@ -11,6 +11,7 @@ use nabe_wire::submit_message::{Acceptance, Submission};
 use nabe_wire::uri::MimiUri;
 
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
+use super::reach::Reached;
 use super::refusal::SubmitRefusal;
 use super::{Judged, MimiCtx, MimiOutcome, MimiRoom, identifier};
 
@@ -128,5 +129,7 @@ fn said(entry: MimiEntry) -> MimiOutcome {
         to_add: Vec::new(),
         left_over: None,
         judged: Judged::Same,
+        next_epoch: None,
+        reached: Reached::Same,
     }
 }

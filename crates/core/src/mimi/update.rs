@@ -14,8 +14,7 @@ use nabe_mls::mimi::{
 };
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::{
-    Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, RatchetTreeOption,
-    Sender, WireFormat,
+    Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, Sender, WireFormat,
 };
 use nabe_wire::notify::{FanoutBatch, FanoutMessage, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
@@ -24,6 +23,7 @@ use nabe_wire::{Encode as _, Kept, Message as _, codec};
 
 use super::actor::Actor;
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
+use super::reach::Reached;
 use super::refusal::UpdateRefusal;
 use super::{Judged, Key, MimiCtx, MimiOutcome, MimiRoom};
 use crate::{FollowerChange, GroupChange};
@@ -156,6 +156,11 @@ impl MimiRoom {
             to_add,
             left_over: None,
             accepted,
+            next_epoch: None,
+            reached: match proposed.changes_standings() {
+                true => Reached::Others,
+                false => Reached::Same,
+            },
             judged: Judged::Proposed(Box::new(proposed)),
         })
     }
@@ -175,6 +180,11 @@ impl MimiRoom {
         let merge = self.judge(commit, &staged, code, ctx)?;
         let providers = welcomed_providers(&staged.added, routes)?;
         let position = self.position.next();
+        // What was pending counts no longer after it, be it committed or void.
+        let reached = match self.group.pending().len() == 0 && self.policy.left_over().is_empty() {
+            true => Reached::by(&staged),
+            false => Reached::Others,
+        };
         let (judged, again) = self.propose_again(&staged, merge, accepted, ctx)?;
         let left_over = match &judged {
             Judged::Replaced(room) => room.left_over().to_bytes(),
@@ -193,6 +203,8 @@ impl MimiRoom {
             left_over: Some(left_over.into()),
             accepted,
             judged,
+            next_epoch: None,
+            reached,
             group: Vec::new(),
         };
         let fanout = FanoutMessage {
@@ -210,24 +222,15 @@ impl MimiRoom {
             &fanout,
         ));
         if let Some(welcome) = &commit.parts.welcome {
-            let fanout = FanoutMessage {
-                timestamp: accepted.as_u64(),
-                message: Kept::new(MlsMessage {
-                    body: MlsMessageBody::Welcome(Box::new(welcome.clone())),
-                }),
-                with: FanoutParts::Welcome {
-                    ratchet_tree_option: self.tree_after(&staged, commit.parts),
-                },
+            let tree = |out: &mut Vec<u8>| match &staged.tree_after {
+                Some(tree) => tree.encode(&self.group, out),
+                None => commit.parts.ratchet_tree_option.encode(out),
             };
-            let audience = Audience::Only(providers);
-            outcome.append.push(MimiEntry::new(
-                position.next(),
-                MimiEntryKind::Welcome,
-                from,
-                audience,
-                &fanout,
-            ));
+            let next = position.next();
+            let entry = MimiEntry::welcome(next, from, providers, accepted, welcome, tree);
+            outcome.append.push(entry);
         }
+        outcome.next_epoch = Some(Box::new(staged.next));
         outcome.group.push(GroupChange {
             position,
             bytes: staged.bytes,
@@ -338,16 +341,6 @@ impl MimiRoom {
             })
         });
         Ok((Judged::Replaced(Box::new(after)), again))
-    }
-
-    /// The tree that goes with the Welcome: as the committer sent it, or, if it left that to the hub, the hub's own.
-    fn tree_after(&self, staged: &StagedCommit, parts: &CommitParts) -> RatchetTreeOption {
-        if let RatchetTreeOption::Full(_) = &parts.ratchet_tree_option {
-            return parts.ratchet_tree_option.clone();
-        }
-        let mut group = self.group.clone();
-        group.merge(&staged.bytes).expect("staged on what was copied");
-        group.ratchet_tree()
     }
 }
 

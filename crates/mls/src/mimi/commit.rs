@@ -6,14 +6,14 @@
 //! the group asks, and that GroupInfo, tree and Welcome belong to the commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::mls::{
-    AppDataUpdate, CipherSuite, Commit, ComponentId, ExtensionType, FramedContentBody, GroupContext, GroupInfo,
-    GroupInfoOption, MlsMessage, PartialGroupInfo, Proposal, ProposalOrRef, RatchetTreeOption, RatchetTreePresence,
-    RebuildError, Sender, UpdatePath, Welcome,
+    AppDataUpdate, CipherSuite, Commit, ComponentId, FramedContentBody, GroupContext, GroupInfo, MlsMessage, Proposal,
+    ProposalOrRef, RatchetTreeOption, Sender, UpdatePath, Welcome,
 };
 use nabe_wire::update::CommitParts;
 use nabe_wire::uri::MimiUri;
@@ -28,16 +28,19 @@ use tls_codec::{Deserialize as _, Serialize as _};
 use super::components::{self, Changes};
 use super::framing::readable;
 use super::identity::{Identity, Member};
+use super::info::{self, InfoSignature};
 use super::proposals::{PendingProposal, ProposalRef, Proposer, check_ephemeral, check_lifetime, identity};
 use super::refusal::MimiRefusal;
-use super::stored::StoredCommit;
+use super::shape::Requirements;
+use super::stored::{Effect, NextEpoch, StoredCommit};
+use super::tree::TreeAfter;
 use super::{MimiGroup, State, read_all, shape, tree};
 use crate::keys;
 use crate::provider::crypto;
 use crate::refusal::GroupRefusal;
 
 /// What a checked commit does.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub struct StagedCommit {
     /// The committer, at its leaf after the commit. Whether it joins with it is in [`StagedCommit::external`].
     pub committer: Member,
@@ -56,10 +59,14 @@ pub struct StagedCommit {
     /// The epoch it begins.
     pub epoch: u64,
     /// The GroupInfo of that epoch, whole and verified, without the tree.
-    pub group_info: Kept<GroupInfo>,
+    pub group_info: Arc<GroupInfo>,
     /// Pending proposals that it does not contain, and that are void with it. After an external commit those are many; what counts on
     /// is for the policy to say, and the hub proposes it anew.
     pub voided: Vec<PendingProposal>,
+    /// The tree that goes with the Welcome, if there is one and the committer left it to the hub.
+    pub tree_after: Option<TreeAfter>,
+    /// The change, for [`MimiGroup::merge_staged`].
+    pub next: NextEpoch,
     /// The change as it is stored, for [`MimiGroup::replay`]: about as large as the commit, however large group and room are.
     pub bytes: Bytes,
 }
@@ -146,25 +153,32 @@ impl MimiGroup {
         }
 
         let leaves = state.leaves(&committer, &proposals, &staged, now)?;
-        state.check_encryption_keys(body.path.as_ref(), &proposals, &leaves)?;
         let context = staged
             .group_context()
             .tls_serialize_detached()
             .map_err(|_| MimiRefusal::GroupInfoMismatch)?;
         let context: GroupContext = read_all(&context).map_err(MimiRefusal::ContextMalformed)?;
-        state.check_requirements(&context, &changes, &proposals, &leaves, &staged)?;
-        let group_info = check_group_info(
-            &parts.group_info_option,
-            context,
-            &confirmation_tag,
-            leaves.committer.leaf,
-            &leaves.committer_key,
-        )?;
+        let signer = leaves.committer.leaf;
+        let group_info = info::assemble(&parts.group_info_option, context, &confirmation_tag, signer)?;
+        let group_info = Arc::new(group_info);
+        let signature = InfoSignature::offer(&group_info, &leaves.committer_key);
+        state.check_encryption_keys(body.path.as_ref(), &proposals, &leaves)?;
+        let context = &group_info.group_context;
+        let requirements = state.check_requirements(context, &changes, &proposals, &leaves, &staged)?;
+        let effect = Effect::of(staged);
+        let is_tree_ours = parts.ratchet_tree_option == RatchetTreeOption::DistributionService;
+        let tree_after = (parts.welcome.is_some() && is_tree_ours).then(|| effect.tree());
+        let bytes = StoredCommit::encode(self, &leaves, &proposals, &effect, &group_info);
+        if !signature.holds() {
+            return Err(MimiRefusal::GroupInfoBadSignature);
+        }
         let in_commit: BTreeSet<_> = proposals.iter().filter_map(|one| one.reference.as_ref()).collect();
         let is_void = |pending: &&PendingProposal| !in_commit.contains(&pending.reference);
         let voided = state.pending.iter().filter(is_void).cloned().collect();
         Ok(StagedCommit {
-            bytes: StoredCommit::encode(self, &leaves, &proposals, staged, &group_info),
+            next: NextEpoch::new(state, &leaves, effect, requirements, &group_info),
+            tree_after,
+            bytes,
             committer: leaves.committer,
             external: leaves.external,
             added: leaves.added,
@@ -202,6 +216,14 @@ pub(super) struct Leaves {
     pub(super) added: Vec<AddedMember>,
     pub(super) removed: Vec<Member>,
     pub(super) updated: Vec<Member>,
+}
+
+impl Leaves {
+    /// The leaves that are new, or new at their place.
+    pub(super) fn set(&self) -> impl Iterator<Item = u32> {
+        let set = self.added.iter().map(|added| &added.member).chain(&self.updated);
+        set.map(|member| member.leaf)
+    }
 }
 
 impl State {
@@ -508,7 +530,7 @@ impl State {
         Ok(keys::check_inner_nodes(&self.group, new, &replaced)?)
     }
 
-    /// The group is still a room's, and every leaf supports what it asks: all leaves if it asks for something else now, the
+    /// The group is still a room's, and every leaf supports what it asks, which is returned: all leaves if it asks for something else now, the
     /// new ones in any case.
     fn check_requirements(
         &self,
@@ -517,7 +539,7 @@ impl State {
         proposals: &[CommittedProposal],
         leaves: &Leaves,
         staged: &MlsStagedCommit,
-    ) -> Result<(), MimiRefusal> {
+    ) -> Result<Requirements, MimiRefusal> {
         let requirements = if changes.is_empty() {
             self.requirements.clone()
         } else {
@@ -566,7 +588,7 @@ impl State {
                 return Err(MimiRefusal::Unsupported);
             }
         }
-        Ok(())
+        Ok(requirements)
     }
 }
 
@@ -696,55 +718,6 @@ fn check_welcome(
         return Err(MimiRefusal::WelcomeForOthers);
     }
     Ok(())
-}
-
-/// Puts the GroupInfo together as the committer signed it, and checks the signature.
-fn check_group_info(
-    option: &GroupInfoOption,
-    context: GroupContext,
-    confirmation_tag: &[u8],
-    signer: u32,
-    key: &[u8],
-) -> Result<Kept<GroupInfo>, MimiRefusal> {
-    let partial = match option {
-        GroupInfoOption::Partial(partial) => partial.clone(),
-        GroupInfoOption::Full(info) => {
-            if info.group_context != context || info.confirmation_tag[..] != *confirmation_tag {
-                return Err(MimiRefusal::GroupInfoMismatch);
-            }
-            if info.signer != signer {
-                return Err(MimiRefusal::GroupInfoOtherSigner);
-            }
-            PartialGroupInfo::of(info)
-        }
-    };
-    check_external_pub(&partial)?;
-    let rebuilt = partial.rebuild(context, confirmation_tag, signer, crypto(), key);
-    let info = rebuilt.map_err(|error| match error {
-        RebuildError::TreeInside | RebuildError::TreeAmongExtensions => MimiRefusal::GroupInfoTreeInside,
-        RebuildError::Signature(_) => MimiRefusal::GroupInfoBadSignature,
-    })?;
-    Ok(Kept::new(info.into_inner()))
-}
-
-/// Who joins externally needs the group's public key, one, and well-formed.
-pub(super) fn check_external_pub(partial: &PartialGroupInfo) -> Result<(), MimiRefusal> {
-    if partial.ratchet_tree_presence != RatchetTreePresence::NO_RATCHET_TREE
-        && partial.ratchet_tree_presence != RatchetTreePresence::REMOVED
-    {
-        return Err(MimiRefusal::GroupInfoTreeInside);
-    }
-    let extensions = partial.group_info_extensions.iter();
-    let mut keys = extensions.filter(|extension| extension.extension_type == ExtensionType::EXTERNAL_PUB);
-    let (Some(key), None) = (keys.next(), keys.next()) else {
-        return Err(MimiRefusal::GroupInfoWithoutExternalPub);
-    };
-    let mut reader = crate::codec::Reader::new(&key.extension_data);
-    if reader.opaque().is_ok_and(|key| !key.is_empty()) && reader.is_empty() {
-        Ok(())
-    } else {
-        Err(MimiRefusal::GroupInfoWithoutExternalPub)
-    }
 }
 
 /// Nodes of a tree from which on waking another thread costs less than hashing them.

@@ -5,6 +5,8 @@
 //!
 //! As with [`crate::HubGroup`], these are types of OpenMLS in postcard behind a tag that names its version.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,13 +20,16 @@ use nabe_wire::{Encode as _, Kept, Message as _};
 use openmls::group::{
     GroupContext as MlsGroupContext, ProposalQueue, PublicGroup, QueuedProposal, StagedCommit as MlsStagedCommit,
 };
-use openmls::prelude::LeafNodeIndex;
+use openmls::prelude::{LeafNodeIndex, ParentNodeIndex};
+use openmls::treesync::{LeafNode, ParentNode};
 use serde::{Deserialize, Serialize};
 use tls_codec::{Deserialize as _, Serialize as _};
 
 use super::commit::{CommittedProposal, Leaves, updates};
 use super::identity::Member;
 use super::proposals::{Entry, ProposalRef};
+use super::shape::Requirements;
+use super::tree::TreeAfter;
 use super::{MimiGroup, SignedInfo, State, components, read_all};
 use crate::provider::{self, NoStorage};
 use crate::stored::{RestoreError, decode, encode, interim_transcript_hash};
@@ -159,33 +164,79 @@ impl StoredGroup<'_> {
     }
 }
 
+/// What OpenMLS's staged commit does, and the same as bytes.
+pub(super) struct Effect {
+    staged: MlsStagedCommit,
+    bytes: Vec<u8>,
+    /// Where the context is in them.
+    context: Range<usize>,
+}
+
+impl Effect {
+    pub(super) fn of(mut staged: MlsStagedCommit) -> Self {
+        // They are done; what they did is in the tree. They would repeat the key packages.
+        staged.staged_proposal_queue = ProposalQueue::default();
+        let bytes = encode(&staged);
+        let context = encode(staged.group_context());
+        // Not much comes after it.
+        let start = bytes.windows(context.len()).rposition(|window| window == context);
+        let start = start.expect("a staged commit holds the context that it shows");
+        Self {
+            context: start..start + context.len(),
+            bytes,
+            staged,
+        }
+    }
+
+    /// What it makes of the tree, which OpenMLS shows of the groups of members only.
+    pub(super) fn tree(&self) -> TreeAfter {
+        // The beginning of a staged commit, up to the tree's hash and the context. A node has a struct of its own around it.
+        type Nodes<I, N> = BTreeMap<I, (Option<N>,)>;
+        type Beginning = (
+            ProposalQueue,
+            PublicState,
+            Nodes<LeafNodeIndex, LeafNode>,
+            Nodes<ParentNodeIndex, ParentNode>,
+            u32,
+        );
+        let read = postcard::take_from_bytes::<Beginning>(&self.bytes[..self.context.start]);
+        let ((_, PublicState::Public, leaves, parents, places), _) = read.expect("it was encoded right here");
+        TreeAfter {
+            leaves: leaves.into_iter().map(|(index, (node,))| (index, node)).collect(),
+            parents: parents.into_iter().map(|(index, (node,))| (index, node)).collect(),
+            places,
+        }
+    }
+}
+
+/// Of the two kinds of staged commits that of a group without secrets, which comes first.
+#[derive(Deserialize)]
+enum PublicState {
+    Public,
+}
+
 impl StoredCommit<'_> {
     pub(super) fn encode(
         group: &MimiGroup,
         leaves: &Leaves,
         proposals: &[CommittedProposal],
-        mut staged: MlsStagedCommit,
+        effect: &Effect,
         info: &GroupInfo,
     ) -> Bytes {
-        // They are done; what they did is in the tree. They would repeat the key packages.
-        staged.staged_proposal_queue = ProposalQueue::default();
-        let whole = encode(&staged);
-        let context = encode(staged.group_context());
-        let start = whole.windows(context.len()).position(|window| window == context);
-        let start = start.expect("a staged commit holds the context that it shows");
-        let old = group.state.context_extensions().unwrap_or_default();
+        let Range { start, end } = effect.context;
+        let old = group.state.other_extensions();
         let extensions = info.group_context.extensions.iter().map(|extension| {
-            let stays = extension.extension_type == ExtensionType::APP_DATA_DICTIONARY || old.contains(extension);
+            let is_dictionary = extension.extension_type == ExtensionType::APP_DATA_DICTIONARY;
+            let stays = is_dictionary || old.contains(&extension.to_bytes());
             (
                 extension.extension_type.0,
                 (!stays).then_some(&extension.extension_data[..]),
             )
         });
-        let set = leaves.added.iter().map(|added| &added.member).chain(&leaves.updated);
         let stored = StoredCommit {
             from: Base::of(&group.state),
-            front: &whole[..start],
-            back: &whole[start + context.len()..],
+            front: &effect.bytes[..start],
+            back: &effect.bytes[end..],
             tree_hash: &info.group_context.tree_hash,
             confirmed_transcript_hash: &info.group_context.confirmed_transcript_hash,
             extensions: extensions.collect(),
@@ -193,7 +244,7 @@ impl StoredCommit<'_> {
                 .map(|update| (update.component_id.0, update.update.as_ref().map(|update| &update[..])))
                 .collect(),
             removed: leaves.removed.iter().map(|member| member.leaf).collect(),
-            set: set.map(|member| member.leaf).collect(),
+            set: leaves.set().collect(),
             info: &PartialGroupInfo::of(info).to_bytes(),
             signer: info.signer,
         };
@@ -212,31 +263,18 @@ impl StoredCommit<'_> {
         };
         let context =
             MlsGroupContext::tls_deserialize_exact(context.to_bytes()).map_err(|_| RestoreError::Malformed)?;
-        let staged: MlsStagedCommit = decode(&[self.front, &encode(&context), self.back].concat())?;
-        let merged = state.group.merge_commit(&NoStorage, staged);
-        merged.map_err(|_| RestoreError::Malformed)?;
-        if let Some(requirements) = requirements {
-            state.requirements = requirements;
-        }
-        for &leaf in &self.removed {
-            state.roster.clear(leaf);
-        }
-        for &leaf in &self.set {
-            let node = state
-                .group
-                .leaf(LeafNodeIndex::new(leaf))
-                .ok_or(RestoreError::Malformed)?;
-            let member = Member::at(leaf, node).map_err(|_| RestoreError::Malformed)?;
-            state.roster.set(member);
-        }
-        state.reread_senders().map_err(|_| RestoreError::Malformed)?;
-        state.pending.clear();
-        state.sequence = 0;
-        state.info = SignedInfo {
-            partial: PartialGroupInfo::from_bytes(self.info).map_err(|_| RestoreError::Malformed)?,
-            signer: self.signer,
+        let next = NextEpoch {
+            from: OwnedBase::of(state),
+            staged: decode(&[self.front, &encode(&context), self.back].concat())?,
+            requirements,
+            removed: self.removed.clone(),
+            set: self.set.clone(),
+            info: SignedInfo {
+                partial: PartialGroupInfo::from_bytes(self.info).map_err(|_| RestoreError::Malformed)?,
+                signer: self.signer,
+            },
         };
-        Ok(())
+        next.apply_to(state)
     }
 
     fn next_context(&self, state: &State) -> Result<(GroupContext, components::Changes), RestoreError> {
@@ -299,6 +337,67 @@ fn set_dictionary(extensions: &mut [Extension], changes: &components::Changes) -
         }
     }
     Ok(())
+}
+
+/// What a commit makes of the group it was staged on, at hand: the same as the stored change, which has to be read first.
+#[derive(Debug)]
+pub struct NextEpoch {
+    from: OwnedBase,
+    staged: MlsStagedCommit,
+    /// If they are others.
+    requirements: Option<Requirements>,
+    removed: Vec<u32>,
+    /// Leaves that are new, or new at their place.
+    set: Vec<u32>,
+    info: SignedInfo,
+}
+
+impl NextEpoch {
+    pub(super) fn new(
+        state: &State,
+        leaves: &Leaves,
+        effect: Effect,
+        requirements: Requirements,
+        info: &GroupInfo,
+    ) -> Self {
+        Self {
+            from: OwnedBase::of(state),
+            staged: effect.staged,
+            requirements: (requirements != state.requirements).then_some(requirements),
+            removed: leaves.removed.iter().map(|member| member.leaf).collect(),
+            set: leaves.set().collect(),
+            info: SignedInfo {
+                partial: PartialGroupInfo::of(info),
+                signer: info.signer,
+            },
+        }
+    }
+
+    /// Moves the group to the next epoch.
+    pub(super) fn apply_to(self, state: &mut State) -> Result<(), RestoreError> {
+        self.from.base().check(state)?;
+        let merged = state.group.merge_commit(&NoStorage, self.staged);
+        merged.map_err(|_| RestoreError::Malformed)?;
+        if let Some(requirements) = self.requirements {
+            state.requirements = requirements;
+        }
+        for leaf in self.removed {
+            state.roster.clear(leaf);
+        }
+        for leaf in self.set {
+            let node = state
+                .group
+                .leaf(LeafNodeIndex::new(leaf))
+                .ok_or(RestoreError::Malformed)?;
+            let member = Member::at(leaf, node).map_err(|_| RestoreError::Malformed)?;
+            state.roster.set(member);
+        }
+        state.reread_senders().map_err(|_| RestoreError::Malformed)?;
+        state.pending.clear();
+        state.sequence = 0;
+        state.info = self.info;
+        Ok(())
+    }
 }
 
 impl StoredProposals<'_> {
@@ -385,6 +484,33 @@ impl<'s> Base<'s> {
             Ok(())
         } else {
             Err(RestoreError::WrongEpoch)
+        }
+    }
+}
+
+/// A [`Base`] that outlives its group.
+#[derive(Debug)]
+struct OwnedBase {
+    epoch: u64,
+    transcript: Vec<u8>,
+    sequence: u64,
+}
+
+impl OwnedBase {
+    fn of(state: &State) -> Self {
+        let base = Base::of(state);
+        Self {
+            epoch: base.epoch,
+            transcript: base.transcript.to_vec(),
+            sequence: base.sequence,
+        }
+    }
+
+    fn base(&self) -> Base<'_> {
+        Base {
+            epoch: self.epoch,
+            transcript: &self.transcript,
+            sequence: self.sequence,
         }
     }
 }

@@ -90,9 +90,22 @@ impl Room {
     /// The hub takes the commit, and so do all but the committer, who merges it.
     fn accept(&mut self, committer: &str, bundle: &TestBundle) -> StagedCommit {
         let staged = self.stage(bundle).unwrap();
+        let tree = staged.tree_after.as_ref().map(|tree| {
+            let mut bytes = Vec::new();
+            tree.encode(&self.group, &mut bytes);
+            bytes
+        });
         self.merge(&staged.bytes);
+        assert_eq!(tree.is_some(), bundle.parts.welcome.is_some());
+        if let Some(tree) = tree {
+            assert_eq!(
+                tree,
+                self.group.ratchet_tree().to_bytes(),
+                "known before the commit is merged"
+            );
+        }
         assert_eq!(self.group.epoch(), staged.epoch);
-        assert_eq!(self.group.group_info(), staged.group_info);
+        assert_eq!(*self.group.group_info(), *staged.group_info);
         for (name, member) in &mut self.members {
             if *name == committer {
                 member.merge();

@@ -53,6 +53,14 @@ impl GroupInfo {
         label::verify(crypto, self.group_context.cipher_suite, key, self)
     }
 
+    /// The same check, of a GroupInfo that others look at meanwhile.
+    ///
+    /// # Errors
+    /// [`SignatureError`].
+    pub fn check_signature(&self, crypto: &impl OpenMlsCrypto, key: &[u8]) -> Result<(), SignatureError> {
+        label::check(crypto, self.group_context.cipher_suite, key, self)
+    }
+
     /// True if the whole tree is among the extensions, which MIMI's structs leave out.
     pub fn has_ratchet_tree(&self) -> bool {
         has_ratchet_tree(&self.extensions)
@@ -179,6 +187,20 @@ impl PartialGroupInfo {
         crypto: &impl OpenMlsCrypto,
         key: &[u8],
     ) -> Result<Verified<GroupInfo>, RebuildError> {
+        let group_info = self.assemble(context, confirmation_tag, signer)?;
+        Ok(group_info.verify(crypto, key)?)
+    }
+
+    /// The same with the signature still to be checked.
+    ///
+    /// # Errors
+    /// [`RebuildError`], but not for the signature.
+    pub fn assemble(
+        &self,
+        context: GroupContext,
+        confirmation_tag: &[u8],
+        signer: u32,
+    ) -> Result<GroupInfo, RebuildError> {
         if !matches!(
             self.ratchet_tree_presence,
             RatchetTreePresence::NO_RATCHET_TREE | RatchetTreePresence::REMOVED
@@ -188,14 +210,13 @@ impl PartialGroupInfo {
         if has_ratchet_tree(&self.group_info_extensions) {
             return Err(RebuildError::TreeAmongExtensions);
         }
-        let group_info = GroupInfo {
+        Ok(GroupInfo {
             group_context: context,
             extensions: self.group_info_extensions.clone(),
             confirmation_tag: confirmation_tag.into(),
             signer,
             signature: self.signature.clone(),
-        };
-        Ok(group_info.verify(crypto, key)?)
+        })
     }
 }
 

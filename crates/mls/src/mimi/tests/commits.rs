@@ -461,7 +461,7 @@ fn a_group_info_in_parts_is_the_same_as_the_whole() {
     let staged = room.stage(&whole).unwrap();
     let parts = whole.clone().in_parts();
     assert_eq!(room.stage(&parts).unwrap().group_info, staged.group_info);
-    assert_eq!(staged.group_info.as_bytes(), whole.group_info().to_bytes());
+    assert_eq!(staged.group_info.to_bytes(), whole.group_info().to_bytes());
 }
 
 #[test]
@@ -519,6 +519,44 @@ fn the_tree_is_the_commit_s_or_the_hub_s_own() {
         tree_signature: Vec::new().into(),
     };
     assert_eq!(room.stage(&elsewhere).err(), Some(MimiRefusal::TreeElsewhere));
+}
+
+#[test]
+fn the_tree_of_a_welcome_grows_and_shrinks_with_the_group() {
+    let mut room = Room::of_three();
+    let names = ["d", "e", "f", "g", "h", "i"];
+    let client = |name: &str| format!("mimi://a.example/d/alice/{name}");
+    for name in names {
+        room.add("alice", name, &client(name), &[]);
+        // So that some inner nodes are blank and others not, and some leaves unmerged.
+        let bundle = room.member(name).update();
+        room.accept(name, &bundle);
+    }
+    assert_eq!(room.group.members().len(), 9);
+    // From sixteen places to eight, the last of them taken anew, one left blank.
+    let remove = ["f", "h", "i"].map(|name| room.leaf(name)).to_vec();
+    let again = MimiDevice::new(&client("j"));
+    let change = Change {
+        add: vec![again.key_package()],
+        remove,
+        ..Change::default()
+    };
+    let bundle = room.member("bob").commit(change);
+    let staged = room.accept("bob", &bundle);
+    assert_eq!(added(&staged), ["mimi://a.example/d/alice/j@5"]);
+    let joined = again.join(bundle.welcome(), &room.group.ratchet_tree());
+    room.members.insert("j", joined);
+    room.agree();
+    // The committer's own tree is sent on as it is.
+    let another = MimiDevice::new(&client("k"));
+    let change = Change {
+        add: vec![another.key_package()],
+        ..Change::default()
+    };
+    let bundle = room.member("alice").commit(change);
+    room.member("alice").merge();
+    let bundle = bundle.with_tree(room.members["alice"].tree());
+    assert!(room.stage(&bundle).unwrap().tree_after.is_none());
 }
 
 #[test]
