@@ -3,6 +3,7 @@
 //!
 //! - `directory`: the document, read
 //! - `cache`: documents by provider, fetched once however many requests wait for them
+//! - `ohttp`: gateways of providers, and their keys
 //! - `url`: where a document or an endpoint is
 //!
 //! The transport is one whose destinations are authorities of URLs, such as
@@ -24,7 +25,7 @@ use nabe_service::ports::{Clock, PeerError, PeerResponse, PeerStream};
 use nabe_types::{ServerName, ServerPolicy};
 use nabe_wire::directory::DIRECTORY_PATH;
 
-use self::cache::{Directories, Known};
+use self::cache::{Known, Published};
 pub use self::directory::Directory;
 use self::directory::MAX_DIRECTORY_BYTES;
 use self::url::HttpsUrl;
@@ -34,6 +35,7 @@ use crate::transport::{AtMostOnce, ResponseLimit, Transport, TransportError};
 
 mod cache;
 mod directory;
+mod ohttp;
 pub(crate) mod url;
 
 /// How to speak to MIMI providers.
@@ -66,7 +68,9 @@ pub struct MimiPeers<T> {
     from: HeaderValue,
     clock: Arc<dyn Clock>,
     settings: MimiSettings,
-    directories: Directories,
+    directories: Published<Directory, DirectoryError>,
+    /// Of OHTTP gateways.
+    keys: Published<Bytes, MimiPeerError>,
 }
 
 impl<T> fmt::Debug for MimiPeers<T> {
@@ -81,7 +85,25 @@ impl<T> fmt::Debug for MimiPeers<T> {
 /// Where a request goes, by which directory.
 struct Route {
     url: HttpsUrl,
-    known: Known,
+    known: Known<Directory>,
+}
+
+/// What of a directory a request is for.
+trait Find: Fn(&Directory) -> Result<HttpsUrl, MimiPeerError> + Sync {}
+
+impl<F: Fn(&Directory) -> Result<HttpsUrl, MimiPeerError> + Sync> Find for F {}
+
+/// The endpoint that the request is for.
+fn endpoint_of(request: &MimiRequest) -> impl Find + '_ {
+    move |directory| {
+        let endpoint = request.endpoint;
+        let template = match directory.template(endpoint) {
+            Some(Ok(template)) => template,
+            Some(Err(error)) => return Err(MimiPeerError::BadTemplate { endpoint, error }),
+            None => return Err(MimiPeerError::NoEndpoint(endpoint)),
+        };
+        HttpsUrl::parse(&template.expand(&request.target)).ok_or(MimiPeerError::BadUrl(endpoint))
+    }
 }
 
 impl<T: Transport> MimiPeers<T> {
@@ -94,36 +116,63 @@ impl<T: Transport> MimiPeers<T> {
             from: HeaderValue::try_from(from).expect("a server name is ASCII without spaces"),
             clock,
             settings,
-            directories: Directories::default(),
+            directories: Published::default(),
+            keys: Published::default(),
         }
     }
 
-    /// Where the request goes by the provider's directory; by another one than `seen`, if that is still the one we know.
+    /// Where a request goes by the provider's directory; by another one than `seen`, if that is still the one we know.
     async fn route(
         &self,
         provider: &ServerName,
-        request: &MimiRequest,
-        seen: Option<&Known>,
+        find: &impl Find,
+        seen: Option<&Known<Directory>>,
     ) -> Result<Route, MimiPeerError> {
         if !self.settings.policy.permits(provider) {
             return Err(PeerError::Refused.into());
         }
         let fetch = within_directory(self.settings.directory_timeout, self.fetch(provider));
         let known = self.directories.get(provider, seen, &*self.clock, fetch).await?;
-        let endpoint = request.endpoint;
-        let template = match known.directory.template(endpoint) {
-            Some(Ok(template)) => template,
-            Some(Err(error)) => return Err(MimiPeerError::BadTemplate { endpoint, error }),
-            None => return Err(MimiPeerError::NoEndpoint(endpoint)),
-        };
-        let url = HttpsUrl::parse(&template.expand(&request.target)).ok_or(MimiPeerError::BadUrl(endpoint))?;
+        let url = find(&known.value)?;
         Ok(Route { url, known })
     }
 
     /// Another URL for the request that was answered 404, if the directory has changed since.
-    async fn moved(&self, provider: &ServerName, request: &MimiRequest, answered: &Route) -> Option<HttpsUrl> {
-        let route = self.route(provider, request, Some(&answered.known)).await.ok()?;
+    async fn moved(&self, provider: &ServerName, find: &impl Find, answered: &Route) -> Option<HttpsUrl> {
+        let route = self.route(provider, find, Some(&answered.known)).await.ok()?;
         (route.url != answered.url).then_some(route.url)
+    }
+
+    /// Sends what `message` makes to where the directory says, and leaves the answer's body to be read.
+    async fn open_at(
+        &self,
+        provider: &ServerName,
+        find: &impl Find,
+        message: impl Fn(&HttpsUrl) -> Result<Request<Bytes>, PeerError> + Sync,
+        timeout: Duration,
+    ) -> Result<PeerStream, MimiPeerError> {
+        let outcome = within(timeout, async {
+            let open = async |url: &HttpsUrl| {
+                let answer = self.transport.open(url.authority(), message(url)?, timeout).await?;
+                Ok::<_, MimiPeerError>(answer)
+            };
+            let route = self.route(provider, find, None).await?;
+            let answer = open(&route.url).await?;
+            if answer.status() == StatusCode::NOT_FOUND
+                && let Some(moved) = self.moved(provider, find, &route).await
+            {
+                return open(&moved).await;
+            }
+            Ok(answer)
+        })
+        .await;
+        count(&outcome);
+        let (head, body) = outcome?.into_parts();
+        Ok(PeerStream {
+            status: head.status.as_u16(),
+            content_type: header(&head.headers, CONTENT_TYPE).map(str::to_owned),
+            body: Box::pin(body.map_err(PeerError::from)),
+        })
     }
 
     async fn send(&self, url: &HttpsUrl, request: &MimiRequest) -> Result<Response<Bytes>, MimiPeerError> {
@@ -187,10 +236,11 @@ impl<T: Transport> MimiPeers<T> {
 impl<T: Transport> port::MimiPeers for MimiPeers<T> {
     async fn call(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerResponse, MimiPeerError> {
         let outcome = within(request.timeout, async {
-            let route = self.route(provider, &request, None).await?;
+            let find = endpoint_of(&request);
+            let route = self.route(provider, &find, None).await?;
             let answer = self.send(&route.url, &request).await?;
             if answer.status() == StatusCode::NOT_FOUND
-                && let Some(moved) = self.moved(provider, &request, &route).await
+                && let Some(moved) = self.moved(provider, &find, &route).await
             {
                 return self.send(&moved, &request).await;
             }
@@ -206,29 +256,22 @@ impl<T: Transport> port::MimiPeers for MimiPeers<T> {
     }
 
     async fn open(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerStream, MimiPeerError> {
-        let outcome = within(request.timeout, async {
-            let open = async |url: &HttpsUrl| {
-                let message = self.message(url, &request)?;
-                let answer = self.transport.open(url.authority(), message, request.timeout).await?;
-                Ok::<_, MimiPeerError>(answer)
-            };
-            let route = self.route(provider, &request, None).await?;
-            let answer = open(&route.url).await?;
-            if answer.status() == StatusCode::NOT_FOUND
-                && let Some(moved) = self.moved(provider, &request, &route).await
-            {
-                return open(&moved).await;
-            }
-            Ok(answer)
-        })
-        .await;
-        count(&outcome);
-        let (head, body) = outcome?.into_parts();
-        Ok(PeerStream {
-            status: head.status.as_u16(),
-            content_type: header(&head.headers, CONTENT_TYPE).map(str::to_owned),
-            body: Box::pin(body.map_err(PeerError::from)),
-        })
+        let message = |url: &HttpsUrl| self.message(url, &request);
+        self.open_at(provider, &endpoint_of(&request), message, request.timeout)
+            .await
+    }
+
+    async fn ohttp_keys(&self, provider: &ServerName, timeout: Duration) -> Result<Bytes, MimiPeerError> {
+        self.gateway_keys(provider, timeout).await
+    }
+
+    async fn ohttp(
+        &self,
+        provider: &ServerName,
+        sealed: Bytes,
+        timeout: Duration,
+    ) -> Result<PeerStream, MimiPeerError> {
+        self.to_gateway(provider, sealed, timeout).await
     }
 }
 

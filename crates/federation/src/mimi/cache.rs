@@ -1,5 +1,5 @@
-//! Directories by provider: each fetched by one request while the others wait, kept as long as its headers say, an hour when they say
-//! nothing; a failure is remembered for a moment, so that those who waited do not each try again.
+//! What providers publish, by provider: each fetched by one request while the others wait, kept as long as its headers say, an hour when
+//! they say nothing; a failure is remembered for a moment, so that those who waited do not each try again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,55 +7,78 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use nabe_service::ports::Clock;
-use nabe_service::ports::mimi::DirectoryError;
 use nabe_types::{ServerName, UnixMillis};
 
-use super::directory::Directory;
 use crate::discovery::well_known::explicit_lifetime;
 
-/// A directory and when it was fetched.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) directory: Arc<Directory>,
+/// What was published and when it was fetched.
+#[derive(Debug)]
+pub(super) struct Known<T> {
+    pub(super) value: Arc<T>,
     fetched: UnixMillis,
     expires: UnixMillis,
 }
 
-impl Known {
+impl<T> Clone for Known<T> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            ..*self
+        }
+    }
+}
+
+impl<T> Known<T> {
     fn is_fresh(&self, now: UnixMillis) -> bool {
         // The second condition catches a system clock that was set back.
         now < self.expires && self.expires.saturating_since(now) <= MAX_LIFETIME
     }
 
     fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.directory, &other.directory)
+        Arc::ptr_eq(&self.value, &other.value)
     }
 }
 
-/// A bounded cache by provider.
-#[derive(Default)]
-pub(super) struct Directories {
-    slots: Mutex<BTreeMap<ServerName, Arc<Slot>>>,
+/// A bounded cache by provider: of `T`, or of why there is none.
+pub(super) struct Published<T, E> {
+    slots: Mutex<Slots<T, E>>,
 }
 
-type Slot = tokio::sync::Mutex<State>;
+type Slots<T, E> = BTreeMap<ServerName, Arc<Slot<T, E>>>;
+type Slot<T, E> = tokio::sync::Mutex<State<T, E>>;
 
-#[derive(Default)]
-struct State {
-    known: Option<Known>,
-    failed: Option<(UnixMillis, DirectoryError)>,
+struct State<T, E> {
+    known: Option<Known<T>>,
+    failed: Option<(UnixMillis, E)>,
 }
 
-impl Directories {
-    /// The provider's directory: the one we know while it is fresh, otherwise what `fetch` brings. One that a request has `seen` to
+impl<T, E> Default for Published<T, E> {
+    fn default() -> Self {
+        Self {
+            slots: Mutex::default(),
+        }
+    }
+}
+
+impl<T, E> Default for State<T, E> {
+    fn default() -> Self {
+        Self {
+            known: None,
+            failed: None,
+        }
+    }
+}
+
+impl<T, E: Copy> Published<T, E> {
+    /// What the provider publishes: what we know while it is fresh, otherwise what `fetch` brings. One that a request has `seen` to
     /// be wrong is no longer fresh, unless it was fetched only a moment ago.
     pub(super) async fn get(
         &self,
         provider: &ServerName,
-        seen: Option<&Known>,
+        seen: Option<&Known<T>>,
         clock: &dyn Clock,
-        fetch: impl Future<Output = Result<(Directory, HeaderMap), DirectoryError>>,
-    ) -> Result<Known, DirectoryError> {
+        fetch: impl Future<Output = Result<(T, HeaderMap), E>>,
+    ) -> Result<Known<T>, E> {
         let slot = self.slot(provider, clock.now());
         let mut state = slot.lock().await;
         let now = clock.now();
@@ -73,10 +96,10 @@ impl Directories {
             return Err(error);
         }
         match fetch.await {
-            Ok((directory, headers)) => {
+            Ok((value, headers)) => {
                 let now = clock.now();
                 let known = Known {
-                    directory: Arc::new(directory),
+                    value: Arc::new(value),
                     fetched: now,
                     expires: now.plus(lifetime(&headers, now)),
                 };
@@ -93,7 +116,18 @@ impl Directories {
         }
     }
 
-    fn slot(&self, provider: &ServerName, now: UnixMillis) -> Arc<Slot> {
+    /// A request has found wrong what we know, so it is fetched again; not if that was only a moment ago.
+    pub(super) async fn doubt(&self, provider: &ServerName, clock: &dyn Clock) {
+        let slot = self.lock().get(provider).map(Arc::clone);
+        if let Some(slot) = slot {
+            let mut state = slot.lock().await;
+            let now = clock.now();
+            let is_old = |known: &Known<T>| now.saturating_since(known.fetched) >= MIN_LIFETIME;
+            state.known.take_if(|known| is_old(known));
+        }
+    }
+
+    fn slot(&self, provider: &ServerName, now: UnixMillis) -> Arc<Slot<T, E>> {
         let mut slots = self.lock();
         if let Some(slot) = slots.get(provider) {
             return Arc::clone(slot);
@@ -106,16 +140,16 @@ impl Directories {
         slot
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ServerName, Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, Slots<T, E>> {
         // No code that holds the lock can leave the map half changed.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Drops what nobody uses and is not fresh, and the next to expire if that is not enough.
-fn make_room(slots: &mut BTreeMap<ServerName, Arc<Slot>>, now: UnixMillis) {
+fn make_room<T, E>(slots: &mut Slots<T, E>, now: UnixMillis) {
     // What cannot be looked into is in use.
-    let expires = |slot: &Slot| {
+    let expires = |slot: &Slot<T, E>| {
         let state = slot.try_lock().ok()?;
         Some(state.known.as_ref().map_or(UnixMillis::ZERO, |known| known.expires))
     };
@@ -145,9 +179,13 @@ const MAX_PROVIDERS: usize = 4096;
 #[cfg(test)]
 mod tests {
     use nabe_service::ports::ManualClock;
+    use nabe_service::ports::mimi::DirectoryError;
 
+    use super::super::directory::Directory;
     use super::*;
     use crate::testing::name;
+
+    type Directories = Published<Directory, DirectoryError>;
 
     fn answer(host: &str, control: Option<&str>) -> Result<(Directory, HeaderMap), DirectoryError> {
         let directory = Directory::parse(format!(r#"{{"update":"https://{host}/{{roomId}}"}}"#).as_bytes())?;
@@ -172,7 +210,12 @@ mod tests {
         }
 
         /// What is known, or is fetched from `host`; and whether it was fetched.
-        async fn get(&self, host: &str, control: Option<&str>, seen: Option<&Known>) -> (Known, bool) {
+        async fn get(
+            &self,
+            host: &str,
+            control: Option<&str>,
+            seen: Option<&Known<Directory>>,
+        ) -> (Known<Directory>, bool) {
             let mut was_fetched = false;
             let fetch = async {
                 was_fetched = true;
@@ -211,9 +254,22 @@ mod tests {
         world.clock.advance(Duration::from_secs(1));
         let (second, was_fetched) = world.get("b.example", None, Some(&first)).await;
         assert!(was_fetched);
-        assert_ne!(first.directory, second.directory);
+        assert_ne!(first.value, second.value);
         // Others who had seen the first are given the second.
         assert!(!world.get("c.example", None, Some(&first)).await.1);
+    }
+
+    #[tokio::test]
+    async fn what_is_doubted_is_fetched_again_but_not_at_once() {
+        let world = World::new();
+        let doubt = async || world.directories.doubt(&name("p.example"), &world.clock).await;
+        doubt().await;
+        world.get("a.example", None, None).await;
+        doubt().await;
+        assert!(!world.get("b.example", None, None).await.1);
+        world.clock.advance(MIN_LIFETIME);
+        doubt().await;
+        assert!(world.get("b.example", None, None).await.1);
     }
 
     #[tokio::test]

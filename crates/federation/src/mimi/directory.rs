@@ -8,10 +8,22 @@ use nabe_signing::Object;
 use nabe_signing::json::Limits;
 use nabe_wire::directory::{Endpoint, Template, TemplateError};
 
+use super::url::HttpsUrl;
+
 /// Where a provider's endpoints are.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Directory {
     templates: BTreeMap<Endpoint, Result<Template, TemplateError>>,
+    gateway: Option<Gateway>,
+}
+
+/// Where a provider's OHTTP gateway is (D-ohttp-directory).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Gateway {
+    /// Takes sealed requests.
+    pub(super) requests: HttpsUrl,
+    /// Has the keys to seal them to.
+    pub(super) keys: HttpsUrl,
 }
 
 impl Directory {
@@ -34,9 +46,18 @@ impl Directory {
             };
             Some((endpoint, template))
         };
+        let url = |name| HttpsUrl::parse(document.get(name)?.as_str()?);
         Ok(Self {
             templates: Endpoint::ALL.into_iter().filter_map(template).collect(),
+            gateway: url("ohttpGateway")
+                .zip(url("ohttpKeys"))
+                .map(|(requests, keys)| Gateway { requests, keys }),
         })
+    }
+
+    /// The gateway, if it has both of its URLs.
+    pub(super) const fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
     }
 
     /// What it has for an endpoint.
@@ -70,6 +91,25 @@ mod tests {
             Some(Err(TemplateError::Malformed))
         );
         assert_eq!(directory.template(Endpoint::GroupInfo), None);
+    }
+
+    #[test]
+    fn a_gateway_has_two_urls() {
+        let gateway = |document: &str| Directory::parse(document.as_bytes()).unwrap().gateway().cloned();
+        let found = gateway(r#"{"ohttpGateway":"https://a.example/x","ohttpKeys":"https://a.example/y"}"#).unwrap();
+        assert_eq!(
+            (found.requests.path().as_str(), found.keys.path().as_str()),
+            ("/x", "/y")
+        );
+        for document in [
+            "{}",
+            r#"{"ohttpGateway":"https://a.example/x"}"#,
+            r#"{"ohttpGateway":"https://a.example/x","ohttpKeys":"http://a.example/y"}"#,
+            r#"{"ohttpGateway":["https://a.example/x"],"ohttpKeys":"https://a.example/y"}"#,
+            r#"{"ohttpGateway":"https://127.0.0.1/x","ohttpKeys":"https://a.example/y"}"#,
+        ] {
+            assert_eq!(gateway(document), None, "{document}");
+        }
     }
 
     #[test]

@@ -329,3 +329,84 @@ async fn a_provider_that_never_answers_is_given_up() {
     // Who waited meanwhile does not wait again.
     assert_eq!(call().await.map(drop), Err(timeout));
 }
+
+const WITH_GATEWAY: &str = r#"{"ohttpGateway":"https://mimi.p.example/gw","ohttpKeys":"https://mimi.p.example/keys"}"#;
+
+fn typed(status: u16, media_type: &str, body: &str) -> Result<Response<Bytes>, TransportError> {
+    let mut typed = answer(status, body)?;
+    typed.headers_mut().insert("content-type", media_type.parse().unwrap());
+    Ok(typed)
+}
+
+#[tokio::test]
+async fn what_is_sealed_goes_where_the_directory_says_and_names_nobody_but_us() {
+    let world = World::new([
+        answer(200, WITH_GATEWAY),
+        answer(200, "keys"),
+        typed(200, "message/ohttp-res", "opened by nobody here"),
+    ]);
+    let (provider, patience) = (name("p.example"), Duration::from_secs(20));
+    let keys = world.peers.ohttp_keys(&provider, patience);
+    assert_eq!(keys.await.unwrap(), "keys");
+    // They are the same for everybody who asks soon.
+    let keys = world.peers.ohttp_keys(&provider, patience);
+    assert_eq!(keys.await.unwrap(), "keys");
+    let sealed = Bytes::from_static(b"sealed");
+    let stream = world.peers.ohttp(&provider, sealed.clone(), patience).await.unwrap();
+    assert_eq!(stream.content_type.as_deref(), Some("message/ohttp-res"));
+    let pieces: Vec<Bytes> = stream.body.try_collect().await.unwrap();
+    assert_eq!(pieces, ["opened by nobody here"]);
+    let sent = world.sent();
+    let lines: Vec<_> = sent.iter().map(|sent| format!("{} {}", sent.to, sent.line)).collect();
+    assert_eq!(lines, [FETCH, "mimi.p.example GET /keys", "mimi.p.example POST /gw"]);
+    let request = &sent[2];
+    assert_eq!(request.body, sealed);
+    let mut names: Vec<_> = request.head.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["accept", "content-type", "from"]);
+    assert_eq!(request.head["from"], "mimi@a.example");
+    assert_eq!(request.head["content-type"], "message/ohttp-req");
+}
+
+#[tokio::test]
+async fn keys_are_fetched_again_after_a_gateway_has_refused_what_was_sealed_to_them() {
+    let problem = || typed(400, "application/problem+json", "{}");
+    let world = World::new([
+        answer(200, WITH_GATEWAY),
+        answer(200, "old"),
+        problem(),
+        problem(),
+        answer(200, "new"),
+    ]);
+    let (provider, patience) = (name("p.example"), Duration::from_secs(20));
+    let keys = async || world.peers.ohttp_keys(&provider, patience).await.unwrap();
+    let refused = async || {
+        world
+            .peers
+            .ohttp(&provider, Bytes::new(), patience)
+            .await
+            .unwrap()
+            .status
+    };
+    assert_eq!(keys().await, "old");
+    // Not at once: whoever is refused on purpose makes us ask no more often than that.
+    assert_eq!(refused().await, 400);
+    assert_eq!(keys().await, "old");
+    world.clock.advance(Duration::from_mins(1));
+    assert_eq!(refused().await, 400);
+    assert_eq!(keys().await, "new");
+}
+
+#[tokio::test]
+async fn a_provider_that_names_no_gateway_is_sent_nothing_sealed() {
+    let world = World::new([answer(200, DIRECTORY)]);
+    let (provider, patience) = (name("p.example"), Duration::from_secs(20));
+    let keys = world.peers.ohttp_keys(&provider, patience).await;
+    assert_eq!(keys, Err(MimiPeerError::NoGateway));
+    let sealed = world.peers.ohttp(&provider, Bytes::new(), patience).await;
+    assert_eq!(sealed.map(drop), Err(MimiPeerError::NoGateway));
+    assert_eq!(world.lines(), [FETCH]);
+    let excluded = name("x.evil.example");
+    let sealed = world.peers.ohttp(&excluded, Bytes::new(), patience).await;
+    assert_eq!(sealed.map(drop), Err(PeerError::Refused.into()));
+}

@@ -217,7 +217,7 @@ impl Mimi {
         Ok(token_of(&secret, media_id))
     }
 
-    fn download_turn(&self, reader: &Reader) -> Result<Share<Reader>, MimiError> {
+    pub(super) fn download_turn(&self, reader: &Reader) -> Result<Share<Reader>, MimiError> {
         let settings = &self.settings().assets;
         let share = match reader {
             Reader::Provider(_) => settings.of_provider,
@@ -229,7 +229,7 @@ impl Mimi {
         })
     }
 
-    fn bounded(&self, answer: PeerStream, turn: Share<Reader>) -> Asset {
+    pub(super) fn bounded(&self, answer: PeerStream, turn: Share<Reader>) -> Asset {
         let settings = &self.settings().assets;
         Asset {
             content_type: answer.content_type,

@@ -9,7 +9,7 @@
 //! | a hub | `inbox`: what happened in its rooms |
 //! | a hub, or a local user | `key_material` |
 //! | a user's provider, or a local user | `consent`, `identifier` |
-//! | a local user | `create`, `forward` |
+//! | a local user | `create`, `forward`, `relay` |
 //! | the operator | `report` |
 //! | nobody: workers | `notify` (one task for each follower of each room that is owed something), `forward` (what has no verdict yet) |
 //!
@@ -27,6 +27,7 @@ mod key_material;
 mod notify;
 mod order;
 mod rates;
+mod relay;
 mod report;
 mod rooms;
 mod submit;
@@ -56,6 +57,7 @@ pub use error::MimiError;
 pub use key_material::OfferNotKept;
 pub use nabe_store::{ConsentDecision, KeptConsent, KeptReport, ReportState};
 pub use rates::RateSettings;
+pub use relay::{MAX_SEALED_BYTES, Relayed, UNKNOWN_KEY};
 pub use report::{Report, ReportSettings};
 pub use users::{MimiNews, UserSettings};
 

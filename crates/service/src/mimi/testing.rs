@@ -1,7 +1,7 @@
 //! Several providers in one process, joined by a wire that carries bytes and that tests can cut, listen on and talk into. The clock stands
 //! still until a test advances it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -128,6 +128,14 @@ struct Wire {
     made: Mutex<Vec<Made>>,
     interceptor: Mutex<Option<Interceptor>>,
     answers: Mutex<Option<(ServerName, Endpoint, Answers)>>,
+    gateways: Mutex<Gateways>,
+}
+
+/// OHTTP gateways: what they were sent, by whom, and what they answer.
+#[derive(Default)]
+struct Gateways {
+    asked: Vec<(ServerName, ServerName, Bytes)>,
+    answers: VecDeque<PeerStream>,
 }
 
 /// One provider's end of the wire.
@@ -343,6 +351,16 @@ impl Providers {
         asked.cloned().collect()
     }
 
+    /// The next answer of a gateway.
+    pub(super) fn gateway_answers(&self, answer: PeerStream) {
+        self.wire.gateways.lock().unwrap().answers.push_back(answer);
+    }
+
+    /// What was handed on sealed: by whom, to whose gateway.
+    pub(super) fn relayed(&self) -> Vec<(ServerName, ServerName, Bytes)> {
+        self.wire.gateways.lock().unwrap().asked.clone()
+    }
+
     pub(super) fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
@@ -397,6 +415,12 @@ impl MimiPeers for End {
 
     async fn open(&self, _: &ServerName, _: MimiRequest) -> Result<PeerStream, MimiPeerError> {
         Err(PeerError::Unreachable.into())
+    }
+
+    async fn ohttp(&self, provider: &ServerName, sealed: Bytes, _: Duration) -> Result<PeerStream, MimiPeerError> {
+        let mut gateways = self.wire.gateways.lock().unwrap();
+        gateways.asked.push((self.from.clone(), provider.clone(), sealed));
+        gateways.answers.pop_front().ok_or(MimiPeerError::NoGateway)
     }
 }
 

@@ -4,6 +4,7 @@ mod follow;
 mod hub;
 mod notify;
 mod rates;
+mod relay;
 mod report;
 mod story;
 

@@ -27,6 +27,31 @@ pub trait MimiPeers: Send + Sync + 'static {
     ///
     /// [`MimiPeerError`] when there is no answer.
     async fn open(&self, provider: &ServerName, request: MimiRequest) -> Result<PeerStream, MimiPeerError>;
+
+    /// The keys of the provider's OHTTP gateway (RFC 9458): `application/ohttp-keys`, as the provider published them not long ago. One
+    /// whose directory names no gateway has none.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiPeerError`] when there are none.
+    async fn ohttp_keys(&self, _provider: &ServerName, _timeout: Duration) -> Result<Bytes, MimiPeerError> {
+        Err(MimiPeerError::NoGateway)
+    }
+
+    /// Hands a `message/ohttp-req` to the provider's OHTTP gateway, and the answer back with its body still to be read, whatever it is.
+    /// `timeout` bounds everything up to the body.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiPeerError`] when there is no answer.
+    async fn ohttp(
+        &self,
+        _provider: &ServerName,
+        _sealed: Bytes,
+        _timeout: Duration,
+    ) -> Result<PeerStream, MimiPeerError> {
+        Err(MimiPeerError::NoGateway)
+    }
 }
 
 /// Why there is no directory.
@@ -84,6 +109,12 @@ pub enum MimiPeerError {
     /// A URL made from the provider's template is none that we connect to: its host is no DNS name.
     #[error("the provider's template for {0} leads nowhere")]
     BadUrl(Endpoint),
+    /// The provider's directory names no OHTTP gateway.
+    #[error("the provider's directory names no OHTTP gateway")]
+    NoGateway,
+    /// The provider's OHTTP gateway does not give out its keys.
+    #[error("the keys of the provider's OHTTP gateway: answered with status {0}")]
+    NoKeys(u16),
 }
 
 impl MimiPeerError {
@@ -92,7 +123,12 @@ impl MimiPeerError {
     pub const fn is_transient(self) -> bool {
         match self {
             Self::Peer(error) => error.is_transient(),
-            Self::Directory(_) | Self::NoEndpoint(_) | Self::BadTemplate { .. } | Self::BadUrl(_) => true,
+            Self::Directory(_)
+            | Self::NoEndpoint(_)
+            | Self::BadTemplate { .. }
+            | Self::BadUrl(_)
+            | Self::NoGateway
+            | Self::NoKeys(_) => true,
         }
     }
 
@@ -101,7 +137,12 @@ impl MimiPeerError {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Peer(error) => error.label(),
-            Self::Directory(_) | Self::NoEndpoint(_) | Self::BadTemplate { .. } | Self::BadUrl(_) => "directory",
+            Self::Directory(_)
+            | Self::NoEndpoint(_)
+            | Self::BadTemplate { .. }
+            | Self::BadUrl(_)
+            | Self::NoGateway
+            | Self::NoKeys(_) => "directory",
         }
     }
 }
