@@ -292,6 +292,17 @@ impl From<MimiError> for ClientError {
     }
 }
 
+/// What our own gateway says to a user of ours.
+impl From<mimi::MimiRefusal> for ClientError {
+    fn from(refusal: mimi::MimiRefusal) -> Self {
+        match refusal.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Self::busy(),
+            status if status.is_client_error() => Self::bad_request(refusal.to_string()),
+            status => Self::new(status, "internal", refusal.to_string()),
+        }
+    }
+}
+
 impl IntoResponse for ClientError {
     fn into_response(self) -> Response {
         let info = ErrorInfo {

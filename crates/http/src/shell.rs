@@ -260,7 +260,8 @@ impl Caller {
 
 fn is_media_path(path: &str) -> bool {
     let is_asset = path.starts_with(ASSETS) || path == "/_nabe/v1/mimi/assets";
-    let is_mimi_download = path.starts_with("/_nabe/v1/mimi/rooms/") && path.ends_with("/download");
+    let is_download = path.starts_with("/_nabe/v1/mimi/rooms/") && path.ends_with("/download");
+    let is_mimi_download = is_download || path.starts_with("/_nabe/v1/mimi/ohttp/");
     path == "/_nabe/v1/media" || path.starts_with("/_nabe/v1/media/") || is_asset || is_mimi_download
 }
 

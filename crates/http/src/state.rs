@@ -8,6 +8,7 @@ use axum::extract::FromRef;
 use nabe_service::Service;
 use nabe_types::ServerName;
 
+use crate::mimi::OhttpGateway;
 use crate::{AnswerBudget, BodyBudget};
 
 /// Renders the metrics in the Prometheus text format.
@@ -22,6 +23,8 @@ pub struct AppState {
     pub well_known: Option<ServerName>,
     /// SHA-256 of the credential a provider's backend shows to act for its users; `None` means there is no such backend.
     pub provider_token_hash: Option<[u8; 32]>,
+    /// The OHTTP gateway, if there is one: for other providers' users, and for our own.
+    pub ohttp: Option<OhttpGateway>,
     /// Bounds on single requests.
     pub limits: HttpLimits,
     /// Renders the metrics.

@@ -180,6 +180,7 @@ impl World {
             service,
             well_known: None,
             provider_token_hash: Some(sha256(PROVIDER_TOKEN.as_bytes())),
+            ohttp: None,
             limits: HttpLimits::default(),
             metrics: Arc::new(|| "nabe_up 1\n".to_owned()),
         };

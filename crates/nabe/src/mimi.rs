@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use nabe_core::mimi::Franking;
 use nabe_federation::{AssetDownloads, HttpsSettings, HttpsTransport, MimiPeers, TlsSettings};
 use nabe_http::{
-    mimi::{CertificateHeader, ForwardedCertificates},
+    mimi::{CertificateHeader, ForwardedCertificates, OhttpGateway},
     peer_certificate::{self, PeerUsage},
     tls::{self, CertificateFiles},
 };
@@ -251,10 +251,10 @@ impl Mimi {
                 authority: self.authority.clone().unwrap_or_else(|| domain.clone()),
                 domain,
                 forwarded,
-                ohttp: match self.ohttp {
-                    true => Some(keys::load_ohttp(&self.ohttp_key_file)?),
-                    false => None,
-                },
+            },
+            ohttp: match self.ohttp {
+                true => Some(keys::load_ohttp(&self.ohttp_key_file)?),
+                false => None,
             },
             certificates,
             peers,
@@ -290,6 +290,7 @@ impl Mimi {
 pub(crate) struct Provider {
     /// What its endpoints need to know.
     pub(crate) http: nabe_http::mimi::MimiSettings,
+    pub(crate) ohttp: Option<OhttpGateway>,
     /// What it shows to peers.
     pub(crate) certificates: Arc<CertificateFiles>,
     peers: Arc<dyn ClientCertVerifier>,

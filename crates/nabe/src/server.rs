@@ -88,6 +88,7 @@ impl Server {
             service: service.clone(),
             well_known: config.listen.well_known.clone(),
             provider_token_hash: provider_token_hash(config)?,
+            ohttp: provider.as_ref().and_then(|provider| provider.ohttp.clone()),
             limits: HttpLimits {
                 body_bytes: config.limits.body_bytes,
                 ..HttpLimits::default()

@@ -11,13 +11,11 @@ mod common;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use ciborium::Value;
-use common::{Folder, Serving, device::Device, wait_for};
+use common::{Folder, Serving, device::Device, memory, wait_for};
 use nabe_signing::{SigningKey, base64u};
 use rusqlite::Connection;
 use serde_json::json;
@@ -408,58 +406,12 @@ fn files_in(path: &Path, needles: &[&Needles]) -> Searched {
     searched
 }
 
-/// Searches the memory of a server that is held still meanwhile: everything that it can write to, freed memory included. The rest is its
-/// program and libraries, mapped from files.
+/// Searches the memory of a server.
 fn memory_of(process: &Serving, needles: &[&Needles]) -> std::io::Result<Searched> {
-    let id = process.id();
-    let maps = fs::read_to_string(format!("/proc/{id}/maps"))?;
-    let mut memory = fs::File::open(format!("/proc/{id}/mem"))?;
-    let signal = |name: &str| {
-        let told = Command::new("kill").args([name, &id.to_string()]).status().unwrap();
-        assert!(told.success());
-    };
     let mut searched = Searched::new(needles);
-    signal("-STOP");
-    let done = (|| {
-        for line in maps.lines() {
-            let mut fields = line.split_ascii_whitespace();
-            let (Some(range), Some(rights)) = (fields.next(), fields.next()) else {
-                continue;
-            };
-            if !rights.starts_with("rw") {
-                continue;
-            }
-            let (from, to) = range.split_once('-').unwrap();
-            let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
-            let mut at = from;
-            while at < to {
-                let end = to.min(at + CHUNK);
-                let mut chunk = vec![0; usize::try_from(end - at).unwrap()];
-                memory.seek(SeekFrom::Start(at))?;
-                // A region that went away between the two readings.
-                match memory.read_exact(&mut chunk) {
-                    Ok(()) => {}
-                    Err(_) if searched.bytes > 0 => break,
-                    Err(error) => return Err(error),
-                }
-                searched.bytes += end - at;
-                searched.look(&chunk, needles);
-                if end == to {
-                    break;
-                }
-                at = end - OVERLAP;
-            }
-        }
-        Ok(())
-    })();
-    signal("-CONT");
-    done.map(|()| searched)
+    searched.bytes = memory::read(process, |chunk| searched.look(chunk, needles))?;
+    Ok(searched)
 }
-
-/// Regions are read in pieces of so many bytes, …
-const CHUNK: u64 = 4 << 20;
-/// … each of which repeats the end of the one before: no form of a needle is longer.
-const OVERLAP: u64 = 256;
 
 #[test]
 fn the_search_finds_every_form_anywhere() {

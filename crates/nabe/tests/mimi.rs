@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Client, Serving, command, free_address, nabe, text, wait_for};
+use common::{Client, Serving, command, free_address, memory, nabe, text, wait_for};
 use http::{Method, Request, Response};
 use nabe_federation::{HttpsSettings, HttpsTransport, MimiPeers, TlsSettings, Transport as _};
 use nabe_http::tls::CertificateFiles;
@@ -470,6 +470,100 @@ async fn users_of_three_providers_talk_and_send_files_on_the_command_line() {
             .then_some(())
     })
     .await;
+}
+
+/// Whether these bytes are anywhere in the memory of a provider.
+fn remembers(provider: &Serving, what: &str) -> bool {
+    let (first, what) = (what.as_bytes()[0], what.as_bytes());
+    let mut found = false;
+    let searched = memory::read(provider, |chunk| {
+        let mut places = chunk.iter().enumerate().filter(|(_, byte)| **byte == first);
+        found |= places.any(|(at, _)| chunk[at..].starts_with(what));
+    });
+    assert!(searched.unwrap() > 0);
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_is_never_told_which_file_comes_by_oblivious_http() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let c = Provider::init(parent.path(), "c.localhost", Some(&a));
+    let hub = [
+        ("NABE_MIMI__ASSET_HOSTS", "[\"b.localhost\"]"),
+        ("NABE_MIMI__OHTTP", "true"),
+    ];
+    let _hub = (a.serve_with(&[&b, &c], false, &hub), b.serve(&[&a, &c], false));
+    let relay = c.serve(&[&a, &b], false);
+    for provider in [&a, &b, &c] {
+        provider.directory().await;
+    }
+    let alice = Person::log_in(parent.path(), &a, "alice");
+    let bob = Person::log_in(parent.path(), &b, "bob");
+    let cathy = Person::log_in(parent.path(), &c, "cathy");
+    let room = "mimi://a.localhost/r/club";
+    alice.run(&["create", "The Club", "--id", "club"]);
+    bob.lets_add(&alice).await;
+    cathy.lets_add(&alice).await;
+    alice.run(&["add", room, &bob.user, &cathy.user]);
+    bob.is_in(room, true).await;
+    cathy.is_in(room, true).await;
+    let secret = b"for the club's eyes only; ".repeat(5_000);
+    let path = parent.path().join("picture.png");
+    fs::write(&path, &secret).unwrap();
+    let sent = bob.run(&["send-file", room, path.to_str().unwrap()]);
+    let id = sent[0]["message"].as_str().unwrap();
+    cathy.hears(room, |message| message["message"] == id).await;
+    let out = parent.path().join("received");
+    let fetch = |by: &[&str]| {
+        let arguments = [&["get-file", room, id, "--out", out.to_str().unwrap()], by].concat();
+        let fetched = cathy.run(&arguments);
+        assert_eq!(fs::read(&out).unwrap(), secret, "{by:?}");
+        fetched[0]["way"].as_str().unwrap().to_owned()
+    };
+
+    // Under this name Bob's provider keeps the file, and its URL has it.
+    let stored = find_file(&b.folder.join("data/media"));
+    let name = stored.file_name().unwrap().to_str().unwrap();
+    assert_eq!(fetch(&["--by", "ohttp"]), "ohttp");
+    assert!(!remembers(&relay, name), "it saw nothing but what is sealed");
+
+    // With the hub's own word for its key, and with another key.
+    let (keys, other) = (parent.path().join("keys"), parent.path().join("other"));
+    let published = a
+        .request(
+            &a.transport(None),
+            Method::GET,
+            "/.well-known/ohttp-gateway",
+            "c.localhost",
+        )
+        .await;
+    fs::write(&keys, published.body()).unwrap();
+    assert_eq!(
+        fetch(&["--by", "ohttp", "--ohttp-keys", keys.to_str().unwrap()]),
+        "ohttp"
+    );
+    let mut changed = published.body().to_vec();
+    changed[10] ^= 1;
+    fs::write(&other, changed).unwrap();
+    let wrong = [
+        "get-file",
+        room,
+        id,
+        "--by",
+        "ohttp",
+        "--ohttp-keys",
+        other.to_str().unwrap(),
+    ];
+    let refused = cathy.attempt(&wrong);
+    assert!(!refused.status.success(), "{}", text(&refused.stdout));
+
+    assert!(!remembers(&relay, name));
+    assert_eq!(fetch(&[]), "hubProxy");
+    assert!(remembers(&relay, name), "what it is told is found");
+    let address = format!("b.localhost={}", b.mimi);
+    assert_eq!(fetch(&["--by", "direct", "--resolve", &address]), "direct");
 }
 
 /// The only file below a folder.

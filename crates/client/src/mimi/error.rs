@@ -10,6 +10,7 @@ use nabe_wire::key_material::KeyMaterialUserCode;
 use nabe_wire::update::UpdateResponseCode;
 use nabe_wire::uri::MimiUri;
 
+use super::oblivious::ObliviousError;
 use crate::error::StoreError;
 use crate::keys::KeysError;
 use crate::transport::TransportError;
@@ -142,6 +143,9 @@ pub enum MimiError {
     /// What lies where a message says is not its file, or cannot be opened.
     #[error("the file: {0}")]
     File(#[from] OpenError),
+    /// Oblivious HTTP.
+    #[error(transparent)]
+    Oblivious(#[from] ObliviousError),
     /// The room's policy about files.
     #[error("the room's policy: {0}")]
     FilePolicy(#[source] Rejection),

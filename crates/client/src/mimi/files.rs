@@ -1,8 +1,10 @@
 //! Files: sealed here, uploaded to the user's own provider, and named in a message (MIMI #download-files, MC #external). Who reads them
-//! fetches them through the room's hub, so that whoever stores them does not learn who does.
+//! fetches them through the room's hub, so that whoever stores them does not learn who does; or sealed, so that their own provider does not
+//! learn which; or from where they lie.
 //!
 //! What a room's `asset_policy` says is for clients to see to, since nobody else sees what files are (MRP #assets).
 
+use bytes::Bytes;
 use nabe_auth::mimi::{AssetKind, Rejection, Room, Upload};
 use nabe_content::MediaType;
 use nabe_content::attachment::Outgoing;
@@ -10,7 +12,7 @@ use nabe_content::mimi::external::{self, Secret};
 use nabe_content::mimi::timeline::{State, authors_only};
 use nabe_content::mimi::{Disposition, ExternalPart, MessageId, NestedPart, Part};
 use nabe_wire::app_data::{MediaType as WireMediaType, Parameter};
-use nabe_wire::policy::{AssetPolicy, AssetUploadLocation, DownloadPrivacyType};
+use nabe_wire::policy::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType};
 use nabe_wire::uri::MimiUri;
 use openmls_traits::random::OpenMlsRand as _;
 
@@ -18,7 +20,30 @@ use super::client::MimiClient;
 use super::device::identifier;
 use super::error::{Doing as _, GroupFault, MimiError};
 use super::group;
+use super::oblivious::{self, ObliviousError};
 use crate::provider::crypto;
+use crate::transport::TransportError;
+
+/// How a file is to be fetched.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Fetch {
+    /// In which way; without one, as the room's policy suggests.
+    pub way: Option<DownloadPrivacyType>,
+    /// The keys of the hub's gateway, `application/ohttp-keys`, of a user who has them from the hub. Without them they come by way of the
+    /// user's provider, which could put its own in their place.
+    pub ohttp_keys: Option<Bytes>,
+}
+
+/// A file that has been fetched, checked and opened.
+#[derive(Clone, Debug)]
+pub struct FetchedFile {
+    /// What its message says about it.
+    pub part: ExternalPart,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// How it came.
+    pub way: DownloadPrivacyType,
+}
 
 impl MimiClient {
     /// Seals a file, uploads it, and sends a message with it. Its ID. Pictures, sounds and films are sent to be shown, anything else as an
@@ -63,12 +88,22 @@ impl MimiClient {
         self.say(room, body).await
     }
 
-    /// Fetches the file of a message through the room's hub, checks and opens it.
+    /// Fetches the file of a message in the way that the room's policy suggests, and without one through the room's hub; checks and opens
+    /// it.
     ///
     /// # Errors
     /// [`MimiError::NoFile`] if the message has none; [`MimiError::File`] if something else lies where it says; [`MimiError::FilePolicy`];
-    /// [`MimiError::Transport`].
+    /// [`MimiError::Oblivious`]; [`MimiError::Transport`].
     pub async fn fetch_file(&self, room: &MimiUri, id: &MessageId) -> Result<(ExternalPart, Vec<u8>), MimiError> {
+        let fetched = self.fetch_file_by(room, id, &Fetch::default()).await?;
+        Ok((fetched.part, fetched.bytes))
+    }
+
+    /// The same in a way that the user may choose, as far as the room's policy allows it.
+    ///
+    /// # Errors
+    /// As for [`MimiClient::fetch_file`].
+    pub async fn fetch_file_by(&self, room: &MimiUri, id: &MessageId, fetch: &Fetch) -> Result<FetchedFile, MimiError> {
         let timeline = self.timeline(room)?;
         let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
         let State::Shown { body, .. } = &post.state else {
@@ -85,18 +120,65 @@ impl MimiClient {
         };
         let policy = self.policy_of(room)?;
         let user = identifier(&self.device.user);
+        let assets = policy.policy().assets();
+        let mut ways = ways(assets.map(|assets| &assets.download_privacy), part.size, fetch.way);
+        ways.retain(|way| fetch.way.is_some() || policy.download(&user, None, *way).is_ok());
+        let usual = ways.first().copied().unwrap_or(DownloadPrivacyType::HUB_PROXY);
         policy
-            .download(&user, Some(kind), DownloadPrivacyType::HUB_PROXY)
+            .download(&user, Some(kind), usual)
             .map_err(MimiError::FilePolicy)?;
         let sender = self.item_of(room, id)?.and_then(|item| item.sender);
         let sender = sender.ok_or(MimiError::NoSuchMessage)?;
-        let assets = policy.policy().assets();
         if !assets.is_none_or(|assets| lies_where_it_should(assets, &sender, &part.url)) {
             return Err(MimiError::FilePolicy(Rejection::AssetHost));
         }
-        let fetched = self.transport.download(room, &part.url).await?;
-        let opened = external::open(fetched.into(), &part)?;
-        Ok((part, opened))
+        let mut way = usual;
+        let mut fetched = self.fetch_by(way, room, &part.url, fetch).await;
+        if let Err(error) = &fetched
+            && is_no_gateway(error)
+            && way == DownloadPrivacyType::OHTTP
+            && ways.contains(&DownloadPrivacyType::HUB_PROXY)
+        {
+            way = DownloadPrivacyType::HUB_PROXY;
+            fetched = self.fetch_by(way, room, &part.url, fetch).await;
+        }
+        let bytes = external::open(fetched?.into(), &part)?;
+        Ok(FetchedFile { part, bytes, way })
+    }
+
+    async fn fetch_by(
+        &self,
+        way: DownloadPrivacyType,
+        room: &MimiUri,
+        url: &str,
+        fetch: &Fetch,
+    ) -> Result<Bytes, MimiError> {
+        match way {
+            DownloadPrivacyType::DIRECT => Ok(self.transport.download_directly(url).await?),
+            DownloadPrivacyType::OHTTP => {
+                self.fetch_obliviously(room.host(), url, fetch.ohttp_keys.as_ref())
+                    .await
+            }
+            _ => Ok(self.transport.download(room, url).await?),
+        }
+    }
+
+    /// By the user's provider as relay and the hub's gateway. Its key may have changed since it was fetched.
+    async fn fetch_obliviously(&self, hub: &str, url: &str, trusted: Option<&Bytes>) -> Result<Bytes, MimiError> {
+        for _ in 0..2 {
+            let keys = match trusted {
+                Some(keys) => keys.clone(),
+                None => self.transport.ohttp_keys(hub).await?,
+            };
+            let sealed = oblivious::seal(&keys, url)?;
+            match self.transport.ohttp(hub, sealed.request.clone()).await {
+                Ok(answer) => return Ok(sealed.open(&answer)?),
+                Err(TransportError::Refused(refusal)) if refusal.status == OTHER_KEY && trusted.is_none() => {}
+                Err(TransportError::Refused(refusal)) if refusal.status == OTHER_KEY => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ObliviousError::UnknownKey.into())
     }
 
     /// A room's policy as it was committed.
@@ -108,6 +190,36 @@ impl MimiClient {
         Room::load(identifier(room), &group::dictionary(&group), leaves)
             .map_err(|_| group::unsound(room, GroupFault::Policy))
     }
+}
+
+/// In which ways a file of so many bytes may be fetched, the one to begin with first: as the user says, as the policy suggests, and then
+/// those that tell others least. Nothing is fetched from where it lies unless the policy names that way.
+fn ways(policy: Option<&DownloadPrivacy>, size: u64, chosen: Option<DownloadPrivacyType>) -> Vec<DownloadPrivacyType> {
+    if let Some(chosen) = chosen {
+        return vec![chosen];
+    }
+    let Some(policy) = policy else {
+        return vec![DownloadPrivacyType::HUB_PROXY];
+    };
+    let mut ways = vec![
+        policy.default_download_type,
+        DownloadPrivacyType::OHTTP,
+        DownloadPrivacyType::HUB_PROXY,
+    ];
+    if policy.allowed_download_types.contains(&DownloadPrivacyType::DIRECT) {
+        ways.push(DownloadPrivacyType::DIRECT);
+    }
+    let known = [
+        DownloadPrivacyType::DIRECT,
+        DownloadPrivacyType::HUB_PROXY,
+        DownloadPrivacyType::OHTTP,
+    ];
+    ways.retain(|way| known.contains(way) && (*way != DownloadPrivacyType::OHTTP || size <= MAX_OBLIVIOUS_BYTES));
+    ways
+}
+
+fn is_no_gateway(error: &MimiError) -> bool {
+    matches!(error, MimiError::Transport(TransportError::Refused(refusal)) if refusal.status == 404)
 }
 
 /// What a file is shown as.
@@ -156,3 +268,8 @@ fn lies_where_it_should(policy: &AssetPolicy, sender: &MimiUri, url: &str) -> bo
             domains.any(|domains| domains.asset_upload_destinations.iter().any(|there| **there == *host))
         })
 }
+
+/// Of a file that a gateway answers in one piece, with some room for what is around it.
+const MAX_OBLIVIOUS_BYTES: u64 = 15 * 1024 * 1024;
+/// The status of a request that was sealed to a key that the gateway does not have.
+const OTHER_KEY: u16 = 409;

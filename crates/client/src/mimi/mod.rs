@@ -21,6 +21,7 @@
 //! | `mimi/lines.rs` | hubs that do not answer |
 //! | `mimi/send.rs` | messages that go out, reports |
 //! | `mimi/files.rs` | files in messages |
+//! | `mimi/oblivious.rs` | files by oblivious HTTP |
 //! | `mimi/receive.rs` | what comes in |
 //! | `mimi/group.rs` | OpenMLS |
 //! | `mimi/store.rs` | rows |
@@ -38,6 +39,7 @@ mod intent;
 mod join;
 mod lines;
 mod notice;
+mod oblivious;
 mod pending;
 mod receive;
 mod send;
@@ -48,9 +50,11 @@ pub mod transport;
 pub use client::{MimiClient, MimiGroupState, client_in};
 pub use create::NewRoom;
 pub use error::{GroupFault, MimiError};
+pub use files::{Fetch, FetchedFile};
 pub use intent::{MimiIntent, Newcomer};
 pub use nabe_auth::mimi::templates;
 pub use notice::MimiNotice;
+pub use oblivious::ObliviousError;
 pub use receive::{Franking, Unreadable};
 pub use settings::MimiSettings;
 pub use store::{KnownRoom, MimiBody, MimiItem, MimiStatus};

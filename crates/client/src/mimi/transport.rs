@@ -63,6 +63,16 @@ pub trait MimiTransport: Send + Sync {
     /// `download`: a file in a message of a room, through the room's hub (MIMI #download-using-a-hub-proxy). At most 100 MiB and 16 bytes.
     async fn download(&self, room: &MimiUri, url: &str) -> Result<Bytes, TransportError>;
 
+    /// `ohttp`: the keys of the OHTTP gateway of a provider that is the hub of a room of the user (MIMI #download-using-oblivious-http):
+    /// `application/ohttp-keys`. A [`Refusal`](crate::transport::Refusal) with status 404 if it has no gateway.
+    async fn ohttp_keys(&self, provider: &str) -> Result<Bytes, TransportError>;
+
+    /// `ohttp`: hands a `message/ohttp-req` to that gateway. Its `message/ohttp-res`; status 409 if it has another key.
+    async fn ohttp(&self, provider: &str, sealed: Bytes) -> Result<Bytes, TransportError>;
+
+    /// A file from where it lies, without anybody in between (MIMI #direct-download). At most 100 MiB and 16 bytes.
+    async fn download_directly(&self, url: &str) -> Result<Bytes, TransportError>;
+
     /// `entries`: what happened in the rooms of this client's user after a cursor of an earlier page, room by room in the order in
     /// which the hub accepted it. If nothing has, waits up to `wait` and then answers with nothing. At most a few hundred entries; the
     /// rest comes next time.

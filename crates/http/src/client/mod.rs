@@ -11,6 +11,7 @@ mod keys;
 pub(crate) mod media;
 mod membership;
 mod mimi;
+mod mimi_ohttp;
 mod mimi_reports;
 mod model;
 mod openapi;
@@ -84,6 +85,7 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(mimi::group_info))
         .routes(routes!(mimi::upload_asset))
         .routes(routes!(mimi::download_asset))
+        .routes(routes!(mimi_ohttp::keys, mimi_ohttp::relay))
         .routes(routes!(mimi_reports::report_abuse))
         .routes(routes!(mimi_reports::reports))
         .routes(routes!(mimi_reports::report, mimi_reports::decide))

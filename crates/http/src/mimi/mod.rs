@@ -49,7 +49,7 @@ use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, Template, TemplateError};
 pub use self::body::{Tls, TlsReply};
 pub use self::forwarded::{CertificateHeader, ForwardedCertificates};
 pub use self::identity::PeerIdentity;
-pub(crate) use self::ohttp::OHTTP_PATH;
+pub(crate) use self::ohttp::{Asker, KEYS, OHTTP_PATH, SEALED_ANSWER};
 pub use self::ohttp::{OhttpGateway, OhttpKeyError};
 pub use self::target::Target;
 pub use crate::error::mimi::{CertificateFault, FromFault, MimiRefusal};
@@ -86,8 +86,6 @@ pub struct MimiSettings {
     pub authority: ServerName,
     /// Whom to believe about certificates that we did not see ourselves.
     pub forwarded: Option<ForwardedCertificates>,
-    /// The OHTTP gateway, if there is one.
-    pub ohttp: Option<OhttpGateway>,
 }
 
 /// The endpoints that are served, each with its handler.
@@ -130,8 +128,8 @@ impl Endpoints {
     }
 
     pub(crate) fn routes(self, settings: MimiSettings, state: &AppState) -> Result<Router<AppState>, TemplateError> {
-        let directory = self.directory(&settings)?;
-        let ohttp = settings.ohttp.clone();
+        let ohttp = state.ohttp.clone();
+        let directory = self.directory(&settings.authority, ohttp.is_some())?;
         let gate = Arc::new(Gate {
             settings,
             service: state.service.clone(),
@@ -154,8 +152,7 @@ impl Endpoints {
         }))
     }
 
-    fn directory(&self, settings: &MimiSettings) -> Result<Object, TemplateError> {
-        let authority = &settings.authority;
+    fn directory(&self, authority: &ServerName, has_gateway: bool) -> Result<Object, TemplateError> {
         let base = format!("https://{authority}{BASE}");
         let entry = |endpoint: Endpoint| {
             let template = Template::below(&base, endpoint)?;
@@ -163,7 +160,7 @@ impl Endpoints {
         };
         let entries = self.routes.iter().map(|(endpoint, _)| entry(*endpoint));
         let mut directory = entries.collect::<Result<Object, _>>()?;
-        if settings.ohttp.is_some() {
+        if has_gateway {
             // The draft has no name for it (D-ohttp-directory).
             for name in ["ohttpGateway", "ohttpKeys"] {
                 directory.insert(name, Json::from(format!("https://{authority}{OHTTP_PATH}")));

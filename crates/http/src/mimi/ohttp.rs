@@ -22,8 +22,9 @@ use axum::response::{IntoResponse as _, Response};
 use bhttp::{Message, Mode};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use nabe_service::mimi::{Asset, Mimi};
+use nabe_service::mimi::{Asset, MAX_SEALED_BYTES, Mimi, UNKNOWN_KEY};
 use nabe_types::ServerName;
+use nabe_wire::uri::MimiUri;
 use ohttp::hpke::{Aead, Kdf, Kem};
 use ohttp::{KeyConfig, Server, SymmetricSuite};
 use tokio::sync::Semaphore;
@@ -46,6 +47,15 @@ struct Inner {
     keys: Bytes,
     /// An answer is held whole, and twice while it is sealed.
     answers: Semaphore,
+}
+
+/// Who hands us a sealed request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker<'a> {
+    /// A relay, for a user of its own.
+    Provider(&'a ServerName),
+    /// A user of ours, whose relay we are ourselves.
+    User(&'a MimiUri),
 }
 
 /// No key can be made of a secret.
@@ -82,11 +92,15 @@ impl OhttpGateway {
         })
     }
 
-    /// The key to seal requests to.
+    /// The key to seal requests to: `application/ohttp-keys`.
+    pub(crate) fn key_list(&self) -> Bytes {
+        self.inner.keys.clone()
+    }
+
     pub(super) fn keys(&self) -> Response {
-        let mut answer = Response::new(Body::from(self.inner.keys.clone()));
+        let mut answer = Response::new(Body::from(self.key_list()));
         let headers = answer.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/ohttp-keys"));
+        headers.insert(CONTENT_TYPE, KEYS);
         headers.insert(CACHE_CONTROL, super::DIRECTORY_LIFETIME);
         answer
     }
@@ -106,15 +120,25 @@ impl OhttpGateway {
         if !is_sealed {
             return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not a message/ohttp-req"));
         }
-        let (sealed, _share) = body::read(request.into_body(), MAX_REQUEST_BYTES, &state.limits).await?;
-        let Some(server) = sealed.first().and_then(|number| self.inner.servers.get(number)) else {
+        let (sealed, _share) = body::read(request.into_body(), MAX_SEALED_BYTES, &state.limits).await?;
+        let Some(sealed) = self.open(&mimi, Asker::Provider(peer.domain()), &sealed).await? else {
             return Ok(unknown_key());
         };
-        let Ok((message, sealer)) = server.decapsulate(&sealed) else {
+        let mut answer = Response::new(Body::from(sealed));
+        answer.headers_mut().insert(CONTENT_TYPE, SEALED_ANSWER);
+        Ok(answer)
+    }
+
+    /// A sealed request, answered in the same way; `None` if it is sealed to a key that is not ours.
+    pub(crate) async fn open(&self, mimi: &Mimi, from: Asker<'_>, sealed: &[u8]) -> Result<Option<Bytes>, MimiRefusal> {
+        let Some(server) = sealed.first().and_then(|number| self.inner.servers.get(number)) else {
+            return Ok(None);
+        };
+        let Ok((message, sealer)) = server.decapsulate(sealed) else {
             return Err(refused(StatusCode::BAD_REQUEST, "the sealed request cannot be opened"));
         };
         let _turn = self.inner.answers.try_acquire().map_err(|_| MimiRefusal::Busy)?;
-        let inner = match answer(&mimi, peer.domain(), &message).await {
+        let inner = match answer(mimi, from, &message).await {
             Ok(inner) => inner,
             Err((status, text)) => plain(status, text.as_bytes(), None),
         };
@@ -123,16 +147,12 @@ impl OhttpGateway {
         let failed = |_| refused(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be sealed");
         encoding.map_err(|_| ()).map_err(failed)?;
         let sealed = sealer.encapsulate(&encoded).map_err(|_| ()).map_err(failed)?;
-        let mut answer = Response::new(Body::from(sealed));
-        answer
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("message/ohttp-res"));
-        Ok(answer)
+        Ok(Some(sealed.into()))
     }
 }
 
 /// What the sealed request asks for, or what is wrong with it.
-async fn answer(mimi: &Mimi, from: &ServerName, message: &[u8]) -> Result<Message, (StatusCode, String)> {
+async fn answer(mimi: &Mimi, from: Asker<'_>, message: &[u8]) -> Result<Message, (StatusCode, String)> {
     let bad = |text: &str| (StatusCode::BAD_REQUEST, text.to_owned());
     let request = Message::read_bhttp(&mut Cursor::new(message)).map_err(|_| bad("not a binary HTTP message"))?;
     let control = request.control();
@@ -146,13 +166,15 @@ async fn answer(mimi: &Mimi, from: &ServerName, message: &[u8]) -> Result<Messag
     let (Some(scheme), Some(authority), Some(path)) = (scheme, authority, path) else {
         return Err(bad("the request does not say of where"));
     };
-    let asset = mimi
-        .download(from, &format!("{scheme}://{authority}{path}"))
-        .await
-        .map_err(|error| {
-            let refusal = MimiRefusal::from(error);
-            (refusal.status(), refusal.to_string())
-        })?;
+    let url = format!("{scheme}://{authority}{path}");
+    let asset = match from {
+        Asker::Provider(provider) => mimi.download(provider, &url).await,
+        Asker::User(user) => mimi.download_for(user, &url).await,
+    };
+    let asset = asset.map_err(|error| {
+        let refusal = MimiRefusal::from(error);
+        (refusal.status(), refusal.to_string())
+    })?;
     let Asset { content_type, mut body } = asset;
     let mut file = BytesMut::new();
     while let Some(piece) = body.next().await {
@@ -179,9 +201,8 @@ fn plain(status: StatusCode, content: &[u8], content_type: Option<String>) -> Me
 
 /// RFC 9458 section 5.3: the client fetches the key again.
 fn unknown_key() -> Response {
-    const PROBLEM: &str =
-        r#"{"type":"https://iana.org/assignments/http-problem-types#ohttp-key","title":"the key is unknown here"}"#;
-    let mut answer = (StatusCode::BAD_REQUEST, PROBLEM).into_response();
+    let problem = format!(r#"{{"type":"{UNKNOWN_KEY}","title":"the key is unknown here"}}"#);
+    let mut answer = (StatusCode::BAD_REQUEST, problem).into_response();
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -202,8 +223,8 @@ impl fmt::Debug for OhttpGateway {
     }
 }
 
-/// Of a sealed request: a URL of 8 KiB, escaped, and a few headers.
-const MAX_REQUEST_BYTES: usize = 32 * 1024;
+pub(crate) const KEYS: HeaderValue = HeaderValue::from_static("application/ohttp-keys");
+pub(crate) const SEALED_ANSWER: HeaderValue = HeaderValue::from_static("message/ohttp-res");
 /// Of a file, since it is sealed in one piece.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const ANSWERS_AT_ONCE: usize = 8;

@@ -78,7 +78,6 @@ pub(super) fn settings() -> MimiSettings {
         domain: server("h"),
         authority: ServerName::parse("mimi.h.example").unwrap(),
         forwarded: None,
-        ohttp: None,
     }
 }
 

@@ -3,20 +3,27 @@
 //! The place in the stream is a position in each room's log, since rooms are read one by one. Every entry has a place of its own, so that
 //! whoever dies between two of them goes on with the second.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use http::{Method, Response};
 use nabe_client::{
     mimi::{
         MimiTransport,
         transport::{Entry, HubKeys, Page},
     },
-    transport::TransportError,
+    transport::{Refusal, TransportError},
 };
 use nabe_content::mimi::external::{MAX_CONTENT_BYTES, TAG_BYTES};
+use nabe_federation::{AssetDownloads, HttpsSettings, HttpsTransport, TlsSettings};
+use nabe_service::ports::{
+    PeerStream, SystemClock,
+    assets::{AssetUrl, Assets as _},
+};
 use nabe_signing::base64u;
+use nabe_types::ServerName;
 use nabe_wire::{
     Encode as _, Message,
     consent::ConsentEntry,
@@ -37,6 +44,17 @@ use super::{
 /// One client's line to its provider.
 pub(crate) struct MimiHttp {
     connection: Connection,
+    /// Where files are fetched without the provider.
+    files: Files,
+}
+
+/// How servers are reached that are not the user's own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    /// The authority of their certificates; absent: the system's.
+    ca: Option<PathBuf>,
+    /// Names and addresses, instead of DNS.
+    pub(crate) resolve: BTreeMap<ServerName, SocketAddr>,
 }
 
 /// What is known about consent between two users.
@@ -123,7 +141,17 @@ impl MimiHttp {
     pub(crate) fn new(account: &Account) -> anyhow::Result<Self> {
         Ok(Self {
             connection: connect(account)?,
+            files: Files {
+                ca: account.ca.clone(),
+                ..Files::default()
+            },
         })
+    }
+
+    /// Files that are fetched from where they lie are fetched from these addresses, for networks without DNS.
+    pub(crate) fn resolving(mut self, addresses: BTreeMap<ServerName, SocketAddr>) -> Self {
+        self.files.resolve = addresses;
+        self
     }
 
     async fn call(
@@ -231,6 +259,48 @@ impl MimiHttp {
             }
             None => self.get("rooms").await,
         }
+    }
+}
+
+impl Files {
+    /// A file from where it lies: from no address of the user's own network, and from no other host.
+    async fn get(&self, url: &str) -> Result<Bytes, TransportError> {
+        let no = |status: u16, message: &str| {
+            TransportError::Refused(Refusal {
+                status,
+                code: "file".to_owned(),
+                message: message.to_owned(),
+                current_epoch: None,
+            })
+        };
+        let url = AssetUrl::parse(url).ok_or_else(|| no(400, "not the https URL of a file"))?;
+        let settings = HttpsSettings {
+            tls: TlsSettings {
+                system_roots: self.ca.is_none(),
+                extra_root_files: self.ca.iter().cloned().collect(),
+                ..TlsSettings::default()
+            },
+            overrides: self.resolve.clone(),
+            ..HttpsSettings::default()
+        };
+        let transport = HttpsTransport::direct(settings, Arc::new(SystemClock)).map_err(not_understood)?;
+        let answer = AssetDownloads::new(transport).get(&url, TIME_TO_ANSWER).await;
+        let PeerStream { status, mut body, .. } = answer.map_err(unreachable)?;
+        if status != 200 {
+            return Err(no(status, "the server where the file lies does not give it out"));
+        }
+        let mut file = BytesMut::new();
+        while let Some(piece) = tokio::time::timeout(TIME_TO_ANSWER, body.next())
+            .await
+            .map_err(unreachable)?
+        {
+            let piece = piece.map_err(unreachable)?;
+            if file.len() + piece.len() > MAX_FILE {
+                return Err(no(413, "the file is larger than one may be"));
+            }
+            file.extend_from_slice(&piece);
+        }
+        Ok(file.freeze())
     }
 }
 
@@ -351,6 +421,28 @@ impl MimiTransport for MimiHttp {
         }
     }
 
+    async fn ohttp_keys(&self, provider: &str) -> Result<Bytes, TransportError> {
+        let path = format!("ohttp/{}", encoded(provider));
+        Ok(self.call(Method::GET, &path, JSON, Bytes::new()).await?.into_body())
+    }
+
+    async fn ohttp(&self, provider: &str, sealed: Bytes) -> Result<Bytes, TransportError> {
+        let path = format!("{API}/mimi/ohttp/{}", encoded(provider));
+        let headers = [("content-type", "message/ohttp-req")];
+        let answer = self
+            .connection
+            .transfer(Method::POST, &path, &headers, sealed, MAX_SEALED_FILE);
+        let answer = answer.await.map_err(unreachable)?;
+        match is_success(answer.status()) {
+            true => Ok(answer.into_body()),
+            false => Err(refused(&answer)),
+        }
+    }
+
+    async fn download_directly(&self, url: &str) -> Result<Bytes, TransportError> {
+        self.files.get(url).await
+    }
+
     async fn entries(&self, after: Option<&str>, wait: Duration) -> Result<Page, TransportError> {
         let Some(after) = after else {
             let Rooms { rooms, state } = self.rooms(None, Duration::ZERO).await?;
@@ -422,6 +514,10 @@ fn in_room(room: &MimiUri, rest: &str) -> String {
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
 /// Bytes of a sealed file.
+/// Of what a gateway answers, which is a file and little around it.
+const MAX_SEALED_FILE: usize = 17 << 20;
+/// Of a server where a file lies, to answer and then for each piece.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(30);
 const MAX_FILE: usize = (MAX_CONTENT_BYTES + TAG_BYTES) as usize;
 /// In one page.
 const MAX_ENTRIES: usize = 200;

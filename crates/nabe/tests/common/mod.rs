@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "this is test code")]
 
 pub(crate) mod device;
+pub(crate) mod memory;
 pub(crate) mod random;
 
 use std::{

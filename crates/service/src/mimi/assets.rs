@@ -92,6 +92,19 @@ impl Mimi {
         self.fetch_asset(&Reader::Provider(from.clone()), &url).await
     }
 
+    /// A file for a local user, who is not told to whoever stores it: as [`download`](Self::download), whatever room it is of.
+    ///
+    /// # Errors
+    ///
+    /// As for another provider.
+    pub async fn download_for(&self, user: &MimiUri, url: &str) -> Result<Asset, MimiError> {
+        let url = AssetUrl::parse(url).ok_or(MimiError::Forbidden("not the https URL of a file"))?;
+        if url.host() == self.domain() {
+            return Ok(self.own_asset(url.path()).await?.into());
+        }
+        self.fetch_asset(&Reader::User(user.clone()), &url).await
+    }
+
     /// What another provider stores.
     async fn fetch_asset(&self, reader: &Reader, url: &AssetUrl) -> Result<Asset, MimiError> {
         let assets = self.state.assets.as_ref().ok_or(MimiError::Forbidden(NO_DOWNLOADS))?;

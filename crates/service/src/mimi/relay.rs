@@ -12,6 +12,7 @@ use nabe_signing::Object;
 use nabe_types::ServerName;
 use nabe_wire::uri::MimiUri;
 
+use super::assets::Reader;
 use super::{Mimi, MimiError};
 use crate::metric;
 use crate::ports::PeerBody;
@@ -54,8 +55,8 @@ impl Mimi {
     /// # Errors
     ///
     /// [`MimiError::Unknown`] if it has no gateway; [`MimiError::LimitExceeded`]; [`MimiError::PeerFailed`]; [`MimiError::BadAnswer`].
-    pub async fn relay(&self, provider: &ServerName, sealed: Bytes) -> Result<Relayed, MimiError> {
-        let turn = self.download_turn()?;
+    pub async fn relay(&self, user: &MimiUri, provider: &ServerName, sealed: Bytes) -> Result<Relayed, MimiError> {
+        let turn = self.download_turn(&Reader::User(user.clone()))?;
         let answer = self.state.peers.ohttp(provider, sealed, RELAY_TIME).await;
         let outcome = match &answer {
             Ok(answer) if answer.status == 200 => "relayed",

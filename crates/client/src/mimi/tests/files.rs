@@ -44,10 +44,9 @@ fn a_file_is_sealed_before_it_is_uploaded_and_checked_when_it_is_fetched() {
     assert!(matches!(none, MimiError::NoFile), "{none}");
 }
 
-#[test]
-fn a_rooms_policy_about_files_is_kept() {
-    let hub = MimiHub::new();
-    let (mut alice, mut bob) = (client(&hub, A), client(&hub, B));
+/// Alice, who may change what the policy says about files, and Bob.
+fn of_two(hub: &MimiHub) -> [MimiClient; 2] {
+    let (mut alice, mut bob) = (client(hub, A), client(hub, B));
     let mut new = new_room();
     for role in &mut new.policy.roles.roles {
         if role.role_index == templates::SUPER_ADMIN {
@@ -58,13 +57,17 @@ fn a_rooms_policy_about_files_is_kept() {
     now(alice.create_room(&new)).unwrap();
     now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
     sync(&mut bob);
-    let policy = AssetPolicy {
+    [alice, bob]
+}
+
+fn policy(allowed: &[DownloadPrivacyType], usual: DownloadPrivacyType) -> AssetPolicy {
+    AssetPolicy {
         asset_upload_location: AssetUploadLocation::UNSPECIFIED,
         upload_domains: Vec::new(),
         download_privacy: DownloadPrivacy {
-            allowed_download_types: Vec::new(),
+            allowed_download_types: allowed.to_vec(),
             forbidden_download_types: Vec::new(),
-            default_download_type: DownloadPrivacyType::HUB_PROXY,
+            default_download_type: usual,
         },
         max_image: 100,
         max_audio: 0,
@@ -72,13 +75,112 @@ fn a_rooms_policy_about_files_is_kept() {
         max_attachment: 3,
         forbidden_media_types: vec![nabe_wire::app_data::MediaType::new("image/gif")],
         permitted_media_types: None,
+    }
+}
+
+fn set(alice: &mut MimiClient, policy: &AssetPolicy) {
+    now(alice.set_component(&room(), ComponentId::ASSET_POLICY, Some(policy.to_bytes()))).unwrap();
+}
+
+#[test]
+fn a_file_comes_as_the_rooms_policy_suggests_or_as_the_user_says() {
+    use DownloadPrivacyType as By;
+    let hub = MimiHub::new();
+    hub.open_gateway(1);
+    let [mut alice, mut bob] = of_two(&hub);
+    let id = now(alice.send_file(&room(), picture())).unwrap();
+    let mut fetch = |policy: Option<AssetPolicy>, way| {
+        if let Some(policy) = policy {
+            set(&mut alice, &policy);
+        }
+        sync(&mut bob);
+        let by = Fetch { way, ohttp_keys: None };
+        let fetched = now(bob.fetch_file_by(&room(), &id, &by)).map(|file| {
+            assert_eq!(file.bytes, b"a fish");
+            file.way
+        });
+        (fetched.map_err(|error| error.to_string()), hub.fetched())
     };
+    let url = "https://files.example/0";
+    let [proxy, oblivious, direct] = ["proxy", "oblivious", "direct"].map(|way| format!("{way} {url}"));
+    let keys = "keys of a.example".to_owned();
+    assert_eq!(fetch(None, None), (Ok(By::HUB_PROXY), vec![proxy.clone()]));
+    let by_ohttp = (Ok(By::OHTTP), vec![keys, oblivious]);
+    assert_eq!(fetch(None, Some(By::OHTTP)), by_ohttp);
+    for (allowed, usual) in [
+        (&[][..], By::OHTTP),
+        // What is suggested is not allowed, or not known.
+        (&[By::HUB_PROXY, By::OHTTP], By::DIRECT),
+        (&[By::OHTTP], By(9)),
+    ] {
+        assert_eq!(fetch(Some(policy(allowed, usual)), None), by_ohttp, "{allowed:?}");
+    }
+    let by_policy = fetch(Some(policy(&[], By::DIRECT)), None);
+    assert_eq!(by_policy, (Ok(By::DIRECT), vec![direct]));
+    assert_eq!(fetch(None, Some(By::HUB_PROXY)), (Ok(By::HUB_PROXY), vec![proxy]));
+    let refused = fetch(Some(policy(&[By::OHTTP], By::OHTTP)), Some(By::DIRECT));
+    assert!(refused.0.is_err() && refused.1.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn without_a_gateway_a_file_comes_by_proxy_if_that_is_allowed_and_nothing_else_was_asked_for() {
+    use DownloadPrivacyType as By;
+    let hub = MimiHub::new();
+    let [mut alice, mut bob] = of_two(&hub);
+    let id = now(alice.send_file(&room(), picture())).unwrap();
+    let mut fetch = |allowed: &[By], way| {
+        set(&mut alice, &policy(allowed, By::OHTTP));
+        sync(&mut bob);
+        let by = Fetch { way, ohttp_keys: None };
+        now(bob.fetch_file_by(&room(), &id, &by)).map(|file| file.way)
+    };
+    assert_eq!(fetch(&[], None).unwrap(), By::HUB_PROXY);
+    for (allowed, way) in [(&[By::OHTTP, By::DIRECT][..], None), (&[], Some(By::OHTTP))] {
+        let error = fetch(allowed, way).unwrap_err();
+        assert!(matches!(error, MimiError::Transport(_)), "{error}");
+    }
+    assert!(!hub.fetched().iter().any(|how| how.starts_with("direct")));
+}
+
+#[test]
+fn a_gateways_new_key_is_fetched_unless_the_user_trusts_another() {
+    let hub = MimiHub::new();
+    hub.open_gateway(1);
+    let [mut alice, mut bob] = of_two(&hub);
+    let id = now(alice.send_file(&room(), picture())).unwrap();
+    sync(&mut bob);
+    let mut by = Fetch {
+        way: Some(DownloadPrivacyType::OHTTP),
+        ohttp_keys: None,
+    };
+    hub.open_gateway(2);
+    now(bob.fetch_file_by(&room(), &id, &by)).unwrap();
+    let keys = hub.fetched().iter().filter(|how| how.starts_with("keys")).count();
+    assert_eq!(keys, 2);
+    by.ohttp_keys = Some(now(hub.transport(B).ohttp_keys("a.example")).unwrap());
+    hub.fetched();
+    now(bob.fetch_file_by(&room(), &id, &by)).unwrap();
+    assert_eq!(hub.fetched(), ["oblivious https://files.example/0"]);
+    hub.open_gateway(3);
+    let error = now(bob.fetch_file_by(&room(), &id, &by)).unwrap_err();
+    assert!(
+        matches!(error, MimiError::Oblivious(ObliviousError::UnknownKey)),
+        "{error}"
+    );
+    assert!(
+        hub.fetched().is_empty(),
+        "what the provider says the key is counts for nothing"
+    );
+}
+
+#[test]
+fn a_rooms_policy_about_files_is_kept() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob] = of_two(&hub);
+    let policy = policy(&[], DownloadPrivacyType::HUB_PROXY);
     let refused = |outcome: Result<_, MimiError>| match outcome {
         Err(MimiError::FilePolicy(reason)) => reason,
         other => panic!("{other:?}"),
-    };
-    let set = |alice: &mut MimiClient, policy: &AssetPolicy| {
-        now(alice.set_component(&room(), ComponentId::ASSET_POLICY, Some(policy.to_bytes()))).unwrap();
     };
     set(&mut alice, &policy);
     let id = now(alice.send_file(&room(), picture())).unwrap();
@@ -107,6 +209,7 @@ fn a_rooms_policy_about_files_is_kept() {
 
     let direct = AssetPolicy {
         download_privacy: DownloadPrivacy {
+            allowed_download_types: vec![DownloadPrivacyType::HUB_PROXY],
             forbidden_download_types: vec![DownloadPrivacyType::HUB_PROXY],
             ..policy.download_privacy.clone()
         },

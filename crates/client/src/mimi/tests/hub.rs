@@ -30,6 +30,9 @@ use nabe_wire::submit_message::{SubmitMessageRequest, SubmitMessageResponse, Sub
 use nabe_wire::update::{HandshakeBundle, HandshakeParts, UpdateRoomResponse};
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
+use ohttp::hpke::{Aead, Kdf, Kem};
+use ohttp::{KeyConfig, SymmetricSuite};
+use std::io::Cursor;
 use std::time::Duration;
 
 use crate::Clock;
@@ -64,6 +67,11 @@ struct State {
     claims: u32,
     reports: Vec<AbuseReport>,
     assets: BTreeMap<String, Vec<u8>>,
+    /// How files were fetched.
+    fetched: Vec<String>,
+    gateway: Option<ohttp::Server>,
+    /// Takes the place of the other at the next sealed request.
+    newer_gateway: Option<ohttp::Server>,
     now: UnixMillis,
 }
 
@@ -115,6 +123,9 @@ impl MimiHub {
             claims: 0,
             reports: Vec::new(),
             assets: BTreeMap::new(),
+            fetched: Vec::new(),
+            gateway: None,
+            newer_gateway: None,
             now: wall_clock(),
         };
         Self {
@@ -236,6 +247,23 @@ impl MimiHub {
 
     pub(super) fn external_senders(&self, room: &MimiUri) -> Vec<ExternalSender> {
         self.lock().rooms[room].group().external_senders().to_vec()
+    }
+
+    /// Opens an OHTTP gateway, or takes its key away for a newer one while a request is on its way.
+    pub(super) fn open_gateway(&self, number: u8) {
+        let suites = vec![SymmetricSuite::new(Kdf::HkdfSha256, Aead::Aes128Gcm)];
+        let config = KeyConfig::derive(number, Kem::X25519Sha256, suites, &[number; 32]).unwrap();
+        let gateway = ohttp::Server::new(config).unwrap();
+        let mut state = self.lock();
+        match state.gateway {
+            None => state.gateway = Some(gateway),
+            Some(_) => state.newer_gateway = Some(gateway),
+        }
+    }
+
+    /// How files were fetched since it was asked last.
+    pub(super) fn fetched(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().fetched)
     }
 
     /// Changes what is stored.
@@ -632,6 +660,46 @@ impl MimiTransport for Line {
 
     async fn download(&self, _: &MimiUri, url: &str) -> Result<Bytes, TransportError> {
         self.request(|state| {
+            state.fetched.push(format!("proxy {url}"));
+            let file = state.assets.get(url).cloned();
+            file.map(Bytes::from).ok_or_else(|| no(404, "no such file"))
+        })
+    }
+
+    async fn ohttp_keys(&self, provider: &str) -> Result<Bytes, TransportError> {
+        self.request(|state| {
+            state.fetched.push(format!("keys of {provider}"));
+            let gateway = state.gateway.as_ref().ok_or_else(|| no(404, "no gateway"))?;
+            Ok(KeyConfig::encode_list(&[gateway.config()]).unwrap().into())
+        })
+    }
+
+    async fn ohttp(&self, _: &str, sealed: Bytes) -> Result<Bytes, TransportError> {
+        self.request(|state| {
+            let gateway = state.gateway.as_ref().ok_or_else(|| no(404, "no gateway"))?;
+            if let Some(newer) = state.newer_gateway.take() {
+                state.gateway = Some(newer);
+                return Err(no(409, "another key"));
+            }
+            let (request, sealer) = gateway.decapsulate(&sealed).map_err(|_| no(409, "another key"))?;
+            let request = bhttp::Message::read_bhttp(&mut Cursor::new(&request)).unwrap();
+            let control = request.control();
+            let part = |part: Option<&[u8]>| String::from_utf8(part.unwrap().to_vec()).unwrap();
+            let url = format!("https://{}{}", part(control.authority()), part(control.path()));
+            state.fetched.push(format!("oblivious {url}"));
+            let file = state.assets.get(&url);
+            let status = bhttp::StatusCode::try_from(if file.is_some() { 200_u16 } else { 404 }).unwrap();
+            let mut answer = bhttp::Message::response(status);
+            answer.write_content(file.cloned().unwrap_or_default());
+            let mut bytes = Vec::new();
+            answer.write_bhttp(bhttp::Mode::KnownLength, &mut bytes).unwrap();
+            Ok(sealer.encapsulate(&bytes).unwrap().into())
+        })
+    }
+
+    async fn download_directly(&self, url: &str) -> Result<Bytes, TransportError> {
+        self.request(|state| {
+            state.fetched.push(format!("direct {url}"));
             let file = state.assets.get(url).cloned();
             file.map(Bytes::from).ok_or_else(|| no(404, "no such file"))
         })

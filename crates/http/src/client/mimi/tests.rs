@@ -374,7 +374,6 @@ async fn a_file_is_had_by_its_url_and_by_who_reads_the_room() {
         domain: crate::testing::server("h"),
         authority: crate::testing::server("h"),
         forwarded: None,
-        ohttp: None,
     };
     let router = crate::mimi::endpoints()
         .router(settings, provider.world.state.clone())
@@ -387,4 +386,70 @@ async fn a_file_is_had_by_its_url_and_by_who_reads_the_room() {
         let answer = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
     }
+}
+
+/// Alice asks the gateway of her own provider, which keeps her file.
+#[tokio::test]
+async fn a_provider_is_relay_and_gateway_in_one_for_rooms_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = MediaFolder::open(folder.path()).unwrap();
+    let hub = Arc::new(TestHub::new("mimi://h.example"));
+    let world = World::provider_that(Arc::clone(&hub), |settings| settings.media.folder = Some(files));
+    world.clock.set(wall_clock());
+    let mut provider = Provider { world, hub };
+    provider.club().await;
+    let keys = |user| client_request(user, "GET", "/_nabe/v1/mimi/ohttp/h.example", "", &[]);
+    provider.world.ask(keys("alice")).await.expect_code(404, "not_found");
+    provider.world.state.ohttp = Some(crate::mimi::OhttpGateway::new(&[(1, [1; 32])]).unwrap());
+    let asset = client_request("alice", "POST", "/_nabe/v1/mimi/assets", "", &[]).map(|_| Body::from("a file"));
+    let asset = provider.world.ask(asset).await.expect(200);
+    let url = asset["url"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("https://h.example")
+        .unwrap();
+
+    let raw = async |request| {
+        let (head, body) = provider.world.raw(request).await.into_parts();
+        let media_type = head.headers[CONTENT_TYPE].to_str().unwrap().to_owned();
+        (
+            head.status.as_u16(),
+            media_type,
+            body.collect().await.unwrap().to_bytes(),
+        )
+    };
+    let (status, media_type, published) = raw(keys("alice")).await;
+    assert_eq!((status, media_type.as_str()), (200, "application/ohttp-keys"));
+    let relay = |user, body: Vec<u8>| {
+        client_request(user, "POST", "/_nabe/v1/mimi/ohttp/h.example", "", &[]).map(|_| Body::from(body))
+    };
+    let sealed = |path: &str| {
+        let parts = ["GET", "https", "h.example", path].map(|part| part.as_bytes().to_vec());
+        let [method, scheme, authority, path] = parts;
+        let mut bytes = Vec::new();
+        let message = bhttp::Message::request(method, scheme, authority, path);
+        message.write_bhttp(bhttp::Mode::KnownLength, &mut bytes).unwrap();
+        let client = ohttp::ClientRequest::from_encoded_config_list(&published).unwrap();
+        client.encapsulate(&bytes).unwrap()
+    };
+    for (path, expected) in [(url, (200, &b"a file"[..])), ("/x", (404, b"unknown file"))] {
+        let (request, opener) = sealed(path);
+        let (status, media_type, answer) = raw(relay("alice", request)).await;
+        assert_eq!((status, media_type.as_str()), (200, "message/ohttp-res"));
+        let answer = opener.decapsulate(&answer).unwrap();
+        let answer = bhttp::Message::read_bhttp(&mut std::io::Cursor::new(&answer)).unwrap();
+        let status = answer.control().status().unwrap().code();
+        assert_eq!((status, answer.content()), expected, "{path}");
+    }
+    // Bob has nothing to do with it, and what is not sealed to its key is not read.
+    let (request, _) = sealed(url);
+    let refused = async |request, status, code| provider.world.ask(request).await.expect_code(status, code);
+    refused(relay("bob", request.clone()), 404, "not_found").await;
+    refused(keys("bob"), 404, "not_found").await;
+    let (mut other_key, mut broken) = (request.clone(), request);
+    other_key[0] = 9;
+    refused(relay("alice", other_key), 409, "conflict").await;
+    *broken.last_mut().unwrap() ^= 1;
+    refused(relay("alice", broken), 400, "bad_request").await;
+    refused(relay("alice", vec![1; 33 * 1024]), 413, "too_large").await;
 }

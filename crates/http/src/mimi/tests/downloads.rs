@@ -86,11 +86,15 @@ fn world() -> World {
 }
 
 fn gateway(world: &World) -> Router {
-    let settings = MimiSettings {
-        ohttp: Some(OhttpGateway::new(&SECRETS).unwrap()),
-        ..settings()
+    gateway_with(world, &SECRETS)
+}
+
+fn gateway_with(world: &World, secrets: &[(u8, [u8; 32])]) -> Router {
+    let state = AppState {
+        ohttp: Some(OhttpGateway::new(secrets).unwrap()),
+        ..world.state.clone()
     };
-    endpoints().router(settings, world.state.clone()).unwrap()
+    endpoints().router(settings(), state).unwrap()
 }
 
 /// What a client seals, and how to open the answer.
@@ -211,11 +215,7 @@ async fn the_gateway_is_open_to_providers_alone() {
 #[tokio::test]
 async fn a_key_that_is_not_published_any_more_still_opens_requests() {
     let (pki, world) = (Pki::new(), world());
-    let before = MimiSettings {
-        ohttp: Some(OhttpGateway::new(&SECRETS[1..]).unwrap()),
-        ..settings()
-    };
-    let before = endpoints().router(before, world.state.clone()).unwrap();
+    let before = gateway_with(&world, &SECRETS[1..]);
     let (body, opener) = sealed(&keys(&before).await, "GET", "files.q.example", "/x?key=y");
     let (status, _, answer) = bytes_of(&gateway(&world), to_gateway(&pki, body)).await;
     assert_eq!(status, 200);

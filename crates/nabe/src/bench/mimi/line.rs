@@ -188,6 +188,18 @@ impl MimiTransport for Line {
         Err(refused(404, b"no files are sent"))
     }
 
+    async fn ohttp_keys(&self, _: &str) -> Result<Bytes, TransportError> {
+        Err(refused(404, b"no files are sent"))
+    }
+
+    async fn ohttp(&self, _: &str, _: Bytes) -> Result<Bytes, TransportError> {
+        Err(refused(404, b"no files are sent"))
+    }
+
+    async fn download_directly(&self, _: &str) -> Result<Bytes, TransportError> {
+        Err(refused(404, b"no files are sent"))
+    }
+
     /// Nothing ever: who sends is the last to join.
     async fn entries(&self, _: Option<&str>, _: Duration) -> Result<Page, TransportError> {
         Ok(Page {

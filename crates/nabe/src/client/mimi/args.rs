@@ -1,9 +1,10 @@
 //! The command line of `nabe client mimi`.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use nabe_wire::uri::MimiUri;
+use nabe_types::ServerName;
+use nabe_wire::{policy::DownloadPrivacyType, uri::MimiUri};
 
 use crate::client::args::Login;
 
@@ -123,6 +124,8 @@ pub(crate) enum MimiCommand {
         /// Where to write it, in place of what is there; if absent, here, under the name its sender gave it
         #[arg(long, short, visible_alias = "output", value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        way: Way,
     },
     /// Take in what has happened, print it, and end
     Sync,
@@ -149,6 +152,49 @@ pub(crate) enum MimiCommand {
         #[arg(long, default_value = "")]
         note: String,
     },
+}
+
+/// How a file is fetched
+#[derive(Debug, Args)]
+pub(crate) struct Way {
+    /// In which way; as the room's policy suggests if absent
+    #[arg(long, value_enum)]
+    pub(crate) by: Option<By>,
+    /// With `--by ohttp`: a file with the keys of the hub's gateway, from the hub itself, so that one's own provider cannot put another in
+    /// their place
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ohttp_keys: Option<PathBuf>,
+    /// With `--by direct`: the address of a server, instead of what DNS says
+    #[arg(long, value_name = "NAME=ADDRESS:PORT", value_parser = resolved)]
+    pub(crate) resolve: Vec<(ServerName, SocketAddr)>,
+}
+
+/// The ways of MIMI #download-files
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum By {
+    /// Through the room's hub: whoever stores the file does not learn who fetches it
+    Proxy,
+    /// Sealed, through one's own provider to the hub: the one does not learn which file, the other not for whom
+    Ohttp,
+    /// From where it lies, which is told one's address
+    Direct,
+}
+
+impl From<By> for DownloadPrivacyType {
+    fn from(by: By) -> Self {
+        match by {
+            By::Proxy => Self::HUB_PROXY,
+            By::Ohttp => Self::OHTTP,
+            By::Direct => Self::DIRECT,
+        }
+    }
+}
+
+fn resolved(text: &str) -> Result<(ServerName, SocketAddr), String> {
+    let (name, address) = text.split_once('=').ok_or("must be NAME=ADDRESS:PORT")?;
+    let name = ServerName::parse(name).map_err(|error| error.to_string())?;
+    let address = address.parse().map_err(|_| "must be NAME=ADDRESS:PORT")?;
+    Ok((name, address))
 }
 
 /// `nabe client mimi create`

@@ -9,10 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use nabe_client::{
     ClientStore,
     mimi::{
-        Franking, MimiBody, MimiClient, MimiError, MimiItem, MimiNotice, MimiSettings, NewRoom, client_in, templates,
+        Fetch, FetchedFile, Franking, MimiBody, MimiClient, MimiError, MimiItem, MimiNotice, MimiSettings, NewRoom,
+        client_in, templates,
     },
 };
 use nabe_content::{
@@ -25,11 +27,12 @@ use nabe_signing::base64u;
 use nabe_wire::{
     IdentifierUri,
     consent::{ConsentAction, ConsentEntry, ConsentScope},
+    policy::DownloadPrivacyType,
     uri::{MimiKind, MimiUri},
 };
 use serde_json::{Value, json};
 
-use self::args::{ConsentCommand, Create, Policy};
+use self::args::{ConsentCommand, Create, Policy, Way};
 use super::{
     FIRST_PAUSE, LAST_PAUSE, LONGEST, SHORTEST,
     account::{Account, Credential},
@@ -53,7 +56,11 @@ pub(super) async fn run(folder: &Path, command: MimiCommand, style: Style) -> an
         return log_in(folder, login, style).await;
     }
     let account = Account::load(folder)?;
-    let transport = Arc::new(MimiHttp::new(&account)?);
+    let transport = MimiHttp::new(&account)?;
+    let transport = Arc::new(match &command {
+        MimiCommand::GetFile { way, .. } => transport.resolving(way.resolve.iter().cloned().collect()),
+        _ => transport,
+    });
     if let MimiCommand::Consent(command) = command {
         return consent(&transport, command, style).await;
     }
@@ -164,7 +171,12 @@ async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) ->
             let sent = client.send_file(&room, file).await;
             tell_sent(sent, style)
         }
-        MimiCommand::GetFile { room, message, out } => get_file(client, &room, &message, out, style).await,
+        MimiCommand::GetFile {
+            room,
+            message,
+            out,
+            way,
+        } => get_file(client, &room, &message, out, way, style).await,
         MimiCommand::Sync => Ok(()),
         MimiCommand::Listen => listen(client, style).await,
         MimiCommand::Messages { room, limit } => {
@@ -219,9 +231,16 @@ async fn get_file(
     room: &MimiUri,
     message: &str,
     out: Option<PathBuf>,
+    way: Way,
     style: Style,
 ) -> anyhow::Result<()> {
-    let (part, bytes) = client.fetch_file(room, &message_id(message)?).await?;
+    let keys = way.ohttp_keys.map(fs::read).transpose();
+    let fetch = Fetch {
+        way: way.by.map(DownloadPrivacyType::from),
+        ohttp_keys: keys.context("the keys of the hub's gateway")?.map(Bytes::from),
+    };
+    let fetched = client.fetch_file_by(room, &message_id(message)?, &fetch).await?;
+    let FetchedFile { part, bytes, way } = fetched;
     // A name that its sender has chosen never replaces anything.
     let (path, may_replace) = match out {
         Some(path) => (path, true),
@@ -231,8 +250,9 @@ async fn get_file(
         bail!("{} is there already; say where to write with --out", path.display());
     }
     file::write(&path, &bytes, may_replace).with_context(|| format!("writing {}", path.display()))?;
-    result(style, json!({ "file": path, "bytes": bytes.len() }), || {
-        format!("{} bytes in {}", bytes.len(), path.display())
+    let way = way.name().unwrap_or("unknown");
+    result(style, json!({ "file": path, "bytes": bytes.len(), "way": way }), || {
+        format!("{} bytes in {}, by {way}", bytes.len(), path.display())
     });
     Ok(())
 }

@@ -22,10 +22,15 @@ fn uri(text: &str) -> MimiUri {
 async fn relayed(room: &Room, answer: PeerStream) -> Result<Option<Vec<Bytes>>, MimiError> {
     room.providers.gateway_answers(answer);
     let mimi = room.providers.mimi("b");
-    Ok(match mimi.relay(&server("a"), Bytes::from_static(b"sealed")).await? {
-        Relayed::Answer(body) => Some(body.map(Result::unwrap).collect().await),
-        Relayed::UnknownKey => None,
-    })
+    Ok(
+        match mimi
+            .relay(&uri(BOB), &server("a"), Bytes::from_static(b"sealed"))
+            .await?
+        {
+            Relayed::Answer(body) => Some(body.map(Result::unwrap).collect().await),
+            Relayed::UnknownKey => None,
+        },
+    )
 }
 
 #[tokio::test]
@@ -33,15 +38,14 @@ async fn a_user_reaches_the_gateways_of_the_hubs_of_their_rooms_and_no_others() 
     let room = Room::of_three().await;
     let mimi = room.providers.mimi("b");
     let gateway = async |user: &str, provider: &str| mimi.gateway_for(&uri(user), provider).await;
-    let bob = "mimi://b.example/u/bob";
-    assert_eq!(gateway(bob, "a.example").await.unwrap(), server("a"));
+    assert_eq!(gateway(BOB, "a.example").await.unwrap(), server("a"));
     for (user, provider) in [
-        (bob, "b.example"),
-        (bob, "c.example"),
-        (bob, "a.example:8443"),
-        (bob, "127.0.0.1"),
-        (bob, "a.example/x"),
-        (bob, ""),
+        (BOB, "b.example"),
+        (BOB, "c.example"),
+        (BOB, "a.example:8443"),
+        (BOB, "127.0.0.1"),
+        (BOB, "a.example/x"),
+        (BOB, ""),
         ("mimi://b.example/u/ben", "a.example"),
     ] {
         let refused = gateway(user, provider).await.unwrap_err();
@@ -105,6 +109,25 @@ async fn a_hub_without_a_gateway_is_named() {
     let mimi = room.providers.mimi("b");
     let keys = mimi.gateway_keys(&server("a")).await.unwrap_err();
     assert!(matches!(keys, MimiError::Unknown(_)), "{keys}");
-    let sealed = mimi.relay(&server("a"), Bytes::new()).await.err().unwrap();
+    let sealed = mimi.relay(&uri(BOB), &server("a"), Bytes::new()).await.err().unwrap();
     assert!(matches!(sealed, MimiError::Unknown(_)), "{sealed}");
+}
+
+#[tokio::test]
+async fn one_user_does_not_have_all_the_downloads_that_may_go_on() {
+    let room = Room::of_three().await;
+    let mimi = room.providers.mimi("b");
+    let begin = async |user: &str| {
+        room.providers.gateway_answers(answer(200, "message/ohttp-res", "x"));
+        mimi.relay(&uri(user), &server("a"), Bytes::new()).await
+    };
+    let mut open = Vec::new();
+    for _ in 0..mimi.settings().assets.of_user {
+        open.push(begin(BOB).await.unwrap());
+    }
+    let refused = begin(BOB).await.err().unwrap();
+    assert!(matches!(refused, MimiError::LimitExceeded { .. }), "{refused}");
+    begin("mimi://b.example/u/ben").await.unwrap();
+    open.pop();
+    begin(BOB).await.unwrap();
 }
