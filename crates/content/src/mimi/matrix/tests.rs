@@ -1,13 +1,21 @@
-use nabe_signing::object;
+use nabe_signing::{Json, object};
 
-use super::external as as_part;
-use super::*;
+use super::to_matrix::written;
+use super::{external as as_part, *};
 use crate::attachment::{AcceptAll, FileSecret, Outgoing, seal};
-use crate::media::{ImageDetails, Thumbnail, VideoDetails};
+use crate::file::{File, FileBlock, FileSource, PlainFile};
+use crate::label::Label;
+use crate::media::{Audio, Image, ImageDetails, Thumbnail, Video, VideoDetails};
+use crate::media_type::MediaType;
+use crate::message::{Body, Edit, MAX_CONTENT_BYTES, Message, Post, Reaction, Redaction};
+use crate::mimi::content::MimiContent;
+use crate::mimi::extensions::ExtensionKey;
 use crate::mimi::external::{self, Secret};
-
-use crate::mimi::status::MessageStatus;
+use crate::mimi::id::{Origin, Salt};
+use crate::mimi::part::PartSemantics;
+use crate::mimi::status::{MessageStatus, StatusReport};
 use crate::mimi::{Expiration, Languages, TEXT_HTML};
+use crate::relation::Relation;
 
 const ALICE: &str = "mimi://a.example/u/alice";
 const ROOM: &str = "mimi://a.example/r/fish";
