@@ -61,6 +61,11 @@ impl Hub {
     }
 
     fn with(adjust: impl FnOnce(&mut RoomDraft)) -> Self {
+        Self::by(MimiDevice::clone, adjust)
+    }
+
+    /// Alice's client puts something else into its leaf.
+    fn by(disguise: impl FnOnce(&MimiDevice) -> MimiDevice, adjust: impl FnOnce(&mut RoomDraft)) -> Self {
         let key = TestHub::new("mimi://a.example");
         let device = MimiDevice::new("mimi://a.example/d/alice/A");
         let mut draft = RoomDraft::new(&device, &key);
@@ -74,7 +79,7 @@ impl Hub {
             draft.set(entry.component_id, entry.data.to_vec());
         }
         adjust(&mut draft);
-        let alice = device.create_room_with(&draft);
+        let alice = disguise(&device).create_room_with(&draft);
         let (info, tree) = alice.hand_over();
         let room = MimiUri::parse(ROOM).unwrap();
         let now = wall_clock();

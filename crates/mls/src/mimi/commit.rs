@@ -456,6 +456,8 @@ impl State {
             });
         }
         self.check_no_client_twice(&added, &gone)?;
+        let new = added.iter().map(|added| &added.member).chain(&updated);
+        self.roster.check_pseudonyms(new.map(|member| &member.identity))?;
         let committer_key = key.as_slice().to_vec();
         let mut keys = new_keys(proposals, &added);
         keys.insert(member.leaf, &committer_key);

@@ -71,6 +71,11 @@ impl Identity {
         self.user == other.user && self.client == other.client
     }
 
+    /// Whether it tells no name (MIMI #credential-encryption).
+    fn is_pseudonymous(&self) -> bool {
+        self.credential.credential_type() == CredentialType::PSEUDONYMOUS
+    }
+
     pub(super) fn of_leaf(node: &LeafNode) -> Result<Self, IdentityError> {
         let credential = node
             .credential()
@@ -198,6 +203,15 @@ impl Roster {
                 .filter(|leaf| !gone.contains(leaf))
                 .filter_map(|leaf| self.at(leaf))
                 .any(|member| member.is_same_client(newcomer))
+    }
+
+    /// In a room with minimal metadata, which is one whose clients all have pseudonymous credentials, new leaves have such as well (MIMI
+    /// #credential-encryption, D-minimal-metadata).
+    pub(super) fn check_pseudonyms<'i>(&self, mut new: impl Iterator<Item = &'i Identity>) -> Result<(), MimiRefusal> {
+        if new.any(|identity| !identity.is_pseudonymous()) && self.by_leaf.values().all(Identity::is_pseudonymous) {
+            return Err(MimiRefusal::NameAmongPseudonyms);
+        }
+        Ok(())
     }
 
     /// The leaves that new members take, in this order: a new member takes the leftmost blank leaf, and removals come first

@@ -560,6 +560,7 @@ impl State {
         }
         let changes = components::resolve(|component| self.data(component), queue.updates())?;
         self.requirements_after(&changes)?.check_leaf(leaf_node)?;
+        self.roster.check_pseudonyms(std::iter::once(&identity(leaf_node)?))?;
         for member in self.group.members() {
             let same_place = Some(member.index.u32()) == at;
             let signature_key_in_use = !same_place && member.signature_key == leaf_node.signature_key[..];

@@ -109,6 +109,9 @@ pub enum MimiRefusal {
     /// A new leaf names another client than the one at its place.
     #[error("the new leaf would be another client's")]
     IdentityChanged,
+    /// A credential that tells a name, in a room whose clients all have pseudonymous ones.
+    #[error("in a room with minimal metadata every leaf has a pseudonymous credential")]
+    NameAmongPseudonyms,
     /// A client would be in the group twice.
     #[error("a client would be a member twice")]
     ClientTwice,
@@ -342,6 +345,7 @@ impl MimiRefusal {
             | Self::SelfRemoveTwice
             | Self::Identity(_)
             | Self::IdentityChanged
+            | Self::NameAmongPseudonyms
             | Self::KeyInUse
             | Self::LeafLifetime(_)
             | Self::Unsupported
@@ -395,6 +399,7 @@ impl MimiRefusal {
                 "MIMI #bob-leaves-the-room"
             }
             Self::Identity(_) | Self::IdentityChanged | Self::ClientTwice => "MIMI #end-to-end-security-layer",
+            Self::NameAmongPseudonyms => "MIMI #credential-encryption",
             Self::ParticipantIndex { .. } | Self::ParticipantTwice { .. } => "MIMI #participant-list",
             Self::MetadataTwice | Self::MetadataOtherRoom => "MIMI #room-metadata",
             Self::JoinLinkIndex { .. } => "MRP #join-link",

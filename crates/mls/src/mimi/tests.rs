@@ -1,9 +1,11 @@
 //! A room's group as it grows: the draft's story of Alice, Bob and Cathy (MIMI #example-protocol-flow), and the hub's view of it.
 
 mod commits;
+mod ephemeral;
 mod messages;
 mod policy;
 mod proposals;
+mod pseudonyms;
 mod restoring;
 mod rooms;
 

@@ -288,3 +288,29 @@ impl Signer for Mute {
         SignatureScheme::ED25519
     }
 }
+
+/// Nor is there anything of its user's but their place on the list by which the hub could tell that a client is theirs.
+#[test]
+fn a_pseudonym_that_is_not_on_the_list_has_no_clients() {
+    let first = "mimi://a.example/d/alice/A";
+    let mut base = templates::cooperative("a.example").base;
+    base.pseudonyms_allowed = true;
+    let mut hub = Hub::by(
+        |device| device.under_pseudonyms(first, ALICE),
+        |draft| draft.set(ComponentId::BASE_ROOM_POLICY, base.to_bytes()),
+    );
+    let mut add = |client: &str, user: &str| {
+        let package = MimiDevice::new(client).under_pseudonyms(client, user).key_package();
+        hub.fetched(&package, client);
+        let change = Change {
+            add: vec![package],
+            ..Change::default()
+        };
+        let bundle = bundle_of(&hub.member("alice").commit(change));
+        hub.member("alice").clear();
+        hub.try_update("a", &bundle).map(drop)
+    };
+    assert_eq!(add("mimi://a.example/d/alice/A2", ALICE), Ok(()));
+    let refusal = add("mimi://a.example/d/4d/1", "mimi://a.example/u/4d").unwrap_err();
+    assert!(matches!(refusal, UpdateRefusal::Policy { .. }), "{refusal}");
+}

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::mls::{AppDataUpdate, ComponentId, MlsMessage, Proposal, RatchetTreeOption, Sender, Welcome};
-use nabe_wire::{Kept, Message as _};
-use openmls::credentials::{BasicCredential, Credential, CredentialWithKey};
+use nabe_wire::pseudonym::PseudonymousCredential;
+use nabe_wire::{Encode as _, IdentifierUri, Kept, Message as _};
+use openmls::credentials::{BasicCredential, Credential, CredentialType, CredentialWithKey};
 use openmls::group::{GroupId, MlsGroup, MlsGroupJoinConfig, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, StagedWelcome};
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::{
@@ -97,6 +98,48 @@ impl MimiDevice {
             credential,
             ..self.clone()
         }
+    }
+
+    /// The same client under pseudonyms of it and its user, with a link that nobody can open.
+    ///
+    /// # Panics
+    /// If they are too long.
+    #[must_use]
+    pub fn under_pseudonyms(&self, client: &str, user: &str) -> Self {
+        let uri = |uri| IdentifierUri::new(uri).expect("short enough");
+        let content = PseudonymousCredential {
+            client_pseudonym: uri(client),
+            user_pseudonym: uri(user),
+            signature_public_key: self.shared.signer.public().into(),
+            identity_link_ciphertext: b"sealed".as_slice().into(),
+        };
+        self.with_credential_type(nabe_wire::mls::CredentialType::PSEUDONYMOUS, content.to_bytes())
+    }
+
+    /// The same client with a credential of another type, which it supports beside basic ones.
+    #[must_use]
+    pub fn with_credential_type(&self, credential_type: nabe_wire::mls::CredentialType, content: Vec<u8>) -> Self {
+        let credential_type = CredentialType::Other(credential_type.0);
+        let credential_types = [CredentialType::Basic, credential_type];
+        let suites = [self.shared.suite.ciphersuite()];
+        let extensions = [ExtensionType::AppDataDictionary];
+        Self {
+            credential: Credential::new(credential_type, content),
+            capabilities: Capabilities::new(
+                None,
+                Some(&suites),
+                Some(&extensions),
+                Some(PROPOSALS),
+                Some(&credential_types),
+            ),
+            ..self.clone()
+        }
+    }
+
+    /// What it puts into its leaves.
+    #[must_use]
+    pub const fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     /// The same client, which however says that it is this one.

@@ -9,7 +9,7 @@ use openmls::ciphersuite::hash_ref::ProposalRef as MlsProposalRef;
 use openmls::credentials::{Credential, CredentialWithKey, NewSignerBundle};
 use openmls::framing::{ProcessedMessageContent, SafeAadItem as MlsSafeAadItem, Sender as MlsSender};
 use openmls::group::{GroupContext as MlsGroupContext, MlsGroup, Propose};
-use openmls::messages::proposals::Proposal as MlsProposal;
+use openmls::messages::proposals::{AppEphemeralProposal, Proposal as MlsProposal};
 use openmls::prelude::{Extensions, LeafNodeIndex, LeafNodeParameters, ProposalOrRefType, SenderExtensionIndex};
 use openmls_traits::OpenMlsProvider as _;
 use tls_codec::Deserialize as _;
@@ -351,10 +351,14 @@ impl MimiMember {
         else {
             return None;
         };
-        let Proposal::AppDataUpdate(update) = &***proposal else {
-            return None;
+        let proposal = match &***proposal {
+            Proposal::AppDataUpdate(update) => MlsProposal::AppDataUpdate(Box::new(app_data_update(update))),
+            Proposal::AppEphemeral(ephemeral) => {
+                let data = ephemeral.data.to_vec();
+                MlsProposal::AppEphemeral(Box::new(AppEphemeralProposal::new(ephemeral.component_id.0, data)))
+            }
+            _ => return None,
         };
-        let proposal = MlsProposal::AppDataUpdate(Box::new(app_data_update(update)));
         let sender = MlsSender::External(SenderExtensionIndex::new(sender_index));
         let queued = crate::mimi::queued(proposal, sender, public, self.device.shared.suite);
         Some(queued.expect("a sound proposal"))
