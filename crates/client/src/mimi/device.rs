@@ -200,5 +200,5 @@ pub(super) const PROPOSALS: &[ProposalType] = &[
     ProposalType::SelfRemove,
 ];
 
-/// The media types that this client reads.
-const READABLE: &[&str] = &[nabe_content::mimi::MEDIA_TYPE, "text/plain"];
+/// The media types that this client reads, Markdown as plain text (MC #mimi-required-and-recommended-media-types).
+const READABLE: &[&str] = &[nabe_content::mimi::MEDIA_TYPE, "text/plain", "text/markdown"];

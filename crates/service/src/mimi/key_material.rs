@@ -390,7 +390,8 @@ impl Mimi {
         let fetched = self
             .look_at(asked, response)
             .map_err(|what| bad_answer(provider, what))?;
-        if fetched.is_empty() {
+        // What is asked for without saying for which room is not for adding somebody to one.
+        if asked.room.is_none() || fetched.is_empty() {
             return Ok(());
         }
         let packages = fetched.into_iter().map(|fetched| FetchedKeyPackage {

@@ -513,6 +513,8 @@ impl MimiTransport for Line {
             .verify(crate::provider::crypto())
             .expect("the request is signed");
         self.request(|state| {
+            let room = MimiUri::parse(&verified.tbs.room_id).expect("it says for which room");
+            assert!(state.rooms.contains_key(&room), "{room}");
             state.claims += 1;
             let target = verified.tbs.target_user.clone();
             let user = MimiUri::parse(&target).unwrap();

@@ -1,11 +1,18 @@
 //! What people say to each other, and what it is worth.
 
+use std::collections::BTreeSet;
+
 use nabe_content::mimi::status::MessageStatus;
 use nabe_content::mimi::{MimiContent, Origin, Salt};
+use nabe_wire::app_data::MediaTypeList;
+use nabe_wire::mls::Extension;
 use nabe_wire::notify::FanoutParts;
+use nabe_wire::{Decode as _, Message as _, Reader};
+use tls_codec::Serialize as _;
 
 use super::*;
 use crate::Undecryptable;
+use crate::mimi::device::leaf_extensions;
 
 #[test]
 fn messages_are_edited_deleted_answered_reacted_to_and_read() {
@@ -160,4 +167,43 @@ fn a_message_that_the_hub_refuses_is_told() {
     say(&mut alice, "Welcome");
     sync(&mut bob);
     assert_eq!(read(&bob), ["Welcome"]);
+}
+
+/// Also if the words are the same: a message's ID is a hash of it.
+#[test]
+fn every_message_has_a_salt_of_its_own() {
+    let hub = MimiHub::new();
+    let [mut alice, ..] = of_three(&hub);
+    let ids: Vec<_> = (0..20).map(|_| say(&mut alice, "Fish!")).collect();
+    now(alice.reply(&room(), &ids[0], NestedPart::text("Fish!"))).unwrap();
+    let timeline = alice.timeline(&room()).unwrap();
+    let posts = timeline.posts(authors_only).into_iter();
+    let salts: BTreeSet<_> = posts.map(|post| *post.content.salt.as_bytes()).collect();
+    assert_eq!(salts.len(), 21);
+}
+
+/// Markdown is shown as the text that it is.
+#[test]
+fn a_client_says_that_it_reads_what_everybody_has_to_read_and_does() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    let leaf = leaf_extensions().unwrap().tls_serialize_detached().unwrap();
+    let leaf = Reader::new(&leaf).vector(Extension::decode).unwrap();
+    let dictionary = Extension::app_data_dictionary(&leaf).unwrap().unwrap();
+    let said = MediaTypeList::from_bytes(dictionary.data(ComponentId::CONTENT_MEDIA_TYPES).unwrap()).unwrap();
+    let required = ["application/mimi-content", "text/plain", "text/markdown"];
+    for needed in required {
+        assert!(
+            said.media_types().iter().any(|it| *it.media_type == *needed),
+            "{needed}"
+        );
+    }
+    for (content_type, words) in [
+        ("text/plain;charset=utf-8", "Fish!"),
+        ("text/markdown;variant=GFM-MIMI", "**Fish!**"),
+    ] {
+        now(alice.say(&room(), NestedPart::single(content_type, words))).unwrap();
+    }
+    sync(&mut bob);
+    assert_eq!(read(&bob), ["Fish!", "**Fish!**"]);
 }

@@ -136,6 +136,20 @@ async fn a_request_for_another_hub_s_room_goes_through_that_hub() {
     assert_eq!(hub_knows.len(), 1);
 }
 
+/// Nobody could add them: their Welcomes would go nowhere.
+#[tokio::test]
+async fn key_packages_that_are_asked_for_without_a_room_are_for_no_room_of_ours() {
+    let providers = Providers::of_bob(2, 0).await;
+    providers.bob_grants(ALICE, None).await;
+    for (room, known) in [(None, 0), (Some(ROOM), 1)] {
+        let answer = providers.ask("a", BOB, request(BOB, room)).await.unwrap();
+        let handed_out = references(&answer);
+        assert_eq!(handed_out.len(), 1);
+        let hub_knows = providers.store("a").fetched_key_packages(&handed_out).await;
+        assert_eq!(hub_knows.unwrap().len(), known, "{room:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_without_any_left_is_exhausted_and_one_that_lacks_what_is_needed_incompatible() {
     let providers = Providers::of_bob(1, 3).await;
