@@ -110,6 +110,12 @@ impl TestDevice {
         self.shared.signer.public()
     }
 
+    /// The key pair it signs with.
+    #[must_use]
+    pub fn signer(&self) -> &SignatureKeyPair {
+        &self.shared.signer
+    }
+
     /// Its suite.
     #[must_use]
     pub fn suite(&self) -> Suite {
@@ -267,13 +273,17 @@ impl TestDevice {
         }
     }
 
-    fn capabilities(&self) -> Capabilities {
+    /// What its leaves say that it supports.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
         let named = |other: &Suite| *other == self.suite() || !other.is_experimental();
         let suites: Vec<_> = Suite::all().filter(named).map(Suite::ciphersuite).collect();
         Capabilities::new(None, Some(&suites), Some(&self.extensions), None, None)
     }
 
-    fn credential_with_key(&self) -> CredentialWithKey {
+    /// What its leaves say who it is.
+    #[must_use]
+    pub fn credential_with_key(&self) -> CredentialWithKey {
         CredentialWithKey {
             credential: self.leaf_credential.clone(),
             signature_key: self.signature_key().into(),

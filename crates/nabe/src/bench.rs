@@ -4,6 +4,7 @@ mod group;
 mod hub;
 mod load;
 mod mimi;
+pub(crate) mod mls;
 mod process;
 pub(crate) mod sink;
 

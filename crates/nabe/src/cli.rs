@@ -390,6 +390,21 @@ pub(crate) enum BenchCommand {
     Hub(BenchHub),
     /// Commits in an encrypted room with many devices, end to end: every device a client of its own, the server a process
     Group(BenchGroup),
+    /// What operations on MLS groups cost, up to 10,000 members: times, bytes and counts, as data and as a report
+    Mls(Box<BenchMls>),
+    /// What changed between two runs of `bench mls` beyond noise
+    Compare {
+        /// The directory of the first, or its run.json
+        before: PathBuf,
+        /// And of the second
+        after: PathBuf,
+    },
+    /// A worker of `bench mls`, by itself: reads requests and writes figures, one JSON object a line
+    MlsWorker {
+        /// The implementation
+        #[arg(value_enum)]
+        implementation: BenchWorker,
+    },
     /// The acknowledging follower of `bench hub`
     #[command(hide = true)]
     Sink {
@@ -428,6 +443,61 @@ pub(crate) struct BenchHub {
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchMls {
+    /// Groups up to 300 members and few samples: a report in less than three minutes
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) quick: bool,
+    /// Where run.json, the CSV files and report.html go; must not hold a run yet
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "nabe-bench-mls",
+        conflicts_with = "resume"
+    )]
+    pub(crate) out: PathBuf,
+    /// Go on with the run in this directory, with its settings
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Decides the order, and in each group who sits where and who comes and goes
+    #[arg(long, default_value_t = 1, conflicts_with = "resume")]
+    pub(crate) seed: u64,
+    /// Seconds that a cell may take altogether; ten times that for what a group takes to prepare
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "resume")]
+    pub(crate) budget: Option<u64>,
+    /// Samples of a cell, at most
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=100_000), conflicts_with = "resume")]
+    pub(crate) samples: Option<u32>,
+    /// Numbers of members, separated by commas
+    #[arg(long, value_delimiter = ',', conflicts_with = "resume")]
+    pub(crate) sizes: Vec<u32>,
+    /// Operations, such as `update,hub`
+    #[arg(long, value_delimiter = ',', conflicts_with = "resume")]
+    pub(crate) operations: Vec<nabe_lab::cell::Operation>,
+    /// Shapes of the tree: fresh, full, churned, sparse
+    #[arg(long, value_delimiter = ',', conflicts_with = "resume")]
+    pub(crate) shapes: Vec<nabe_lab::cell::Shape>,
+    /// MLS cipher suites, by number
+    #[arg(long, value_delimiter = ',', conflicts_with = "resume")]
+    pub(crate) suites: Vec<u16>,
+    /// Implementations; all that there is a worker for unless given
+    #[arg(long, value_delimiter = ',', conflicts_with = "resume")]
+    pub(crate) implementations: Vec<String>,
+    /// The worker for another implementation: a program and its arguments, separated by blanks; instead of ours if it is called `openmls`
+    #[arg(long = "worker", value_name = "NAME=COMMAND")]
+    pub(crate) workers: Vec<String>,
+    /// Only say what would be measured and how long it would take
+    #[arg(long)]
+    pub(crate) plan: bool,
+}
+
+/// The implementations that are measured without a program of their own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BenchWorker {
+    /// OpenMLS with RustCrypto, and Nabe's hub
+    Openmls,
 }
 
 /// By which protocol a hub is measured.

@@ -42,6 +42,10 @@ use cli::{
 use config::Config;
 use output::{note, say};
 
+/// Counts in the processes that measure and nowhere else.
+#[global_allocator]
+static ALLOCATOR: nabe_allocations::Counting = nabe_allocations::Counting;
+
 /// What a subcommand found, for the exit status.
 enum Ended {
     Done,
@@ -110,6 +114,9 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Completions { shell } => print_completions(shell),
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
         Command::Bench(BenchCommand::Group(arguments)) => runtime()?.block_on(bench::group(&arguments))?,
+        Command::Bench(BenchCommand::Mls(arguments)) => return holds(bench::mls::run(&arguments, SystemClock.now())?),
+        Command::Bench(BenchCommand::Compare { before, after }) => bench::mls::compare(&before, &after)?,
+        Command::Bench(BenchCommand::MlsWorker { implementation }) => bench::mls::worker(implementation)?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,
         Command::Demo(arguments) => return holds(runtime()?.block_on(demo::run(&arguments))?),
         Command::Check(arguments) => return holds(runtime()?.block_on(check::run(&arguments))?),

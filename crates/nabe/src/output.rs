@@ -5,7 +5,7 @@
 
 use std::{
     fmt::Arguments,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     sync::Mutex,
 };
 
@@ -32,6 +32,14 @@ pub(crate) fn write(words: Arguments<'_>) {
 /// Writes a line to standard error; that nobody can read it is no failure.
 pub(crate) fn remark(words: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{words}");
+}
+
+/// Writes over the last line of standard error, if that is a terminal; otherwise nothing. To be ended with an empty [`remark`].
+pub(crate) fn progress(words: Arguments<'_>) {
+    let mut terminal = io::stderr();
+    if terminal.is_terminal() {
+        let _ = write!(terminal, "\r\x1b[K{words}").and_then(|()| terminal.flush());
+    }
 }
 
 /// Whether all that was printed went out, as far as somebody wanted to read it. To be called once, at the end.

@@ -92,6 +92,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "nabe-mls",
         ],
     ),
+    // The lab measures the group as a hub has it, and drives other implementations as processes of their own.
+    ("nabe-allocations", &[]),
+    ("nabe-lab", &["nabe-types", "nabe-mls", "nabe-allocations"]),
     ("nabe", PRODUCT),
     ("nabe-benches", PRODUCT_AND_BINARY),
     ("nabe-tests", PRODUCT_AND_BINARY),
@@ -114,6 +117,8 @@ const PRODUCT: &[&str] = &[
     "nabe-mls",
     "nabe-client",
     "nabe-wire",
+    "nabe-allocations",
+    "nabe-lab",
 ];
 
 const PRODUCT_AND_BINARY: &[&str] = &[
@@ -133,6 +138,8 @@ const PRODUCT_AND_BINARY: &[&str] = &[
     "nabe-mls",
     "nabe-client",
     "nabe-wire",
+    "nabe-allocations",
+    "nabe-lab",
 ];
 
 /// The crates that decide and never act, and what must not appear anywhere below them.
