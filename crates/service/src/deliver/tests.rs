@@ -80,6 +80,16 @@ async fn is_delivered(world: &World, room: &RoomId) -> bool {
         .all(|follower| follower.delivered == head && follower.dirty_since.is_none())
 }
 
+/// Time passes until deliveries to `b` have failed so often.
+async fn fail(world: &World, times: u32) {
+    for round in 1..=times {
+        eventually("it failed again", || async { failures(world, "b").await == round }).await;
+        if round < times {
+            world.clock.advance(Duration::from_secs(60));
+        }
+    }
+}
+
 async fn failures(world: &World, name: &str) -> u32 {
     world
         .store("a")
@@ -170,11 +180,7 @@ async fn a_request_from_the_destination_ends_its_pause() {
     let world = World::new(&["a"]);
     world.set_down("b", true);
     let room = followed_room(&world).await;
-    for round in 1..6 {
-        eventually("it failed again", || async { failures(&world, "b").await == round }).await;
-        world.clock.advance(Duration::from_secs(60));
-    }
-    eventually("it failed again", || async { failures(&world, "b").await == 6 }).await;
+    fail(&world, 6).await;
     world.intercept(|_, _, _| Some(ok()));
     world.clock.advance(Duration::from_secs(2));
     let_run().await;
@@ -188,11 +194,7 @@ async fn a_request_from_the_destination_does_not_make_its_failures_forgotten() {
     let world = World::new(&["a"]);
     world.set_down("b", true);
     let _room = followed_room(&world).await;
-    for round in 1..4 {
-        eventually("it failed again", || async { failures(&world, "b").await == round }).await;
-        world.clock.advance(Duration::from_secs(60));
-    }
-    eventually("it failed again", || async { failures(&world, "b").await == 4 }).await;
+    fail(&world, 4).await;
     world.clock.advance(Duration::from_secs(2));
     world.service("a").heard_from(&server("b"));
     let made = world.made("/send/").len();

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nabe_mls::testing::{KeyPackageOptions, TestDevice, wall_clock};
 use nabe_mls::{DeviceObject, Suite};
 use nabe_signing::json::{Json, Object};
-use nabe_signing::{base64u, object, sha256};
+use nabe_signing::{base64u, object};
 use nabe_store::{InboxKind, Store};
-use nabe_types::{DeviceId, RoomId, TransactionId, UserId};
+use nabe_types::{DeviceId, RoomId, UserId};
 
+use super::push_body;
 use crate::client::testing::{World, answer, eventually, let_run, public_room, server, user};
 use crate::client::{Caller, STREAM_START, StreamBody};
 use crate::ports::PeerError;
@@ -100,9 +101,7 @@ fn package_in(claimed: &Object, user: &str, device: &str) -> Option<Vec<u8>> {
 
 async fn send(to: &Service, origin: &str, txn: &str, edus: Vec<Object>) {
     let body = object! { "pdus" => Vec::<Json>::new(), "edus" => edus };
-    let hash = sha256(&body.to_canonical());
-    let txn = TransactionId::parse(txn).unwrap();
-    to.send_txn(server(origin), txn, body.into(), hash).await.unwrap();
+    push_body(to, origin, txn, body.into()).await.unwrap();
 }
 
 fn update(of: &UserId, changed: Vec<Object>, removed: &[&str]) -> Object {

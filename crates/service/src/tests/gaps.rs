@@ -4,22 +4,14 @@
 use nabe_core::EntryBody;
 use nabe_event::{Completion, EventBuilder, RoomVersionRules};
 use nabe_signing::json::{Json, Object};
-use nabe_signing::{Signer, SigningKey, object, sha256};
+use nabe_signing::{Signer, SigningKey, object};
 use nabe_store::{Between, Order, ParkReason, Store, Write};
 use nabe_types::{EventId, KeyId, UnixMillis, UserId};
 
-use super::{Hub, failure, json, nothing_failed, txn_id};
+use super::{Hub, failure, json, nothing_failed, push};
 use crate::client::testing::{answer, eventually, let_run, server, signer, user};
 use crate::incoming::parked_event;
 use crate::{Service, ServiceError};
-
-/// `/send` of these events by `h` to another server.
-async fn push(to: &Service, from: &str, txn: &str, pdus: Vec<Json>) -> Result<Object, ServiceError> {
-    let body = Json::from(object! { "pdus" => pdus });
-    let hash = sha256(&body.to_canonical());
-    let reply = to.send_txn(server(from), txn_id(txn), body, hash).await?;
-    Ok(Object::parse(&reply.body).unwrap())
-}
 
 impl Hub {
     /// A participant whose log is the hub's, and which then cannot be reached.

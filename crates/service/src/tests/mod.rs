@@ -79,10 +79,7 @@ impl Hub {
     }
 
     async fn send_body(&self, from: &str, txn: &str, body: Json) -> Result<Object, ServiceError> {
-        let hash = sha256(&body.to_canonical());
-        let reply = self.service.send_txn(server(from), txn_id(txn), body, hash).await?;
-        assert_eq!(reply.status, 200);
-        Ok(Object::parse(&reply.body).unwrap())
+        push_body(&self.service, from, txn, body).await
     }
 
     /// One of the `send_` endpoints.
@@ -119,6 +116,27 @@ impl Hub {
     async fn len(&self) -> usize {
         self.log().await.len()
     }
+}
+
+/// `/send` of these events to any server.
+async fn push(to: &Service, from: &str, txn: &str, pdus: Vec<Json>) -> Result<Object, ServiceError> {
+    push_body(to, from, txn, object! { "pdus" => pdus }.into()).await
+}
+
+async fn push_body(to: &Service, from: &str, txn: &str, body: Json) -> Result<Object, ServiceError> {
+    let hash = sha256(&body.to_canonical());
+    let reply = to.send_txn(server(from), txn_id(txn), body, hash).await?;
+    assert_eq!(reply.status, 200);
+    Ok(Object::parse(&reply.body).unwrap())
+}
+
+/// The room's topic as a server has it.
+async fn topic_at(service: &Service, room: &RoomId) -> Option<Json> {
+    let topic = service.read_room(room, |view| {
+        let topic = nabe_auth::lm::RoomState::get(view.state(), "m.room.topic", "").cloned();
+        topic.unwrap().content().get("topic").cloned()
+    });
+    topic.await.unwrap()
 }
 
 fn txn_id(text: &str) -> TransactionId {

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 
 use nabe_event::event_id_of;
 use nabe_signing::json::{Json, Object};
-use nabe_signing::{object, sha256};
+use nabe_signing::object;
 use nabe_store::{InboxKind, Store};
 use nabe_types::{DeviceId, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::{Hub, failure, json, nothing_failed, txn_id};
+use super::{Hub, failure, json, nothing_failed, push, topic_at, txn_id};
 use crate::ServiceError;
 use crate::client::testing::{answer, eventually, let_run, public_room, server, user};
 
@@ -400,12 +400,9 @@ async fn participant_drops_lpdus_and_pdus_from_others_than_the_hub() {
         .await
         .unwrap();
     let pdu = hub.last().await;
-    for event in [lpdu, pdu.into()] {
-        let body = Json::from(object! { "pdus" => vec![event] });
-        let hash = sha256(&body.to_canonical());
-        let txn = txn_id(&nabe_signing::base64u::encode_url(&hash));
-        let reply = participant.send_txn(server("t"), txn, body, hash).await.unwrap();
-        assert_eq!(&reply.body[..], br#"{"failed_pdus":{}}"#);
+    for (txn, event) in [("lpdu", lpdu), ("pdu", pdu.into())] {
+        let reply = push(&participant, "t", txn, vec![event]).await.unwrap();
+        assert_eq!(reply, nothing_failed());
     }
     assert_eq!(hub.world.log("p", &hub.room).await, before);
 }
@@ -423,13 +420,9 @@ async fn participant_that_missed_events_fetches_them() {
     }
     hub.world.set_down("p", false);
     // Only the newest is pushed; the two before it have to be asked for.
-    let body = Json::from(object! { "pdus" => vec![Json::from(hub.last().await)] });
-    let hash = sha256(&body.to_canonical());
-    let reply = participant
-        .send_txn(server("h"), txn_id("pushed"), body, hash)
-        .await
-        .unwrap();
-    assert_eq!(&reply.body[..], br#"{"failed_pdus":{}}"#);
+    let newest = vec![hub.last().await.into()];
+    let reply = push(&participant, "h", "pushed", newest).await.unwrap();
+    assert_eq!(reply, nothing_failed());
     hub.world.settle(&hub.room, &["h", "p"]).await;
     assert!(!hub.world.made("/backfill/").is_empty());
     let log = hub.world.log("h", &hub.room).await;
@@ -521,27 +514,16 @@ async fn participant_whose_gap_cannot_be_filled_goes_on_behind_it() {
         }
     });
     hub.world.set_down("p", false);
-    let body = Json::from(object! { "pdus" => vec![Json::from(hub.last().await)] });
-    let hash = sha256(&body.to_canonical());
-    let reply = participant
-        .send_txn(server("h"), txn_id("pushed"), body, hash)
-        .await
-        .unwrap();
-    assert_eq!(&reply.body[..], br#"{"failed_pdus":{}}"#);
+    let newest = vec![hub.last().await.into()];
+    let reply = push(&participant, "h", "pushed", newest).await.unwrap();
+    assert_eq!(reply, nothing_failed());
     let after = hub.world.log("p", &hub.room).await;
     assert_eq!(after[..before.len()], before[..]);
     assert_eq!(
         after[before.len()..],
         [hub.log().await.last().unwrap().event_id().clone()]
     );
-    let topic = participant
-        .read_room(&hub.room, |view| {
-            let topic = nabe_auth::lm::RoomState::get(view.state(), "m.room.topic", "").cloned();
-            topic.unwrap().content().get("topic").cloned()
-        })
-        .await
-        .unwrap();
-    assert_eq!(topic, Some(Json::from("missed")));
+    assert_eq!(topic_at(&participant, &hub.room).await, Some(Json::from("missed")));
 }
 
 #[tokio::test]
@@ -587,22 +569,9 @@ async fn an_old_event_that_comes_late_never_takes_a_participant_back_to_an_old_s
             _ => None,
         }
     });
-    let body = Json::from(object! { "pdus" => vec![Json::from(pushed)] });
-    let hash = sha256(&body.to_canonical());
-    let reply = participant
-        .send_txn(server("h"), txn_id("late"), body, hash)
-        .await
-        .unwrap();
-    assert_eq!(reply.status, 200);
+    push(&participant, "h", "late", vec![pushed.into()]).await.unwrap();
     assert_eq!(hub.world.log("p", &hub.room).await, before);
-    let topic = participant
-        .read_room(&hub.room, |view| {
-            let topic = nabe_auth::lm::RoomState::get(view.state(), "m.room.topic", "").cloned();
-            topic.unwrap().content().get("topic").cloned()
-        })
-        .await
-        .unwrap();
-    assert_eq!(topic, Some(Json::from("new")));
+    assert_eq!(topic_at(&participant, &hub.room).await, Some(Json::from("new")));
 }
 
 #[tokio::test]

@@ -34,22 +34,22 @@ pub async fn events_are_found_in_log_and_among_outliers(store: &dyn Store) {
     assert_eq!(store.events(&room_id("b"), &ids).await.unwrap(), vec![]);
 }
 
-/// An event known from a snapshot can take its place in the log later.
-pub async fn outlier_becomes_an_entry(store: &dyn Store) {
+/// A participant's room whose snapshot has its name, and then a join. The name's place in the log is below its first entry.
+async fn joined_with_a_name(store: &dyn Store) -> (RoomLog, Entry, Entry) {
     let mut log = RoomLog::participant("a");
     log.jump(-1);
     let name = log.state("m.room.name", "", nabe_signing::object! { "name" => "n" });
-    let state = pdus([&name]);
     let join = log.member("@bob:b.example", "join");
-    commit(
-        store,
-        [
-            log.create_with(state.clone(), vec![]),
-            log.append(vec![join.clone()], at(5)),
-        ],
-    )
-    .await
-    .unwrap();
+    let created = log.create_with(pdus([&name]), vec![]);
+    let joined = log.append(vec![join.clone()], at(5));
+    commit(store, [created, joined]).await.unwrap();
+    (log, name, join)
+}
+
+/// An event known from a snapshot can take its place in the log later.
+pub async fn outlier_becomes_an_entry(store: &dyn Store) {
+    let (log, name, join) = joined_with_a_name(store).await;
+    let state = pdus([&name]);
     let room = log.id().clone();
     let backfill = Write::Prepend {
         room,
@@ -70,20 +70,8 @@ pub async fn outlier_becomes_an_entry(store: &dyn Store) {
 
 /// A hub shows us history from before our time redacted; what a snapshot brought in full stays whole.
 pub async fn redacted_copy_does_not_replace_the_event(store: &dyn Store) {
-    let mut log = RoomLog::participant("a");
-    log.jump(-1);
-    let name = log.state("m.room.name", "", nabe_signing::object! { "name" => "n" });
+    let (log, name, join) = joined_with_a_name(store).await;
     let state = pdus([&name]);
-    let join = log.member("@bob:b.example", "join");
-    commit(
-        store,
-        [
-            log.create_with(state.clone(), vec![]),
-            log.append(vec![join.clone()], at(5)),
-        ],
-    )
-    .await
-    .unwrap();
     let full = name.pdu().unwrap();
     let redacted = nabe_event::redact(full.object(), &RoomVersionRules::I1).to_canonical();
     let redacted = Pdu::from_stored(&redacted, &RoomVersionRules::I1).unwrap();

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// A room of `alice`, a user of `a.example`, to which `bob` is invited.
+async fn invited(world: &World, alice: &UserId, bob: &UserId) -> RoomId {
+    let a = world.service("a");
+    let room = a.create_room(alice, NewRoom::default(), None).await.unwrap().room_id;
+    a.invite_user(alice, &room, bob, None).await.unwrap();
+    room
+}
+
 #[tokio::test]
 async fn invite_kick_ban_and_unban_work_from_hub_and_participant() {
     let world = World::new(&["a", "b", "c"]);
@@ -46,13 +54,7 @@ async fn invite_kick_ban_and_unban_work_from_hub_and_participant() {
 async fn a_rejected_invite_is_off_the_list_and_known_to_the_hub() {
     let world = World::new(&["a", "b"]);
     let (alice, bob) = (user("alice", "a"), user("bob", "b"));
-    let room = world
-        .service("a")
-        .create_room(&alice, NewRoom::default(), None)
-        .await
-        .unwrap()
-        .room_id;
-    world.service("a").invite_user(&alice, &room, &bob, None).await.unwrap();
+    let room = invited(&world, &alice, &bob).await;
     let left = world.service("b").leave(&bob, &room, None).await.unwrap();
     assert_eq!(
         left,
@@ -73,13 +75,7 @@ async fn a_rejected_invite_is_off_the_list_and_known_to_the_hub() {
 async fn a_dead_hubs_invite_can_be_thrown_away() {
     let world = World::new(&["a", "b"]);
     let (alice, bob) = (user("alice", "a"), user("bob", "b"));
-    let room = world
-        .service("a")
-        .create_room(&alice, NewRoom::default(), None)
-        .await
-        .unwrap()
-        .room_id;
-    world.service("a").invite_user(&alice, &room, &bob, None).await.unwrap();
+    let room = invited(&world, &alice, &bob).await;
     world.set_down("a", true);
     let left = world.service("b").leave(&bob, &room, None).await.unwrap();
     assert_eq!(
