@@ -66,12 +66,9 @@ impl Stopwatch {
     }
 }
 
-/// How long this process's threads have been ready to run without running, in nanoseconds: the second number of `schedstat` (Linux).
+/// How long this thread has been ready to run without running, in nanoseconds: the second number of `schedstat` (Linux).
 fn waited_ns() -> Option<u64> {
-    let threads = fs::read_dir("/proc/self/task").ok()?;
-    threads
-        .map(|thread| waited_in(&fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?))
-        .sum()
+    waited_in(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
 }
 
 fn waited_in(schedstat: &str) -> Option<u64> {

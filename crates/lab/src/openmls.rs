@@ -24,10 +24,20 @@ use crate::worker::{self, Failure, Implementation, Outcome, Wanted};
 pub const NAME: &str = "openmls";
 
 /// OpenMLS, with at most one group.
-#[derive(Default)]
 pub struct OpenMls {
     group: Option<Grown>,
     cache: operations::Cache,
+    threads: u32,
+}
+
+impl Default for OpenMls {
+    fn default() -> Self {
+        Self {
+            group: None,
+            cache: operations::Cache::default(),
+            threads: settle_threads(),
+        }
+    }
 }
 
 impl Implementation for OpenMls {
@@ -45,7 +55,7 @@ impl Implementation for OpenMls {
             suites: vec![Suite::X25519_AES128.id()],
             shapes: Shape::ALL.to_vec(),
             operations: Operation::ALL.to_vec(),
-            threads: threads(),
+            threads: self.threads,
             build: worker::BUILD.to_owned(),
         }
     }
@@ -76,13 +86,17 @@ fn nothing_prepared() -> Failure {
     Failure::Unsupported("no group has been prepared".to_owned())
 }
 
-/// OpenMLS encrypts to the many nodes of a path in parallel, by rayon, whose threads this names.
-fn threads() -> u32 {
-    let asked = std::env::var("RAYON_NUM_THREADS")
-        .ok()
-        .and_then(|threads| threads.parse().ok());
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    u32::try_from(asked.filter(|&threads| threads > 0).unwrap_or_else(cores)).unwrap_or(u32::MAX)
+/// OpenMLS seals to the many nodes of a path in parallel, by rayon. If that is to have one thread, it is ours: handing work to another
+/// and waiting for it would be timed, and on a busy machine take longer than the work.
+fn settle_threads() -> u32 {
+    if std::env::var("RAYON_NUM_THREADS").is_ok_and(|threads| threads == "1") {
+        // Fails if it was done before, and then it holds already.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .use_current_thread()
+            .build_global();
+    }
+    u32::try_from(rayon::current_num_threads()).unwrap_or(u32::MAX)
 }
 
 /// The room whose group it is.

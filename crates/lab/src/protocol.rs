@@ -103,7 +103,8 @@ pub struct Hello {
 pub struct Sample {
     /// Wall time in nanoseconds, by the worker's own monotonic clock.
     pub ns: u64,
-    /// How long its threads could have run and others ran instead, as the system counts it, in nanoseconds; `None` where it does not.
+    /// How much of that the measuring thread could have run and others ran instead, as the system counts it, in nanoseconds; `None` where it
+    /// does not.
     pub waited_ns: Option<u64>,
     /// Allocations; `None` if nobody counts.
     pub allocations: Option<u64>,

@@ -93,6 +93,13 @@ impl CellRecord {
         stats::summarize(&times)
     }
 
+    /// Its times without what it waited for a processor; `None` without samples or if nobody counted.
+    #[must_use]
+    pub fn net_summary(&self) -> Option<Summary> {
+        let net = |sample: &Sample| Some(sample.ns.saturating_sub(sample.waited_ns?) as f64);
+        stats::summarize(&self.samples.iter().map(net).collect::<Option<Vec<_>>>()?)
+    }
+
     /// The share of its time that it waited for a processor, in all samples together; `None` if nobody counted.
     #[must_use]
     pub fn waited_share(&self) -> Option<f64> {

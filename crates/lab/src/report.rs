@@ -98,10 +98,16 @@ fn warnings(run: &Run) -> Vec<String> {
         ));
     }
     let busy = run.busy_share();
-    if busy > 0.1 {
+    if busy > curves::BUSY {
+        let shown = match curves::is_net(run) {
+            true => {
+                "Times here are without what each sample waited for a processor, as the system counted it; run.json has both. They are still too \
+                 high, since caches were shared"
+            }
+            false => "Times are too high, and medians may be far too high; look at the fastest samples",
+        };
         warnings.push(format!(
-            "Other work kept the machine busy: {:.0} % of the cells began with a load above {}. Times are too high, and medians may be far too high; \
-             look at the fastest samples, and at bytes and counts, which load does not change.",
+            "Other work kept the machine busy: {:.0} % of the cells began with a load above {}. {shown}. Bytes and counts do not change with load.",
             busy * 100.0,
             run.machine.cores
         ));
@@ -132,7 +138,7 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
             .map(|(name, version)| format!("{name} {version}"));
         let versions = versions.collect::<Vec<_>>().join(", ");
         format!(
-            "{} ({versions}; {} build, {} thread)",
+            "{} ({versions}; {} build, threads: {})",
             worker.implementation, worker.build, worker.threads
         )
     });

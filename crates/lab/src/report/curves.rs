@@ -6,7 +6,7 @@ use super::plot::{Curve, Point, STYLES, svg};
 use super::text::{escape, number, size, time};
 use crate::cell::{Operation, Shape};
 use crate::record::{CellRecord, Run, Status};
-use crate::stats::growth;
+use crate::stats::{Summary, growth};
 
 /// What has a curve of its own.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -33,6 +33,8 @@ pub(super) struct Kinds {
     /// What their names have to tell apart.
     tells_implementation: bool,
     tells_suite: bool,
+    /// Whether times are shown without waiting for a processor.
+    is_net: bool,
 }
 
 /// A plot with its legend and table.
@@ -80,7 +82,15 @@ impl Kinds {
         Self {
             tells_implementation: differs(|kind| kind.implementation.clone()),
             tells_suite: differs(|kind| kind.suite.to_string()),
+            is_net: is_net(run),
             all,
+        }
+    }
+
+    fn times(&self, record: &CellRecord) -> Option<Summary> {
+        match self.is_net {
+            true => record.net_summary(),
+            false => record.summary(),
         }
     }
 
@@ -100,7 +110,7 @@ impl Kinds {
     pub(super) fn operation(&self, run: &Run, operation: Operation) -> Figure {
         let records = self.records(run, operation);
         let point = |record: &CellRecord| {
-            let summary = record.summary()?;
+            let summary = self.times(record)?;
             Some(Point {
                 size: record.cell.group.size,
                 value: summary.median,
@@ -117,7 +127,7 @@ impl Kinds {
             })
         };
         let cell = |record: &CellRecord| {
-            record.summary().map(|summary| {
+            self.times(record).map(|summary| {
                 format!(
                     "{} <small>{}…{}, p90 {}, fastest {}, n {}</small>",
                     time(summary.median),
@@ -174,7 +184,7 @@ impl Kinds {
         let hub = self.records(run, Operation::Hub);
         let ratio = |record: &CellRecord| {
             let beside = bare.iter().find(|bare| bare.cell.group == record.cell.group)?;
-            let (hub, bare) = (record.summary()?, beside.summary()?);
+            let (hub, bare) = (self.times(record)?, self.times(beside)?);
             Some(format!(
                 "{:.2} <small>fastest {:.2}</small>",
                 hub.median / bare.median,
@@ -286,6 +296,16 @@ impl Kinds {
         details
     }
 }
+
+/// Where other work kept the machine busy, wall time says more about that work. If all samples know how long they waited, what is shown is
+/// the time without that.
+pub(super) fn is_net(run: &Run) -> bool {
+    let mut samples = run.cells.iter().flat_map(|record| &record.samples);
+    run.busy_share() > BUSY && samples.all(|sample| sample.waited_ns.is_some())
+}
+
+/// The share of cells that began on a busy machine from which on the report speaks of it.
+pub(super) const BUSY: f64 = 0.1;
 
 /// Why there is no figure, short, and whole when a pointer rests on it.
 fn reason(record: &CellRecord) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::text::{escape, number};
+use super::text::{escape, number, round};
 
 /// A curve.
 pub(super) struct Curve {
@@ -43,7 +43,7 @@ pub(super) fn svg(title: &str, curves: &[Curve], label: fn(f64) -> String) -> St
             WIDTH - RIGHT,
             LEFT - 8.0,
             y + 4.0,
-            escape(&label(tick))
+            escape(&round(&label(tick)))
         );
     }
     for tick in sizes.ticks() {

@@ -17,7 +17,18 @@ pub fn size(bytes: f64) -> String {
     match bytes {
         bytes if bytes < 1e3 => format!("{bytes:.0} B"),
         bytes if bytes < 1e6 => format!("{} KB", digits(bytes / 1e3)),
-        bytes => format!("{} MB", digits(bytes / 1e6)),
+        bytes if bytes < 1e9 => format!("{} MB", digits(bytes / 1e6)),
+        bytes => format!("{} GB", digits(bytes / 1e9)),
+    }
+}
+
+/// Without zeros after the point, for round values.
+pub(super) fn round(text: &str) -> String {
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -90,6 +101,11 @@ mod tests {
             [2.0, 1000.0, 10_000.0, 1_234_567.0].map(number),
             ["2", "1,000", "10,000", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn a_round_value_is_written_short() {
+        assert_eq!(["10.0 ms", "2.50 s", "100 B"].map(round), ["10 ms", "2.5 s", "100 B"]);
     }
 
     #[test]
