@@ -175,7 +175,7 @@ impl Case {
                     timed(self.restore(), |group| {
                         let staged = group.stage(&bundle.commit, &bundle.parts, wall_clock());
                         let staged = staged.expect("made by an honest member");
-                        group.merge(&staged.bytes).expect("staged on this group");
+                        group.merge_staged(staged.next).expect("staged on this group");
                     })
                 }),
             ),

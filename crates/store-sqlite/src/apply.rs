@@ -1,4 +1,4 @@
-//! Commits: one transaction, and a savepoint per batch if there are several.
+//! Commits: one transaction, and a savepoint per batch if there are several and one of them is refused.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +20,13 @@ pub(crate) async fn commit(
     if let [batch] = &*batches {
         return Ok(vec![run(writer, batch, Unit::Transaction).await?]);
     }
+    // Nearly always nothing is refused, and nothing has to be undone by itself.
+    let mut transaction = Unit::Transaction.begin(writer).await?;
+    if apply_all(&mut transaction, &batches).await? {
+        transaction.commit().await?;
+        return Ok(batches.iter().map(|_| Ok(())).collect());
+    }
+    transaction.rollback().await?;
     let mut transaction = Unit::Transaction.begin(writer).await?;
     let mut results = Vec::with_capacity(batches.len());
     for batch in &batches {
@@ -87,6 +94,16 @@ fn together(writes: &[Write]) -> Vec<&[Write]> {
         rest = others;
     }
     groups
+}
+
+/// The same for several batches: whether nothing in any of them was refused.
+async fn apply_all(db: &mut SqliteConnection, batches: &[Batch]) -> Result<bool, Failure> {
+    for batch in batches {
+        if !apply_groups(db, &together(&batch.0)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether nothing was refused. What it does otherwise is to be undone; the writes one by one tell what is refused.

@@ -13,7 +13,7 @@
 //! | the operator | `report` |
 //! | nobody: workers | `notify` (one task for each follower of each room that is owed something), `forward` (what has no verdict yet) |
 //!
-//! `order` is how what comes from hubs and what our users send become one log.
+//! `recent` is what the workers need not read again. `order` is how what comes from hubs and what our users send become one log.
 
 mod assets;
 mod consent;
@@ -27,6 +27,7 @@ mod key_material;
 mod notify;
 mod order;
 mod rates;
+mod recent;
 mod relay;
 mod report;
 mod rooms;
@@ -71,6 +72,7 @@ use inbox::HeldRooms;
 use key_material::PassingOn;
 use notify::Woken;
 use order::Turns;
+use recent::Recent;
 use rooms::MimiRooms;
 use users::News;
 
@@ -148,6 +150,7 @@ pub(crate) struct MimiState {
     news: News,
     rooms: MimiRooms,
     woken: Woken,
+    recent: Recent,
     waiting: submit::Waiting,
     passing_on: PassingOn,
     forwarding: Forwarding,
@@ -170,6 +173,7 @@ impl MimiState {
             news: News::default(),
             rooms: MimiRooms::default(),
             woken: Woken::default(),
+            recent: Recent::default(),
             waiting: submit::Waiting::default(),
             passing_on: PassingOn::default(),
             forwarding: Forwarding::default(),

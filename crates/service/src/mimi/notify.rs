@@ -420,8 +420,14 @@ impl Notifier {
         provider: &ServerName,
         between: Between,
     ) -> Result<Option<(Vec<Bytes>, LogPosition)>, ServiceError> {
-        let store = self.mimi.service.store();
-        let entries = store.mimi_entries(room, between, BATCH_ENTRIES, BATCH_BYTES).await?;
+        let recent = &self.mimi.state.recent;
+        let entries = match recent.entries(room, between, BATCH_ENTRIES, BATCH_BYTES) {
+            Some(entries) => entries,
+            None => {
+                let store = self.mimi.service.store();
+                store.mimi_entries(room, between, BATCH_ENTRIES, BATCH_BYTES).await?
+            }
+        };
         let last = entries.last().map(|entry| entry.position);
         let theirs = entries.into_iter().filter(|entry| entry.is_for(provider));
         Ok(last.map(|last| (theirs.map(|entry| entry.body).collect(), last)))

@@ -188,6 +188,9 @@ impl OpenRoom {
             return Err(error);
         }
         metrics::counter!(metric::MIMI_APPENDED).increment(appended.len() as u64);
+        if !woken.is_empty() {
+            mimi.state.recent.add(loaded.room.uri(), &appended);
+        }
         let uri = loaded.room.uri().clone();
         if newest_change.is_some() {
             room.slot.bytes.store(loaded.room.size_bytes(), Ordering::Relaxed);
