@@ -267,7 +267,7 @@ kinds! {
     RequiredCapabilities: "RequiredCapabilities", SMALL;
     GroupContext: "GroupContext", LARGE;
     GroupInfo: "GroupInfo", LARGE;
-    Welcome: "Welcome", MEDIUM;
+    Welcome: "Welcome", LARGE;
     HpkeCiphertext: "HPKECiphertext", LARGE;
     RatchetTree: "RatchetTree", LARGE;
 }

@@ -1,6 +1,7 @@
 //! What the hub takes, once, and what it says.
 
 use nabe_wire::codec;
+use nabe_wire::directory::Endpoint;
 use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest};
 use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, RoleData};
 use nabe_wire::update::UpdateResponseCode;
@@ -471,4 +472,34 @@ async fn a_banned_user_of_the_hub_reads_up_to_the_commit_that_removes_them() {
         room.say("bob", "later").await;
         assert_eq!(read(&room).await, last);
     }
+}
+
+/// As many are on the list as make a GroupInfo of more than two megabytes, which goes with every commit and Welcome.
+#[tokio::test]
+async fn a_commit_and_a_welcome_of_two_megabytes_go_through() {
+    const USERS: usize = 60_000;
+    let mut room = Room::with(|draft| {
+        let creator = UserRolePair {
+            user: identifier(ALICE),
+            role_index: templates::SUPER_ADMIN,
+        };
+        let others = (0..USERS).map(|number| UserRolePair {
+            user: identifier(&format!("mimi://d.example/u/member{number:05}")),
+            role_index: templates::ORDINARY_USER,
+        });
+        let list = ParticipantListData {
+            participants: std::iter::once(creator).chain(others).collect(),
+        };
+        draft.set(ComponentId::PARTICIPANT_LIST, list.to_bytes());
+    })
+    .await;
+    room.add("alice", "bob", "mimi://b.example/d/bob/B", BOB).await;
+    let welcome = room.providers.made("b", Endpoint::Notify);
+    assert!(welcome.iter().any(|made| made.body.len() > 2 << 20), "by notification");
+    let bundle = room.member("bob").update();
+    assert!(bundle.to_request().len() > 2 << 20);
+    room.commit("bob", &bundle).await;
+    room.is_delivered().await;
+    room.catch_up("alice").await;
+    assert_eq!(room.member("alice").epoch(), room.member("bob").epoch());
 }
