@@ -360,6 +360,7 @@ impl Store for MemoryStore {
     }
 
     async fn account(&self, user: &UserId) -> Result<Option<Account>, StoreError> {
+        self.count_lookups(1);
         let created_at = self.tables().accounts.get(user).copied();
         Ok(created_at.map(|created_at| Account {
             user: user.clone(),

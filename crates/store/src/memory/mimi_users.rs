@@ -563,6 +563,7 @@ impl MimiUserStore for MemoryStore {
     }
 
     async fn mimi_clients(&self, user: &MimiUri) -> Result<Vec<MimiUri>, StoreError> {
+        self.count_lookups(1);
         let tables = self.tables();
         let of_user = tables.mimi_users.clients.iter().filter(|(_, of)| *of == user);
         let mut clients: Vec<_> = of_user.map(|(client, _)| client.clone()).collect();
@@ -575,6 +576,7 @@ impl MimiUserStore for MemoryStore {
         user: &MimiUri,
         usable_at: UnixMillis,
     ) -> Result<Vec<MimiKeyPackageOffer>, StoreError> {
+        self.count_lookups(1);
         let tables = self.tables();
         let tables = &tables.mimi_users;
         let mut offers: BTreeMap<(String, u16, Bytes), MimiKeyPackageOffer> = BTreeMap::new();
@@ -648,6 +650,7 @@ impl MimiUserStore for MemoryStore {
     }
 
     async fn consent(&self, scope: &ConsentScope) -> Result<ConsentState, StoreError> {
+        self.count_lookups(1);
         let tables = self.tables();
         let of_both = tables.mimi_users.consents.values().map(|consent| &consent.kept);
         let of_both =

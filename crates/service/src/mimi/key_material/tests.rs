@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nabe_mls::testing::mimi::{MimiDevice, key_material_request, key_material_request_of, key_package_ref};
 use nabe_store::{MimiStore as _, MimiUserStore as _};
+use nabe_wire::consent::ConsentAction;
 use nabe_wire::mls::{ProposalType, RequiredCapabilities};
 use nabe_wire::protocol::Body;
 
 use super::*;
 use crate::client::testing::server;
 use crate::mimi::UserSettings;
-use crate::mimi::users::testing::{ALICE, BOB, NOBODY, Providers, ROOM, response, scope, uri};
+use crate::mimi::users::testing::{ALICE, BOB, NOBODY, Providers, ROOM, entry, response, scope, uri};
 
 const PHONE: &str = "mimi://b.example/d/bob/phone";
 const TABLET: &str = "mimi://b.example/d/bob/tablet";
@@ -265,6 +266,33 @@ async fn without_consent_there_is_nothing_and_who_is_a_user_stays_hidden() {
     assert_eq!(open.alice_asks(BOB).await, no_consent(BOB));
 }
 
+/// Nor does the time tell that an answer takes: the same is looked up, and the same kept.
+#[tokio::test]
+async fn as_much_is_done_for_somebody_who_is_no_user_as_for_a_user_without_consent() {
+    let providers = Providers::of_bob(1, 1).await;
+    let store = providers.store("b");
+    let looked_up = async |user: &str| {
+        let before = store.lookups();
+        let answer = providers.alice_asks(user).await;
+        (answer.user_status, store.lookups() - before)
+    };
+    let of_bob = looked_up(BOB).await;
+    assert_eq!(of_bob.0, KeyMaterialUserCode::NO_CONSENT);
+    assert_eq!(looked_up(NOBODY).await, of_bob);
+    let requested = async |user: &str| {
+        let before = store.lookups();
+        let request = entry(ConsentAction::Request, ALICE, user, None);
+        let theirs = providers.mimi("b");
+        theirs.request_consent(&server("a"), &request).await.unwrap();
+        let kept = store.consents_of(&uri(user), 0, 10).await.unwrap();
+        (store.lookups() - before, kept.len())
+    };
+    assert_eq!(requested(NOBODY).await, requested(BOB).await);
+    // What is counted would show it.
+    providers.bob_grants(ALICE, None).await;
+    assert!(looked_up(BOB).await.1 > of_bob.1);
+}
+
 /// A credential proves nothing, so a hub could ask in anybody's name.
 #[tokio::test]
 async fn another_hub_gets_no_key_packages_for_one_of_ours_who_has_not_asked() {
@@ -298,7 +326,7 @@ async fn consent_for_the_room_counts_before_consent_for_any() {
     providers.bob_grants(ALICE, None).await;
     assert_eq!(status().await, KeyMaterialUserCode::SUCCESS);
     let revoke = async |room| {
-        let entry = crate::mimi::users::testing::entry(nabe_wire::consent::ConsentAction::Revoke, ALICE, BOB, room);
+        let entry = entry(ConsentAction::Revoke, ALICE, BOB, room);
         providers.mimi("b").update_consent(&server("b"), &entry).await.unwrap();
     };
     revoke(Some(ROOM)).await;
