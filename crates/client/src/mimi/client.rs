@@ -1,6 +1,6 @@
 //! The client: what its user can ask for, and the loop that brings about what is still to be done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use nabe_wire::uri::{MimiKind, MimiUri};
 use openmls::group::MlsGroup;
 use rusqlite::Connection;
 
+use super::commit::{DOUBT, OWN_MAY_TAKE, is_silence};
 use super::device::Device;
 use super::error::MimiError;
 use super::group;
@@ -51,6 +52,11 @@ pub struct MimiClient {
     /// … and how often that has failed in a row.
     pub(super) stock_failures: u32,
     pub(super) lines: Lines,
+    /// When it last did what was due: what was due before that waits for something else than time. Nothing, if there is something new to
+    /// do.
+    pub(super) worked: Option<UnixMillis>,
+    /// Whether something has come to an end or begun meanwhile.
+    pub(super) advanced: bool,
 }
 
 /// A room's group as this client sees it.
@@ -132,6 +138,8 @@ impl MimiClient {
             stock_due: UnixMillis(0),
             stock_failures: 0,
             lines,
+            worked: None,
+            advanced: false,
         })
     }
 
@@ -163,13 +171,20 @@ impl MimiClient {
     /// Returns how many entries came.
     ///
     /// A hub that cannot be reached, or answers nonsense, concerns its own rooms alone: what is for them stays and is sent again, ever
-    /// more seldom ([`MimiClient::next_due`]).
+    /// more seldom ([`MimiClient::next_due`]), and at once when the hub is heard again. While the provider does not answer, it is asked
+    /// for nothing but what has happened; everything that waits is sent when it is back.
     ///
     /// # Errors
     /// The user's own provider cannot be asked for what has happened, or the store does not work.
     pub async fn sync(&mut self, wait: Duration) -> Result<usize, MimiError> {
-        self.flush().await?;
-        let taken = self.receive(wait).await?;
+        if !self.lines.is_cut_off() {
+            self.flush().await?;
+        }
+        let received = self.receive(wait).await;
+        if is_silence(&received) {
+            self.lines.cut_off();
+        }
+        let taken = received?;
         self.work().await?;
         Ok(taken)
     }
@@ -184,6 +199,16 @@ impl MimiClient {
     async fn receive(&mut self, wait: Duration) -> Result<usize, MimiError> {
         let cursor = meta(self.store.read(), CURSOR)?.and_then(|cursor| String::from_utf8(cursor).ok());
         let page = self.transport.entries(cursor.as_deref(), wait).await?;
+        if self.lines.connected() {
+            self.take_up(None)?;
+        }
+        let now = self.now();
+        let rooms: BTreeSet<_> = page.entries.iter().map(|entry| &entry.room).collect();
+        for room in rooms {
+            if self.lines.spoke(room, now) {
+                self.take_up(Some(room))?;
+            }
+        }
         for entry in &page.entries {
             self.in_transaction(|work, connection| {
                 work.entry(entry)?;
@@ -199,7 +224,24 @@ impl MimiClient {
             self.store
                 .transaction(|connection| set_meta(connection, CURSOR, page.cursor.as_bytes()))?;
         }
-        Ok(page.entries.len())
+        // The same again and again is nothing new.
+        Ok(match cursor.as_ref() == Some(&page.cursor) {
+            true => 0,
+            false => page.entries.len(),
+        })
+    }
+
+    /// What was put off for want of an answer is tried now: in a room, or everywhere.
+    fn take_up(&mut self, room: Option<&MimiUri>) -> Result<(), MimiError> {
+        let (now, lines) = (self.now(), &self.lines);
+        self.store.transaction(|connection| {
+            for intent in StoredIntent::all(connection)? {
+                if room.is_none_or(|room| intent.room == *room) && lines.is_put_off(intent.id) {
+                    StoredIntent::postpone(connection, intent.id, now)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Runs `work` in a transaction and remembers what came to an end in it.
@@ -214,12 +256,19 @@ impl MimiClient {
             settings,
             ..
         } = self;
-        let (done, finished, low) = store.transaction(|connection| {
+        let (done, finished, advanced, low) = store.transaction(|connection| {
             let mut context = Work::new(connection, device, settings, now);
             let done = work(&mut context, connection)?;
             context.release()?;
-            Ok::<_, MimiError>((done, context.finished, context.key_packages_low))
+            let Work {
+                finished,
+                advanced,
+                key_packages_low,
+                ..
+            } = context;
+            Ok::<_, MimiError>((done, finished, advanced, key_packages_low))
         })?;
+        self.advanced |= advanced;
         self.outcomes.extend(finished);
         // Nobody waits for the oldest ones any longer.
         while self.outcomes.len() > MAX_OUTCOMES {
@@ -231,17 +280,24 @@ impl MimiClient {
         Ok(done)
     }
 
-    /// When something is to be done even if nothing happens: `sync` should be called by then.
+    /// When something is to be done even if nothing happens: `sync` should be called by then, and need not be before.
     pub fn next_due(&self) -> Result<Option<UnixMillis>, MimiError> {
+        let Some(worked) = self.worked else {
+            return Ok(Some(self.now()));
+        };
         let connection = self.store.read();
         let tend = KnownRoom::all(connection)?.into_iter().filter_map(|room| room.tend_due);
         let intents = StoredIntent::all(connection)?.into_iter().map(|intent| intent.due);
         let missing_after = self.settings.missing_after;
-        let held = Held::rooms(connection)?.into_iter();
-        let held = held.map(|(_, since)| since.plus(missing_after));
+        let held = Held::rooms(connection)?.into_iter().map(|(_, since)| since);
+        let missing = held.chain(self.lines.ahead_since());
+        // If what is missing may be this client's own, it is waited for longer.
+        let missing = missing.flat_map(|since| [1, OWN_MAY_TAKE].map(|times| since.plus(missing_after * times)));
         let kept = !Request::all(connection)?.is_empty() || !Outgoing::all(connection)?.is_empty();
         let lines = self.lines.next_due().filter(|_| kept);
-        Ok(tend.chain(intents).chain(held).chain(lines).min())
+        let doubts = self.lines.all_asked_since().map(|since| since.plus(DOUBT));
+        let due = tend.chain(intents).chain(missing).chain(lines).chain(doubts);
+        Ok(due.filter(|due| *due > worked).min())
     }
 
     // --- Notices and timelines ---
@@ -434,12 +490,14 @@ impl MimiClient {
     async fn change(&mut self, room: &MimiUri, intent: MimiIntent) -> Result<(), MimiError> {
         let id = self.enqueue(room, &intent)?;
         self.lines.reopen(room);
+        self.take_up(Some(room))?;
         self.drive(id).await
     }
 
     /// Keeps an intention, for later calls of [`MimiClient::sync`] to work on.
     pub fn enqueue(&mut self, room: &MimiUri, intent: &MimiIntent) -> Result<i64, MimiError> {
         let now = self.now();
+        self.worked = None;
         self.store.transaction(|connection| {
             if KnownRoom::load(connection, room)?.is_none() {
                 return Err(MimiError::UnknownRoom(room.clone()));

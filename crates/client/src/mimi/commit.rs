@@ -33,6 +33,7 @@ use crate::transport::TransportError;
 impl MimiClient {
     /// Does what is due.
     pub(super) async fn work(&mut self) -> Result<(), MimiError> {
+        self.advanced = false;
         self.look_after_stock().await?;
         self.settle().await?;
         self.look_for_what_is_missing()?;
@@ -40,17 +41,24 @@ impl MimiClient {
         for intent in self.due_intents()? {
             self.make_request(&intent).await?;
         }
-        self.flush().await
+        self.flush().await?;
+        self.worked = (!self.advanced).then_some(self.now());
+        Ok(())
     }
 
-    /// Sends what is kept: changes first, since messages wait for them.
+    /// Sends what is kept: changes first, since messages wait for them. If the provider does not answer, the rest is left for the next
+    /// time.
     pub(super) async fn flush(&mut self) -> Result<(), MimiError> {
         for request in Request::all(self.store.read())? {
             if request.state == RequestState::Ready && self.lines.is_open(&request.room, self.now()) {
                 let room = request.room.clone();
                 let sent = self.send_request(request).await;
+                let is_silent = is_silence(&sent);
                 let now = self.now();
                 self.lines.heard(&room, sent, now)?;
+                if is_silent {
+                    return Ok(());
+                }
             }
         }
         self.flush_messages().await
@@ -125,11 +133,16 @@ impl MimiClient {
 
     /// Makes an intention into a request, kept and not sent yet; or ends it.
     async fn make_request(&mut self, intent: &StoredIntent) -> Result<(), MimiError> {
-        match self.try_request(intent).await {
+        let tried = self.try_request(intent).await;
+        if !matches!(&tried, Err(MimiError::Transport(error)) if is_temporary(error)) {
+            self.lines.answered(intent.id);
+        }
+        match tried {
             Ok(()) => Ok(()),
             // Nobody has decided anything: it stays as it is.
             Err(MimiError::Transport(error)) if is_temporary(&error) => {
-                let later = self.now().plus(RETRY);
+                let now = self.now();
+                let later = self.lines.put_off(intent.id, &error, now);
                 self.store
                     .transaction(|connection| Ok(StoredIntent::postpone(connection, intent.id, later)?))
             }
@@ -321,6 +334,7 @@ impl MimiClient {
 
     fn note(&mut self, mut request: Request, state: RequestState) -> Result<(), MimiError> {
         request.state = state;
+        self.advanced = true;
         self.store.transaction(|connection| Ok(request.save(connection)?))
     }
 
@@ -470,6 +484,11 @@ impl MimiClient {
     }
 }
 
+/// Whether the user's own provider did not answer.
+pub(super) const fn is_silence<T>(outcome: &Result<T, MimiError>) -> bool {
+    matches!(outcome, Err(MimiError::Transport(TransportError::Unreachable(_))))
+}
+
 /// When a key package of ours expires.
 fn expires(package: &OwnKeyPackage) -> Option<UnixMillis> {
     match KeyPackage::from_bytes(&package.body).ok()?.leaf_node.source {
@@ -487,6 +506,7 @@ impl Work<'_> {
             return Ok(());
         }
         request.delete(self.connection)?;
+        self.advanced = true;
         let Some(mut room) = KnownRoom::load(self.connection, &request.room)? else {
             return Ok(());
         };
@@ -555,6 +575,7 @@ impl Work<'_> {
     /// Forgets a request, and the secrets that were made with it.
     pub(super) fn drop_request(&mut self, request: &Request) -> Result<(), MimiError> {
         request.delete(self.connection)?;
+        self.advanced = true;
         let Some(mut room) = KnownRoom::load(self.connection, &request.room)? else {
             return Ok(());
         };
@@ -582,6 +603,7 @@ impl Work<'_> {
     /// An intention has come to its end.
     pub(super) fn finish(&mut self, intent: i64, outcome: Result<(), MimiError>) -> Result<(), MimiError> {
         StoredIntent::delete(self.connection, intent)?;
+        self.advanced = true;
         self.finished.push((intent, outcome));
         Ok(())
     }
@@ -629,19 +651,18 @@ impl Work<'_> {
         let kept = StoredIntent::all(self.connection)?;
         if !kept.iter().any(|kept| kept.room == *room && kept.intent == *intent) {
             StoredIntent::insert(self.connection, room, intent, due)?;
+            self.advanced = true;
         }
         Ok(())
     }
 }
 
-/// When an intention is tried again for which the provider had no answer.
-const RETRY: Duration = Duration::from_secs(2);
-/// The same for joining anew, when there was an answer that is none of the hub's.
+/// When joining anew is tried again, when there was an answer that is none of the hub's.
 const REJOIN_RETRY: Duration = Duration::from_mins(1);
 /// How long a refusal may be in doubt for which the hub does not say what it has pending.
-const DOUBT: Duration = Duration::from_secs(5);
+pub(super) const DOUBT: Duration = Duration::from_secs(5);
 /// How many times longer a commit may be missing that may be this client's own.
-const OWN_MAY_TAKE: u32 = 10;
+pub(super) const OWN_MAY_TAKE: u32 = 10;
 /// How often the provider is asked how many key packages it has.
 const STOCK_CHECKED: Duration = Duration::from_hours(6);
 /// How long after their end the private halves of key packages are kept: a Welcome may still be on its way.

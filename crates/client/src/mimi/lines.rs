@@ -1,4 +1,5 @@
-//! Lines to hubs: each room has its own, so that one hub that is down, or answers nonsense, stops nothing in other rooms.
+//! Lines to hubs: each room has its own, so that one hub that is down, or answers nonsense, stops nothing in other rooms. What fails is
+//! tried again ever more seldom, and at once when there is a sign that whoever failed is back.
 //!
 //! What is kept here is lost with the process, and each process tries at once.
 
@@ -18,6 +19,10 @@ use crate::transport::TransportError;
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     failing: BTreeMap<MimiUri, Failing>,
+    /// Intentions that had no answer when they were to be made into requests, and how often in a row.
+    unanswered: BTreeMap<i64, u32>,
+    /// The user's own provider does not answer.
+    is_cut_off: bool,
     /// Hashes of what may have reached a hub: it may have been taken, whatever is answered the next time.
     sent: BTreeSet<[u8; 32]>,
     /// Rooms whose hub says that it is in this epoch or a later one, and when it said so first.
@@ -30,7 +35,11 @@ pub(super) struct Lines {
 struct Failing {
     failures: u32,
     since: UnixMillis,
+    /// When it failed last.
+    last: UnixMillis,
     due: UnixMillis,
+    /// Somebody asked not to be asked before it is due.
+    was_told: bool,
 }
 
 impl Lines {
@@ -44,7 +53,7 @@ impl Lines {
         Self {
             sent: bodies.chain(messages).map(|body| hash_of(body)).collect(),
             ahead: behind
-                .map(|request| (request.room.clone(), (request.epoch + 1, now)))
+                .map(|request| (request.room.clone(), (request.epoch.saturating_add(1), now)))
                 .collect(),
             ..Self::default()
         }
@@ -86,12 +95,74 @@ impl Lines {
                 let failing = self.failing.entry(room.clone()).or_insert(Failing {
                     failures: 0,
                     since: now,
+                    last: now,
                     due: now,
+                    was_told: false,
                 });
+                failing.last = now;
                 failing.due = now.plus(wanted.max(delay(failing.failures)));
+                failing.was_told = wanted > Duration::ZERO;
                 failing.failures += 1;
                 Ok(None)
             }
+        }
+    }
+
+    /// When an intention is tried again that had no answer.
+    pub(super) fn put_off(&mut self, intent: i64, error: &TransportError, now: UnixMillis) -> UnixMillis {
+        let failures = self.unanswered.entry(intent).or_default();
+        let wanted = match error {
+            TransportError::RateLimited { retry_after } => *retry_after,
+            _ => Duration::ZERO,
+        };
+        let due = now.plus(wanted.max(delay(*failures + 1)));
+        *failures += 1;
+        due
+    }
+
+    /// Whether an intention is put off for want of an answer.
+    pub(super) fn is_put_off(&self, intent: i64) -> bool {
+        self.unanswered.contains_key(&intent)
+    }
+
+    /// An intention had its answer, or is no more.
+    pub(super) fn answered(&mut self, intent: i64) {
+        self.unanswered.remove(&intent);
+    }
+
+    /// Whether the user's own provider was silent when it was last asked.
+    pub(super) const fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// The user's own provider did not answer.
+    pub(super) const fn cut_off(&mut self) {
+        self.is_cut_off = true;
+    }
+
+    /// It has answered; whether it had not before. Then nothing waits any longer for a hub that was not to be reached through it.
+    pub(super) fn connected(&mut self) -> bool {
+        let was_cut_off = std::mem::take(&mut self.is_cut_off);
+        if was_cut_off {
+            for failing in self.failing.values_mut().filter(|failing| !failing.was_told) {
+                failing.due = UnixMillis(0);
+            }
+        }
+        was_cut_off
+    }
+
+    /// Something came from a room's hub, so it is there: whether what waits for it is tried now. That is done once in a while only, since
+    /// a hub may speak and not listen.
+    pub(super) fn spoke(&mut self, room: &MimiUri, now: UnixMillis) -> bool {
+        let failing = self.failing.get_mut(room);
+        let is_worth_it =
+            |failing: &&mut Failing| !failing.was_told && failing.due > now && failing.last.plus(SIGNS_APART) <= now;
+        match failing.filter(is_worth_it) {
+            Some(failing) => {
+                failing.due = now;
+                true
+            }
+            None => false,
         }
     }
 
@@ -150,6 +221,16 @@ impl Lines {
     pub(super) fn next_due(&self) -> impl Iterator<Item = UnixMillis> + '_ {
         self.failing.values().map(|failing| failing.due)
     }
+
+    /// Since when hubs are known to be ahead.
+    pub(super) fn ahead_since(&self) -> impl Iterator<Item = UnixMillis> + '_ {
+        self.ahead.values().map(|(_, since)| *since)
+    }
+
+    /// Since when hubs have been asked for what they have pending.
+    pub(super) fn all_asked_since(&self) -> impl Iterator<Item = UnixMillis> + '_ {
+        self.asking.values().copied()
+    }
 }
 
 /// Whether a request can be sent again as it is.
@@ -168,5 +249,7 @@ pub(super) fn delay(failures: u32) -> Duration {
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
+/// How long after a failure a sign of life counts.
+const SIGNS_APART: Duration = Duration::from_secs(10);
 /// How long something is kept that no verdict comes for.
 const UNDECIDED: Duration = Duration::from_hours(1);

@@ -103,6 +103,8 @@ pub(super) struct Work<'c> {
     pub(super) now: UnixMillis,
     /// Intentions that came to an end.
     pub(super) finished: Vec<(i64, Result<(), MimiError>)>,
+    /// Something came to an end or began, so that there may be something else to do now.
+    pub(super) advanced: bool,
     /// A key package was used.
     pub(super) key_packages_low: bool,
     /// Rooms whose group is in another epoch now, or that this client is out of.
@@ -122,6 +124,7 @@ impl<'c> Work<'c> {
             settings,
             now,
             finished: Vec::new(),
+            advanced: false,
             key_packages_low: false,
             moved: BTreeSet::new(),
         }
@@ -213,6 +216,12 @@ impl<'c> Work<'c> {
         }
     }
 
+    /// Whether something is of another group than the room's.
+    fn is_of_other_group(&self, room: &MimiUri, message: &MlsMessage) -> Result<bool, MimiError> {
+        let ours = KnownRoom::load(self.connection, room)?.and_then(|known| known.group_id);
+        Ok(ours.is_some_and(|ours| group_of(message).is_some_and(|theirs| *theirs != *ours)))
+    }
+
     /// Keeps something until the commits before it have come.
     fn hold(&mut self, room: &MimiUri, epoch: u64, message: &[u8]) -> Result<(), MimiError> {
         if Held::keep(self.connection, room, epoch, message, self.now)? {
@@ -230,7 +239,13 @@ impl<'c> Work<'c> {
             message,
             with,
         } = FanoutMessage::from_bytes(bytes)?;
+        let is_of_other_group = self.is_of_other_group(room, &message)?;
+        if is_of_other_group && !matches!(with, FanoutParts::Application { .. }) {
+            // It says nothing about this room, least of all that it cannot be followed any more.
+            return Err(group::unsound(room, GroupFault::OtherRoom));
+        }
         if let Some(epoch) = epoch_of(&message)
+            && !is_of_other_group
             && self.is_early(room, epoch)?
         {
             return self.hold(room, epoch, bytes);
@@ -745,6 +760,14 @@ fn franking_tag(message: &MlsMessage) -> Option<FrankingTag> {
     let aad = SafeAad::from_bytes(&private.authenticated_data).ok()?;
     let tag = aad.item(ComponentId::FRANK_AAD)?;
     Some(FrankingTag(tag.try_into().ok()?))
+}
+
+fn group_of(message: &MlsMessage) -> Option<&[u8]> {
+    match &message.body {
+        MlsMessageBody::Public(public) => Some(&public.content.group_id),
+        MlsMessageBody::Private(private) => Some(&private.group_id),
+        _ => None,
+    }
 }
 
 pub(super) fn epoch_of(message: &MlsMessage) -> Option<u64> {

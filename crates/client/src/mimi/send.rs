@@ -19,6 +19,7 @@ use nabe_wire::{Encode as _, Kept, Message as _};
 use openmls_traits::random::OpenMlsRand as _;
 
 use super::client::MimiClient;
+use super::commit::is_silence;
 use super::device::identifier;
 use super::error::{Doing as _, MimiError};
 use super::group;
@@ -156,6 +157,7 @@ impl MimiClient {
         }
         let received = Received::decode(content.encode()?, origin)?;
         let id = received.id();
+        self.worked = None;
         self.store.transaction(|connection| {
             let n = Outgoing::insert(connection, room, received.bytes(), &id)?;
             Ok((n, id))
@@ -171,13 +173,19 @@ impl MimiClient {
             }
             let is_open = self.lines.is_open(&outgoing.room, self.now());
             let sent = match is_open {
-                true => {
-                    let sent = self.send_message(&outgoing).await;
-                    let now = self.now();
-                    self.lines.heard(&outgoing.room, sent, now)?
-                }
-                false => None,
+                true => self.send_message(&outgoing).await,
+                false => Ok(None),
             };
+            let is_silent = is_silence(&sent);
+            let now = self.now();
+            // What was not sent says nothing about the line.
+            let sent = match sent {
+                Ok(None) => None,
+                sent => self.lines.heard(&outgoing.room, sent, now)?.flatten(),
+            };
+            if is_silent {
+                return Ok(());
+            }
             if sent != Some(true) {
                 blocked.insert(outgoing.room.clone());
             }
@@ -185,15 +193,15 @@ impl MimiClient {
         Ok(())
     }
 
-    /// Whether a message is done with.
-    async fn send_message(&mut self, outgoing: &Outgoing) -> Result<bool, MimiError> {
+    /// Whether a message is done with; `None` if it could not be sent now.
+    async fn send_message(&mut self, outgoing: &Outgoing) -> Result<Option<bool>, MimiError> {
         let message = match &outgoing.message {
             Some(message) => Some(message.clone()),
             None => self.in_transaction(|work, _| work.encrypt(outgoing))?,
         };
         match message {
-            Some(message) => self.submit(outgoing, &message).await,
-            None => Ok(false),
+            Some(message) => self.submit(outgoing, &message).await.map(Some),
+            None => Ok(None),
         }
     }
 

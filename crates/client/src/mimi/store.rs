@@ -154,10 +154,10 @@ impl KnownRoom {
 
 /// Notes a proposal of the current epoch; false if it is noted already, or if there are more than a hub can have accepted.
 pub(super) fn note_pending(connection: &Connection, room: &MimiUri, message: &[u8]) -> Result<bool, StoreError> {
-    let there: i64 = connection
-        .prepare_cached("SELECT COUNT(*) FROM mimi_pending WHERE room = ?1")?
-        .query_row([room.to_string()], |row| row.get(0))?;
-    if there >= MAX_PENDING {
+    let (there, bytes): (i64, i64) = connection
+        .prepare_cached("SELECT COUNT(*), COALESCE(SUM(LENGTH(message)), 0) FROM mimi_pending WHERE room = ?1")?
+        .query_row([room.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if there >= MAX_PENDING || bytes >= MAX_PENDING_BYTES {
         return Ok(false);
     }
     let noted = connection
@@ -965,6 +965,8 @@ const MAX_HELD: i64 = 2_000;
 const MAX_HELD_BYTES: i64 = 32 * 1024 * 1024;
 /// Twice as many as Nabe's hub lets be pending.
 const MAX_PENDING: i64 = 2_048;
+/// After how many bytes of proposals no more are taken in; they are all read for each commit.
+const MAX_PENDING_BYTES: i64 = 32 * 1024 * 1024;
 const MAX_NOTICES: i64 = 100_000;
 /// How long ciphertexts of ours are known again after their message was seen: 30 days.
 const OWN_KEPT_MS: i64 = 30 * 24 * 3_600 * 1_000;

@@ -6,6 +6,7 @@ mod hub;
 mod hubs;
 mod joining;
 mod messages;
+mod patience;
 mod races;
 mod story;
 

@@ -1,6 +1,6 @@
 //! `nabe client chat`: lines in, messages out, with line editing and history.
 
-use std::{path::Path, thread};
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::Context as _;
 use nabe_client::{Client, ClientError, GroupStatus};
@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::{
     file,
+    patience::Patience,
     show::{Style, drain, item_line},
     until_due,
 };
@@ -47,18 +48,27 @@ pub(super) async fn run(client: &mut Client, room: Option<RoomId>) -> anyhow::Re
             print(item_line(WORDS, &item));
         }
     }
+    let (mut patience, mut pause) = (Patience::new(), Duration::ZERO);
     loop {
         drain(client, WORDS, &mut print)?;
         let wait = until_due(client)?;
+        let synced = async {
+            tokio::time::sleep(pause).await;
+            client.sync(wait).await
+        };
         let line = tokio::select! {
-            synced = client.sync(wait) => {
-                match synced {
+            synced = synced => {
+                pause = match synced {
                     Err(ClientError::Transport(error)) if error.is_temporary() => {
                         print(format!("* {error}"));
-                        tokio::time::sleep(super::FIRST_PAUSE).await;
+                        patience.pause(&error)
                     }
-                    synced => drop(synced?),
-                }
+                    Ok(_) => {
+                        patience.answered();
+                        Duration::ZERO
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 continue;
             }
             line = typed.recv() => line,

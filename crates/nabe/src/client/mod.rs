@@ -9,6 +9,7 @@ mod file;
 pub(crate) mod http;
 mod mimi;
 pub(crate) mod mimi_http;
+mod patience;
 mod show;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ use self::{
     account::{Account, Credential},
     args::{ClientCommand, DeviceCommand, Login, RoomCommand},
     http::HttpTransport,
+    patience::Patience,
     show::{Style, drain, item_line},
 };
 use crate::output::{note, say};
@@ -226,7 +228,7 @@ async fn finish_sending(client: &mut Client, sent: i64, style: Style) -> anyhow:
 
 /// Goes on whatever the network does.
 async fn listen(client: &mut Client, style: Style) -> anyhow::Result<()> {
-    let mut pause = FIRST_PAUSE;
+    let mut patience = Patience::new();
     loop {
         drain(client, style, |line| say!("{line}"))?;
         let wait = until_due(client)?;
@@ -235,14 +237,14 @@ async fn listen(client: &mut Client, style: Style) -> anyhow::Result<()> {
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
         match synced {
-            Ok(_) => pause = FIRST_PAUSE,
+            Ok(_) => patience.answered(),
             Err(ClientError::Transport(error)) if error.is_temporary() => {
+                let pause = patience.pause(&error);
                 note!("nabe: {error}; trying again in {} s", pause.as_secs());
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     _ = tokio::signal::ctrl_c() => return Ok(()),
                 }
-                pause = (pause * 2).min(LAST_PAUSE);
             }
             Err(error) => return Err(error.into()),
         }
@@ -312,7 +314,5 @@ fn hex(bytes: &[u8]) -> String {
 
 /// How long to wait for a message's echo.
 const ECHO: Duration = Duration::from_secs(3);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(30);
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(25);

@@ -141,6 +141,10 @@ impl MimiHub {
             refusals: Mutex::default(),
             canned: Mutex::default(),
             down: Mutex::default(),
+            cut: Mutex::default(),
+            asked: Mutex::default(),
+            rate_limit: Mutex::default(),
+            stands_still: Mutex::default(),
         })
     }
 
@@ -359,6 +363,14 @@ pub(super) struct Line {
     canned: Mutex<VecDeque<Bytes>>,
     /// Rooms whose hub cannot be reached.
     down: Mutex<BTreeSet<MimiUri>>,
+    /// Whether the provider itself cannot.
+    cut: Mutex<bool>,
+    /// How many requests there were, those for entries not counted.
+    asked: Mutex<u32>,
+    /// For how long the next request is to wait.
+    rate_limit: Mutex<Option<Duration>>,
+    /// Whether the cursor after some entries is the one before them.
+    stands_still: Mutex<bool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -397,18 +409,52 @@ impl Line {
         };
     }
 
+    /// Has the next request wait.
+    pub(super) fn rate_limit(&self, retry_after: Duration) {
+        *self.rate_limit.lock().unwrap() = Some(retry_after);
+    }
+
+    /// Has the same entries come again and again.
+    pub(super) fn stand_still(&self) {
+        *self.stands_still.lock().unwrap() = true;
+    }
+
+    /// Cuts the line to the provider, or mends it.
+    pub(super) fn cut(&self, is_cut: bool) {
+        *self.cut.lock().unwrap() = is_cut;
+    }
+
+    /// How many requests there were since this was asked last, those for entries not counted.
+    pub(super) fn asked(&self) -> u32 {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    fn is_cut(&self) -> Result<(), TransportError> {
+        match *self.cut.lock().unwrap() {
+            true => Err(TransportError::Unreachable(Box::new(Dead))),
+            false => Ok(()),
+        }
+    }
+
     fn of_room<T>(
         &self,
         room: &MimiUri,
         act: impl FnOnce(&mut State) -> Result<T, TransportError>,
     ) -> Result<T, TransportError> {
-        match self.down.lock().unwrap().contains(room) {
-            true => Err(no(502, "the hub cannot be reached")),
-            false => self.request(act),
+        if self.down.lock().unwrap().contains(room) {
+            *self.asked.lock().unwrap() += 1;
+            self.is_cut()?;
+            return Err(no(502, "the hub cannot be reached"));
         }
+        self.request(act)
     }
 
     fn request<T>(&self, act: impl FnOnce(&mut State) -> Result<T, TransportError>) -> Result<T, TransportError> {
+        *self.asked.lock().unwrap() += 1;
+        self.is_cut()?;
+        if let Some(retry_after) = self.rate_limit.lock().unwrap().take() {
+            return Err(TransportError::RateLimited { retry_after });
+        }
         let mut faults = self.faults.lock().unwrap();
         let fault = (!faults.is_empty()).then(|| faults.remove(0)).flatten();
         drop(faults);
@@ -708,6 +754,7 @@ impl MimiTransport for Line {
     }
 
     async fn entries(&self, after: Option<&str>, _: Duration) -> Result<Page, TransportError> {
+        self.is_cut()?;
         let state = self.hub.lock();
         let end = state.stream.len();
         let start = after.map_or(end, |after| after.parse().unwrap());
@@ -726,6 +773,16 @@ impl MimiTransport for Line {
                 room: room.clone(),
                 message: body.clone(),
             });
+        if *self.stands_still.lock().unwrap() {
+            let still = |entry: Entry| Entry {
+                cursor: start.to_string(),
+                ..entry
+            };
+            return Ok(Page {
+                entries: entries.map(still).collect(),
+                cursor: start.to_string(),
+            });
+        }
         Ok(Page {
             entries: entries.collect(),
             cursor: end.to_string(),

@@ -116,6 +116,7 @@ fn what_others_proposed_is_committed_after_a_while_by_somebody() {
     sync(&mut alice);
     agree(&hub, &[&alice, &cathy]);
     assert_eq!(cathy.group(&room()).unwrap().unwrap().members.len(), 2);
+    sync(&mut cathy);
     assert_eq!(cathy.next_due().unwrap(), None);
 }
 

@@ -34,11 +34,12 @@ use serde_json::{Value, json};
 
 use self::args::{ConsentCommand, Create, Policy, Way};
 use super::{
-    FIRST_PAUSE, LAST_PAUSE, LONGEST, SHORTEST,
+    LONGEST, SHORTEST,
     account::{Account, Credential},
     args::Login,
     clock, file, hex,
     mimi_http::{Consent, MimiHttp},
+    patience::Patience,
     result,
     show::Style,
     suite,
@@ -305,7 +306,7 @@ async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) ->
 
 /// Goes on whatever the network does.
 async fn listen(client: &mut MimiClient, style: Style) -> anyhow::Result<()> {
-    let mut pause = FIRST_PAUSE;
+    let mut patience = Patience::new();
     loop {
         drain(client, style)?;
         let wait = client.next_due()?.map_or(LONGEST, |due| {
@@ -316,14 +317,14 @@ async fn listen(client: &mut MimiClient, style: Style) -> anyhow::Result<()> {
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
         match synced {
-            Ok(_) => pause = FIRST_PAUSE,
+            Ok(_) => patience.answered(),
             Err(MimiError::Transport(error)) if error.is_temporary() => {
+                let pause = patience.pause(&error);
                 note!("nabe: {error}; trying again in {} s", pause.as_secs());
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     _ = tokio::signal::ctrl_c() => return Ok(()),
                 }
-                pause = (pause * 2).min(LAST_PAUSE);
             }
             Err(error) => return Err(error.into()),
         }
