@@ -93,10 +93,10 @@ impl CellRecord {
         stats::summarize(&times)
     }
 
-    /// Its times without what it waited for a processor; `None` without samples or if nobody counted.
+    /// Its times without what it waited for a processor, at least a nanosecond; `None` without samples or if nobody counted.
     #[must_use]
     pub fn net_summary(&self) -> Option<Summary> {
-        let net = |sample: &Sample| Some(sample.ns.saturating_sub(sample.waited_ns?) as f64);
+        let net = |sample: &Sample| Some(sample.ns.saturating_sub(sample.waited_ns?).max(1) as f64);
         stats::summarize(&self.samples.iter().map(net).collect::<Option<Vec<_>>>()?)
     }
 
