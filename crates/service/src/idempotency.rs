@@ -49,6 +49,26 @@ impl Transaction {
         Self { key, request_sha256 }
     }
 
+    /// A request that brings something that comes once, whoever brings it: `what` is its hash, `request_sha256` one that tells who.
+    pub(crate) fn of_thing(
+        scope: &impl fmt::Display,
+        endpoint: &'static str,
+        what: &[u8; 32],
+        request_sha256: [u8; 32],
+    ) -> Self {
+        let key = IdempotencyKey {
+            scope: scope.to_string(),
+            endpoint: endpoint.to_owned(),
+            txn_id: base64u::encode_url(what),
+        };
+        Self { key, request_sha256 }
+    }
+
+    /// Whether the reply is to this request, and not to another one with the same key.
+    pub(crate) fn is_answered_by(&self, reply: &StoredReply) -> bool {
+        self.request_sha256 == reply.request_sha256
+    }
+
     /// A successful reply, and the write that keeps it. To be committed with the work itself where that is possible.
     pub(crate) fn reply(&self, body: &Object, service: &Service) -> (StoredReply, Write) {
         self.keep(Bytes::from(body.to_canonical()), service)

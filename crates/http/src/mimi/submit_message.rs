@@ -15,6 +15,6 @@ pub(super) async fn submit_message(
 ) -> Result<TlsReply, MimiRefusal> {
     let room = target.room()?;
     let mimi = provider(&state)?;
-    let answer = mimi.submit(peer.domain(), &room, &request.bytes, request.value).await?;
+    let answer = mimi.submit(peer.domain(), &room, request.value).await?;
     Ok(TlsReply::of(&answer))
 }

@@ -149,7 +149,7 @@ impl Mimi {
             });
         }
         let Some(hub) = self.hub_elsewhere(room)? else {
-            return self.submit(self.domain(), room, body, request).await;
+            return self.submit(self.domain(), room, request).await;
         };
         match request.body.mls10() {
             Some(submission) => {

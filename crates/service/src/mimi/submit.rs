@@ -5,10 +5,11 @@
 //! it. So however many messages come for one room, they do not wait for each other's commits.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
+use nabe_signing::sha256;
 use nabe_store::StoredReply;
 use nabe_types::ServerName;
 use nabe_wire::Encode as _;
@@ -16,6 +17,7 @@ use nabe_wire::directory::Endpoint;
 use nabe_wire::submit_message::{Submission, SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
 use tokio::sync::oneshot;
 
+use super::order::mark_of;
 use super::rooms::{ATTEMPTS, OpenRoom};
 use super::{Mimi, MimiError, kept_answer};
 use crate::error::ServiceError;
@@ -31,14 +33,14 @@ pub(crate) struct Waiting {
 /// A message, and who waits to hear what became of it.
 struct Message {
     from: ServerName,
-    submission: Submission,
+    submission: Arc<Submission>,
     transaction: Transaction,
     done: oneshot::Sender<Result<StoredReply, ServiceError>>,
 }
 
 impl Mimi {
-    /// Takes a message for a room whose hub we are, from its sender's provider; `body` is the request as it came. What was accepted once
-    /// has the same answer again, byte for byte.
+    /// Takes a message for a room whose hub we are, from its sender's provider. What was accepted once has the same answer again, byte for
+    /// byte; in another's name it is refused (D-message-once).
     ///
     /// # Errors
     ///
@@ -47,20 +49,33 @@ impl Mimi {
         &self,
         from: &ServerName,
         room: &MimiUri,
-        body: &Bytes,
         request: SubmitMessageRequest,
     ) -> Result<SubmitMessageResponse, MimiError> {
         self.limit(from, Endpoint::SubmitMessage)?;
         let nabe_wire::protocol::Body::Mls10(submission) = request.body else {
             return Ok(SubmitVerdict::NotAllowed.into());
         };
-        let transaction = Transaction::of_bytes(from, "mimi/submitMessage", room, body);
-        let (mimi, from, uri) = (self.clone(), from.clone(), room.clone());
-        let work = move |_, transaction: Transaction| async move {
-            mimi.take_message(from, &uri, submission, transaction).await
-        };
-        let reply = self.service.once(transaction, false, work).await?;
-        kept_answer(&reply)
+        let transaction = transaction(from, room, &submission);
+        let submission = Arc::new(submission);
+        for _ in 0..ATTEMPTS {
+            let (mimi, provider, uri) = (self.clone(), from.clone(), room.clone());
+            let submission = Arc::clone(&submission);
+            let work = move |_, transaction: Transaction| async move {
+                mimi.take_message(provider, &uri, submission, transaction).await
+            };
+            let reply = self.service.once(transaction.clone(), false, work).await?;
+            let answer: SubmitMessageResponse = kept_answer(&reply)?;
+            if transaction.is_answered_by(&reply) {
+                return Ok(answer);
+            }
+            // Under another name, and at the same time: if that was refused, it is this one's turn.
+            if matches!(answer.body.mls10(), Some(SubmitVerdict::Accepted(_))) {
+                tracing::info!(%room, provider = %from, "refused a message that is another sender's");
+                metrics::counter!(metric::MIMI_REFUSED, "endpoint" => "submitMessage").increment(1);
+                return Ok(SubmitVerdict::NotAllowed.into());
+            }
+        }
+        Err(ServiceError::RoomTooBusy.into())
     }
 
     /// Puts a message to those that wait for the room, and decides on all that wait once the room is there, unless somebody else has
@@ -69,7 +84,7 @@ impl Mimi {
         &self,
         from: ServerName,
         uri: &MimiUri,
-        submission: Submission,
+        submission: Arc<Submission>,
         transaction: Transaction,
     ) -> Result<StoredReply, ServiceError> {
         let (done, mut reply) = oneshot::channel();
@@ -116,7 +131,7 @@ impl Mimi {
                 return Ok(messages.iter().map(refused).collect());
             };
             let epoch = room.room().group().epoch();
-            let submissions = messages.iter().map(|message| (&message.from, &message.submission));
+            let submissions = messages.iter().map(|message| (&message.from, &*message.submission));
             let (answers, outcome) = room.room().submit_all(submissions, &room.ctx(self));
             let mut kept = Vec::new();
             let replies = messages.iter().zip(answers).map(|(message, answer)| match answer {
@@ -174,6 +189,13 @@ impl Waiting {
         }
         taken
     }
+}
+
+/// By which a message is known: its bytes. Whose it is said to be tells one request from another.
+fn transaction(from: &ServerName, room: &MimiUri, submission: &Submission) -> Transaction {
+    let sender = [from.as_str(), submission.sending_uri.as_str()].join("\0");
+    let message = mark_of(&submission.app_message);
+    Transaction::of_thing(room, "mimi/submitMessage", &message, sha256(sender.as_bytes()))
 }
 
 /// Nobody listening any more is fine: what is stored is found when they come back.

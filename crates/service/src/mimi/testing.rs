@@ -430,7 +430,7 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> PeerRes
     let body = &request.body;
     let answer = match request.endpoint {
         Endpoint::Update => bytes(mimi.update(from, &target(), body, read(body)).await),
-        Endpoint::SubmitMessage => bytes(mimi.submit(from, &target(), body, read(body)).await),
+        Endpoint::SubmitMessage => bytes(mimi.submit(from, &target(), read(body)).await),
         Endpoint::GroupInfo => bytes(mimi.group_info(from, &target(), read(body)).await),
         Endpoint::Notify => {
             let batch: FanoutBatch = read(body);

