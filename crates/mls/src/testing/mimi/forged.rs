@@ -163,7 +163,7 @@ mod tests {
     use nabe_wire::mls::{ComponentId, Proposal};
 
     use super::super::super::wall_clock;
-    use super::super::{Change, MimiDevice, TestHub, found, metadata, set_component};
+    use super::super::{Change, MimiDevice, ROOM, TestHub, found, metadata, set_component};
     use crate::mimi::MimiRefusal;
 
     #[test]
@@ -177,14 +177,19 @@ mod tests {
         group.merge(&staged.bytes).unwrap();
         alice.merge();
         let honest = alice.update();
-        let named = (ComponentId::ROOM_METADATA, Some(metadata(super::super::ROOM, "Cellar")));
-        let update = set_component(ComponentId::ROOM_METADATA, metadata(super::super::ROOM, "Cellar"));
-        let forge = |believed: &[_]| {
-            let proposals = vec![Proposal::AppDataUpdate(update.clone())];
-            let bundle = alice.forge_bundle(&honest, proposals, alice.extensions_with(believed));
+        let named = (ComponentId::ROOM_METADATA, Some(metadata(ROOM, "Cellar")));
+        let update = set_component(ComponentId::ROOM_METADATA, metadata(ROOM, "Cellar"));
+        let update = Proposal::AppDataUpdate(update);
+        let same = Proposal::GroupContextExtensions(alice.extensions_with(&[]));
+        let other = Proposal::GroupContextExtensions(alice.extensions_with(std::slice::from_ref(&named)));
+        let forge = |proposal: &Proposal, believed: &[_]| {
+            let bundle = alice.forge_bundle(&honest, vec![proposal.clone()], alice.extensions_with(believed));
             group.stage(&bundle.commit, &bundle.parts, wall_clock()).err()
         };
-        assert_eq!(forge(&[named]), None);
-        assert_eq!(forge(&[]), Some(MimiRefusal::GroupInfoMismatch));
+        assert_eq!(forge(&same, &[]), None);
+        assert_eq!(forge(&update, &[]), Some(MimiRefusal::GroupInfoMismatch));
+        let named = [named];
+        assert_eq!(forge(&update, &named), None);
+        assert_eq!(forge(&other, &named), Some(MimiRefusal::DictionaryByExtensions));
     }
 }
