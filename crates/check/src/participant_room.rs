@@ -138,6 +138,15 @@ impl<'a> ParticipantRoom<'a> {
         deliver(self.hub, pdu).await
     }
 
+    /// Sends an event that the subject must drop: it is not reported, and never shown.
+    pub(crate) async fn drops(&self, what: &str, pdu: &Object) -> Checked {
+        let failed_pdus = self.deliver(pdu).await?;
+        let is_dropped = failed_pdus.is_empty();
+        self.ctx
+            .check("dropped, not reported", is_dropped, || failed_pdus.to_string())?;
+        self.never_shown(what, pdu).await
+    }
+
     /// Posts a message that comes after everything so far and waits until the subject's user sees it.
     pub(crate) async fn fence(&self) -> Checked {
         let fence = self.post("fence").await?;

@@ -7,7 +7,7 @@ use nabe_wire::key_material::{KeyMaterialClientCode, KeyMaterialRequest, KeyMate
 use nabe_wire::mls::{ProposalType, RequiredCapabilities};
 use nabe_wire::protocol::Body;
 
-use super::super::mimi_hub::keys::are_different;
+use super::super::mimi_hub::keys::{are_different, ask_at_once};
 use crate::author::now_millis;
 use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
 use crate::context::Ctx;
@@ -202,18 +202,7 @@ async fn fifty_at_once(ctx: &Ctx) -> Checked {
     let (user, _) = user_with(ctx, "bob", &[("phone", REQUESTS + 5)]).await?;
     ctx.agree(&hanna(ctx).user(), &user, None).await?;
     let request = key_material_request(&hanna(ctx), &user, Some(&room_of_ours(ctx)), nothing_required()).to_bytes();
-    let mut asked = tokio::task::JoinSet::new();
-    for _ in 0..REQUESTS {
-        let (peer, user, request) = (ctx.mimi(0).clone(), user.clone(), request.clone());
-        asked.spawn(async move {
-            peer.ask::<KeyMaterialResponse>(Endpoint::KeyMaterial, &user, request)
-                .await
-        });
-    }
-    let mut seen = Vec::new();
-    for answer in asked.join_all().await {
-        seen.extend(packages_in(&answer?));
-    }
+    let seen = ask_at_once(ctx.mimi(0), &user, &request, REQUESTS).await?;
     are_different(ctx, &seen, REQUESTS)
 }
 

@@ -8,7 +8,7 @@ use nabe_wire::key_material::{KeyMaterialClientCode, KeyMaterialResponse, KeyMat
 
 use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::Ctx;
-use crate::mimi::peer::read;
+use crate::mimi::peer::{MimiPeer, read};
 use crate::mimi::room::{At, MimiRoom, device_of, nothing_required, packages_in};
 
 pub(crate) const CASES: &[Case] = &[
@@ -101,22 +101,28 @@ async fn once_each(ctx: &Ctx) -> Checked {
     ctx.mimi(0).offer(&user, &device.client(), packages);
     let cathy = room.client("cathy").member.device();
     let request = key_material_request(cathy, &user, Some(&room.uri), nothing_required()).to_bytes();
+    let mut seen = ask_at_once(ctx.mimi(1), &user, &request, REQUESTS).await?;
+    seen.extend(packages_in(
+        &ctx.mimi(1).ask(Endpoint::KeyMaterial, &user, request).await?,
+    ));
+    are_different(ctx, &seen, REQUESTS + 1)
+}
+
+/// The key packages that come of so many equal requests of one of our providers.
+pub(crate) async fn ask_at_once(peer: &MimiPeer, user: &str, request: &[u8], count: usize) -> Checked<Vec<Vec<u8>>> {
     let mut asked = tokio::task::JoinSet::new();
-    for _ in 0..REQUESTS {
-        let (peer, user, request) = (ctx.mimi(1).clone(), user.clone(), request.clone());
+    for _ in 0..count {
+        let (peer, user, request) = (peer.clone(), user.to_owned(), request.to_vec());
         asked.spawn(async move {
             peer.ask::<KeyMaterialResponse>(Endpoint::KeyMaterial, &user, request)
                 .await
         });
     }
-    let mut seen = Vec::new();
+    let mut packages = Vec::new();
     for answer in asked.join_all().await {
-        seen.extend(packages_in(&answer?));
+        packages.extend(packages_in(&answer?));
     }
-    seen.extend(packages_in(
-        &ctx.mimi(1).ask(Endpoint::KeyMaterial, &user, request).await?,
-    ));
-    are_different(ctx, &seen, REQUESTS + 1)
+    Ok(packages)
 }
 
 /// So many key packages, no two of them the same.
