@@ -241,6 +241,7 @@ impl Cluster {
             provider_token_hash: None,
             limits: HttpLimits::default(),
             metrics: Arc::new(String::new),
+            ohttp: None,
         });
         wire.plug_in(&server.name, router, life.clone());
         server.running = Some(Running {
