@@ -32,7 +32,7 @@ use nabe_wire::{
     label::{SignatureScheme, Signer, SignerError},
     mls::{CipherSuite, Credential, RequiredCapabilities},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ALICE: &str = "mimi://a.localhost/u/alice";
 const BOB: &str = "mimi://b.localhost/u/bob";
@@ -334,6 +334,23 @@ impl Person {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// By an address that the other has, which their provider vouches for, once they let it be searched for.
+    fn finds(&self, other: &Self) {
+        let domain = MimiUri::parse(&other.user).unwrap().host().to_owned();
+        let look = ["find", &domain, "--email", "someone@mail.example", "--claim", "given_name=Some"];
+        assert!(!self.attempt(&look).status.success(), "not without a profile");
+        let email = json!({ "kind": "email", "value": "someone@mail.example", "searchable": "exactly", "shown": false });
+        let name = json!({ "kind": "claim", "name": "given_name", "value": "Some", "searchable": "in_part", "shown": true });
+        let profile = json!({ "fields": [email, name] });
+        let file = self.state.with_extension("profile");
+        fs::write(&file, profile.to_string()).unwrap();
+        other.run(&["profile", "put", file.to_str().unwrap()]);
+        assert_eq!(other.run(&["profile", "show"]), [profile]);
+        let found = json!({ "user": other.user, "shown": [["given_name", "Some"]] });
+        assert_eq!(self.run(&look), [found]);
+        assert!(!self.attempt(&["find", &domain]).status.success(), "not without a condition");
+    }
+
     /// Waits for the other to be allowed to add this one.
     async fn lets_add(&self, other: &Self) {
         other.run(&["consent", "ask", &self.user]);
@@ -392,6 +409,7 @@ async fn users_of_three_providers_talk_and_send_files_on_the_command_line() {
     let cathy = Person::log_in(parent.path(), &c, "cathy");
     let room = "mimi://a.localhost/r/club";
     assert_eq!(alice.run(&["create", "The Club", "--id", "club"])[0]["room"], room);
+    alice.finds(&bob);
     bob.lets_add(&alice).await;
     cathy.lets_add(&alice).await;
     alice.run(&["add", room, &bob.user, &cathy.user]);

@@ -567,7 +567,7 @@ impl From<CreateRefused> for ClientError {
     }
 }
 
-fn octets(answer: &impl Encode) -> Response {
+pub(super) fn octets(answer: &impl Encode) -> Response {
     let mut response = Bytes::from(answer.to_bytes()).into_response();
     let octets = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(CONTENT_TYPE, octets);

@@ -12,6 +12,7 @@ pub(crate) mod media;
 mod membership;
 mod mimi;
 mod mimi_ohttp;
+mod mimi_profiles;
 mod mimi_reports;
 mod model;
 mod openapi;
@@ -86,6 +87,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(mimi::upload_asset))
         .routes(routes!(mimi::download_asset))
         .routes(routes!(mimi_ohttp::keys, mimi_ohttp::relay))
+        .routes(routes!(mimi_profiles::profile, mimi_profiles::put_profile))
+        .routes(routes!(mimi_profiles::identifier_query))
         .routes(routes!(mimi_reports::report_abuse))
         .routes(routes!(mimi_reports::reports))
         .routes(routes!(mimi_reports::report, mimi_reports::decide))

@@ -28,6 +28,7 @@ use nabe_wire::{
     Encode as _, Message,
     consent::ConsentEntry,
     franking::FrankingAgentData,
+    identifier_query::{IdentifierRequest, IdentifierResponse},
     label::SignatureScheme,
     mls::{CipherSuite, ExternalSender},
     uri::MimiUri,
@@ -210,6 +211,28 @@ impl MimiHttp {
         }
         let answer: Consents = self.get("consent").await?;
         Ok(answer.consents)
+    }
+
+    /// The user's profile, as the client API has it.
+    pub(crate) async fn profile(&self) -> Result<Value, TransportError> {
+        self.get("profile").await
+    }
+
+    /// Puts it in place of the one before.
+    pub(crate) async fn put_profile(&self, profile: &[u8]) -> Result<(), TransportError> {
+        let body = Bytes::copy_from_slice(profile);
+        self.call(Method::PUT, "profile", JSON, body).await.map(drop)
+    }
+
+    /// Who of a provider's users meets these conditions (MIMI #find-internal-address).
+    pub(crate) async fn find(
+        &self,
+        provider: &ServerName,
+        request: &IdentifierRequest,
+    ) -> Result<IdentifierResponse, TransportError> {
+        let path = format!("identifier_query/{provider}");
+        let answer = self.exchange(&path, &request.to_bytes()).await?;
+        IdentifierResponse::from_bytes(&answer).map_err(not_understood)
     }
 
     /// The log of a room after a position, as the provider has it.

@@ -1,9 +1,11 @@
 //! Who is meant (MIMI #find-internal-address): other providers look for a user of ours by what they know of them. Users say of every
-//! field of their profile whether it can be searched for, and whether it is shown; without a profile nobody is found.
+//! field of their profile whether it can be searched for, and whether it is shown; without a profile nobody is found. What a user is found
+//! by elsewhere, as an address of electronic mail, is for the provider to say. And our users look for those of other providers.
 
 use nabe_core::mimi::MimiUri;
 use nabe_store::{MimiUserWrite, ProfileEntry, ProfileFieldName, Searchable};
 use nabe_types::ServerName;
+use nabe_wire::Message as _;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::codec::Text;
 use nabe_wire::directory::Endpoint;
@@ -12,16 +14,32 @@ use nabe_wire::identifier_query::{
     SearchIdentifierType, UserProfile,
 };
 
-use super::users::identifier;
+use super::users::{bytes_of, identifier};
 use super::{Mimi, MimiError};
 
+/// Who says what is in a profile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProfileSource {
+    /// The provider, which knows which addresses are its users'.
+    Provider,
+    /// The user, by a device of theirs.
+    User,
+}
+
 impl Mimi {
-    /// Keeps a local user's profile in place of the one before.
+    /// Keeps a local user's profile in place of the one before. A user says of handles, addresses and numbers how they are searched for
+    /// and whether they are shown; which they have the provider says.
     ///
     /// # Errors
     ///
-    /// [`MimiError::Unknown`] for a user that is not here, [`MimiError::Invalid`] for too many fields or one that is too long.
-    pub async fn put_profile(&self, user: &MimiUri, entries: Vec<ProfileEntry>) -> Result<(), MimiError> {
+    /// [`MimiError::Unknown`] for a user that is not here, [`MimiError::Invalid`] for too many fields or one that is too long,
+    /// [`MimiError::Forbidden`] if a user brings a handle, address or number.
+    pub async fn put_profile(
+        &self,
+        user: &MimiUri,
+        entries: Vec<ProfileEntry>,
+        source: ProfileSource,
+    ) -> Result<(), MimiError> {
         let field = "profile";
         if entries.len() > MAX_FIELDS {
             let rule = "should have no more than 100 fields";
@@ -33,6 +51,18 @@ impl Mimi {
         }
         if !self.is_user(user).await? {
             return Err(MimiError::Unknown("user"));
+        }
+        if source == ProfileSource::User {
+            let known = self.profile(user).await?;
+            let is_known = |entry: &ProfileEntry| {
+                let same = |known: &ProfileEntry| (&known.name, &known.value) == (&entry.name, &entry.value);
+                known.iter().any(same)
+            };
+            if entries.iter().any(|entry| is_vouched_for(&entry.name) && !is_known(entry)) {
+                return Err(MimiError::Forbidden(
+                    "only the provider says which handles, addresses and numbers a user has",
+                ));
+            }
         }
         let user = user.clone();
         self.write(MimiUserWrite::PutProfile { user, entries }).await
@@ -62,6 +92,43 @@ impl Mimi {
         if domain != self.domain() {
             return Err(MimiError::Unknown("domain"));
         }
+        self.look_for(request).await
+    }
+
+    /// Looks for users of a provider, ours or another, for a user of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`MimiError::PeerFailed`] and [`MimiError::BadAnswer`] of another provider.
+    pub async fn search(
+        &self,
+        domain: &ServerName,
+        request: &IdentifierRequest,
+    ) -> Result<IdentifierResponse, MimiError> {
+        if domain == self.domain() {
+            return self.look_for(request).await;
+        }
+        let bad_answer = |what| MimiError::BadAnswer {
+            provider: domain.clone(),
+            what,
+        };
+        let answer = self
+            .ask(
+                domain,
+                Endpoint::IdentifierQuery,
+                domain,
+                bytes_of(request),
+                IdentifierResponse::MAX_LEN,
+            )
+            .await?;
+        match answer.status {
+            200 => IdentifierResponse::from_bytes(&answer.body)
+                .map_err(|_| bad_answer("it is no `IdentifierResponse`")),
+            _ => Err(bad_answer("its status is not 200")),
+        }
+    }
+
+    async fn look_for(&self, request: &IdentifierRequest) -> Result<IdentifierResponse, MimiError> {
         let conditions: Result<Vec<_>, _> = request.query_elements.iter().map(Condition::read).collect();
         let conditions = match conditions {
             Ok(conditions) if conditions.is_empty() => return Ok(answer(IdentifierQueryCode::FORBIDDEN)),
@@ -179,6 +246,18 @@ fn is_property(name: &str) -> bool {
     PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
+/// Whether others rely on the provider for what this says.
+fn is_vouched_for(name: &ProfileFieldName) -> bool {
+    match name {
+        ProfileFieldName::Handle | ProfileFieldName::Email | ProfileFieldName::Phone => true,
+        ProfileFieldName::Nick => false,
+        ProfileFieldName::Claim(name) => VOUCHED_CLAIMS.contains(&name.as_str()),
+        ProfileFieldName::Property(name) => {
+            VOUCHED_PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name))
+        }
+    }
+}
+
 fn answer(response_code: IdentifierQueryCode) -> IdentifierResponse {
     IdentifierResponse {
         response_code,
@@ -238,6 +317,10 @@ const NAMES_AMONG_CLAIMS: &[&str] = &[
 const PROPERTIES: &[&str] = &[
     "FN", "N", "NICKNAME", "EMAIL", "TEL", "IMPP", "ORG", "TITLE", "ROLE", "URL",
 ];
+/// Those among the claims that are handles, addresses or numbers.
+const VOUCHED_CLAIMS: &[&str] = &["sub", "email", "phone_number"];
+/// Those among the properties.
+const VOUCHED_PROPERTIES: &[&str] = &["EMAIL", "TEL", "IMPP"];
 const NAMES_AMONG_PROPERTIES: &[&str] = &["FN", "N", "NICKNAME"];
 
 /// Letters of a part: what is shorter is in too many names.

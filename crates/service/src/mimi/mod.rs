@@ -55,8 +55,11 @@ use nabe_wire::mls::ExternalSender;
 pub use assets::{ASSETS, Asset, AssetSettings};
 pub use create::CreateRefused;
 pub use error::MimiError;
+pub use identifier::ProfileSource;
 pub use key_material::OfferNotKept;
-pub use nabe_store::{ConsentDecision, KeptConsent, KeptReport, ReportState};
+pub use nabe_store::{
+    ConsentDecision, KeptConsent, KeptReport, ProfileEntry, ProfileFieldName, ReportState, Searchable,
+};
 pub use rates::RateSettings;
 pub use relay::{MAX_SEALED_BYTES, Relayed, UNKNOWN_KEY};
 pub use report::{Report, ReportSettings};

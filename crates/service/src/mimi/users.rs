@@ -1,6 +1,7 @@
 //! Our users as MIMI names them, and what all use cases about them have in common. The user `alice` of a server is
 //! `mimi://<domain>/u/alice`; their client `phone` is `mimi://<domain>/d/alice/phone`.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -153,7 +154,7 @@ impl Mimi {
         &self,
         provider: &ServerName,
         endpoint: Endpoint,
-        target: &MimiUri,
+        target: &(impl fmt::Display + ?Sized),
         body: impl Into<Bytes>,
         max_response_bytes: usize,
     ) -> Result<PeerResponse, MimiError> {

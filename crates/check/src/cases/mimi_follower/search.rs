@@ -1,6 +1,8 @@
-//! Case 73: who is meant (MIMI #find-internal-address). Whom the subject lets be found is between it and its users, so nobody is found here;
-//! what it says then is checked.
+//! Case 73: who is meant (MIMI #find-internal-address). Whom the subject lets be found is between it and its users. If it has a way for a user to
+//! say so, one is found by what they say, and by nothing else; in any case it is checked what it says of the others.
 
+use nabe_signing::json::Json;
+use nabe_signing::object;
 use nabe_wire::Encode as _;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::directory::Endpoint;
@@ -9,7 +11,7 @@ use nabe_wire::identifier_query::{
 };
 
 use super::keys::user_with;
-use crate::case::{Case, Checked, Peers, Suite};
+use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::Ctx;
 
 pub(crate) const CASES: &[Case] = &[Case {
@@ -23,9 +25,9 @@ pub(crate) const CASES: &[Case] = &[Case {
         "MIMI-query-searchable",
         "MIMI-query-safe",
     ],
-    sent: "queries for a handle that nobody has, twice; for a user who has not said that they may be found; without a condition; for a \
+    sent: "queries for a user who lets be searched for their handle alone; for a handle that nobody has, twice; for a user who has not said that they may be found; without a condition; for a \
            vCard property that is none; and for another domain",
-    expected: "notFound and the same again; notFound; forbidden, ambiguous or notFound; unsupportedField; a refusal of the 400s",
+    expected: "the user's URI by their handle, but not by their hidden nickname (if there is a way to say so); notFound and the same again; notFound; forbidden, ambiguous or notFound; unsupportedField; a refusal of the 400s",
     peers: Peers::Mimi(1),
     run: run!(looking),
 }];
@@ -86,6 +88,20 @@ async fn looking(ctx: &Ctx) -> Checked {
     }
     let both = ask(vec![handle(&user), handle(&nobody)]).await?;
     expect("two handles at once", &both, &[IdentifierQueryCode::NOT_FOUND])?;
+    if let Some(found) = says_what_finds_them(ctx).await? {
+        let answer = ask(vec![handle(&found.handle)]).await?;
+        expect("a handle that may be searched for", &answer, &[IdentifierQueryCode::SUCCESS])?;
+        let is_it = answer.uri.len() == 1 && answer.uri[0].as_str() == found.user;
+        ctx.check("it is that user", is_it, || format!("{:?}", answer.uri))?;
+        let shown = format!("{:?}", answer.found_profiles);
+        ctx.check("what is hidden is not shown", !shown.contains(&found.hidden), || shown.clone())?;
+        let by_nick = ask(vec![QueryElement {
+            search: SearchField::Other(SearchIdentifierType::NICK),
+            search_value: found.hidden.as_str().into(),
+        }])
+        .await?;
+        expect("a nickname that may not", &by_nick, &[IdentifierQueryCode::NOT_FOUND])?;
+    }
     let everybody = ask(Vec::new()).await?;
     let refusals = [
         IdentifierQueryCode::FORBIDDEN,
@@ -115,4 +131,35 @@ async fn looking(ctx: &Ctx) -> Checked {
         .await?;
     let is_refused = (400..500).contains(&reply.status);
     ctx.check("another domain: refused", is_refused, || reply.brief())
+}
+
+/// A user of the subject who has said what they are found by.
+struct Findable {
+    user: String,
+    /// They are found by this.
+    handle: String,
+    /// By their nickname they are not, and it is not shown.
+    hidden: String,
+}
+
+/// `None` if the subject has no way for a user to say so.
+async fn says_what_finds_them(ctx: &Ctx) -> Checked<Option<Findable>> {
+    let (user, _) = user_with(ctx, "findable", &[("phone", 1)]).await?;
+    let handle = format!("im:{}-findable@{}", ctx.tag(), ctx.subject_domain());
+    let hidden = format!("{}-hidden", ctx.tag());
+    let field = |kind: &str, value: &str, searchable: &str| {
+        Json::from(object! { "kind" => kind, "value" => value, "searchable" => searchable, "shown" => false })
+    };
+    let fields = vec![field("handle", &handle, "exactly"), field("nick", &hidden, "never")];
+    let body = object! { "fields" => fields };
+    let local = ctx.local(&user)?;
+    let reply = ctx.subject().api(&local, "PUT", "/mimi/profile", Some(&body)).await?;
+    match reply.status {
+        200 => Ok(Some(Findable { user, handle, hidden })),
+        404 => {
+            ctx.observe("whom the subject lets be found is not to be said here");
+            Ok(None)
+        }
+        _ => failed("client API PUT /mimi/profile: 200", reply.brief()),
+    }
 }

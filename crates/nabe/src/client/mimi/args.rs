@@ -16,6 +16,11 @@ pub(crate) enum MimiCommand {
     /// Who may add whom to rooms: users of different providers have to consent first
     #[command(subcommand)]
     Consent(ConsentCommand),
+    /// What this user is found by
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// Look for users of a provider who meet all conditions
+    Find(Find),
     /// The rooms this client knows
     Rooms,
     /// Create a room at the user's own provider
@@ -222,6 +227,62 @@ pub(crate) enum Policy {
     Strict,
     /// Few speak, many listen
     Moderated,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Show it, as `put` takes it
+    Show,
+    /// Put a JSON document in place of the one before: `{"fields": [{"kind": "nick", "value": "al", "searchable": "exactly", "shown": true}]}`
+    Put {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// At least one condition is needed.
+#[derive(Args, Debug)]
+pub(crate) struct Find {
+    /// The provider's domain
+    #[arg(value_parser = ServerName::parse)]
+    pub(crate) provider: ServerName,
+    #[command(flatten)]
+    pub(crate) by: By,
+}
+
+/// What is known of somebody.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct By {
+    /// The whole handle, a URI
+    #[arg(long)]
+    pub(crate) handle: Vec<String>,
+    /// The nickname, or the user part of the handle
+    #[arg(long)]
+    pub(crate) nick: Vec<String>,
+    /// The address of electronic mail
+    #[arg(long)]
+    pub(crate) email: Vec<String>,
+    /// The telephone number, with `+`
+    #[arg(long)]
+    pub(crate) phone: Vec<String>,
+    /// Part of a name, three letters or more
+    #[arg(long)]
+    pub(crate) name: Vec<String>,
+    /// Part of anything that can be searched for, three letters or more
+    #[arg(long)]
+    pub(crate) anything: Vec<String>,
+    /// A claim of OpenID Connect: `family_name=Smith`
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub(crate) claim: Vec<(String, String)>,
+    /// A property of a vCard: `ORG=Acme`
+    #[arg(long, value_parser = pair, value_name = "NAME=VALUE")]
+    pub(crate) property: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("needs a `=` between name and value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! `nabe client mimi`: the same for rooms of MIMI (MIMI #example-protocol-flow). Its state is in the same folder and file.
 
 mod args;
+mod find;
 
 use std::{
     fs,
@@ -62,9 +63,12 @@ pub(super) async fn run(folder: &Path, command: MimiCommand, style: Style) -> an
         MimiCommand::GetFile { way, .. } => transport.resolving(way.resolve.iter().cloned().collect()),
         _ => transport,
     });
-    if let MimiCommand::Consent(command) = command {
-        return consent(&transport, command, style).await;
-    }
+    let command = match command {
+        MimiCommand::Consent(command) => return consent(&transport, command, style).await,
+        MimiCommand::Profile(command) => return find::profile(&transport, command, style).await,
+        MimiCommand::Find(query) => return find::find(&transport, query, style).await,
+        command => command,
+    };
     let store = ClientStore::open(&Account::database(folder))?;
     let mut client = match client_in(&store)? {
         Some(_) => MimiClient::open(transport, store, MimiSettings::default(), clock())?,
@@ -122,7 +126,7 @@ async fn begin(
 async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) -> anyhow::Result<()> {
     client.catch_up().await?;
     match command {
-        MimiCommand::Login(_) | MimiCommand::Consent(_) => bail!("already done"),
+        MimiCommand::Login(_) | MimiCommand::Consent(_) | MimiCommand::Profile(_) | MimiCommand::Find(_) => bail!("already done"),
         MimiCommand::Rooms => {
             for room in client.rooms()? {
                 let status = format!("{:?}", room.status).to_lowercase();

@@ -49,7 +49,7 @@ async fn directory() -> Providers {
         property("ORG", "Acme", Searchable::InPart),
     ];
     for (user, profile) in [(BOB, bob), (BOBINA, bobina)] {
-        providers.mimi("b").put_profile(&uri(user), profile).await.unwrap();
+        providers.mimi("b").put_profile(&uri(user), profile, ProfileSource::Provider).await.unwrap();
     }
     providers
 }
@@ -211,7 +211,7 @@ async fn more_than_can_be_told_is_ambiguous() {
             .unwrap();
         let profile = vec![claim("name", "Namesake", Searchable::InPart)];
         let user = uri(&format!("mimi://b.example/u/{name}"));
-        providers.mimi("b").put_profile(&user, profile).await.unwrap();
+        providers.mimi("b").put_profile(&user, profile, ProfileSource::Provider).await.unwrap();
     }
     let many = vec![condition(SearchIdentifierType::PARTIAL_NAME, "namesake")];
     assert_eq!(found(&providers, many).await, Err(IdentifierQueryCode::AMBIGUOUS));
@@ -221,18 +221,62 @@ async fn more_than_can_be_told_is_ambiguous() {
 async fn a_profile_is_a_user_s_and_bounded() {
     let providers = directory().await;
     let mimi = providers.mimi("b");
-    let unknown = mimi.put_profile(&uri(NOBODY), Vec::new()).await;
+    let unknown = mimi.put_profile(&uri(NOBODY), Vec::new(), ProfileSource::Provider).await;
     assert!(matches!(unknown, Err(MimiError::Unknown("user"))), "{unknown:?}");
     let long = "x".repeat(MAX_VALUE_BYTES + 1);
     for profile in [
         vec![claim("name", &long, Searchable::Never)],
         vec![claim("name", "x", Searchable::Never); 101],
     ] {
-        let refused = mimi.put_profile(&uri(BOB), profile).await;
+        let refused = mimi.put_profile(&uri(BOB), profile, ProfileSource::Provider).await;
         assert!(
             matches!(refused, Err(MimiError::Invalid { field: "profile", .. })),
             "{refused:?}"
         );
     }
     assert_eq!(mimi.profile(&uri(BOB)).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_user_says_of_an_address_who_finds_it_and_not_whose_it_is() {
+    let providers = directory().await;
+    let mimi = providers.mimi("b");
+    let put = async |profile| mimi.put_profile(&uri(BOB), profile, ProfileSource::User).await;
+    let email = |value, searchable| entry(ProfileFieldName::Email, value, searchable, false);
+    put(vec![
+        email("bob@mail.example", Searchable::Exactly),
+        claim("given_name", "Bobby", Searchable::InPart),
+    ])
+    .await
+    .unwrap();
+    let by_email = |value| vec![condition(SearchIdentifierType::EMAIL, value)];
+    assert_eq!(found(&providers, by_email("bob@mail.example")).await.unwrap(), [BOB]);
+    for brought in [
+        email("ceo@mail.example", Searchable::Exactly),
+        entry(ProfileFieldName::Handle, "im:ceo@b.example", Searchable::Exactly, false),
+        entry(ProfileFieldName::Phone, "+4930123", Searchable::Exactly, false),
+        claim("email", "ceo@mail.example", Searchable::Exactly),
+        property("tel", "+4930123", Searchable::Exactly),
+    ] {
+        let refused = put(vec![brought]).await;
+        assert!(matches!(refused, Err(MimiError::Forbidden(_))), "{refused:?}");
+    }
+    assert_eq!(mimi.profile(&uri(BOB)).await.unwrap().len(), 2, "it stays as it was");
+}
+
+#[tokio::test]
+async fn a_user_looks_for_others_at_their_provider_and_at_another() {
+    let providers = directory().await;
+    let request = |value| IdentifierRequest {
+        query_elements: vec![condition(SearchIdentifierType::HANDLE, value)],
+        id_request_extensions: AppDataDictionary::default(),
+    };
+    for asked in ["a", "b"] {
+        let mimi = providers.mimi(asked);
+        let answer = mimi.search(&server("b"), &request("im:bob@b.example")).await.unwrap();
+        assert_eq!(answer.response_code, IdentifierQueryCode::SUCCESS, "{asked}");
+        assert_eq!(answer.uri, [identifier(&uri(BOB))], "{asked}");
+        let nobody = mimi.search(&server("b"), &request("im:eve@b.example")).await.unwrap();
+        assert_eq!(nobody.response_code, IdentifierQueryCode::NOT_FOUND, "{asked}");
+    }
 }

@@ -254,10 +254,14 @@ pub(in crate::mimi) fn response(status: u16, body: Bytes) -> PeerResponse {
 /// What the HTTP crate does, less everything that is about HTTP.
 async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> Result<(u16, Bytes), MimiError> {
     let taken = (201, Bytes::new());
-    let target = uri(&request.target);
     match request.endpoint {
         Endpoint::KeyMaterial => {
-            let answer = mimi.key_material(from, &target, read(&request.body)).await?;
+            let answer = mimi.key_material(from, &uri(&request.target), read(&request.body)).await?;
+            Ok((200, answer.to_bytes().into()))
+        }
+        Endpoint::IdentifierQuery => {
+            let domain = ServerName::parse(&request.target).unwrap();
+            let answer = mimi.find(from, &domain, &read(&request.body)).await?;
             Ok((200, answer.to_bytes().into()))
         }
         Endpoint::RequestConsent => mimi.request_consent(from, &read(&request.body)).await.map(|()| taken),
