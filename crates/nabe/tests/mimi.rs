@@ -336,11 +336,21 @@ impl Person {
 
     /// By an address that the other has, which their provider vouches for, once they let it be searched for.
     fn finds(&self, other: &Self) {
-        let domain = MimiUri::parse(&other.user).unwrap().host().to_owned();
-        let look = ["find", &domain, "--email", "someone@mail.example", "--claim", "given_name=Some"];
+        let (_, rest) = other.user.split_once("mimi://").unwrap();
+        let domain = rest.split_once('/').unwrap().0.to_owned();
+        let look = [
+            "find",
+            &domain,
+            "--email",
+            "someone@mail.example",
+            "--claim",
+            "given_name=Some",
+        ];
         assert!(!self.attempt(&look).status.success(), "not without a profile");
-        let email = json!({ "kind": "email", "value": "someone@mail.example", "searchable": "exactly", "shown": false });
-        let name = json!({ "kind": "claim", "name": "given_name", "value": "Some", "searchable": "in_part", "shown": true });
+        let email =
+            json!({ "kind": "email", "value": "someone@mail.example", "searchable": "exactly", "shown": false });
+        let name =
+            json!({ "kind": "claim", "name": "given_name", "value": "Some", "searchable": "in_part", "shown": true });
         let profile = json!({ "fields": [email, name] });
         let file = self.state.with_extension("profile");
         fs::write(&file, profile.to_string()).unwrap();
@@ -348,7 +358,10 @@ impl Person {
         assert_eq!(other.run(&["profile", "show"]), [profile]);
         let found = json!({ "user": other.user, "shown": [["given_name", "Some"]] });
         assert_eq!(self.run(&look), [found]);
-        assert!(!self.attempt(&["find", &domain]).status.success(), "not without a condition");
+        assert!(
+            !self.attempt(&["find", &domain]).status.success(),
+            "not without a condition"
+        );
     }
 
     /// Waits for the other to be allowed to add this one.

@@ -58,7 +58,10 @@ impl Mimi {
                 let same = |known: &ProfileEntry| (&known.name, &known.value) == (&entry.name, &entry.value);
                 known.iter().any(same)
             };
-            if entries.iter().any(|entry| is_vouched_for(&entry.name) && !is_known(entry)) {
+            if entries
+                .iter()
+                .any(|entry| is_vouched_for(&entry.name) && !is_known(entry))
+            {
                 return Err(MimiError::Forbidden(
                     "only the provider says which handles, addresses and numbers a user has",
                 ));
@@ -122,8 +125,9 @@ impl Mimi {
             )
             .await?;
         match answer.status {
-            200 => IdentifierResponse::from_bytes(&answer.body)
-                .map_err(|_| bad_answer("it is no `IdentifierResponse`")),
+            200 => {
+                IdentifierResponse::from_bytes(&answer.body).map_err(|_| bad_answer("it is no `IdentifierResponse`"))
+            }
             _ => Err(bad_answer("its status is not 200")),
         }
     }
@@ -252,9 +256,7 @@ fn is_vouched_for(name: &ProfileFieldName) -> bool {
         ProfileFieldName::Handle | ProfileFieldName::Email | ProfileFieldName::Phone => true,
         ProfileFieldName::Nick => false,
         ProfileFieldName::Claim(name) => VOUCHED_CLAIMS.contains(&name.as_str()),
-        ProfileFieldName::Property(name) => {
-            VOUCHED_PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name))
-        }
+        ProfileFieldName::Property(name) => VOUCHED_PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name)),
     }
 }
 

@@ -90,11 +90,17 @@ async fn looking(ctx: &Ctx) -> Checked {
     expect("two handles at once", &both, &[IdentifierQueryCode::NOT_FOUND])?;
     if let Some(found) = says_what_finds_them(ctx).await? {
         let answer = ask(vec![handle(&found.handle)]).await?;
-        expect("a handle that may be searched for", &answer, &[IdentifierQueryCode::SUCCESS])?;
+        expect(
+            "a handle that may be searched for",
+            &answer,
+            &[IdentifierQueryCode::SUCCESS],
+        )?;
         let is_it = answer.uri.len() == 1 && answer.uri[0].as_str() == found.user;
         ctx.check("it is that user", is_it, || format!("{:?}", answer.uri))?;
         let shown = format!("{:?}", answer.found_profiles);
-        ctx.check("what is hidden is not shown", !shown.contains(&found.hidden), || shown.clone())?;
+        ctx.check("what is hidden is not shown", !shown.contains(&found.hidden), || {
+            shown.clone()
+        })?;
         let by_nick = ask(vec![QueryElement {
             search: SearchField::Other(SearchIdentifierType::NICK),
             search_value: found.hidden.as_str().into(),

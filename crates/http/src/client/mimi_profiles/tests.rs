@@ -33,7 +33,9 @@ async fn by_device(world: &World, token: &str, body: &Value) -> Answer {
 }
 
 async fn by_provider(world: &World, body: &Value) -> Answer {
-    world.ask(client_request("alice", "PUT", PATH, &body.to_string(), &[])).await
+    world
+        .ask(client_request("alice", "PUT", PATH, &body.to_string(), &[]))
+        .await
 }
 
 async fn looked_for(world: &World, by: SearchIdentifierType, value: &str) -> IdentifierResponse {
@@ -55,23 +57,32 @@ async fn looked_for(world: &World, by: SearchIdentifierType, value: &str) -> Ide
 async fn a_user_is_found_by_what_the_profile_lets_be_searched_and_shows_what_it_lets_be_shown() {
     let world = provider();
     let email = |searchable: &str| json!({ "kind": "email", "value": "alice@mail.example", "searchable": searchable, "shown": false });
-    let name = json!({ "kind": "claim", "name": "given_name", "value": "Alice", "searchable": "in_part", "shown": true });
+    let name =
+        json!({ "kind": "claim", "name": "given_name", "value": "Alice", "searchable": "in_part", "shown": true });
     let profile = json!({ "fields": [email("never"), name] });
     by_provider(&world, &profile).await.expect(200);
-    let kept = world.ask(client_request("alice", "GET", PATH, "", &[])).await.expect(200);
+    let kept = world
+        .ask(client_request("alice", "GET", PATH, "", &[]))
+        .await
+        .expect(200);
     assert_eq!(kept, profile);
     let by_email = looked_for(&world, SearchIdentifierType::EMAIL, "alice@mail.example").await;
     assert_eq!(by_email.response_code, IdentifierQueryCode::NOT_FOUND);
 
     // Alice herself lets it be searched for.
     let token = world.token("alice", Some("phone")).await;
-    by_device(&world, &token, &json!({ "fields": [email("exactly"), name] })).await.expect(200);
+    by_device(&world, &token, &json!({ "fields": [email("exactly"), name] }))
+        .await
+        .expect(200);
     let by_email = looked_for(&world, SearchIdentifierType::EMAIL, "alice@mail.example").await;
     assert_eq!(by_email.response_code, IdentifierQueryCode::SUCCESS);
     assert_eq!(by_email.uri[0].as_str(), "mimi://h.example/u/alice");
     let shown = &by_email.found_profiles[0].fields;
     assert_eq!(shown.len(), 1, "{shown:?}");
-    assert_eq!((&*shown[0].field_name.0, &*shown[0].field_value), ("given_name", &b"Alice"[..]));
+    assert_eq!(
+        (&*shown[0].field_name.0, &*shown[0].field_value),
+        ("given_name", &b"Alice"[..])
+    );
     let in_part = looked_for(&world, SearchIdentifierType::PARTIAL_NAME, "LIC").await;
     assert_eq!(in_part.uri, by_email.uri);
 }

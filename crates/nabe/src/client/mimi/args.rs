@@ -247,13 +247,13 @@ pub(crate) struct Find {
     #[arg(value_parser = ServerName::parse)]
     pub(crate) provider: ServerName,
     #[command(flatten)]
-    pub(crate) by: By,
+    pub(crate) by: Known,
 }
 
 /// What is known of somebody.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = true)]
-pub(crate) struct By {
+pub(crate) struct Known {
     /// The whole handle, a URI
     #[arg(long)]
     pub(crate) handle: Vec<String>,

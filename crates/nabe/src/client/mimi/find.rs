@@ -8,7 +8,7 @@ use nabe_wire::identifier_query::{
 };
 use serde_json::json;
 
-use super::args::{By, Find, ProfileCommand};
+use super::args::{Find, Known, ProfileCommand};
 use crate::client::{mimi_http::MimiHttp, result, show::Style};
 
 pub(super) async fn profile(transport: &MimiHttp, command: ProfileCommand, style: Style) -> anyhow::Result<()> {
@@ -36,13 +36,23 @@ pub(super) async fn find(transport: &MimiHttp, Find { provider, by }: Find, styl
     match answer.response_code {
         IdentifierQueryCode::SUCCESS => {}
         IdentifierQueryCode::NOT_FOUND => bail!("{provider} knows nobody like that who lets themselves be found"),
-        code => bail!("{provider} says: {code}"),
+        IdentifierQueryCode::AMBIGUOUS => bail!("{provider} needs to know more"),
+        IdentifierQueryCode::FORBIDDEN => bail!("{provider} is not to be asked that"),
+        IdentifierQueryCode::UNSUPPORTED_FIELD => bail!("{provider} does not search by one of these"),
+        code => bail!("{provider} answers with the code {}", code.0),
     }
     for user in &answer.uri {
         let profiles = answer.found_profiles.iter();
-        let fields = profiles.filter(|profile| profile.stable_uri == *user).flat_map(|profile| &profile.fields);
+        let fields = profiles
+            .filter(|profile| profile.stable_uri == *user)
+            .flat_map(|profile| &profile.fields);
         let shown: Vec<(&str, String)> = fields
-            .map(|field| (&*field.field_name.0, String::from_utf8_lossy(&field.field_value).into_owned()))
+            .map(|field| {
+                (
+                    &*field.field_name.0,
+                    String::from_utf8_lossy(&field.field_value).into_owned(),
+                )
+            })
             .collect();
         let object = json!({ "user": user.as_str(), "shown": shown });
         result(style, object, || {
@@ -53,7 +63,7 @@ pub(super) async fn find(transport: &MimiHttp, Find { provider, by }: Find, styl
     Ok(())
 }
 
-fn conditions(by: By) -> Vec<QueryElement> {
+fn conditions(by: Known) -> Vec<QueryElement> {
     let plain = [
         (SearchIdentifierType::HANDLE, by.handle),
         (SearchIdentifierType::NICK, by.nick),

@@ -126,7 +126,9 @@ async fn begin(
 async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) -> anyhow::Result<()> {
     client.catch_up().await?;
     match command {
-        MimiCommand::Login(_) | MimiCommand::Consent(_) | MimiCommand::Profile(_) | MimiCommand::Find(_) => bail!("already done"),
+        MimiCommand::Login(_) | MimiCommand::Consent(_) | MimiCommand::Profile(_) | MimiCommand::Find(_) => {
+            bail!("already done")
+        }
         MimiCommand::Rooms => {
             for room in client.rooms()? {
                 let status = format!("{:?}", room.status).to_lowercase();

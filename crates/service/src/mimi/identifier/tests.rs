@@ -49,7 +49,11 @@ async fn directory() -> Providers {
         property("ORG", "Acme", Searchable::InPart),
     ];
     for (user, profile) in [(BOB, bob), (BOBINA, bobina)] {
-        providers.mimi("b").put_profile(&uri(user), profile, ProfileSource::Provider).await.unwrap();
+        providers
+            .mimi("b")
+            .put_profile(&uri(user), profile, ProfileSource::Provider)
+            .await
+            .unwrap();
     }
     providers
 }
@@ -211,7 +215,11 @@ async fn more_than_can_be_told_is_ambiguous() {
             .unwrap();
         let profile = vec![claim("name", "Namesake", Searchable::InPart)];
         let user = uri(&format!("mimi://b.example/u/{name}"));
-        providers.mimi("b").put_profile(&user, profile, ProfileSource::Provider).await.unwrap();
+        providers
+            .mimi("b")
+            .put_profile(&user, profile, ProfileSource::Provider)
+            .await
+            .unwrap();
     }
     let many = vec![condition(SearchIdentifierType::PARTIAL_NAME, "namesake")];
     assert_eq!(found(&providers, many).await, Err(IdentifierQueryCode::AMBIGUOUS));
@@ -221,7 +229,9 @@ async fn more_than_can_be_told_is_ambiguous() {
 async fn a_profile_is_a_user_s_and_bounded() {
     let providers = directory().await;
     let mimi = providers.mimi("b");
-    let unknown = mimi.put_profile(&uri(NOBODY), Vec::new(), ProfileSource::Provider).await;
+    let unknown = mimi
+        .put_profile(&uri(NOBODY), Vec::new(), ProfileSource::Provider)
+        .await;
     assert!(matches!(unknown, Err(MimiError::Unknown("user"))), "{unknown:?}");
     let long = "x".repeat(MAX_VALUE_BYTES + 1);
     for profile in [

@@ -256,7 +256,9 @@ async fn serve(mimi: &Mimi, from: &ServerName, request: &MimiRequest) -> Result<
     let taken = (201, Bytes::new());
     match request.endpoint {
         Endpoint::KeyMaterial => {
-            let answer = mimi.key_material(from, &uri(&request.target), read(&request.body)).await?;
+            let answer = mimi
+                .key_material(from, &uri(&request.target), read(&request.body))
+                .await?;
             Ok((200, answer.to_bytes().into()))
         }
         Endpoint::IdentifierQuery => {
