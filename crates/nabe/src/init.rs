@@ -273,6 +273,8 @@ provider_token_file = "provider.token"
 # notifications_per_second = 1000
 # messages_per_second = 1000
 # updates_per_second = 100
+# What one hub may have us keep for our users in a day, in MiB.
+# notified_mib_per_day = 4096
 
 [delivery]
 # Milliseconds.

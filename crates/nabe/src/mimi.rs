@@ -83,6 +83,8 @@ pub(crate) struct Mimi {
     pub(crate) messages_per_second: u32,
     /// Proposals and commits a second, likewise.
     pub(crate) updates_per_second: u32,
+    /// MiB a day that one hub has us keep for our users.
+    pub(crate) notified_mib_per_day: u32,
 }
 
 impl Default for Mimi {
@@ -117,6 +119,7 @@ impl Default for Mimi {
             notifications_per_second: 1000,
             messages_per_second: 1000,
             updates_per_second: 100,
+            notified_mib_per_day: 4096,
         }
     }
 }
@@ -143,16 +146,11 @@ impl Mimi {
             &["mimi.reports_per_user"],
             "must be at least 1",
         )?;
-        let least = self.messages_per_second.min(self.updates_per_second);
-        hold(
-            self.notifications_per_second.min(least) > 0,
-            &[
-                "mimi.notifications_per_second",
-                "mimi.messages_per_second",
-                "mimi.updates_per_second",
-            ],
-            "must be above zero",
-        )?;
+        let above_zero = |rate: u32, option| hold(rate > 0, option, "must be above zero");
+        above_zero(self.notifications_per_second, &["mimi.notifications_per_second"])?;
+        above_zero(self.messages_per_second, &["mimi.messages_per_second"])?;
+        above_zero(self.updates_per_second, &["mimi.updates_per_second"])?;
+        above_zero(self.notified_mib_per_day, &["mimi.notified_mib_per_day"])?;
         let shows = self.tls_certificate.is_some() || listen.tls_certificate.is_some();
         hold(
             shows,
@@ -279,6 +277,7 @@ impl Mimi {
                 notify: RateSettings::rate(self.notifications_per_second),
                 submit: RateSettings::rate(self.messages_per_second),
                 update: RateSettings::rate(self.updates_per_second),
+                notified_kib: RateSettings::mib_a_day(self.notified_mib_per_day),
             },
             hub,
             franking,

@@ -145,12 +145,22 @@ impl Service {
 
     /// Counts a file of ours that another server fetches.
     pub(crate) fn limit_media_bytes(&self, origin: &ServerName, bytes: u64) -> Result<(), ServiceError> {
+        self.limit_kib(origin, "media_bytes", bytes, self.settings().limits.media_kib)
+    }
+
+    /// Counts bytes of another server, by a limit in KiB.
+    pub(crate) fn limit_kib(
+        &self,
+        origin: &ServerName,
+        what: &'static str,
+        bytes: u64,
+        limit: RateLimit,
+    ) -> Result<(), ServiceError> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let (limit, now) = (self.settings().limits.media_kib, self.now());
         self.inner
             .limiter
-            .take_many(origin.as_str(), "media_bytes", limit, kib, now)
-            .map_err(|retry_after| exceeded("media_bytes", retry_after))
+            .take_many(origin.as_str(), what, limit, kib, self.now())
+            .map_err(|retry_after| exceeded(what, retry_after))
     }
 
     /// Counts the state of a room that another server wants, before it is read.

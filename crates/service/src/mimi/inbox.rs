@@ -27,7 +27,8 @@ impl Mimi {
     /// # Errors
     ///
     /// [`MimiError::NotTheirs`] of another hub's room, [`MimiError::Unknown`] of one that none of our users has to do with.
-    /// [`MimiError::LimitExceeded`] of a hub that asks too often, [`MimiError::NotYet`] while we do not know what became of an update of ours that may belong before it: the same later.
+    /// [`MimiError::LimitExceeded`] of a hub that asks too often or has had us keep more than it may, [`MimiError::NotYet`] while we do
+    /// not know what became of an update of ours that may belong before it: the same later.
     pub async fn notify(
         &self,
         from: &ServerName,
@@ -55,6 +56,7 @@ impl Mimi {
             welcomed: self.welcomed(from, room, batch.messages()).await?,
             marks: OnceLock::new(),
             once,
+            bytes: body.len(),
         };
         let clock = self.service.clock();
         let (begun, patience) = (self.service.now(), clock.sleep(PATIENCE));
@@ -101,6 +103,7 @@ impl Mimi {
                 return Ok(Err(Held));
             }
         }
+        self.limit_notified(hub, notified.bytes)?;
         let writes = sequence.writes(room, hub, Some(notified.once), self.service.now());
         self.service.commit(writes.into_iter().collect()).await?;
         Ok(Ok(()))
@@ -221,6 +224,8 @@ struct Notified<'a> {
     marks: OnceLock<Vec<[u8; 32]>>,
     /// The hash of the request.
     once: [u8; 32],
+    /// Bytes of the request.
+    bytes: usize,
 }
 
 impl Notified<'_> {

@@ -16,6 +16,8 @@ pub struct RateSettings {
     pub submit: RateLimit,
     /// `update`: proposals and commits, which cost most.
     pub update: RateLimit,
+    /// `notify`: KiB that a hub has us keep for our users, in all of its rooms.
+    pub notified_kib: RateLimit,
 }
 
 impl RateSettings {
@@ -28,6 +30,16 @@ impl RateSettings {
             burst: per_second * 10.0,
         }
     }
+
+    /// So many MiB in a day, all at once if need be, in KiB.
+    #[must_use]
+    pub fn mib_a_day(mib: u32) -> RateLimit {
+        let kib = f64::from(mib) * 1024.0;
+        RateLimit {
+            per_second: kib / 86_400.0,
+            burst: kib,
+        }
+    }
 }
 
 impl Default for RateSettings {
@@ -36,6 +48,7 @@ impl Default for RateSettings {
             notify: Self::rate(1000),
             submit: Self::rate(1000),
             update: Self::rate(100),
+            notified_kib: Self::mib_a_day(4096),
         }
     }
 }
@@ -54,5 +67,10 @@ impl Mimi {
             _ => self.service.settings().limits.federation,
         };
         Ok(self.service.limit(from.as_str(), endpoint.name(), limit)?)
+    }
+    /// Counts what a hub has us keep: what our users read is on our disk for as long as they may read it.
+    pub(super) fn limit_notified(&self, hub: &ServerName, bytes: usize) -> Result<(), MimiError> {
+        let limit = self.settings().rates.notified_kib;
+        Ok(self.service.limit_kib(hub, "notified_bytes", bytes as u64, limit)?)
     }
 }

@@ -93,7 +93,7 @@ impl RoomDraft {
 }
 
 /// A room of these clients as a client would hand it over, but for that it is written down instead of grown: see
-/// [`super::group_state_on_paper`]. Each client's user is a participant.
+/// `group_state_on_paper`. Each client's user is a participant.
 #[must_use]
 pub fn room_on_paper(hub: &TestHub, members: &[MimiDevice], parents: Parents) -> (Kept<GroupInfo>, RatchetTree) {
     room_on_paper_with(hub, members, parents, |_| {})

@@ -60,6 +60,36 @@ async fn a_hub_that_notifies_too_often_is_told_when_to_come_back_and_comes_with_
     assert_eq!(room.client("bob").heard, ["0", "1", "2", "3"]);
 }
 
+#[tokio::test]
+async fn a_hub_that_has_us_keep_too_much_is_told_when_to_come_back() {
+    let mut room = Room::of_three().await;
+    let notified_kib = RateLimit {
+        per_second: 0.1,
+        burst: 4.0,
+    };
+    room.limit(
+        "b",
+        RateSettings {
+            notified_kib,
+            ..RateSettings::default()
+        },
+    );
+    let before = room.providers.made("b", Endpoint::Notify).len();
+    let long = |n: usize| format!("{n}{}", "x".repeat(2500));
+    for n in 0..2 {
+        room.say("alice", &long(n)).await;
+        eventually("it is sent", || async {
+            room.providers.made("b", Endpoint::Notify).len() > before + n
+        })
+        .await;
+    }
+    room.catch_up("bob").await;
+    assert_eq!(room.client("bob").heard, [long(0)]);
+    room.all_catch_up_after(Duration::from_secs(60), "b").await;
+    room.all_catch_up().await;
+    assert_eq!(room.client("bob").heard, [long(0), long(1)]);
+}
+
 impl Room {
     /// Time passes, and the provider is sent something again.
     async fn all_catch_up_after(&mut self, pause: Duration, to: &str) {
