@@ -25,7 +25,7 @@
 //! | conferencing link | external, `session` | – | text with a link, [`Lost::Session`] | stays text |
 //! | content inside | single part that is no text | – | a text that names it, [`Lost::InlineContent`] | – |
 //! | several parts | `processAll`, `singleUnit` | an event for each | survives; a unit is [`Lost::Unit`] | – |
-//! | long text | any length | an event's ([`MAX_CONTENT_BYTES`]) | cut, [`Lost::Length`] | survives |
+//! | long text | any length | an event's (`MAX_CONTENT_BYTES`) | cut, [`Lost::Length`] | survives |
 //! | what a part is for | `disposition` | the kind of event | as in the lines above; else [`Lost::Disposition`] | – |
 //! | receipts | `application/mimi-message-status` | (no event) | [`Lost::Receipt`] | – |
 

@@ -223,7 +223,7 @@ impl ToMatrix<'_> {
         }
     }
 
-    /// What is `stated` becomes what would be `given` by [`from_matrix`].
+    /// What is `stated` becomes what would be `given` by `from_matrix`.
     fn disposed(&mut self, stated: Disposition, given: Disposition) {
         let survives = stated == given || stated == Disposition::UNSPECIFIED;
         self.lost.note_if(!survives, Lost::Disposition);
