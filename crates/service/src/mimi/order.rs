@@ -14,7 +14,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
 use nabe_signing::sha256;
-use nabe_store::{LocalOrder, MessageKind, MimiOrderWrite, MimiUserWrite, MimiWrite, NewLocalMessage, Write};
+use nabe_store::{
+    LocalOrder, MessageKind, MimiOrderWrite, MimiUserWrite, MimiWrite, NewLocalMessage, OpenForward, Write,
+};
 use nabe_types::{ServerName, UnixMillis};
 use nabe_wire::mls::{ContentType, MlsMessage, MlsMessageBody};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
@@ -125,6 +127,10 @@ impl Sequence {
                 self.put(&message, Some(place));
             }
             None => {
+                // Whoever is welcomed would read the commit that let them in, were it behind their Welcome.
+                if is_patient && self.has_open_commit() {
+                    return Err(Held);
+                }
                 if self.order.readers.is_empty() {
                     // Nobody has read the room for a while, and who comes back knows of no epoch that is missing.
                     self.release(|_| true);
@@ -206,17 +212,24 @@ impl Sequence {
 
     /// Whether an update of ours that has no verdict may belong before this place.
     fn is_held(&self, place: Place) -> bool {
-        self.order.open.iter().any(|open| {
-            let may_count = self.order.epoch.is_none_or(|reached| open.epoch >= reached);
-            may_count
-                && match open.kind {
-                    MessageKind::Application => false,
-                    MessageKind::Commit => place.epoch > open.epoch,
-                    MessageKind::Proposal => {
-                        place.epoch > open.epoch || (place.epoch == open.epoch && place.kind == MessageKind::Commit)
-                    }
-                }
+        self.open().any(|open| match open.kind {
+            MessageKind::Application => false,
+            MessageKind::Commit => place.epoch > open.epoch,
+            MessageKind::Proposal => {
+                place.epoch > open.epoch || (place.epoch == open.epoch && place.kind == MessageKind::Commit)
+            }
         })
+    }
+
+    /// Whether a Welcome may be that of a commit of ours, which then belongs before it.
+    fn has_open_commit(&self) -> bool {
+        !self.order.readers.is_empty() && self.open().any(|open| open.kind == MessageKind::Commit)
+    }
+
+    /// Our updates without a verdict that are not of an epoch which is over.
+    fn open(&self) -> impl Iterator<Item = &OpenForward> {
+        let is_over = |open: &OpenForward| self.order.epoch.is_some_and(|reached| open.epoch < reached);
+        self.order.open.iter().filter(move |open| !is_over(open))
     }
 
     fn put(&mut self, message: &FanoutMessage, place: Option<Place>) {

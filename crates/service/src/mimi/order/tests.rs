@@ -2,7 +2,7 @@
 
 use nabe_store::{OpenForward, WaitingMessage};
 use nabe_types::LogPosition;
-use nabe_wire::mls::PrivateMessage;
+use nabe_wire::mls::{CipherSuite, PrivateMessage, RatchetTreeOption, Welcome};
 
 use super::*;
 
@@ -121,6 +121,42 @@ fn what_is_notified_waits_for_an_open_commit_of_an_epoch_before_it() {
             assert_eq!(sequence(order).notified(&notified, [], false), Ok(()));
         }
     }
+}
+
+#[test]
+fn a_welcome_waits_for_an_open_commit_that_it_may_belong_to() {
+    let welcome = |number| FanoutMessage {
+        timestamp: number,
+        message: Kept::new(MlsMessage {
+            body: MlsMessageBody::Welcome(Box::new(Kept::new(Welcome {
+                cipher_suite: CipherSuite(1),
+                secrets: Vec::new(),
+                encrypted_group_info: b"".as_slice().into(),
+            }))),
+        }),
+        with: FanoutParts::Welcome {
+            ratchet_tree_option: RatchetTreeOption::Full(Vec::new()),
+        },
+    };
+    let with = |kind, epoch| {
+        let mut order = order(Some(5));
+        order.open.push(open(kind, epoch));
+        order
+    };
+    for (kind, epoch, is_held) in [
+        (MessageKind::Commit, 5, true),
+        (MessageKind::Commit, 6, true),
+        (MessageKind::Commit, 4, false),
+        (MessageKind::Proposal, 5, false),
+    ] {
+        let notified = sequence(with(kind, epoch)).notified(&welcome(1), [], true);
+        assert_eq!(notified.is_err(), is_held, "{kind:?} {epoch}");
+    }
+    let impatient = sequence(with(MessageKind::Commit, 5)).notified(&welcome(1), [], false);
+    assert_eq!(impatient, Ok(()));
+    let mut unread = with(MessageKind::Commit, 5);
+    unread.readers.clear();
+    assert_eq!(sequence(unread).notified(&welcome(1), [], true), Ok(()));
 }
 
 #[test]
