@@ -259,8 +259,8 @@ provider_token_file = "provider.token"
 # ohttp_key_file = "ohttp.toml"
 # Providers hear the same of a user who has not consented and of one who does not exist.
 # hide_users = true
-# A client that has no other key package left has its last-resort one handed out, again and again.
-# last_resort_key_packages = true
+# A client that has no other key package left has its last-resort one handed out, again and again, which MIMI's draft forbids.
+# last_resort_key_packages = false
 # Tell other providers that one of our users has revoked consent; they find out in any case when they want key packages.
 # tell_revocations = false
 # How many days what came in rooms of MIMI is kept for clients to read; 0 = for ever. A client that was away for longer joins anew.

@@ -25,7 +25,8 @@ pub struct UserSettings {
     /// Whether providers cannot find out who is a user here without that user's consent (MIMI #fetch-key-material, MIMI
     /// #convey-explicit-consent).
     pub hide_users: bool,
-    /// Whether a client's last-resort key package is handed out when it has no other, again and again.
+    /// Whether a client's last-resort key package is handed out when it has no other, again and again, which the draft forbids
+    /// (D-last-resort).
     pub last_resort: bool,
     /// How long local users' logs keep what came; `None`: for ever. A client that was away for longer has to join anew.
     pub log_retention: Option<Duration>,
@@ -37,7 +38,7 @@ impl Default for UserSettings {
     fn default() -> Self {
         Self {
             hide_users: true,
-            last_resort: true,
+            last_resort: false,
             log_retention: Some(Duration::from_hours(90 * 24)),
             tell_revocations: false,
         }
