@@ -49,6 +49,18 @@ impl Mimi {
             let rule = "should have no field of more than 1024 bytes";
             return Err(MimiError::Invalid { field, rule });
         }
+        if entries.iter().any(|entry| name_in(&entry.name).len() > MAX_NAME_BYTES) {
+            let rule = "should have no name of more than 64 bytes";
+            return Err(MimiError::Invalid { field, rule });
+        }
+        let bytes: usize = entries
+            .iter()
+            .map(|entry| name_in(&entry.name).len() + entry.value.len())
+            .sum();
+        if bytes > MAX_PROFILE_BYTES {
+            let rule = "should have no more than 32 KiB";
+            return Err(MimiError::Invalid { field, rule });
+        }
         if !self.is_user(user).await? {
             return Err(MimiError::Unknown("user"));
         }
@@ -250,13 +262,24 @@ fn is_property(name: &str) -> bool {
     PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether others rely on the provider for what this says.
+/// Whether others rely on the provider for what this says: for handles, addresses and numbers, and whatever we do not know to be
+/// something else.
 fn is_vouched_for(name: &ProfileFieldName) -> bool {
     match name {
         ProfileFieldName::Handle | ProfileFieldName::Email | ProfileFieldName::Phone => true,
         ProfileFieldName::Nick => false,
-        ProfileFieldName::Claim(name) => VOUCHED_CLAIMS.contains(&name.as_str()),
-        ProfileFieldName::Property(name) => VOUCHED_PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name)),
+        ProfileFieldName::Claim(name) => !CLAIMS.contains(&name.as_str()) || VOUCHED_CLAIMS.contains(&name.as_str()),
+        ProfileFieldName::Property(name) => {
+            !is_property(name) || VOUCHED_PROPERTIES.iter().any(|known| known.eq_ignore_ascii_case(name))
+        }
+    }
+}
+
+/// The name of a claim or a property.
+fn name_in(name: &ProfileFieldName) -> &str {
+    match name {
+        ProfileFieldName::Claim(name) | ProfileFieldName::Property(name) => name,
+        _ => "",
     }
 }
 
@@ -335,6 +358,9 @@ const MAX_CANDIDATES: usize = 200;
 const MAX_CONDITIONS: usize = 16;
 const MAX_FIELDS: usize = 100;
 const MAX_VALUE_BYTES: usize = 1024;
+const MAX_NAME_BYTES: usize = 64;
+/// Of a profile: so many of those that an answer has at most fit into it.
+const MAX_PROFILE_BYTES: usize = 32 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -41,16 +41,18 @@ pub(super) async fn find(transport: &MimiHttp, Find { provider, by }: Find, styl
         IdentifierQueryCode::UNSUPPORTED_FIELD => bail!("{provider} does not search by one of these"),
         code => bail!("{provider} answers with the code {}", code.0),
     }
+    // What other providers say goes to a terminal.
+    let readable = |text: &str| text.chars().filter(|char| !char.is_control()).collect::<String>();
     for user in &answer.uri {
         let profiles = answer.found_profiles.iter();
         let fields = profiles
             .filter(|profile| profile.stable_uri == *user)
             .flat_map(|profile| &profile.fields);
-        let shown: Vec<(&str, String)> = fields
+        let shown: Vec<(String, String)> = fields
             .map(|field| {
                 (
-                    &*field.field_name.0,
-                    String::from_utf8_lossy(&field.field_value).into_owned(),
+                    readable(&field.field_name.0),
+                    readable(&String::from_utf8_lossy(&field.field_value)),
                 )
             })
             .collect();

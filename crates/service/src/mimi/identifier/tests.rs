@@ -237,6 +237,8 @@ async fn a_profile_is_a_user_s_and_bounded() {
     for profile in [
         vec![claim("name", &long, Searchable::Never)],
         vec![claim("name", "x", Searchable::Never); 101],
+        vec![claim(&"x".repeat(65), "x", Searchable::Never)],
+        vec![claim("name", &"x".repeat(1000), Searchable::Never); 40],
     ] {
         let refused = mimi.put_profile(&uri(BOB), profile, ProfileSource::Provider).await;
         assert!(
@@ -267,6 +269,8 @@ async fn a_user_says_of_an_address_who_finds_it_and_not_whose_it_is() {
         entry(ProfileFieldName::Phone, "+4930123", Searchable::Exactly, false),
         claim("email", "ceo@mail.example", Searchable::Exactly),
         property("tel", "+4930123", Searchable::Exactly),
+        property("item1.EMAIL", "ceo@mail.example", Searchable::Exactly),
+        claim("email_verified", "true", Searchable::Never),
     ] {
         let refused = put(vec![brought]).await;
         assert!(matches!(refused, Err(MimiError::Forbidden(_))), "{refused:?}");
