@@ -34,6 +34,8 @@ impl MimiClient {
     /// Does what is due.
     pub(super) async fn work(&mut self) -> Result<(), MimiError> {
         self.advanced = false;
+        // What becomes due from here on has not been looked at.
+        let begun = self.now();
         self.look_after_stock().await?;
         self.settle().await?;
         self.look_for_what_is_missing()?;
@@ -42,7 +44,7 @@ impl MimiClient {
             self.make_request(&intent).await?;
         }
         self.flush().await?;
-        self.worked = (!self.advanced).then_some(self.now());
+        self.worked = (!self.advanced).then_some(begun);
         Ok(())
     }
 
