@@ -44,7 +44,7 @@ mod room;
 mod rooms;
 mod send_txn;
 mod settings;
-mod shares;
+pub mod shares;
 mod state;
 mod visibility;
 mod wire;

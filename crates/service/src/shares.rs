@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What is taken at the moment, and by whom. Nobody is remembered who has nothing.
-pub(crate) struct Shares<K> {
+pub struct Shares<K> {
     taken: Arc<Mutex<BTreeMap<K, usize>>>,
 }
 
 /// One of the things; given back on drop.
-pub(crate) struct Share<K: Ord> {
+pub struct Share<K: Ord> {
     taken: Arc<Mutex<BTreeMap<K, usize>>>,
     of: K,
 }
@@ -22,7 +22,8 @@ impl<K> Default for Shares<K> {
 
 impl<K: Clone + Ord> Shares<K> {
     /// Takes one, unless `of` has `each` already or all together have `all`.
-    pub(crate) fn take(&self, of: &K, each: usize, all: usize) -> Option<Share<K>> {
+    #[must_use]
+    pub fn take(&self, of: &K, each: usize, all: usize) -> Option<Share<K>> {
         let mut taken = locked(&self.taken);
         let already = taken.get(of).copied().unwrap_or(0);
         if already >= each || taken.values().sum::<usize>() >= all {

@@ -23,11 +23,11 @@ use bhttp::{Message, Mode};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use nabe_service::mimi::{Asset, MAX_SEALED_BYTES, Mimi, UNKNOWN_KEY};
+use nabe_service::shares::Shares;
 use nabe_types::ServerName;
 use nabe_wire::uri::MimiUri;
 use ohttp::hpke::{Aead, Kdf, Kem};
 use ohttp::{KeyConfig, Server, SymmetricSuite};
-use tokio::sync::Semaphore;
 
 use super::{MimiRefusal, PeerIdentity};
 use crate::{AppState, body};
@@ -46,7 +46,7 @@ struct Inner {
     servers: BTreeMap<u8, Server>,
     keys: Bytes,
     /// An answer is held whole, and twice while it is sealed.
-    answers: Semaphore,
+    answers: Shares<String>,
 }
 
 /// Who hands us a sealed request.
@@ -87,7 +87,7 @@ impl OhttpGateway {
             inner: Arc::new(Inner {
                 servers,
                 keys: keys.into(),
-                answers: Semaphore::new(ANSWERS_AT_ONCE),
+                answers: Shares::default(),
             }),
         })
     }
@@ -137,7 +137,12 @@ impl OhttpGateway {
         let Ok((message, sealer)) = server.decapsulate(sealed) else {
             return Err(refused(StatusCode::BAD_REQUEST, "the sealed request cannot be opened"));
         };
-        let _turn = self.inner.answers.try_acquire().map_err(|_| MimiRefusal::Busy)?;
+        let (of, each) = match from {
+            Asker::Provider(provider) => (provider.to_string(), ANSWERS_OF_PROVIDER),
+            Asker::User(user) => (user.to_string(), ANSWERS_OF_USER),
+        };
+        let turn = self.inner.answers.take(&of, each, ANSWERS_AT_ONCE);
+        let _turn = turn.ok_or(MimiRefusal::Busy)?;
         let inner = match answer(mimi, from, &message).await {
             Ok(inner) => inner,
             Err((status, text)) => plain(status, text.as_bytes(), None),
@@ -228,3 +233,7 @@ pub(crate) const SEALED_ANSWER: HeaderValue = HeaderValue::from_static("message/
 /// Of a file, since it is sealed in one piece.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 const ANSWERS_AT_ONCE: usize = 8;
+/// Of those, for one relay.
+const ANSWERS_OF_PROVIDER: usize = 4;
+/// And for one user of ours.
+const ANSWERS_OF_USER: usize = 2;
