@@ -51,6 +51,7 @@ impl Directory {
             templates: Endpoint::ALL.into_iter().filter_map(template).collect(),
             gateway: url("ohttpGateway")
                 .zip(url("ohttpKeys"))
+                .filter(|(requests, keys)| is_gateway(requests) && requests == keys)
                 .map(|(requests, keys)| Gateway { requests, keys }),
         })
     }
@@ -66,6 +67,11 @@ impl Directory {
         let template = self.templates.get(&endpoint)?;
         Some(template.as_ref().map_err(|error| *error))
     }
+}
+
+/// What our users seal is sent in our name, so it goes to gateways alone, whatever a directory says: to their well-known path (RFC 9540).
+fn is_gateway(url: &HttpsUrl) -> bool {
+    url.path().as_str() == "/.well-known/ohttp-gateway"
 }
 
 /// The longest directory that is read, in bytes.
@@ -96,19 +102,37 @@ mod tests {
     #[test]
     fn a_gateway_has_two_urls() {
         let gateway = |document: &str| Directory::parse(document.as_bytes()).unwrap().gateway().cloned();
-        let found = gateway(r#"{"ohttpGateway":"https://a.example/x","ohttpKeys":"https://a.example/y"}"#).unwrap();
+        let of =
+            |requests: &str, keys: &str| gateway(&format!(r#"{{"ohttpGateway":"{requests}","ohttpKeys":"{keys}"}}"#));
+        let well_known = "https://a.example/.well-known/ohttp-gateway";
+        let found = of(well_known, well_known).unwrap();
+        assert_eq!(found.requests.path().as_str(), "/.well-known/ohttp-gateway");
+        assert_eq!(gateway(&format!(r#"{{"ohttpGateway":"{well_known}"}}"#)), None);
         assert_eq!(
-            (found.requests.path().as_str(), found.keys.path().as_str()),
-            ("/x", "/y")
+            gateway(&format!(
+                r#"{{"ohttpGateway":["{well_known}"],"ohttpKeys":"{well_known}"}}"#
+            )),
+            None
         );
-        for document in [
-            "{}",
-            r#"{"ohttpGateway":"https://a.example/x"}"#,
-            r#"{"ohttpGateway":"https://a.example/x","ohttpKeys":"http://a.example/y"}"#,
-            r#"{"ohttpGateway":["https://a.example/x"],"ohttpKeys":"https://a.example/y"}"#,
-            r#"{"ohttpGateway":"https://127.0.0.1/x","ohttpKeys":"https://a.example/y"}"#,
+        assert_eq!(of(well_known, "http://a.example/.well-known/ohttp-gateway"), None);
+        let of_nobody = "https://127.0.0.1/.well-known/ohttp-gateway";
+        assert_eq!(of(of_nobody, of_nobody), None);
+    }
+
+    #[test]
+    fn nothing_but_a_gateway_can_be_made_one_by_a_directory() {
+        let gateway = |url: &str| {
+            let document = format!(r#"{{"ohttpGateway":"{url}","ohttpKeys":"{url}"}}"#);
+            Directory::parse(document.as_bytes()).unwrap().gateway().cloned()
+        };
+        for url in [
+            "https://victim.example/_mimi/v1/submitMessage/mimi%3A%2F%2Fvictim.example%2Fr%2Fclub",
+            "https://victim.example/_mimi/v1/notify/x",
+            "https://victim.example/.well-known/ohttp-gateway?x=y",
+            "https://victim.example/.well-known/ohttp-gateway/../x",
+            "https://victim.example/",
         ] {
-            assert_eq!(gateway(document), None, "{document}");
+            assert_eq!(gateway(url), None, "{url}");
         }
     }
 

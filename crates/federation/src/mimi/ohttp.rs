@@ -37,8 +37,12 @@ impl<T: Transport> MimiPeers<T> {
             .send(url.authority(), message, timeout)
             .await?
             .into_parts();
+        let is_keys = head
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|media_type| media_type == KEYS);
         match head.status.as_u16() {
-            200 => Ok((body, head.headers)),
+            200 if is_keys => Ok((body, head.headers)),
             status => Err(MimiPeerError::NoKeys(status)),
         }
     }

@@ -330,7 +330,9 @@ async fn a_provider_that_never_answers_is_given_up() {
     assert_eq!(call().await.map(drop), Err(timeout));
 }
 
-const WITH_GATEWAY: &str = r#"{"ohttpGateway":"https://mimi.p.example/gw","ohttpKeys":"https://mimi.p.example/keys"}"#;
+const WITH_GATEWAY: &str = r#"{"ohttpGateway":"https://mimi.p.example/.well-known/ohttp-gateway",
+    "ohttpKeys":"https://mimi.p.example/.well-known/ohttp-gateway"}"#;
+const KEYS: &str = "application/ohttp-keys";
 
 fn typed(status: u16, media_type: &str, body: &str) -> Result<Response<Bytes>, TransportError> {
     let mut typed = answer(status, body)?;
@@ -342,7 +344,7 @@ fn typed(status: u16, media_type: &str, body: &str) -> Result<Response<Bytes>, T
 async fn what_is_sealed_goes_where_the_directory_says_and_names_nobody_but_us() {
     let world = World::new([
         answer(200, WITH_GATEWAY),
-        answer(200, "keys"),
+        typed(200, KEYS, "keys"),
         typed(200, "message/ohttp-res", "opened by nobody here"),
     ]);
     let (provider, patience) = (name("p.example"), Duration::from_secs(20));
@@ -358,7 +360,8 @@ async fn what_is_sealed_goes_where_the_directory_says_and_names_nobody_but_us() 
     assert_eq!(pieces, ["opened by nobody here"]);
     let sent = world.sent();
     let lines: Vec<_> = sent.iter().map(|sent| format!("{} {}", sent.to, sent.line)).collect();
-    assert_eq!(lines, [FETCH, "mimi.p.example GET /keys", "mimi.p.example POST /gw"]);
+    let at_gateway = ["GET", "POST"].map(|method| format!("mimi.p.example {method} /.well-known/ohttp-gateway"));
+    assert_eq!(lines, [FETCH, &at_gateway[0], &at_gateway[1]]);
     let request = &sent[2];
     assert_eq!(request.body, sealed);
     let mut names: Vec<_> = request.head.keys().map(http::HeaderName::as_str).collect();
@@ -373,10 +376,10 @@ async fn keys_are_fetched_again_after_a_gateway_has_refused_what_was_sealed_to_t
     let problem = || typed(400, "application/problem+json", "{}");
     let world = World::new([
         answer(200, WITH_GATEWAY),
-        answer(200, "old"),
+        typed(200, KEYS, "old"),
         problem(),
         problem(),
-        answer(200, "new"),
+        typed(200, KEYS, "new"),
     ]);
     let (provider, patience) = (name("p.example"), Duration::from_secs(20));
     let keys = async || world.peers.ohttp_keys(&provider, patience).await.unwrap();
@@ -395,6 +398,16 @@ async fn keys_are_fetched_again_after_a_gateway_has_refused_what_was_sealed_to_t
     world.clock.advance(Duration::from_mins(1));
     assert_eq!(refused().await, 400);
     assert_eq!(keys().await, "new");
+}
+
+#[tokio::test]
+async fn what_is_no_list_of_keys_is_handed_to_nobody() {
+    let world = World::new([answer(200, WITH_GATEWAY), typed(200, "text/html", "something else")]);
+    let keys = world
+        .peers
+        .ohttp_keys(&name("p.example"), Duration::from_secs(20))
+        .await;
+    assert_eq!(keys, Err(MimiPeerError::NoKeys(200)));
 }
 
 #[tokio::test]

@@ -28,6 +28,15 @@ impl<T: Message + Send + 'static> FromRequest<AppState> for Tls<T> {
     type Rejection = MimiRefusal;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, MimiRefusal> {
+        // The draft names no media type. What is sealed is a relay's, who does not vouch for what is in it.
+        let media_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if media_type.is_some_and(|media_type| media_type.to_ascii_lowercase().starts_with(b"message/")) {
+            return Err(MimiRefusal::Failed {
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                text: format!("a {} is no message of HTTP", T::NAME),
+                retry_after: None,
+            });
+        }
         let (bytes, share) = body::read(request.into_body(), T::MAX_LEN, &state.limits).await?;
         let read = read::<T>(bytes.clone()).await;
         let value = read.map_err(|error| MimiRefusal::Undecodable { name: T::NAME, error })?;

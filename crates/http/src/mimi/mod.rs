@@ -193,6 +193,10 @@ impl Gate {
         }
         identity::check_host(request, [&self.settings.domain, &self.settings.authority])?;
         let peer = PeerIdentity::of(request)?;
+        // We ask ourselves nothing. Whoever made us do so would be taken for us.
+        if *peer.domain() == self.settings.domain {
+            return Err(MimiRefusal::Excluded(peer.domain().clone()));
+        }
         match self.service.check_policy(peer.domain()) {
             Ok(()) => Ok(peer),
             Err(_) => Err(MimiRefusal::Excluded(peer.domain().clone())),

@@ -198,6 +198,38 @@ async fn every_route_needs_a_certificate_for_the_domain_in_from() {
     }
 }
 
+/// What we could be made to send is not taken for a provider's, least of all for ours.
+#[tokio::test]
+async fn nobody_comes_in_our_own_name_or_with_what_is_sealed() {
+    let (world, pki) = (World::new(), Pki::new());
+    let router = router(settings(), &world);
+    let mut ours = request(&pki, Endpoint::Notify, "/_mimi/v1/notify/x");
+    ours.extensions_mut().insert(pki.certificate("h.example"));
+    ours.headers_mut()
+        .insert(FROM, HeaderValue::from_static("mimi@h.example"));
+    ask(&router, ours)
+        .await
+        .expect_refusal(&MimiRefusal::Excluded(server("h")), 403);
+
+    let router = endpoints().router(settings(), world.state.clone()).unwrap();
+    for (media_type, status) in [
+        ("message/ohttp-req", 415),
+        ("Message/HTTP", 415),
+        ("application/octet-stream", 400),
+    ] {
+        let mut sealed = request(
+            &pki,
+            Endpoint::Notify,
+            "/_mimi/v1/notify/mimi%3A%2F%2Fp.example%2Fr%2Fclub",
+        );
+        sealed
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        *sealed.body_mut() = Body::from("sealed");
+        assert_eq!(ask(&router, sealed).await.status, status, "{media_type}");
+    }
+}
+
 #[tokio::test]
 async fn a_source_is_the_bare_address_mimi_at_a_domain() {
     let (world, pki) = (World::new(), Pki::new());
