@@ -46,8 +46,8 @@ async fn a_commit_too_large_for_an_event_is_refused_with_the_reason() {
         let sentence = refused.body["error"]["message"].as_str().unwrap();
         assert!(sentence.contains("limit") && !sentence.contains("group"), "{sentence}");
     }
-    // The group goes on.
+    // The group goes on; who was just added may have committed, too.
     let before = alice.group(&room)["epoch"].as_u64().unwrap();
     alice.run(&["update", &room]);
-    assert_eq!(alice.group(&room)["epoch"], before + 1);
+    assert!(alice.group(&room)["epoch"].as_u64().unwrap() > before);
 }
