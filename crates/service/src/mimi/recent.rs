@@ -76,6 +76,9 @@ impl Tails {
         {
             tail.bytes -= bytes_of(&oldest);
         }
+        if tail.entries.is_empty() {
+            return;
+        }
         self.appended += 1;
         tail.age = self.appended;
         self.bytes += tail.bytes;
@@ -211,6 +214,6 @@ mod tests {
         assert!(tails.rooms.contains_key(&room("99")));
         // What alone is too long is not kept at all.
         tails.add(&room("b"), &entries(1..=1, most), most);
-        assert!(tails.rooms[&room("b")].entries.is_empty());
+        assert!(!tails.rooms.contains_key(&room("b")));
     }
 }
