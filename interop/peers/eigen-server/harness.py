@@ -94,9 +94,9 @@ class EigenUser:
     def send(self, **packet):
         self._write(1, json.dumps(packet).encode())
 
-    def wait(self, matches, what):
+    def wait(self, matches, what, patience=PATIENCE_SECONDS):
         """The first packet, seen already or still to come, that `matches`."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             for packet in self.packets:
                 if matches(packet):
