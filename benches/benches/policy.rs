@@ -4,91 +4,17 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use nabe_auth::mimi::templates::{self, GROUP_ADMIN, ORDINARY_USER, SUPER_ADMIN, Template};
+use nabe_auth::mimi::templates::{GROUP_ADMIN, ORDINARY_USER};
 use nabe_auth::mimi::{
-    Action, Bundle, Claims, Client, Commit, CommitProposal, Committer, JoinCode, MessageEpoch, Proposer, Room,
+    Action, Bundle, Client, Commit, CommitProposal, Committer, JoinCode, MessageEpoch, Proposer, Room,
 };
-use nabe_wire::IdentifierUri;
-use nabe_wire::app_data::AppDataDictionary;
+use nabe_benches::policy::{OWNER, ROOM, SOMEBODY, claims, dictionary, list, load, removal, user};
 use nabe_wire::codec::{Bytes, NulFreeText};
-use nabe_wire::mls::{ComponentId, Credential, WireFormat};
-use nabe_wire::participant_list::{ParticipantListData, ParticipantListUpdate, UserIndexRolePair, UserRolePair};
-use nabe_wire::policy::{Capability, SingleSourceRoleChangeTargets};
+use nabe_wire::mls::{ComponentId, WireFormat};
 use nabe_wire::room_metadata::RoomMetaData;
 use nabe_wire::uri::Uri;
 
-const ROOM: &str = "mimi://hub.example/r/large";
 const SIZES: [u32; 2] = [10, 10_000];
-/// Has the role that may do most.
-const OWNER: u32 = 0;
-/// Somebody in the middle.
-const SOMEBODY: u32 = 5;
-
-fn user(number: u32) -> IdentifierUri {
-    let provider = number % 100;
-    IdentifierUri::new(format!("mimi://provider{provider}.example/u/participant-{number}")).expect("a short URI")
-}
-
-fn claims(user: &IdentifierUri) -> Claims {
-    Claims::of(&Credential::Basic {
-        identity: user.as_bytes().into(),
-    })
-}
-
-/// A cooperative room that is open.
-fn template() -> Template {
-    let mut template = templates::cooperative("hub.example");
-    template.roles.roles[0]
-        .role_capabilities
-        .push(Capability::CAN_OPEN_JOIN);
-    template.roles.roles[0].authorized_role_changes = vec![SingleSourceRoleChangeTargets {
-        from_role_index: 0,
-        target_role_indexes: vec![ORDINARY_USER],
-    }];
-    template
-}
-
-fn dictionary(size: u32) -> AppDataDictionary {
-    let pair = |number| UserRolePair {
-        user: user(number),
-        role_index: match number {
-            OWNER => SUPER_ADMIN,
-            1 => GROUP_ADMIN,
-            _ => ORDINARY_USER,
-        },
-    };
-    template().dictionary(&ParticipantListData {
-        participants: (0..size).map(pair).collect(),
-    })
-}
-
-fn load(dictionary: &AppDataDictionary, size: u32) -> Room {
-    let room = IdentifierUri::new(ROOM).expect("a short URI");
-    let leaves = (0..size).map(|number| (number, user(number)));
-    Room::load(room, dictionary, leaves).expect("the room is in order")
-}
-
-fn list(roles: &[(u32, u32)], removed: &[u32], added: &[(u32, u32)]) -> Action {
-    let update = ParticipantListUpdate {
-        changed_role_participants: roles
-            .iter()
-            .map(|(user_index, role_index)| UserIndexRolePair {
-                user_index: *user_index,
-                role_index: *role_index,
-            })
-            .collect(),
-        removed_indices: removed.to_vec(),
-        added_participants: added
-            .iter()
-            .map(|(number, role_index)| UserRolePair {
-                user: user(*number),
-                role_index: *role_index,
-            })
-            .collect(),
-    };
-    Action::update(ComponentId::PARTICIPANT_LIST, &update)
-}
-
 fn renamed() -> Action {
     let words = |text: &str| NulFreeText::new(text).expect("no null character");
     let metadata = RoomMetaData {
@@ -135,7 +61,7 @@ fn decisions(criterion: &mut Criterion) {
         };
         for (name, actions) in [
             ("add", vec![list(&[], &[], &[(size, ORDINARY_USER)]), add]),
-            ("remove", vec![list(&[], &[SOMEBODY], &[]), Action::Remove(SOMEBODY)]),
+            ("remove", removal(SOMEBODY).into()),
             ("ban", vec![list(&[(SOMEBODY, 1)], &[], &[]), Action::Remove(SOMEBODY)]),
             ("role", vec![list(&[(SOMEBODY, GROUP_ADMIN)], &[], &[])]),
             ("rename", vec![renamed()]),

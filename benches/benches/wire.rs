@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use nabe_signing::{Json, Object, json::Limits};
+use nabe_benches::vectors::longest;
 use nabe_wire::codec::{Encode, Message};
 use nabe_wire::group_info::{GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::key_material::{KeyMaterialRequest, KeyMaterialResponse};
@@ -15,42 +15,6 @@ use nabe_wire::participant_list::ParticipantListData;
 use nabe_wire::submit_message::{SubmitMessageRequest, SubmitMessageResponse};
 use nabe_wire::update::UpdateRequest;
 use nabe_wire::{IdentifierUri, Kind};
-
-/// The longest struct of this type among the vectors.
-fn vector<T: Message>() -> Vec<u8> {
-    let mut longest = Vec::new();
-    for file in ["endpoints", "components", "mls"] {
-        let path = format!(
-            "{}/../drafts/mimi-protocol/vectors/{file}.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let text = std::fs::read(&path).expect("the vectors are there");
-        let limits = Limits {
-            max_bytes: 64 << 20,
-            ..Limits::default()
-        };
-        let file = Json::parse_with(&text, limits).expect("vectors are JSON");
-        let structs = file.as_object().and_then(|file| file.get("structs"));
-        for entry in structs.and_then(Json::as_array).into_iter().flatten() {
-            let Some(entry) = entry.as_object() else { continue };
-            if text_of(entry, "type") == T::NAME && text_of(entry, "hex").len() / 2 > longest.len() {
-                longest = unhex(text_of(entry, "hex"));
-            }
-        }
-    }
-    assert!(!longest.is_empty(), "there is a vector of every struct");
-    longest
-}
-
-fn text_of<'a>(entry: &'a Object, member: &str) -> &'a str {
-    entry.get(member).and_then(Json::as_str).unwrap_or_default()
-}
-
-fn unhex(digits: &str) -> Vec<u8> {
-    let pairs = digits.as_bytes().chunks(2);
-    let digit = |digit: u8| char::from(digit).to_digit(16).expect("vectors are hexadecimal") as u8;
-    pairs.map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
-}
 
 fn measure<T: Message>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, bytes: &[u8]) {
     let value = T::from_bytes(bytes).expect("it is well-formed");
@@ -66,7 +30,7 @@ fn measure<T: Message>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, byt
 fn bodies(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wire");
     macro_rules! measure_vectors {
-        ($($type:ty),*) => { $(measure::<$type>(&mut group, <$type>::NAME, &vector::<$type>());)* };
+        ($($type:ty),*) => { $(measure::<$type>(&mut group, <$type>::NAME, &longest::<$type>());)* };
     }
     measure_vectors!(
         SubmitMessageRequest,
@@ -86,7 +50,7 @@ fn bodies(criterion: &mut Criterion) {
 
 fn large(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wire");
-    let leaf = LeafNode::from_bytes(&vector::<LeafNode>()).expect("it is well-formed");
+    let leaf = LeafNode::from_bytes(&longest::<LeafNode>()).expect("it is well-formed");
     for members in [100, 1000] {
         let node = || Some(Box::new(Node::Leaf(Box::new(leaf.clone()))));
         let tree: RatchetTree = (0..2 * members - 1)
@@ -95,13 +59,13 @@ fn large(criterion: &mut Criterion) {
         measure::<RatchetTree>(&mut group, &format!("RatchetTree/{members}"), &tree.to_bytes());
     }
     // What a hub sends to a follower that was away.
-    measure::<FanoutBatch>(&mut group, "FanoutMessages/200", &vector::<FanoutBatch>().repeat(100));
+    measure::<FanoutBatch>(&mut group, "FanoutMessages/200", &longest::<FanoutBatch>().repeat(100));
     let users = 10_000;
     let list = participants(users);
     measure::<ParticipantListData>(&mut group, &format!("ParticipantListData/{users}"), &list);
     // What a decoder for people does: the same reading with a trace of each field.
     let kind = Kind::named("KeyPackage").expect("it has a name");
-    let bytes = vector::<KeyPackage>();
+    let bytes = longest::<KeyPackage>();
     group.bench_function("trace/KeyPackage", |bencher| {
         bencher.iter(|| kind.read(black_box(&bytes)))
     });

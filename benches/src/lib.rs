@@ -1,5 +1,8 @@
 //! What the benches measure with: a room with any number of members, and events to send to it. The same on every run.
 
+pub mod policy;
+pub mod vectors;
+
 use nabe_auth::lm::JoinRule;
 use nabe_core::{
     Ctx, Decision, Entry, EventDraft, FollowerChange, Input, Outcome, RoomSpec, RoomView, Via, create_room,
