@@ -1,7 +1,8 @@
-//! Chores of this workspace: `cargo xtask ci | layers | spec [--gaps]`.
+//! Chores of this workspace: `cargo xtask ci | instructions [--update] | layers | spec [--gaps]`.
 
 mod ci;
 mod drafts;
+mod instructions;
 mod layers;
 mod sources;
 mod spec;
@@ -14,6 +15,9 @@ Usage: cargo xtask <command>
 
 Commands:
   ci            Run what CI runs, step by step; stop at the first failure
+  instructions  Count by valgrind what hot paths of the core take, and compare with benches/instructions.toml
+  instructions --update
+                Count and write that file
   layers        Check the direction of the dependencies between the crates
   spec          Check drafts/: requirements, proofs, and what the code cites
   spec --gaps   The same, and list every requirement that is not done
@@ -27,6 +31,8 @@ fn main() -> ExitCode {
     let root = workspace_root();
     let result = match words.as_slice() {
         ["ci"] => ci::run(&root),
+        ["instructions"] => instructions::run(&root, instructions::Mode::Check),
+        ["instructions", "--update"] => instructions::run(&root, instructions::Mode::Update),
         ["layers"] => layers::run(&root),
         ["spec"] => spec::run(&root, false),
         ["spec", "--gaps"] => spec::run(&root, true),
