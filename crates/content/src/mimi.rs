@@ -63,7 +63,7 @@ pub mod timeline;
 pub use content::{Expiration, Intent, MimiContent};
 pub use error::{Kind, Malformed, Rule};
 pub use extensions::{ExtensionKey, Extensions};
-pub use id::{Formula, MessageId, Origin, OriginError, Received, Salt};
+pub use id::{Formula, MessageId, Origin, OriginError, Received, Remains, Salt};
 pub use outline::{Field, outline, status_outline};
 pub use part::{
     ContentHash, Disposition, Encryption, ExternalPart, Languages, MultiPart, NestedPart, Part, PartIndex,

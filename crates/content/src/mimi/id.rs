@@ -197,6 +197,19 @@ pub struct Received {
     content: MimiContent,
     origin: Origin,
     id: MessageId,
+    /// The ID by revision -07's formula, of what has been forgotten.
+    former: Option<MessageId>,
+}
+
+/// What is left of a message that has expired: its IDs, and which messages it refers to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Remains {
+    /// Its ID.
+    pub id: MessageId,
+    /// Its ID by the formula of revision -07.
+    pub former: MessageId,
+    /// A message with the same topic, expiry and references, and with nothing else in it. At most 5 KiB.
+    pub outline: Vec<u8>,
 }
 
 impl Received {
@@ -210,10 +223,43 @@ impl Received {
             content,
             origin,
             id,
+            former: None,
         })
     }
 
-    /// The bytes as they came.
+    /// What is left of a message that `origin` sent.
+    ///
+    /// # Errors
+    /// The outline is none.
+    pub fn of_remains(remains: &Remains, origin: Origin) -> Result<Self, Malformed> {
+        let mut received = Self {
+            bytes: Vec::new(),
+            content: MimiContent::decode(&remains.outline)?,
+            origin,
+            id: remains.id,
+            former: Some(remains.former),
+        };
+        received.forget();
+        Ok(received)
+    }
+
+    /// What is left of a message that has been forgotten; `None` of any other.
+    #[must_use]
+    pub fn remains(&self) -> Option<Remains> {
+        Some(Remains {
+            id: self.id,
+            former: self.former?,
+            outline: self.content.encode().ok()?,
+        })
+    }
+
+    /// Whether it has expired, and nothing of what it said is here any more.
+    #[must_use]
+    pub const fn is_forgotten(&self) -> bool {
+        self.former.is_some()
+    }
+
+    /// The bytes as they came; none of what has been forgotten.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -240,12 +286,17 @@ impl Received {
     /// The ID by which clients of revision -07 refer to it.
     #[must_use]
     pub fn id_by_draft_07(&self) -> MessageId {
+        if let Some(former) = self.former {
+            return former;
+        }
         MessageId::compute_by(Formula::Draft07, &self.origin, &self.bytes, &self.content.salt)
     }
 
-    /// Forgets bytes and body, for a message that has expired. The ID stays.
+    /// Forgets bytes, salt and body, for a message that has expired. The ID stays; without the salt nobody can try out what it is of.
     pub(crate) fn forget(&mut self) {
+        self.former = Some(self.id_by_draft_07());
         self.bytes = Vec::new();
+        self.content.salt = Salt::from_random([0; 16]);
         self.content.body.part = super::part::Part::Null;
         self.content.extensions = super::extensions::Extensions::new();
     }

@@ -194,8 +194,8 @@ impl Timeline {
         Self::default()
     }
 
-    /// Takes a message that the hub accepted at `accepted`. One with an ID seen before is refused as
-    /// [`Suspicion::DuplicateId`].
+    /// Takes a message that the hub accepted at `accepted`, or what is left of one. A version of what has expired is forgotten at once.
+    /// One with an ID seen before is refused as [`Suspicion::DuplicateId`].
     pub fn insert(&mut self, received: Received, accepted: UnixMillis) -> Result<Intent, Suspicion> {
         let (id, former) = (received.id(), received.id_by_draft_07());
         if self.messages.contains_key(&id) {
@@ -213,11 +213,11 @@ impl Timeline {
         // Who sends again what somebody else said takes no references away from it.
         self.former.entry(former).or_insert(id);
         let stored = Stored {
+            expired: received.is_forgotten(),
             received,
             former,
             accepted,
             read_at: None,
-            expired: false,
             leads_to: None,
             versions: 1,
             root: id,
@@ -229,6 +229,14 @@ impl Timeline {
         // What came before the message it replaces.
         for waiting in self.replaced_by(&id) {
             self.join(waiting, id);
+        }
+        let has_expired = self
+            .messages
+            .get(&id)
+            .and_then(|stored| self.messages.get(&self.root(stored)))
+            .is_some_and(|root| root.expired);
+        if has_expired {
+            self.forget_versions(id);
         }
         Ok(intent)
     }
@@ -430,16 +438,7 @@ impl Timeline {
             .map(|stored| stored.received.id())
             .collect();
         for id in &due {
-            let mut gone = vec![*id];
-            if let Some(root) = self.messages.get(id) {
-                gone.extend(self.all_replacements(root).iter().map(|stored| stored.received.id()));
-            }
-            for id in gone {
-                if let Some(stored) = self.messages.get_mut(&id) {
-                    stored.received.forget();
-                    stored.expired = true;
-                }
-            }
+            self.forget_versions(*id);
         }
         due
     }
@@ -452,6 +451,20 @@ impl Timeline {
             .filter(|stored| self.root(stored) == stored.received.id())
             .filter_map(|stored| stored.content().expires?.deadline(stored.read_at))
             .min()
+    }
+
+    /// Forgets what this version says, and what replaces it.
+    fn forget_versions(&mut self, id: MessageId) {
+        let mut gone = vec![id];
+        if let Some(version) = self.messages.get(&id) {
+            gone.extend(self.all_replacements(version).iter().map(|stored| stored.received.id()));
+        }
+        for id in gone {
+            if let Some(stored) = self.messages.get_mut(&id) {
+                stored.received.forget();
+                stored.expired = true;
+            }
+        }
     }
 
     fn stored(&self, id: &MessageId) -> Option<&Stored> {

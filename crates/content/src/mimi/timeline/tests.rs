@@ -379,6 +379,51 @@ fn an_absolute_expiry_needs_no_reading_and_a_relative_one_does() {
     assert!(room.timeline.expire(UnixMillis(999_999)).is_empty());
 }
 
+/// Whoever keeps what is left of it can go on from there.
+#[test]
+fn what_is_left_of_an_expired_message_keeps_its_place_and_takes_later_versions_with_it() {
+    let mut room = Room::default();
+    let mut content = MimiContent::new(room.salt(), &origin(ALICE), NestedPart::text("soon gone"));
+    content.expires = Some(Expiration::Absolute { seconds: 100 });
+    content.topic_id = b"topic".to_vec();
+    let first = room.send(ALICE, &content);
+    let reply = room.replies(BOB, first, "yes");
+    let former = room.timeline.received(&first).unwrap().id_by_draft_07();
+    assert_eq!(room.timeline.received(&first).unwrap().remains(), None);
+    room.timeline.expire(UnixMillis(100_000));
+    let left = room.timeline.received(&first).unwrap().clone();
+    assert!(left.is_forgotten() && left.content().salt == Salt::from_random([0; 16]));
+    let remains = left.remains().unwrap();
+    assert_eq!((remains.id, remains.former), (first, former));
+
+    let mut after = Room {
+        count: room.count,
+        ..Room::default()
+    };
+    let kept = Received::of_remains(&remains, origin(ALICE)).unwrap();
+    assert_eq!(kept, left);
+    after.timeline.insert(kept, UnixMillis(1_000)).unwrap();
+    let answer = room.timeline.received(&reply).unwrap().clone();
+    after.timeline.insert(answer, UnixMillis(2_000)).unwrap();
+    assert_eq!(after.shown(), ["~", "yes"]);
+    assert_eq!(after.timeline.reply_chain(&reply).unwrap(), [first]);
+    assert_eq!(after.timeline.topic(b"topic", authors_only).len(), 1);
+    assert_eq!(after.timeline.next_expiry(), None);
+    // By either name.
+    for of in [first, former] {
+        let edit = MimiContent::edit(
+            after.salt(),
+            &origin(ALICE),
+            of,
+            &content,
+            NestedPart::text("once more"),
+        );
+        let edit = after.send(ALICE, &edit);
+        assert!(after.timeline.received(&edit).unwrap().is_forgotten());
+    }
+    assert_eq!(after.shown(), ["~", "yes"]);
+}
+
 #[test]
 fn an_edit_of_a_reaction_that_never_came_is_no_post() {
     let mut room = Room::default();
