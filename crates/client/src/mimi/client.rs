@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nabe_content::mimi::status::{MessageStatus, StatusReport};
-use nabe_content::mimi::timeline::Timeline;
-use nabe_content::mimi::{MessageId, Received};
 use nabe_mls::Suite;
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::AppDataDictionary;
@@ -26,7 +23,7 @@ use super::notice::MimiNotice;
 use super::receive::Work;
 use super::settings::MimiSettings;
 use super::store::{
-    CLIENT, CURSOR, Held, KnownRoom, MimiBody, MimiItem, Outgoing, Request, StoredIntent, pending, prepare, told,
+    CLIENT, CURSOR, Held, KnownRoom, MimiItem, Outgoing, Request, StoredIntent, next_look, pending, prepare, told,
     untold,
 };
 use super::transport::MimiTransport;
@@ -114,7 +111,7 @@ impl MimiClient {
         Ok(client)
     }
 
-    /// Opens the client that a store holds. Nothing is sent.
+    /// Opens the client that a store holds, and forgets what has expired. Nothing is sent.
     ///
     /// # Errors
     /// [`StoreError::Empty`] if there is none.
@@ -125,6 +122,7 @@ impl MimiClient {
         clock: Clock,
     ) -> Result<Self, MimiError> {
         prepare(&mut store)?;
+        super::expiry::expire(&mut store, clock())?;
         let device = Device::load(store.read())?;
         let (requests, messages) = (Request::all(store.read())?, Outgoing::all(store.read())?);
         let lines = Lines::new(&requests, &messages, clock());
@@ -177,6 +175,7 @@ impl MimiClient {
     /// # Errors
     /// The user's own provider cannot be asked for what has happened, or the store does not work.
     pub async fn sync(&mut self, wait: Duration) -> Result<usize, MimiError> {
+        self.expire()?;
         if !self.lines.is_cut_off() {
             self.flush().await?;
         }
@@ -296,7 +295,9 @@ impl MimiClient {
         let kept = !Request::all(connection)?.is_empty() || !Outgoing::all(connection)?.is_empty();
         let lines = self.lines.next_due().filter(|_| kept);
         let doubts = self.lines.all_asked_since().map(|since| since.plus(DOUBT));
+        let expiry = next_look(connection)?.into_iter();
         let due = tend.chain(intents).chain(missing).chain(lines).chain(doubts);
+        let due = due.chain(expiry).chain(self.reports_due()?);
         Ok(due.filter(|due| *due > worked).min())
     }
 
@@ -320,45 +321,6 @@ impl MimiClient {
     /// The newest items of a room, oldest first: every message by itself.
     pub fn items(&self, room: &MimiUri, limit: u32) -> Result<Vec<MimiItem>, MimiError> {
         Ok(MimiItem::newest(self.store.read(), room, limit)?)
-    }
-
-    /// What the messages of a room make of each other: edits, deletes, reactions, replies.
-    pub fn timeline(&self, room: &MimiUri) -> Result<Timeline, MimiError> {
-        let mut timeline = Timeline::new();
-        for (received, accepted) in self.messages(room)? {
-            if StatusReport::from_part(&received.content().body).is_none() {
-                // One that is there already was refused when it came; what is stored is there once.
-                let _ = timeline.insert(received, accepted);
-            }
-        }
-        Ok(timeline)
-    }
-
-    /// What participants reported of messages: for each message the newest word of each user, by URI.
-    pub fn statuses(&self, room: &MimiUri) -> Result<BTreeMap<MessageId, BTreeMap<String, MessageStatus>>, MimiError> {
-        let mut statuses: BTreeMap<_, BTreeMap<String, MessageStatus>> = BTreeMap::new();
-        for (received, _) in self.messages(room)? {
-            let Some(Ok(report)) = StatusReport::from_part(&received.content().body) else {
-                continue;
-            };
-            for (id, status) in report.entries {
-                let of_message = statuses.entry(id).or_default();
-                let sender = received.origin().sender().to_owned();
-                if of_message.get(&sender).is_none_or(|before| status.may_follow(*before)) {
-                    of_message.insert(sender, status);
-                }
-            }
-        }
-        Ok(statuses)
-    }
-
-    pub(super) fn messages(&self, room: &MimiUri) -> Result<Vec<(Received, UnixMillis)>, MimiError> {
-        let items = MimiItem::newest(self.store.read(), room, u32::MAX)?;
-        let messages = items.into_iter().filter_map(|item| match item.body {
-            MimiBody::Content(received) => Some((*received, item.accepted)),
-            _ => None,
-        });
-        Ok(messages.collect())
     }
 
     /// The rooms that this client knows something about.

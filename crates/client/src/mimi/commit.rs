@@ -36,6 +36,7 @@ impl MimiClient {
         self.advanced = false;
         // What becomes due from here on has not been looked at.
         let begun = self.now();
+        self.expire()?;
         self.look_after_stock().await?;
         self.settle().await?;
         self.look_for_what_is_missing()?;
@@ -43,6 +44,7 @@ impl MimiClient {
         for intent in self.due_intents()? {
             self.make_request(&intent).await?;
         }
+        self.make_reports()?;
         self.flush().await?;
         self.worked = (!self.advanced).then_some(begun);
         Ok(())

@@ -37,6 +37,8 @@ pub struct NewRoom {
     pub operational: Option<OperationalParameters>,
     /// What clients have to read.
     pub media_types: MediaTypeList,
+    /// Other components that it begins with, such as policies about receipts or join links.
+    pub components: AppDataDictionary,
     /// Users who take part from the beginning, as rooms need them whose membership is fixed. Their clients join by themselves.
     pub participants: Vec<(MimiUri, u32)>,
 }
@@ -61,6 +63,7 @@ impl NewRoom {
             metadata,
             operational: None,
             media_types: media_types(&[nabe_content::mimi::MEDIA_TYPE]),
+            components: AppDataDictionary::new(),
             participants: Vec::new(),
         })
     }
@@ -79,6 +82,9 @@ impl NewRoom {
         dictionary.set(ComponentId::CONTENT_MEDIA_TYPES, self.media_types.to_bytes());
         if let Some(operational) = &self.operational {
             dictionary.set(ComponentId::MLS_OPERATIONAL_POLICY, operational.to_bytes());
+        }
+        for component in self.components.entries() {
+            dictionary.set(component.component_id, component.data.to_vec());
         }
         dictionary
     }

@@ -201,4 +201,9 @@ pub(super) const PROPOSALS: &[ProposalType] = &[
 ];
 
 /// The media types that this client reads, Markdown as plain text (MC #mimi-required-and-recommended-media-types).
-const READABLE: &[&str] = &[nabe_content::mimi::MEDIA_TYPE, "text/plain", "text/markdown"];
+const READABLE: &[&str] = &[
+    nabe_content::mimi::MEDIA_TYPE,
+    nabe_content::mimi::status::MEDIA_TYPE,
+    "text/plain",
+    "text/markdown",
+];

@@ -5,6 +5,7 @@ use std::error::Error;
 use nabe_auth::mimi::Rejection;
 use nabe_content::mimi::Malformed;
 use nabe_content::mimi::external::{OpenError, TooLarge};
+use nabe_content::mimi::status::MessageStatus;
 use nabe_wire::DecodeError;
 use nabe_wire::key_material::KeyMaterialUserCode;
 use nabe_wire::update::UpdateResponseCode;
@@ -134,6 +135,15 @@ pub enum MimiError {
     /// There is no such message, or it cannot be read.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// The room's policy does not let this be told.
+    #[error("the room's policy forbids to tell that a message is {status}")]
+    StatusForbidden {
+        /// What.
+        status: MessageStatus,
+    },
+    /// A report tells of 4,096 messages at most.
+    #[error("more than 4096 messages in one report")]
+    TooManyStatuses,
     /// A message without a file.
     #[error("the message has no file")]
     NoFile,

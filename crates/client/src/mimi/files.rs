@@ -182,7 +182,7 @@ impl MimiClient {
     }
 
     /// A room's policy as it was committed.
-    fn policy_of(&self, room: &MimiUri) -> Result<Room, MimiError> {
+    pub(super) fn policy_of(&self, room: &MimiUri) -> Result<Room, MimiError> {
         let known = self.room(room)?;
         let group = self.load(&known)?.ok_or_else(|| MimiError::NotInGroup(room.clone()))?;
         let members = group::members(&group).into_iter();

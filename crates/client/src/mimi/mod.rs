@@ -20,9 +20,12 @@
 //! | `mimi/join.rs` | external commits |
 //! | `mimi/lines.rs` | hubs that do not answer |
 //! | `mimi/send.rs` | messages that go out, reports |
+//! | `mimi/expiry.rs` | messages that expire |
+//! | `mimi/status.rs` | what becomes of others' messages here, and who is told |
 //! | `mimi/files.rs` | files in messages |
 //! | `mimi/oblivious.rs` | files by oblivious HTTP |
 //! | `mimi/receive.rs` | what comes in |
+//! | `mimi/hear.rs` | what others say |
 //! | `mimi/group.rs` | OpenMLS |
 //! | `mimi/store.rs` | rows |
 //! | `mimi/transport.rs` | the port to the provider |
@@ -33,8 +36,10 @@ mod commit;
 mod create;
 mod device;
 mod error;
+mod expiry;
 mod files;
 mod group;
+mod hear;
 mod intent;
 mod join;
 mod lines;
@@ -44,6 +49,7 @@ mod pending;
 mod receive;
 mod send;
 mod settings;
+mod status;
 mod store;
 pub mod transport;
 
@@ -51,11 +57,11 @@ pub use client::{MimiClient, MimiGroupState, client_in};
 pub use create::NewRoom;
 pub use error::{GroupFault, MimiError};
 pub use files::{Fetch, FetchedFile};
+pub use hear::{Franking, Unreadable};
 pub use intent::{MimiIntent, Newcomer};
 pub use nabe_auth::mimi::templates;
 pub use notice::MimiNotice;
 pub use oblivious::ObliviousError;
-pub use receive::{Franking, Unreadable};
 pub use settings::MimiSettings;
 pub use store::{KnownRoom, MimiBody, MimiItem, MimiStatus};
 pub use transport::MimiTransport;

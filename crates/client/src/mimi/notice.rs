@@ -15,6 +15,13 @@ pub enum MimiNotice {
         /// Its number.
         item: i64,
     },
+    /// A message has expired, and what it said is gone.
+    Expired {
+        /// The room.
+        room: String,
+        /// The ID of its first version, in hexadecimal.
+        message: String,
+    },
     /// A commit was accepted: the group is in a new epoch.
     Epoch {
         /// The room.

@@ -2,27 +2,17 @@
 //! #fanout-messages-and-room-events).
 //!
 //! Whoever may change what is for the hub to enforce: it has seen every proposal and commit. What a hub could forge is checked here:
-//! that a group is the room's, who sent a message, and what a frank is worth.
+//! that a group is the room's, and in `hear.rs` who sent a message, and what a frank is worth.
 
-use nabe_content::mimi::arrival::{self, Arrival};
-use nabe_content::mimi::franking::{self, FrankingTag, Known};
-use nabe_content::mimi::{MEDIA_TYPE, MessageId, Origin, Received};
-use nabe_mls::mimi::Identity;
 use nabe_types::UnixMillis;
-use nabe_wire::app_data::{ApplicationFraming, SafeAad};
-use nabe_wire::franking::Frank;
-use nabe_wire::mls::{CipherSuite, ComponentId, MlsMessage, MlsMessageBody, RatchetTreeOption, Welcome};
+use nabe_wire::mls::{MlsMessage, MlsMessageBody, RatchetTreeOption, Welcome};
 use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Kept, Message as _};
-use openmls::framing::ProcessedMessageContent;
 use openmls::group::MlsGroup;
-use openmls_traits::crypto::OpenMlsCrypto as _;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use super::device::{Device, drop_private_key};
 use super::error::{Doing as _, GroupFault, MimiError};
@@ -31,64 +21,13 @@ use super::intent::MimiIntent;
 use super::notice::MimiNotice;
 use super::settings::MimiSettings;
 use super::store::{
-    Held, KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, OwnKeyPackage, Request, RequestKind, StoredIntent,
-    forget_pending, note_pending, pending, tell,
+    Held, KnownRoom, MimiStatus, Outgoing, OwnKeyPackage, Request, RequestKind, StoredIntent, forget_pending,
+    note_pending, pending, tell,
 };
 use super::transport::Entry;
 use crate::error::sentence;
-use crate::mls::MAX_PAST_EPOCHS;
-use crate::provider::{Provider, crypto};
-use crate::receive::reason;
+use crate::provider::Provider;
 use crate::store::attempt;
-use crate::undecryptable::Undecryptable;
-
-/// Why a message cannot be read.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, thiserror::Error)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Unreadable {
-    /// It does not decrypt.
-    #[error("{reason}")]
-    Undecryptable {
-        /// Why.
-        reason: Undecryptable,
-    },
-    /// The credential of the client that sent it names no user.
-    #[error("its sender's credential names no user")]
-    NoUser,
-    /// It decrypts, and is in no framing, though the room has one (MLSX #content-advertisement).
-    #[error("it says of no media type what it is")]
-    NotFramed,
-    /// It decrypts, and is no MIMI content.
-    #[error("it is malformed: {what}")]
-    Malformed {
-        /// Where and why.
-        what: String,
-    },
-    /// It says that somebody else sent it, or to another room.
-    #[error("it names another sender or another room than it came from")]
-    OtherOrigin,
-    /// Most likely malicious (MC #general-handling).
-    #[error("discarded: {what}")]
-    Suspicious {
-        /// Why.
-        what: String,
-    },
-}
-
-/// What the hub's stamp on a message is worth (MIMI #message-franking).
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "franking", rename_all = "snake_case")]
-pub enum Franking {
-    /// There is none: the room has no agent, or the sender asked for none.
-    None,
-    /// The hub has stamped this message of this sender in this room at this time.
-    Genuine,
-    /// There is one that proves nothing.
-    NotGenuine {
-        /// Why.
-        reason: String,
-    },
-}
 
 /// How a ciphertext is known again.
 pub(super) fn hash_of(message: &[u8]) -> [u8; 32] {
@@ -545,221 +484,6 @@ impl<'c> Work<'c> {
         }
         Ok(())
     }
-
-    // --- Messages ---
-
-    fn application(
-        &mut self,
-        room: &MimiUri,
-        message: &Kept<MlsMessage>,
-        accepted: UnixMillis,
-        frank: Option<&Frank>,
-    ) -> Result<(), MimiError> {
-        let hash = hash_of(message.as_bytes());
-        if MimiItem::is_there(self.connection, room, &hash)? || self.sent(room, &hash, accepted, frank)? {
-            return Ok(());
-        }
-        let known = KnownRoom::load_or_new(self.connection, room)?;
-        if known.status == MimiStatus::Removed {
-            return Ok(());
-        }
-        // A stranger's hub could go on for ever.
-        if !known.status.is_in() && MimiItem::count(self.connection, room)? >= MAX_UNREAD {
-            return Ok(());
-        }
-        let mut item = NewItem {
-            room,
-            hash: &hash,
-            accepted,
-            sender: None,
-            client: None,
-            content: Err(&NOT_IN_GROUP),
-            message_id: None,
-            frank,
-            franking: &Franking::None,
-            sent: false,
-        };
-        if !known.status.is_in() {
-            return Ok(item.put(self.connection)?);
-        }
-        let mut group = self.group(&known)?;
-        let (by, data) = match self.decrypt(&known, &mut group, message)? {
-            Ok(decrypted) => decrypted,
-            Err(reason) => {
-                item.content = Err(&reason);
-                return Ok(item.put(self.connection)?);
-            }
-        };
-        item.sender = Some(by.user());
-        item.client = by.client();
-        let tag = franking_tag(message);
-        let worth = self.franking(&group, room, by.user(), accepted, &data, tag, frank)?;
-        item.franking = &worth;
-        let read = self.read(&group, room, &by, accepted, &data);
-        item.content = match &read {
-            Ok((media_type, content, id)) => {
-                item.message_id = *id;
-                Ok((media_type, content, &data))
-            }
-            Err(reason) => Err(reason),
-        };
-        Ok(item.put(self.connection)?)
-    }
-
-    /// Who sent a message, and what was encrypted.
-    fn decrypt(
-        &self,
-        known: &KnownRoom,
-        group: &mut MlsGroup,
-        message: &Kept<MlsMessage>,
-    ) -> Result<Result<(Identity, Vec<u8>), Unreadable>, MimiError> {
-        let no = |reason| Ok(Err(Unreadable::Undecryptable { reason }));
-        let Some(epoch) = epoch_of(message) else {
-            return no(Undecryptable::Malformed);
-        };
-        let ours = group.epoch().as_u64();
-        if epoch > ours {
-            return no(Undecryptable::EpochUnknown { epoch, ours });
-        }
-        if known.first_epoch.is_some_and(|first| epoch < first) {
-            return no(Undecryptable::SentBeforeJoining);
-        }
-        let provider = Provider::new(self.connection);
-        let processed = match group::process(&provider, group, message.as_bytes())? {
-            Ok(processed) => processed,
-            // OpenMLS has the same error for keys of a past epoch and for used ones.
-            Err(_) if ours - epoch > MAX_PAST_EPOCHS as u64 => return no(Undecryptable::EpochGone { epoch }),
-            Err(error) => return no(reason(&error, epoch)),
-        };
-        let by = group::who(processed.credential());
-        match processed.into_content() {
-            ProcessedMessageContent::ApplicationMessage(data) => Ok(match by {
-                Some(by) => Ok((by, data.into_bytes())),
-                None => Err(Unreadable::NoUser),
-            }),
-            ProcessedMessageContent::OwnPrivateMessage => no(Undecryptable::OwnMessage),
-            _ => no(Undecryptable::NotAMessage),
-        }
-    }
-
-    /// The media type and the content of what was encrypted, and the message's ID if the type is MIMI's own.
-    fn read(
-        &self,
-        group: &MlsGroup,
-        room: &MimiUri,
-        by: &Identity,
-        accepted: UnixMillis,
-        data: &[u8],
-    ) -> Result<(String, Vec<u8>, Option<MessageId>), Unreadable> {
-        let content = match group::media_types(group) {
-            None => data.to_vec(),
-            Some(types) => {
-                let framing = ApplicationFraming::from_bytes(data).map_err(|_| Unreadable::NotFramed)?;
-                let media_type = framing.effective_type(&types).media_type.0.to_ascii_lowercase();
-                let content = framing.inner_application_content.0.clone();
-                if media_type != MEDIA_TYPE {
-                    return Ok((media_type, content, None));
-                }
-                content
-            }
-        };
-        let origin = Origin::new(&by.user().to_string(), &room.to_string()).map_err(|_| Unreadable::NoUser)?;
-        let received = Received::decode(content, origin.clone()).map_err(|error| Unreadable::Malformed {
-            what: error.to_string(),
-        })?;
-        if Origin::claimed(received.content()).is_some_and(|claimed| claimed != origin) {
-            return Err(Unreadable::OtherOrigin);
-        }
-        let arrival = Arrival {
-            accepted,
-            now: self.now,
-            room_created: None,
-            sender_is_member: true,
-        };
-        arrival::check(received.content(), &arrival).map_err(|suspicion| Unreadable::Suspicious {
-            what: suspicion.to_string(),
-        })?;
-        Ok((MEDIA_TYPE.to_owned(), received.bytes().to_vec(), Some(received.id())))
-    }
-
-    /// What a frank is worth: the hub's agent stamped this tag, of this content, by the sender whom MLS names, in this room, at this
-    /// time.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is a fact of its own that the frank vouches for"
-    )]
-    pub(super) fn franking(
-        &self,
-        group: &MlsGroup,
-        room: &MimiUri,
-        sender: &MimiUri,
-        accepted: UnixMillis,
-        data: &[u8],
-        tag: Option<FrankingTag>,
-        frank: Option<&Frank>,
-    ) -> Result<Franking, MimiError> {
-        let Some(frank) = frank else {
-            return Ok(Franking::None);
-        };
-        let no = |reason: &dyn std::error::Error| {
-            let reason = reason.to_string();
-            Ok(Franking::NotGenuine { reason })
-        };
-        let Some(agent) = group::franking_agent(group) else {
-            return no(&NotGenuine::NoAgent);
-        };
-        let provider = group::provider_of(&agent.credential);
-        if provider.is_none_or(|provider| !franking::is_hub(&provider.to_string(), &room.to_string())) {
-            return no(&NotGenuine::NotTheHub);
-        }
-        let Some(tag) = tag else {
-            return no(&NotGenuine::NoTag);
-        };
-        let Ok(origin) = Origin::new(&sender.to_string(), &room.to_string()) else {
-            return no(&NotGenuine::NoTag);
-        };
-        let suite = CipherSuite(group::suite_of(group)?.id());
-        let stamp = franking::Frank {
-            server_frank: frank.server_frank,
-            cipher_suite: franking::CipherSuite(frank.franking_signature_ciphersuite.0),
-            integrity_signature: frank.franking_integrity_signature.to_vec(),
-        };
-        let facts = Known {
-            origin: &origin,
-            accepted,
-            cipher_suite: franking::CipherSuite(suite.0),
-        };
-        let verify = |suite: franking::CipherSuite, signed: &[u8], signature: &[u8]| {
-            let scheme = CipherSuite(suite.0).signature_scheme();
-            let key = &agent.franking_signature_key;
-            scheme.is_some_and(|scheme| crypto().verify_signature(scheme, signed, key, signature).is_ok())
-        };
-        match stamp.verify_received(&tag, data, &facts, verify) {
-            Ok(_) => Ok(Franking::Genuine),
-            Err(error) => no(&error),
-        }
-    }
-}
-
-/// Why a frank is not looked at any further.
-#[derive(Debug, thiserror::Error)]
-enum NotGenuine {
-    #[error("the room has no franking agent")]
-    NoAgent,
-    #[error("the franking agent is not the room's hub")]
-    NotTheHub,
-    #[error("the message has no franking tag")]
-    NoTag,
-}
-
-/// The tag beside a message.
-fn franking_tag(message: &MlsMessage) -> Option<FrankingTag> {
-    let MlsMessageBody::Private(private) = &message.body else {
-        return None;
-    };
-    let aad = SafeAad::from_bytes(&private.authenticated_data).ok()?;
-    let tag = aad.item(ComponentId::FRANK_AAD)?;
-    Some(FrankingTag(tag.try_into().ok()?))
 }
 
 fn group_of(message: &MlsMessage) -> Option<&[u8]> {
@@ -778,11 +502,5 @@ pub(super) fn epoch_of(message: &MlsMessage) -> Option<u64> {
     }
 }
 
-const NOT_IN_GROUP: Unreadable = Unreadable::Undecryptable {
-    reason: Undecryptable::NotInGroup,
-};
-
 /// After joining anew by itself a client does not do so again for a while.
 const REJOIN_AFTER: Duration = Duration::from_mins(10);
-/// How many items of a room are kept from before this client is in its group.
-const MAX_UNREAD: u64 = 1_000;

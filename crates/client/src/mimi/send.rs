@@ -4,7 +4,6 @@
 //! however often it has to be encrypted.
 
 use nabe_content::mimi::franking::FrankingTag;
-use nabe_content::mimi::status::{MessageStatus, StatusReport};
 use nabe_content::mimi::timeline::authors_only;
 use nabe_content::mimi::{MEDIA_TYPE, MessageId, MimiContent, NestedPart, Origin, Received, Salt};
 use nabe_types::UnixMillis;
@@ -22,10 +21,13 @@ use super::client::MimiClient;
 use super::commit::is_silence;
 use super::device::identifier;
 use super::error::{Doing as _, MimiError};
+use super::expiry::is_too_late;
 use super::group;
+use super::hear::Franking;
 use super::intent::MimiIntent;
 use super::notice::MimiNotice;
-use super::receive::{Franking, Work, epoch_of, hash_of};
+use super::receive::{Work, epoch_of, hash_of};
+use super::status::is_report;
 use super::store::{KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, Request, pending, tell};
 use crate::provider::{Provider, crypto};
 use crate::transport::TransportError;
@@ -95,15 +97,6 @@ impl MimiClient {
         let (of, original) = self.original(room, id)?;
         let content = MimiContent::delete(self.salt()?, &self.origin(room), of, &original);
         self.send(room, &content).await
-    }
-
-    /// Tells the others what became of their messages here: delivered, read.
-    pub async fn report_status(
-        &mut self,
-        room: &MimiUri,
-        of: &[(MessageId, MessageStatus)],
-    ) -> Result<MessageId, MimiError> {
-        self.say(room, StatusReport::new(of.to_vec()).to_part()).await
     }
 
     /// Keeps a message; it goes out with the next [`MimiClient::sync`]. Its ID.
@@ -197,6 +190,10 @@ impl MimiClient {
     async fn send_message(&mut self, outgoing: &Outgoing) -> Result<Option<bool>, MimiError> {
         let message = match &outgoing.message {
             Some(message) => Some(message.clone()),
+            None if is_too_late(&outgoing.content, self.now()) => {
+                self.in_transaction(|work, _| work.refused(outgoing))?;
+                return Ok(Some(true));
+            }
             None => self.in_transaction(|work, _| work.encrypt(outgoing))?,
         };
         match message {
@@ -247,11 +244,11 @@ impl MimiClient {
         }
     }
 
-    fn salt(&self) -> Result<Salt, MimiError> {
+    pub(super) fn salt(&self) -> Result<Salt, MimiError> {
         Ok(Salt::from_random(crypto().random_array().doing("making a salt")?))
     }
 
-    fn origin(&self, room: &MimiUri) -> Origin {
+    pub(super) fn origin(&self, room: &MimiUri) -> Origin {
         Origin::new(&self.device.user.to_string(), &room.to_string()).expect("mimi URIs are neither empty nor too long")
     }
 
@@ -357,15 +354,21 @@ impl Work<'_> {
             frank,
             franking: &franking,
             sent: true,
+            read_at: Some(self.now),
         };
-        item.put(self.connection)?;
+        if item.put(self.connection)?.is_some() {
+            self.note_expiry(room, &MimiContent::decode(&outgoing.content)?, Some(self.now))?;
+        }
         Outgoing::finish(self.connection, n, self.now)?;
         Ok(true)
     }
 
-    /// The hub does not take a message.
+    /// The hub does not take a message, or it is too late for it. Of a report the user knows nothing.
     pub(super) fn refused(&mut self, outgoing: &Outgoing) -> Result<(), MimiError> {
         Outgoing::finish(self.connection, outgoing.n, self.now)?;
+        if is_report(&outgoing.content) {
+            return Ok(());
+        }
         let notice = MimiNotice::NotSent {
             room: outgoing.room.to_string(),
             message: outgoing.message_id.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -24,6 +24,12 @@ pub struct MimiSettings {
     pub rejoin: bool,
     /// Whether commits come with all of the GroupInfo, or with what the hub cannot work out (MIMI #update-room-state).
     pub full_group_info: bool,
+    /// Where a room's policy leaves it open: whether others are told that their messages have come, …
+    pub delivery_notifications: bool,
+    /// … and that the user has read them. What a policy requires is told all the same, and what it forbids is not.
+    pub read_receipts: bool,
+    /// How long it waits for more messages to report in the same report.
+    pub report_after: Duration,
 }
 
 impl Default for MimiSettings {
@@ -38,6 +44,9 @@ impl Default for MimiSettings {
             missing_after: Duration::from_mins(10),
             rejoin: true,
             full_group_info: false,
+            delivery_notifications: true,
+            read_receipts: true,
+            report_after: Duration::from_secs(2),
         }
     }
 }

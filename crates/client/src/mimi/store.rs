@@ -1,8 +1,10 @@
 //! The rows of a MIMI client. They are in the file of [`ClientStore`], beside OpenMLS's, and change with them in one transaction.
 
+mod expiry;
 mod outbox;
 mod requests;
 mod rooms;
+mod status;
 mod timeline;
 
 use nabe_mls::Suite;
@@ -17,10 +19,14 @@ use crate::error::StoreError;
 use crate::keys::KeyNames;
 use crate::store::{ClientStore, meta, set_meta};
 
+pub(super) use expiry::{
+    has_expired, look_at_by, look_at_next, next_look, note_read, to_be_looked_at, truncate_log, wipe,
+};
 pub(super) use outbox::Outgoing;
 pub(super) use requests::{Request, RequestKind, RequestState, StoredIntent, keep_material, material};
 pub(super) use rooms::{Held, drop_pending, forget_pending, newest_pending, note_pending, pending};
 pub use rooms::{KnownRoom, MimiStatus};
+pub(super) use status::Unreported;
 pub(super) use timeline::NewItem;
 pub use timeline::{MimiBody, MimiItem};
 
@@ -134,14 +140,12 @@ pub(super) fn prepare(store: &mut ClientStore) -> Result<(), StoreError> {
         if is_new {
             connection.execute_batch(include_str!("schema.sql"))?;
         }
-        connection.execute_batch(include_str!("schema_2.sql"))?;
-        for item in all(connection, "SELECT * FROM mimi_timeline", [], MimiItem::from_row)? {
-            if let MimiBody::Content(received) = &item.body {
-                let id = received.id();
-                connection
-                    .prepare_cached("UPDATE mimi_timeline SET message_id = ?2 WHERE n = ?1")?
-                    .execute(params![item.n, &id.as_bytes()[..]])?;
-            }
+        if found.unwrap_or_default() < 2 {
+            connection.execute_batch(include_str!("schema_2.sql"))?;
+        }
+        connection.execute_batch(include_str!("schema_3.sql"))?;
+        if found == Some(1) {
+            MimiItem::note_message_ids(connection)?;
         }
         set_meta(connection, FORMAT, &[KNOWN_FORMAT])
     })
@@ -197,5 +201,5 @@ pub(super) const KEYS: KeyNames = KeyNames {
     key: "mimi.signature_key.",
 };
 const FORMAT: &str = "mimi.format";
-const KNOWN_FORMAT: u8 = 2;
+const KNOWN_FORMAT: u8 = 3;
 const MAX_NOTICES: i64 = 100_000;

@@ -1,6 +1,7 @@
 //! Clients against the real hub.
 
 mod crashes;
+mod expiry;
 mod files;
 mod hub;
 mod hubs;
@@ -8,6 +9,7 @@ mod joining;
 mod messages;
 mod patience;
 mod races;
+mod receipts;
 mod story;
 
 use std::time::Duration;
@@ -52,6 +54,7 @@ fn obedient() -> MimiSettings {
         key_package_stock: 8,
         round: Duration::ZERO,
         rounds: 6,
+        report_after: Duration::ZERO,
         ..MimiSettings::default()
     }
 }

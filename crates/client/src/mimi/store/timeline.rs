@@ -1,6 +1,6 @@
 //! What was said in rooms.
 
-use nabe_content::mimi::{MessageId, Origin, Received};
+use nabe_content::mimi::{MessageId, Origin, Received, Remains};
 use nabe_types::UnixMillis;
 use nabe_wire::franking::Frank;
 use nabe_wire::uri::MimiUri;
@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{all, bad, from_json, json, millis, tell, to_u64, uri};
 use crate::error::StoreError;
+use crate::mimi::hear::{Franking, Unreadable};
 use crate::mimi::notice::MimiNotice;
-use crate::mimi::receive::{Franking, Unreadable};
 
 /// Something in a room's timeline.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +33,8 @@ pub struct MimiItem {
     pub sent: bool,
     /// What a report has to show: all that was encrypted, and the hub's stamp.
     pub evidence: Option<(Vec<u8>, Frank)>,
+    /// When the user read it, as far as this client knows; what they sent themselves they have read.
+    pub read_at: Option<UnixMillis>,
 }
 
 /// What an item of a timeline holds.
@@ -40,6 +42,8 @@ pub struct MimiItem {
 pub enum MimiBody {
     /// A message.
     Content(Box<Received>),
+    /// A message that has expired, and what is left of it: its ID, and what it referred to.
+    Expired(Box<Received>),
     /// Content of another media type than MIMI's own.
     Other {
         /// The type.
@@ -66,11 +70,13 @@ pub(crate) struct NewItem<'a> {
     pub(crate) frank: Option<&'a Frank>,
     pub(crate) franking: &'a Franking,
     pub(crate) sent: bool,
+    /// When its user read it, if that is known.
+    pub(crate) read_at: Option<UnixMillis>,
 }
 
 impl NewItem<'_> {
-    /// Puts it there and tells the user, unless it is there already.
-    pub(crate) fn put(&self, connection: &Connection) -> Result<(), StoreError> {
+    /// Puts it there and tells the user, unless it is there already. Its number, if it was not.
+    pub(crate) fn put(&self, connection: &Connection) -> Result<Option<i64>, StoreError> {
         let (content, reason) = match self.content {
             Ok(content) => (Some(content), None),
             Err(reason) => (None, Some(json(reason))),
@@ -78,8 +84,8 @@ impl NewItem<'_> {
         let item: Option<i64> = connection
             .prepare_cached(
                 "INSERT INTO mimi_timeline (room, hash, accepted, sender, client, media_type, content, data, reason, \
-                 frank, franking, sent, message_id) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
+                 frank, franking, sent, message_id, read_at) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
                  ON CONFLICT (room, hash) DO NOTHING RETURNING n",
             )?
             .query_row(
@@ -97,6 +103,7 @@ impl NewItem<'_> {
                     json(self.franking),
                     self.sent,
                     self.message_id.as_ref().map(|id| &id.as_bytes()[..]),
+                    self.read_at.map(UnixMillis::as_i64),
                 ],
                 |row| row.get(0),
             )
@@ -105,7 +112,7 @@ impl NewItem<'_> {
             let room = self.room.to_string();
             tell(connection, &MimiNotice::Item { room, item })?;
         }
-        Ok(())
+        Ok(item)
     }
 }
 
@@ -158,6 +165,19 @@ impl MimiItem {
             .query_row(params![room.to_string(), hash], |row| row.get(0))?)
     }
 
+    /// Items that are older than the column of their messages' IDs.
+    pub(crate) fn note_message_ids(connection: &Connection) -> Result<(), StoreError> {
+        for item in all(connection, "SELECT * FROM mimi_timeline", [], Self::from_row)? {
+            if let MimiBody::Content(received) = &item.body {
+                let id = received.id();
+                connection
+                    .prepare_cached("UPDATE mimi_timeline SET message_id = ?2 WHERE n = ?1")?
+                    .execute(params![item.n, &id.as_bytes()[..]])?;
+            }
+        }
+        Ok(())
+    }
+
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
         let bad = |column| bad("mimi_timeline", column);
         let room = uri(&row.get::<_, String>("room")?).ok_or_else(|| bad("room"))?;
@@ -175,11 +195,25 @@ impl MimiItem {
             (None, None) => return Err(bad("sender")),
             (Some(sender), None) => {
                 let (media_type, content): (String, Vec<u8>) = (row.get("media_type")?, row.get("content")?);
-                if media_type == nabe_content::mimi::MEDIA_TYPE {
-                    let origin = Origin::new(&sender.to_string(), &room.to_string()).map_err(|_| bad("sender"))?;
-                    MimiBody::Content(Box::new(Received::decode(content, origin).map_err(|_| bad("content"))?))
-                } else {
+                let former: Option<Vec<u8>> = row.get("expired")?;
+                if media_type != nabe_content::mimi::MEDIA_TYPE {
                     MimiBody::Other { media_type, content }
+                } else {
+                    let origin = Origin::new(&sender.to_string(), &room.to_string()).map_err(|_| bad("sender"))?;
+                    match former {
+                        None => {
+                            MimiBody::Content(Box::new(Received::decode(content, origin).map_err(|_| bad("content"))?))
+                        }
+                        Some(former) => {
+                            let remains = Remains {
+                                id: message_id(row.get("message_id")?).ok_or_else(|| bad("message_id"))?,
+                                former: message_id(former).ok_or_else(|| bad("expired"))?,
+                                outline: content,
+                            };
+                            let left = Received::of_remains(&remains, origin).map_err(|_| bad("content"))?;
+                            MimiBody::Expired(Box::new(left))
+                        }
+                    }
                 }
             }
         };
@@ -189,10 +223,15 @@ impl MimiItem {
             client: named("client")?,
             franking: from_json(&franking).ok_or_else(|| bad("franking"))?,
             sent: row.get("sent")?,
+            read_at: row.get::<_, Option<i64>>("read_at")?.map(millis),
             evidence: data.zip(frank.transpose()?),
             room,
             sender,
             body,
         })
     }
+}
+
+fn message_id(bytes: Vec<u8>) -> Option<MessageId> {
+    MessageId::from_bytes(bytes.try_into().ok()?).ok()
 }

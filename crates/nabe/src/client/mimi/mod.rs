@@ -377,6 +377,7 @@ fn item_line(style: Style, item: &MimiItem) -> String {
             let text = format!("[{media_type}, {} bytes]", content.len());
             ("other", text, None, None)
         }
+        MimiBody::Expired(left) => ("expired", "(expired)".to_owned(), Some(left.id().to_string()), None),
         MimiBody::Unreadable(reason) => ("unreadable", format!("(cannot be read: {reason})"), None, None),
     };
     if !style.json {
@@ -414,6 +415,7 @@ fn words(notice: &MimiNotice) -> String {
     };
     match notice {
         MimiNotice::Item { room, item } => format!("{room}  item {item}"),
+        MimiNotice::Expired { room, message } => format!("{room}  * message {message} has expired"),
         MimiNotice::Epoch {
             room,
             epoch,

@@ -1,0 +1,145 @@
+//! Messages that expire: each is forgotten at its time, without anybody's doing and without a network (MC #expiring).
+//!
+//! Absolute expiry needs no more than a clock. Relative expiry begins when the user has read the message ([`MimiClient::mark_read`]); what
+//! the user sent, from whichever client, they have read. What is left of a message is its place, its ID, and what it referred to.
+
+use std::collections::BTreeSet;
+
+use nabe_content::mimi::timeline::Timeline;
+use nabe_content::mimi::{MessageId, MimiContent};
+use nabe_types::UnixMillis;
+use nabe_wire::uri::MimiUri;
+use rusqlite::Connection;
+
+use super::client::MimiClient;
+use super::error::MimiError;
+use super::notice::MimiNotice;
+use super::receive::Work;
+use super::store::{
+    MimiBody, MimiItem, has_expired, look_at_by, look_at_next, note_read, tell, to_be_looked_at, truncate_log, wipe,
+};
+use crate::error::StoreError;
+use crate::store::ClientStore;
+
+impl MimiClient {
+    /// What the messages of a room make of each other: edits, deletes, reactions, replies, and what has expired.
+    pub fn timeline(&self, room: &MimiUri) -> Result<Timeline, MimiError> {
+        let mut timeline = timeline_of(self.store.read(), room)?;
+        timeline.expire(self.now());
+        Ok(timeline)
+    }
+
+    /// Forgets what has expired by now. [`MimiClient::sync`] does so, too, and so does [`MimiClient::open`].
+    pub fn expire(&mut self) -> Result<(), MimiError> {
+        let now = self.now();
+        expire(&mut self.store, now)
+    }
+
+    /// The user has read these messages: those that expire some time after that begin to, and others are told if the room's policy and the
+    /// settings say so. The first time counts. What is not there is passed over.
+    pub fn mark_read(&mut self, room: &MimiUri, ids: &[MessageId]) -> Result<(), MimiError> {
+        self.worked = None;
+        self.in_transaction(|work, _| work.read_by_user(room, ids, true))
+    }
+}
+
+impl Work<'_> {
+    /// The user has read messages, here or, if others need not be told any more, elsewhere.
+    pub(super) fn read_by_user(&mut self, room: &MimiUri, ids: &[MessageId], tell: bool) -> Result<(), MimiError> {
+        let mut is_new = false;
+        for id in ids {
+            let Some(item) = MimiItem::of_message(self.connection, room, id)? else {
+                continue;
+            };
+            is_new |= note_read(self.connection, room, id, self.now)?;
+            if tell {
+                self.note_read_status(&item, id)?;
+            }
+        }
+        if is_new {
+            // Which message it was a version of, and when that expires, is for the timeline to say.
+            look_at_by(self.connection, room, UnixMillis(0))?;
+        }
+        Ok(())
+    }
+
+    /// A message has come: when it is to be looked at again.
+    pub(super) fn note_expiry(
+        &self,
+        room: &MimiUri,
+        content: &MimiContent,
+        read_at: Option<UnixMillis>,
+    ) -> Result<(), StoreError> {
+        if let Some(due) = content.expires.and_then(|expires| expires.deadline(read_at)) {
+            look_at_by(self.connection, room, due)?;
+        }
+        // A version of what has expired goes at once.
+        if content.replaces.is_some() && has_expired(self.connection, room)? {
+            look_at_by(self.connection, room, UnixMillis(0))?;
+        }
+        Ok(())
+    }
+}
+
+/// The messages of a room, but for reports of their status.
+pub(super) fn timeline_of(connection: &Connection, room: &MimiUri) -> Result<Timeline, StoreError> {
+    let mut timeline = Timeline::new();
+    let mut read = Vec::new();
+    for item in MimiItem::newest(connection, room, u32::MAX)? {
+        let (MimiBody::Content(received) | MimiBody::Expired(received)) = item.body else {
+            continue;
+        };
+        if super::status::report_in(&received).is_some() {
+            continue;
+        }
+        read.extend(item.read_at.map(|at| (at, received.id())));
+        // One that is there already was refused when it came; what is stored is there once.
+        let _ = timeline.insert(*received, item.accepted);
+    }
+    // Of the versions of a message, the one that was read first counts.
+    read.sort_unstable();
+    for (at, id) in read {
+        timeline.mark_read(&id, at);
+    }
+    Ok(timeline)
+}
+
+/// Forgets what has expired by now, in every room.
+pub(super) fn expire(store: &mut ClientStore, now: UnixMillis) -> Result<(), MimiError> {
+    let mut has_wiped = false;
+    for room in to_be_looked_at(store.read(), now)? {
+        has_wiped |= store.transaction(|connection| expire_in(connection, &room, now))?;
+    }
+    if has_wiped {
+        truncate_log(store.read())?;
+    }
+    Ok(())
+}
+
+fn expire_in(connection: &Connection, room: &MimiUri, now: UnixMillis) -> Result<bool, StoreError> {
+    let mut timeline = timeline_of(connection, room)?;
+    let due = timeline.expire(now);
+    let items = MimiItem::newest(connection, room, u32::MAX)?.into_iter();
+    let kept: BTreeSet<MessageId> = items
+        .filter_map(|item| match item.body {
+            MimiBody::Content(received) => Some(received.id()),
+            _ => None,
+        })
+        .collect();
+    let gone = kept.iter().filter_map(|id| timeline.received(id));
+    let gone: Vec<_> = gone.filter(|received| received.is_forgotten()).collect();
+    for left in &gone {
+        wipe(connection, room, left)?;
+    }
+    for id in due {
+        let (room, message) = (room.to_string(), id.to_string());
+        tell(connection, &MimiNotice::Expired { room, message })?;
+    }
+    look_at_next(connection, room, timeline.next_expiry())?;
+    Ok(!gone.is_empty())
+}
+
+/// Whether a message that has not been sent would come too late.
+pub(super) fn is_too_late(content: &[u8], now: UnixMillis) -> bool {
+    MimiContent::decode(content).is_ok_and(|content| content.expires.is_some_and(|expires| expires.is_due(None, now)))
+}

@@ -1,0 +1,351 @@
+//! What others say: decrypted, read, and what a hub's frank on it is worth (MIMI #message-franking, MC #general-handling).
+//!
+//! What a hub could forge is checked here: who sent a message, and when.
+
+use nabe_content::mimi::arrival::{self, Arrival};
+use nabe_content::mimi::franking::{self, FrankingTag, Known};
+use nabe_content::mimi::status::MessageStatus;
+use nabe_content::mimi::{MEDIA_TYPE, MessageId, Origin, Received};
+use nabe_mls::mimi::Identity;
+use nabe_types::UnixMillis;
+use nabe_wire::app_data::{ApplicationFraming, SafeAad};
+use nabe_wire::franking::Frank;
+use nabe_wire::mls::{CipherSuite, ComponentId, MlsMessage, MlsMessageBody};
+use nabe_wire::uri::MimiUri;
+use nabe_wire::{Kept, Message as _};
+use openmls::framing::ProcessedMessageContent;
+use openmls::group::MlsGroup;
+use openmls_traits::crypto::OpenMlsCrypto as _;
+use serde::{Deserialize, Serialize};
+
+use super::error::MimiError;
+use super::group;
+use super::receive::{Work, epoch_of, hash_of};
+use super::status::{is_worth_telling, report_in};
+use super::store::{KnownRoom, MimiItem, MimiStatus, NewItem};
+use crate::mls::MAX_PAST_EPOCHS;
+use crate::provider::{Provider, crypto};
+use crate::receive::reason;
+use crate::undecryptable::Undecryptable;
+
+/// Why a message cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Unreadable {
+    /// It does not decrypt.
+    #[error("{reason}")]
+    Undecryptable {
+        /// Why.
+        reason: Undecryptable,
+    },
+    /// The credential of the client that sent it names no user.
+    #[error("its sender's credential names no user")]
+    NoUser,
+    /// It decrypts, and is in no framing, though the room has one (MLSX #content-advertisement).
+    #[error("it says of no media type what it is")]
+    NotFramed,
+    /// It decrypts, and is no MIMI content.
+    #[error("it is malformed: {what}")]
+    Malformed {
+        /// Where and why.
+        what: String,
+    },
+    /// It says that somebody else sent it, or to another room.
+    #[error("it names another sender or another room than it came from")]
+    OtherOrigin,
+    /// Most likely malicious (MC #general-handling).
+    #[error("discarded: {what}")]
+    Suspicious {
+        /// Why.
+        what: String,
+    },
+}
+
+/// What the hub's stamp on a message is worth (MIMI #message-franking).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "franking", rename_all = "snake_case")]
+pub enum Franking {
+    /// There is none: the room has no agent, or the sender asked for none.
+    None,
+    /// The hub has stamped this message of this sender in this room at this time.
+    Genuine,
+    /// There is one that proves nothing.
+    NotGenuine {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Work<'_> {
+    pub(super) fn application(
+        &mut self,
+        room: &MimiUri,
+        message: &Kept<MlsMessage>,
+        accepted: UnixMillis,
+        frank: Option<&Frank>,
+    ) -> Result<(), MimiError> {
+        let hash = hash_of(message.as_bytes());
+        if MimiItem::is_there(self.connection, room, &hash)? || self.sent(room, &hash, accepted, frank)? {
+            return Ok(());
+        }
+        let known = KnownRoom::load_or_new(self.connection, room)?;
+        if known.status == MimiStatus::Removed {
+            return Ok(());
+        }
+        // A stranger's hub could go on for ever.
+        if !known.status.is_in() && MimiItem::count(self.connection, room)? >= MAX_UNREAD {
+            return Ok(());
+        }
+        let mut item = NewItem {
+            room,
+            hash: &hash,
+            accepted,
+            sender: None,
+            client: None,
+            content: Err(&NOT_IN_GROUP),
+            message_id: None,
+            frank,
+            franking: &Franking::None,
+            sent: false,
+            read_at: None,
+        };
+        if !known.status.is_in() {
+            item.put(self.connection)?;
+            return Ok(());
+        }
+        let mut group = self.group(&known)?;
+        let (by, data) = match self.decrypt(&known, &mut group, message)? {
+            Ok(decrypted) => decrypted,
+            Err(reason) => {
+                item.content = Err(&reason);
+                item.put(self.connection)?;
+                return Ok(());
+            }
+        };
+        item.sender = Some(by.user());
+        item.client = by.client();
+        let tag = franking_tag(message);
+        let worth = self.franking(&group, room, by.user(), accepted, &data, tag, frank)?;
+        item.franking = &worth;
+        let is_own = *by.user() == self.device.user;
+        item.read_at = is_own.then_some(self.now);
+        let read = self.read(&group, room, &by, accepted, &data);
+        item.message_id = match &read {
+            Ok(Said::Mimi(received)) => Some(received.id()),
+            Ok(Said::Other { .. }) => None,
+            Err(refused) => refused.id,
+        };
+        item.content = match &read {
+            Ok(Said::Mimi(received)) => Ok((MEDIA_TYPE, received.bytes(), &data)),
+            Ok(Said::Other { media_type, content }) => Ok((media_type, content, &data)),
+            Err(refused) => Err(&refused.reason),
+        };
+        if item.put(self.connection)?.is_none() {
+            return Ok(());
+        }
+        match read {
+            Ok(Said::Mimi(received)) => self.said(&group, room, &received, is_own),
+            Err(Refused { id: Some(id), .. }) if !is_own => {
+                Ok(self.note_arrival(&group, room, &id, MessageStatus::ERROR)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What a message that has come brings about.
+    fn said(&mut self, group: &MlsGroup, room: &MimiUri, received: &Received, is_own: bool) -> Result<(), MimiError> {
+        self.note_expiry(room, received.content(), is_own.then_some(self.now))?;
+        match report_in(received) {
+            Some(report) if is_own => self.told_elsewhere(room, &report),
+            None if !is_own && is_worth_telling(received) => {
+                Ok(self.note_arrival(group, room, &received.id(), MessageStatus::DELIVERED)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who sent a message, and what was encrypted.
+    fn decrypt(
+        &self,
+        known: &KnownRoom,
+        group: &mut MlsGroup,
+        message: &Kept<MlsMessage>,
+    ) -> Result<Result<(Identity, Vec<u8>), Unreadable>, MimiError> {
+        let no = |reason| Ok(Err(Unreadable::Undecryptable { reason }));
+        let Some(epoch) = epoch_of(message) else {
+            return no(Undecryptable::Malformed);
+        };
+        let ours = group.epoch().as_u64();
+        if epoch > ours {
+            return no(Undecryptable::EpochUnknown { epoch, ours });
+        }
+        if known.first_epoch.is_some_and(|first| epoch < first) {
+            return no(Undecryptable::SentBeforeJoining);
+        }
+        let provider = Provider::new(self.connection);
+        let processed = match group::process(&provider, group, message.as_bytes())? {
+            Ok(processed) => processed,
+            // OpenMLS has the same error for keys of a past epoch and for used ones.
+            Err(_) if ours - epoch > MAX_PAST_EPOCHS as u64 => return no(Undecryptable::EpochGone { epoch }),
+            Err(error) => return no(reason(&error, epoch)),
+        };
+        let by = group::who(processed.credential());
+        match processed.into_content() {
+            ProcessedMessageContent::ApplicationMessage(data) => Ok(match by {
+                Some(by) => Ok((by, data.into_bytes())),
+                None => Err(Unreadable::NoUser),
+            }),
+            ProcessedMessageContent::OwnPrivateMessage => no(Undecryptable::OwnMessage),
+            _ => no(Undecryptable::NotAMessage),
+        }
+    }
+
+    /// What was encrypted.
+    fn read(
+        &self,
+        group: &MlsGroup,
+        room: &MimiUri,
+        by: &Identity,
+        accepted: UnixMillis,
+        data: &[u8],
+    ) -> Result<Said, Refused> {
+        let content = match group::media_types(group) {
+            None => data.to_vec(),
+            Some(types) => {
+                let framing = ApplicationFraming::from_bytes(data).map_err(|_| Unreadable::NotFramed)?;
+                let media_type = framing.effective_type(&types).media_type.0.to_ascii_lowercase();
+                let content = framing.inner_application_content.0.clone();
+                if media_type != MEDIA_TYPE {
+                    return Ok(Said::Other { media_type, content });
+                }
+                content
+            }
+        };
+        let origin = Origin::new(&by.user().to_string(), &room.to_string()).map_err(|_| Unreadable::NoUser)?;
+        let received = Received::decode(content, origin.clone()).map_err(|error| Unreadable::Malformed {
+            what: error.to_string(),
+        })?;
+        if Origin::claimed(received.content()).is_some_and(|claimed| claimed != origin) {
+            return Err(Unreadable::OtherOrigin.into());
+        }
+        let arrival = Arrival {
+            accepted,
+            now: self.now,
+            room_created: None,
+            sender_is_member: true,
+        };
+        match arrival::check(received.content(), &arrival) {
+            Ok(()) => Ok(Said::Mimi(Box::new(received))),
+            Err(suspicion) => Err(Refused {
+                reason: Unreadable::Suspicious {
+                    what: suspicion.to_string(),
+                },
+                id: Some(received.id()),
+            }),
+        }
+    }
+
+    /// What a frank is worth: the hub's agent stamped this tag, of this content, by the sender whom MLS names, in this room, at this
+    /// time.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a fact of its own that the frank vouches for"
+    )]
+    pub(super) fn franking(
+        &self,
+        group: &MlsGroup,
+        room: &MimiUri,
+        sender: &MimiUri,
+        accepted: UnixMillis,
+        data: &[u8],
+        tag: Option<FrankingTag>,
+        frank: Option<&Frank>,
+    ) -> Result<Franking, MimiError> {
+        let Some(frank) = frank else {
+            return Ok(Franking::None);
+        };
+        let no = |reason: &dyn std::error::Error| {
+            let reason = reason.to_string();
+            Ok(Franking::NotGenuine { reason })
+        };
+        let Some(agent) = group::franking_agent(group) else {
+            return no(&NotGenuine::NoAgent);
+        };
+        let provider = group::provider_of(&agent.credential);
+        if provider.is_none_or(|provider| !franking::is_hub(&provider.to_string(), &room.to_string())) {
+            return no(&NotGenuine::NotTheHub);
+        }
+        let Some(tag) = tag else {
+            return no(&NotGenuine::NoTag);
+        };
+        let Ok(origin) = Origin::new(&sender.to_string(), &room.to_string()) else {
+            return no(&NotGenuine::NoTag);
+        };
+        let suite = CipherSuite(group::suite_of(group)?.id());
+        let stamp = franking::Frank {
+            server_frank: frank.server_frank,
+            cipher_suite: franking::CipherSuite(frank.franking_signature_ciphersuite.0),
+            integrity_signature: frank.franking_integrity_signature.to_vec(),
+        };
+        let facts = Known {
+            origin: &origin,
+            accepted,
+            cipher_suite: franking::CipherSuite(suite.0),
+        };
+        let verify = |suite: franking::CipherSuite, signed: &[u8], signature: &[u8]| {
+            let scheme = CipherSuite(suite.0).signature_scheme();
+            let key = &agent.franking_signature_key;
+            scheme.is_some_and(|scheme| crypto().verify_signature(scheme, signed, key, signature).is_ok())
+        };
+        match stamp.verify_received(&tag, data, &facts, verify) {
+            Ok(_) => Ok(Franking::Genuine),
+            Err(error) => no(&error),
+        }
+    }
+}
+
+/// What a message says.
+enum Said {
+    Mimi(Box<Received>),
+    Other { media_type: String, content: Vec<u8> },
+}
+
+/// Why a message is not shown, and its ID, if it has one all the same.
+struct Refused {
+    reason: Unreadable,
+    id: Option<MessageId>,
+}
+
+impl From<Unreadable> for Refused {
+    fn from(reason: Unreadable) -> Self {
+        Self { reason, id: None }
+    }
+}
+
+/// Why a frank is not looked at any further.
+#[derive(Debug, thiserror::Error)]
+enum NotGenuine {
+    #[error("the room has no franking agent")]
+    NoAgent,
+    #[error("the franking agent is not the room's hub")]
+    NotTheHub,
+    #[error("the message has no franking tag")]
+    NoTag,
+}
+
+/// The tag beside a message.
+fn franking_tag(message: &MlsMessage) -> Option<FrankingTag> {
+    let MlsMessageBody::Private(private) = &message.body else {
+        return None;
+    };
+    let aad = SafeAad::from_bytes(&private.authenticated_data).ok()?;
+    let tag = aad.item(ComponentId::FRANK_AAD)?;
+    Some(FrankingTag(tag.try_into().ok()?))
+}
+
+const NOT_IN_GROUP: Unreadable = Unreadable::Undecryptable {
+    reason: Undecryptable::NotInGroup,
+};
+
+/// How many items of a room are kept from before this client is in its group.
+const MAX_UNREAD: u64 = 1_000;
