@@ -316,6 +316,11 @@ impl Room {
         changes
     }
 
+    /// The list as a commit leaves it.
+    pub fn list_after(&self, merge: &Merge) -> ParticipantListData {
+        list_of(&self.with(&merge.outcome.result))
+    }
+
     /// Puts a commit into effect. After an external commit, what else was accepted counts on, until the hub has proposed it again and
     /// somebody committed it (D-external-commit).
     ///

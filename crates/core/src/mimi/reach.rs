@@ -153,6 +153,17 @@ impl Reach {
             .flat_map(|clients| &clients.withheld)
     }
 
+    /// Whether a provider has clients in the group after a commit.
+    pub(super) fn has_clients_after(&self, commit: &StagedCommit, provider: &str) -> bool {
+        let is_theirs = |member: &&Member| member.identity.user().host() == provider;
+        let before = ServerName::parse(provider)
+            .ok()
+            .and_then(|name| self.providers.get(&name));
+        let come = commit.added.iter().map(|added| &added.member).filter(is_theirs).count();
+        let go = commit.removed.iter().filter(is_theirs).count();
+        before.map_or(0, |clients| clients.count) + come > go
+    }
+
     /// What follows from a commit at `position`: whoever goes is owed it as the last entry, whoever comes gets what is behind it.
     pub(super) fn changes(
         &self,

@@ -300,8 +300,8 @@ impl MimiRoom {
         accepted: UnixMillis,
         ctx: &MimiCtx<'_>,
     ) -> Result<(Judged, Option<Again>), UpdateRefusal> {
-        let has_senders = has_senders_beside_the_hub(&self.group, staged);
-        if !staged.external && self.policy.left_over().is_empty() && !has_senders {
+        let has_absent = self.may_have_absent_followers(staged, &merge);
+        if !staged.external && self.policy.left_over().is_empty() && !has_absent {
             return Ok((Judged::Merged(Box::new(merge)), None));
         }
         let mut after = self.policy.clone();
@@ -311,7 +311,7 @@ impl MimiRoom {
             .iter()
             .filter_map(Action::to_proposal)
             .collect();
-        if proposals.is_empty() && !has_senders {
+        if proposals.is_empty() && !has_absent {
             return Ok((Judged::Replaced(Box::new(after)), None));
         }
         let mut group = self.group.clone();
@@ -342,13 +342,30 @@ impl MimiRoom {
         });
         Ok((Judged::Replaced(Box::new(after)), again))
     }
-}
 
-/// Whether there may be others than the hub on the list of external senders after a commit.
-fn has_senders_beside_the_hub(before: &MimiGroup, commit: &StagedCommit) -> bool {
-    let mut proposals = commit.proposals.iter();
-    before.external_senders().len() > 1
-        || proposals.any(|committed| matches!(committed.proposal, Proposal::GroupContextExtensions(_)))
+    /// Whether followers without participants may be on the list of external senders after a commit. Those that have clients are looked
+    /// at first, and only for one that has none the participants; neither group nor policy is copied for it.
+    fn may_have_absent_followers(&self, staged: &StagedCommit, merge: &policy::Merge) -> bool {
+        let mut proposals = staged.proposals.iter();
+        if proposals.any(|committed| matches!(committed.proposal, Proposal::GroupContextExtensions(_))) {
+            return true;
+        }
+        let senders = self.group.external_senders();
+        let followers = senders.iter().skip(1).filter_map(follower);
+        let mut absent: BTreeSet<String> = followers
+            .map(|provider| provider.host().to_owned())
+            .filter(|provider| !self.reach.has_clients_after(staged, provider))
+            .collect();
+        if absent.is_empty() {
+            return false;
+        }
+        for participant in &self.policy.list_after(merge).participants {
+            if let Ok(user) = MimiUri::parse(&participant.user) {
+                absent.remove(user.host());
+            }
+        }
+        !absent.is_empty()
+    }
 }
 
 /// What takes followers off the list of external senders that have no participants (MIMI #authenticating-proposals). What stands

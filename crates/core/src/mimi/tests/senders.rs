@@ -85,6 +85,35 @@ fn a_follower_with_participants_stays_among_the_senders() {
     assert_eq!(hub.room.group().external_senders().len(), 3);
 }
 
+/// The commit is taken in as it was checked, not the room put in place of another.
+#[test]
+fn nothing_is_copied_to_find_that_no_follower_is_absent() {
+    let inactive = TestHub::new("mimi://d.example");
+    let mut hub = Hub::with(|draft| draft.senders.push(inactive.to_openmls()));
+    let dave = [add_participants(&[(
+        "mimi://d.example/u/dave",
+        templates::ORDINARY_USER,
+    )])];
+    let change = Change {
+        updates: dave.to_vec(),
+        ..Change::default()
+    };
+    let added = hub.member("alice").commit(change);
+    let outcome = hub.try_update("a", &bundle_of(&added)).unwrap();
+    assert!(matches!(outcome.judged, Judged::Merged(_)), "he comes with it");
+    hub.commit("a", "alice", &added);
+    let updated = hub.member("alice").update();
+    let outcome = hub.try_update("a", &bundle_of(&updated)).unwrap();
+    assert!(
+        matches!(outcome.judged, Judged::Merged(_)),
+        "he is on the list, without clients"
+    );
+    let (mut hub, ..) = of_three_with_senders();
+    let updated = hub.member("cathy").update();
+    let outcome = hub.try_update("c", &bundle_of(&updated)).unwrap();
+    assert!(matches!(outcome.judged, Judged::Merged(_)), "all have clients");
+}
+
 #[test]
 fn what_an_external_commit_makes_void_of_it_the_hub_proposes_again() {
     let (mut hub, ..) = of_three_with_senders();
