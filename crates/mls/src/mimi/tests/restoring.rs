@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use openmls::extensions::Extensions;
 use proptest::prelude::*;
 
 use super::*;
@@ -74,6 +75,44 @@ fn a_commit_that_was_staged_is_merged_without_reading_it_again() {
     room.merge(&staged.bytes);
     assert_eq!(group, room.group);
     assert_eq!(group.checkpoint(), room.group.checkpoint());
+}
+
+/// Both change the dictionary's extension, or the list that it stands in.
+#[test]
+fn extensions_and_components_that_change_in_one_commit_are_the_same_when_replayed() {
+    for (is_reversed, changes) in [(false, true), (true, true), (true, false)] {
+        let mut room = Room::of_three();
+        let follower = TestHub::new("mimi://b.example");
+        let alice = room.members["alice"].device().clone();
+        let mut draft = RoomDraft::new(&alice, &room.hub);
+        draft.dictionary = room.group.dictionary();
+        draft.senders.push(follower.to_openmls());
+        let mut extensions: Vec<_> = draft.extensions().iter().cloned().collect();
+        if is_reversed {
+            extensions.reverse();
+        }
+        let updates = [
+            set_component(ComponentId::STATUS_NOTIFICATION_POLICY, vec![1, 1]),
+            add_participants(&[("mimi://d.example/u/dave", 2)]),
+        ];
+        let bundle = room.member("alice").commit(Change {
+            extensions: Some(Extensions::from_vec(extensions).unwrap()),
+            updates: updates.into_iter().filter(|_| changes).collect(),
+            ..Change::default()
+        });
+        let staged = room.stage(&bundle).unwrap();
+        let mut live = room.group.clone();
+        live.merge_staged(staged.next).unwrap();
+        room.accept("alice", &bundle);
+        assert_eq!(live, room.group);
+        assert_eq!(live, room.replayed(0, None));
+        assert_eq!(live.checkpoint(), room.group.checkpoint());
+        room.agree();
+        // And it can go on.
+        let bundle = room.member("bob").update();
+        room.accept("bob", &bundle);
+        assert_eq!(room.replayed(0, None), room.group);
+    }
 }
 
 #[test]
