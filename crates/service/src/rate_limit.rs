@@ -25,6 +25,16 @@ pub(crate) struct RateLimiter {
 struct Bucket {
     tokens: f64,
     at: UnixMillis,
+    /// As it was when a token was last taken.
+    limit: RateLimit,
+}
+
+impl Bucket {
+    /// When it is full again, in milliseconds.
+    fn full_at(&self) -> f64 {
+        let missing = self.limit.burst.max(1.0) - self.tokens;
+        self.at.as_u64() as f64 + missing / self.limit.per_second.max(LEAST_RATE) * 1_000.0
+    }
 }
 
 impl RateLimiter {
@@ -62,10 +72,15 @@ impl RateLimiter {
             make_room(&mut buckets);
         }
         let burst = limit.burst.max(1.0);
-        let bucket = buckets.entry(key).or_insert(Bucket { tokens: burst, at: now });
+        let bucket = buckets.entry(key).or_insert(Bucket {
+            tokens: burst,
+            at: now,
+            limit,
+        });
         let passed = now.saturating_since(bucket.at).as_secs_f64();
         bucket.tokens = (bucket.tokens + passed * limit.per_second).min(burst);
         bucket.at = bucket.at.max(now);
+        bucket.limit = limit;
         let cost = f64::from(tokens).min(burst);
         if bucket.tokens >= cost {
             bucket.tokens -= cost;
@@ -81,14 +96,15 @@ impl RateLimiter {
     }
 }
 
-/// Forgets the tenth that called least recently. A bucket that is refilled by now loses nothing by it.
+/// Forgets the tenth that would be full again first: a full bucket is as good as none, and of those that are not, whoever is forgotten
+/// gains least. So a flood of callers, each with a little of a bucket that fills in seconds, gives nobody back what they used up for a day.
 fn make_room(buckets: &mut BTreeMap<(String, &'static str), Bucket>) {
-    let mut times: Vec<_> = buckets.values().map(|bucket| bucket.at).collect();
-    times.sort_unstable();
+    let mut times: Vec<_> = buckets.values().map(Bucket::full_at).collect();
+    times.sort_unstable_by(f64::total_cmp);
     let cut = times[times.len() / 10];
     let mut to_forget = times.len() / 10 + 1;
     buckets.retain(|_, bucket| {
-        let forget = bucket.at <= cut && to_forget > 0;
+        let forget = bucket.full_at() <= cut && to_forget > 0;
         to_forget -= usize::from(forget);
         !forget
     });
@@ -317,6 +333,25 @@ mod tests {
                 .unwrap();
         }
         assert!(limiter.len() <= 100);
+    }
+
+    #[test]
+    fn a_flood_of_callers_gives_nobody_their_day_back() {
+        let a_day = RateLimit {
+            per_second: 20.0 / 86_400.0,
+            burst: 20.0,
+        };
+        let limiter = RateLimiter::new(100);
+        let start = UnixMillis(1_000);
+        limiter.take_many("a", "reports", a_day, 20, start).unwrap();
+        for caller in 0..10_000_u64 {
+            let now = UnixMillis(start.as_u64() + caller);
+            limiter.take(&format!("s{caller}"), "x", LIMIT, now).unwrap();
+            limiter.take(&format!("s{caller}"), "reports", a_day, now).unwrap();
+        }
+        assert!(limiter.len() <= 100);
+        let later = UnixMillis(start.as_u64() + 10_000);
+        assert!(limiter.take("a", "reports", a_day, later).is_err());
     }
 
     #[test]
