@@ -232,6 +232,11 @@ impl ServiceError {
         matches!(self, Self::Store(error) if matches!(**error, StoreError::Conflict { .. } | StoreError::MimiConflict { .. }))
     }
 
+    /// Whether a profile was changed by somebody else meanwhile.
+    pub(crate) fn is_profile_changed(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, StoreError::ProfileChanged { .. }))
+    }
+
     /// Whether the store keeps no more devices of another server's user.
     pub(crate) fn is_too_many_devices(&self) -> bool {
         matches!(self, Self::Store(error) if matches!(**error, StoreError::TooManyDevices { .. }))

@@ -45,7 +45,11 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
         MimiUserWrite::ExpireJoinCodes { now } => local::expire_join_codes(db, *now).await,
         MimiUserWrite::RemoveClient { client } => mimi_key_packages::remove_client(db, client).await,
         MimiUserWrite::ExpireKeyPackages { now } => mimi_key_packages::expire(db, *now).await,
-        MimiUserWrite::PutProfile { user, entries } => profiles::put(db, user, entries).await,
+        MimiUserWrite::PutProfile {
+            user,
+            entries,
+            instead_of,
+        } => profiles::put(db, user, entries, instead_of.as_deref()).await,
         MimiUserWrite::RequestConsent { scope, from, now } => consents::request(db, scope, from.as_ref(), *now).await,
         MimiUserWrite::CancelConsent { scope } => consents::cancel(db, scope).await,
         MimiUserWrite::DecideConsent {

@@ -1,7 +1,7 @@
 //! Table `profile_entries`.
 
 use nabe_core::mimi::MimiUri;
-use nabe_store::{ProfileEntry, ProfileFieldName, Searchable};
+use nabe_store::{ProfileEntry, ProfileFieldName, Searchable, StoreError};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -49,7 +49,17 @@ fn searchable(word: &str) -> Option<Searchable> {
     })
 }
 
-pub(crate) async fn put(db: &mut SqliteConnection, user: &MimiUri, entries: &[ProfileEntry]) -> Result<(), Failure> {
+pub(crate) async fn put(
+    db: &mut SqliteConnection,
+    user: &MimiUri,
+    entries: &[ProfileEntry],
+    instead_of: Option<&[ProfileEntry]>,
+) -> Result<(), Failure> {
+    if let Some(expected) = instead_of
+        && of_user(db, user).await? != expected
+    {
+        return Err(StoreError::ProfileChanged { user: user.clone() }.into());
+    }
     sqlx::query(
         "-- profiles: replaced
          DELETE FROM profile_entries WHERE user_uri = ?",

@@ -133,6 +133,7 @@ macro_rules! contract_tests {
             mimi_order::withheld_messages_are_not_read,
             mimi_reports::reports_are_kept_once_and_decided,
             mimi_reports::open_reports_of_a_provider_are_counted,
+            mimi_users::a_profile_is_put_in_place_of_the_one_that_was_read,
             mimi_users::messages_for_local_users_come_in_order,
             mimi_users::same_body_is_delivered_once,
             mimi_users::local_users_read_rooms_from_where_they_came_in,

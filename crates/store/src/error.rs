@@ -39,6 +39,12 @@ pub enum StoreError {
         /// Who is notified.
         provider: ServerName,
     },
+    /// A user's profile is not the one that the write was made on.
+    #[error("the profile of {user} has changed since it was read")]
+    ProfileChanged {
+        /// Whose.
+        user: MimiUri,
+    },
     /// The destination's outbox holds as many items as the write allowed.
     #[error("outbox to {destination} is full")]
     Full {
@@ -110,6 +116,7 @@ impl StoreError {
                 | Self::MimiConflict { .. }
                 | Self::UnknownMimiRoom { .. }
                 | Self::MimiNotInFlight { .. }
+                | Self::ProfileChanged { .. }
                 | Self::TooManyDevices { .. }
                 | Self::OverQuota { .. }
         )

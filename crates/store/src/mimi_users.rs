@@ -297,12 +297,14 @@ pub enum MimiUserWrite {
         /// The time.
         now: UnixMillis,
     },
-    /// Keeps a local user's profile in place of the one before.
+    /// Keeps a local user's profile in place of the one before. `ProfileChanged` if that is another than it should be.
     PutProfile {
         /// Whose.
         user: MimiUri,
         /// All of it, in order.
         entries: Vec<ProfileEntry>,
+        /// What it should be in place of; `None` for whatever there is.
+        instead_of: Option<Vec<ProfileEntry>>,
     },
     /// Somebody asks for consent; again is nothing new.
     RequestConsent {

@@ -3,7 +3,7 @@
 //! by elsewhere, as an address of electronic mail, is for the provider to say. And our users look for those of other providers.
 
 use nabe_core::mimi::MimiUri;
-use nabe_store::{MimiUserWrite, ProfileEntry, ProfileFieldName, Searchable};
+use nabe_store::{MimiUserWrite, MimiWrite, ProfileEntry, ProfileFieldName, Searchable, Write};
 use nabe_types::ServerName;
 use nabe_wire::Message as _;
 use nabe_wire::app_data::AppDataDictionary;
@@ -14,8 +14,10 @@ use nabe_wire::identifier_query::{
     SearchIdentifierType, UserProfile,
 };
 
+use super::rooms::ATTEMPTS;
 use super::users::{bytes_of, identifier};
 use super::{Mimi, MimiError};
+use crate::error::ServiceError;
 
 /// Who says what is in a profile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,7 +66,18 @@ impl Mimi {
         if !self.is_user(user).await? {
             return Err(MimiError::Unknown("user"));
         }
-        if source == ProfileSource::User {
+        match source {
+            ProfileSource::Provider => self
+                .replace_profile(user, &entries, None)
+                .await
+                .map_err(MimiError::from),
+            ProfileSource::User => self.change_profile(user, &entries).await,
+        }
+    }
+
+    /// By the user, who keeps of what the provider vouches for what is there at that moment, or drops it.
+    async fn change_profile(&self, user: &MimiUri, entries: &[ProfileEntry]) -> Result<(), MimiError> {
+        for _ in 0..ATTEMPTS {
             let known = self.profile(user).await?;
             let is_known = |entry: &ProfileEntry| {
                 let same = |known: &ProfileEntry| (&known.name, &known.value) == (&entry.name, &entry.value);
@@ -78,9 +91,26 @@ impl Mimi {
                     "only the provider says which handles, addresses and numbers a user has",
                 ));
             }
+            match self.replace_profile(user, entries, Some(known)).await {
+                Err(error) if error.is_profile_changed() => {}
+                done => return Ok(done?),
+            }
         }
-        let user = user.clone();
-        self.write(MimiUserWrite::PutProfile { user, entries }).await
+        Err(ServiceError::RoomTooBusy.into())
+    }
+
+    async fn replace_profile(
+        &self,
+        user: &MimiUri,
+        entries: &[ProfileEntry],
+        instead_of: Option<Vec<ProfileEntry>>,
+    ) -> Result<(), ServiceError> {
+        let write = MimiUserWrite::PutProfile {
+            user: user.clone(),
+            entries: entries.to_vec(),
+            instead_of,
+        };
+        self.service.commit(Write::Mimi(MimiWrite::User(write)).into()).await
     }
 
     /// A local user's profile.

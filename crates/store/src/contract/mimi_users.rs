@@ -12,7 +12,7 @@ use crate::rules::{MAX_GRANTED_KEY_PACKAGES, MAX_HEARD_CONSENTS, MAX_KEY_PACKAGE
 use crate::{
     ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage, KeptConsent, KeyPackageKept,
     LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserWrite, MimiWrite,
-    NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode, Store, Write,
+    NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode, Store, StoreError, Write,
 };
 
 const ALICE: &str = "mimi://a.example/u/alice";
@@ -141,6 +141,32 @@ pub async fn local_users_read_rooms_from_where_they_came_in(store: &dyn Store) {
         .await
         .unwrap();
     assert_eq!(other, None);
+}
+
+/// Unless it is another by then.
+pub async fn a_profile_is_put_in_place_of_the_one_that_was_read(store: &dyn Store) {
+    let profile = |value: &str| {
+        vec![ProfileEntry {
+            name: ProfileFieldName::Email,
+            value: value.to_owned(),
+            searchable: Searchable::Exactly,
+            shown: false,
+        }]
+    };
+    let replace = |old: Option<Vec<ProfileEntry>>, new| async move {
+        let write = MimiUserWrite::PutProfile {
+            user: uri(BOB),
+            entries: new,
+            instead_of: old,
+        };
+        commit(store, [Write::Mimi(MimiWrite::User(write))]).await
+    };
+    let changed = Err(StoreError::ProfileChanged { user: uri(BOB) });
+    assert_eq!(replace(Some(profile("a")), profile("b")).await, changed);
+    assert_eq!(replace(Some(Vec::new()), profile("a")).await, Ok(()));
+    assert_eq!(replace(Some(Vec::new()), profile("b")).await, changed);
+    assert_eq!(replace(Some(profile("a")), profile("b")).await, Ok(()));
+    assert_eq!(store.profile(&uri(BOB)).await.unwrap(), profile("b"));
 }
 
 /// By room, user and key, until it expires.
@@ -497,6 +523,7 @@ pub async fn users_are_found_by_their_profiles(store: &dyn Store) {
     let put_profile = |user: &str, entries: &[ProfileEntry]| MimiUserWrite::PutProfile {
         user: uri(user),
         entries: entries.to_vec(),
+        instead_of: None,
     };
     let name = ProfileFieldName::Claim("given_name".to_owned());
     let bob = [

@@ -151,10 +151,7 @@ impl Journal<'_> {
                 }
                 Ok(())
             }
-            MimiWrite::User(write) => {
-                self.apply_mimi_user(write);
-                Ok(())
-            }
+            MimiWrite::User(write) => self.apply_mimi_user(write),
             MimiWrite::Report(write) => {
                 self.apply_report(write);
                 Ok(())

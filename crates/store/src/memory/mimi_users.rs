@@ -76,7 +76,7 @@ struct Granted {
 }
 
 impl Journal<'_> {
-    pub(super) fn apply_mimi_user(&mut self, write: MimiUserWrite) {
+    pub(super) fn apply_mimi_user(&mut self, write: MimiUserWrite) -> Result<(), StoreError> {
         match write {
             MimiUserWrite::Deliver {
                 room,
@@ -129,7 +129,15 @@ impl Journal<'_> {
                 self.set(|tables| &mut tables.mimi_users.clients, client, None);
             }
             MimiUserWrite::ExpireKeyPackages { now } => self.expire_mimi_key_packages(now),
-            MimiUserWrite::PutProfile { user, entries } => {
+            MimiUserWrite::PutProfile {
+                user,
+                entries,
+                instead_of,
+            } => {
+                let kept = self.tables.mimi_users.profiles.get(&user);
+                if instead_of.is_some_and(|expected| expected != *kept.map_or(&[][..], |kept| kept)) {
+                    return Err(StoreError::ProfileChanged { user });
+                }
                 self.set(|tables| &mut tables.mimi_users.profiles, user, Some(entries));
             }
             MimiUserWrite::RequestConsent { scope, from, now } => {
@@ -160,6 +168,7 @@ impl Journal<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn deliver(

@@ -278,6 +278,21 @@ async fn a_user_says_of_an_address_who_finds_it_and_not_whose_it_is() {
     assert_eq!(mimi.profile(&uri(BOB)).await.unwrap().len(), 2, "it stays as it was");
 }
 
+/// Both are under way at once: what the user's change was made on is gone when it is to be kept.
+#[tokio::test]
+async fn an_address_that_the_provider_takes_away_does_not_come_back_with_what_the_user_changes_meanwhile() {
+    let providers = directory().await;
+    let (mimi, bob) = (providers.mimi("b"), uri(BOB));
+    let email = entry(ProfileFieldName::Email, "bob@mail.example", Searchable::Exactly, false);
+    let (taken, kept) = tokio::join!(
+        mimi.put_profile(&bob, Vec::new(), ProfileSource::Provider),
+        mimi.put_profile(&bob, vec![email], ProfileSource::User),
+    );
+    taken.unwrap();
+    assert!(matches!(kept, Err(MimiError::Forbidden(_))), "{kept:?}");
+    assert_eq!(mimi.profile(&bob).await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn a_user_looks_for_others_at_their_provider_and_at_another() {
     let providers = directory().await;
