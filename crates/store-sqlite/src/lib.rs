@@ -23,6 +23,7 @@ mod media;
 mod memberships;
 mod mimi;
 mod mimi_key_packages;
+mod mimi_policy;
 mod mimi_reports;
 mod mimi_users;
 mod notify;

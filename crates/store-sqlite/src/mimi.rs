@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::failure::Failure;
 use crate::fields::{Fields, blob_array, id_array, millis, rows};
-use crate::{mimi_reports, mimi_users, notify};
+use crate::{mimi_policy, mimi_reports, mimi_users, notify};
 
 pub(crate) fn uri(row: Fields<'_>, column: &'static str) -> Result<MimiUri, Failure> {
     row.word(column, |text| MimiUri::parse(text).ok())
@@ -21,7 +21,7 @@ pub(crate) fn unknown(room: &MimiUri) -> Failure {
     StoreError::UnknownMimiRoom { room: room.clone() }.into()
 }
 
-fn conflict(room: &MimiUri) -> Failure {
+pub(crate) fn conflict(room: &MimiUri) -> Failure {
     StoreError::MimiConflict { room: room.clone() }.into()
 }
 
@@ -101,6 +101,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiWrite) -> Resul
         MimiWrite::ExpireKeyPackages { now } => expire_key_packages(db, *now).await,
         MimiWrite::User(write) => mimi_users::write(db, write).await,
         MimiWrite::Report(write) => mimi_reports::write(db, write).await,
+        MimiWrite::Policy(write) => mimi_policy::write(db, write).await,
     }
 }
 

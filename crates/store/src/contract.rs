@@ -15,6 +15,7 @@ pub mod media;
 pub mod memberships;
 pub mod mimi;
 pub mod mimi_order;
+pub mod mimi_policy;
 pub mod mimi_reports;
 pub mod mimi_users;
 pub mod parked;
@@ -131,6 +132,9 @@ macro_rules! contract_tests {
             mimi_order::messages_wait_for_their_epoch,
             mimi_order::readers_read_what_came_while_they_were_there,
             mimi_order::withheld_messages_are_not_read,
+            mimi_policy::child_rooms_are_due,
+            mimi_policy::join_links_keep_their_terms,
+            mimi_policy::one_room_has_fixed_members,
             mimi_reports::reports_are_kept_once_and_decided,
             mimi_reports::open_reports_of_a_provider_are_counted,
             mimi_users::a_profile_is_put_in_place_of_the_one_that_was_read,

@@ -10,6 +10,7 @@ mod error;
 mod memory;
 mod mimi;
 mod mimi_order;
+mod mimi_policy;
 mod mimi_reports;
 mod mimi_users;
 mod model;
@@ -24,6 +25,7 @@ pub use mimi_order::{
     Forwarded, LocalOrder, MessageKind, MimiOrderStore, MimiOrderWrite, OpenForward, OpenOfUser, UnknownMessageKind,
     WaitingMessage,
 };
+pub use mimi_policy::{JoinLinkTerms, PolicyStore, PolicyWrite};
 pub use mimi_reports::{KeptReport, NewReport, OpenReports, ReportState, ReportStore, ReportWrite, UnknownReportState};
 pub use mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,

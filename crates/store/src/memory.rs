@@ -5,6 +5,7 @@ mod encryption;
 mod media;
 mod mimi;
 mod mimi_order;
+mod mimi_policy;
 mod mimi_reports;
 mod mimi_users;
 mod tables;

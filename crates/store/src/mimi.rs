@@ -12,6 +12,7 @@ use nabe_core::{FollowerChange, GroupChange};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 
 use crate::error::StoreError;
+use crate::mimi_policy::PolicyWrite;
 use crate::mimi_reports::ReportWrite;
 use crate::mimi_users::MimiUserWrite;
 use crate::store::Between;
@@ -176,6 +177,8 @@ pub enum MimiWrite {
     User(MimiUserWrite),
     /// Reports of abuse.
     Report(ReportWrite),
+    /// What a room's policy asks of its hub beside the room.
+    Policy(PolicyWrite),
 }
 
 /// What is asked about MIMI. As with [`crate::Store`], reads see all commits that returned before they began.

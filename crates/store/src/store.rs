@@ -8,6 +8,7 @@ use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, Un
 use crate::error::StoreError;
 use crate::mimi::MimiStore;
 use crate::mimi_order::MimiOrderStore;
+use crate::mimi_policy::PolicyStore;
 use crate::mimi_reports::ReportStore;
 use crate::mimi_users::MimiUserStore;
 use crate::model::{
@@ -23,7 +24,9 @@ use crate::write::Batch;
 ///
 /// Every method fails with [`StoreError::Unavailable`] or [`StoreError::Inconsistent`] when the database does.
 #[async_trait]
-pub trait Store: MimiStore + MimiUserStore + MimiOrderStore + ReportStore + Send + Sync + 'static {
+pub trait Store:
+    MimiStore + MimiUserStore + MimiOrderStore + PolicyStore + ReportStore + Send + Sync + 'static
+{
     /// Applies the batches in order, in one database transaction, and returns once they are durable. A refused batch
     /// leaves no trace and does not stop the others; its place in the result says why. An outer error means that
     /// none happened. Dropped before it is done, it may have happened or not, so keep polling what is started.

@@ -194,7 +194,7 @@ pub enum Proposer<'a> {
 }
 
 /// What the hub found out about the join code that somebody showed when they asked for the GroupInfo (MIMI
-/// #claim-group-key-information). What codes look like and how long they are good is between the hub and whoever makes them.
+/// #claim-group-key-information). What codes look like is between the hub and whoever makes them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum JoinCode {
     /// None was shown.
@@ -202,7 +202,7 @@ pub enum JoinCode {
     Absent,
     /// It is not one of this room.
     Unknown,
-    /// It was one.
+    /// It was one, or is good no more (MRP #join-link).
     Expired,
     /// It is good, for this role.
     For(u32),

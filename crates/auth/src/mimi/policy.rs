@@ -258,6 +258,12 @@ impl Policy {
         &self.join_links
     }
 
+    /// The policy of new join links, if there is one.
+    pub fn join_link_policy(&self) -> Option<JoinLinkPolicy> {
+        // It was read when the room came to have it.
+        self.component(ComponentId::JOIN_LINK_POLICY).ok().flatten()
+    }
+
     /// The role of the first entry of `preauth_list` all of whose claims hold (MRP #preauth).
     pub fn preauthorized_role(&self, claims: &Claims) -> Option<u32> {
         let entries = &self.preauth.preauthorized_entries;

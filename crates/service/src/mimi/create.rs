@@ -9,7 +9,7 @@ use nabe_wire::mls::{GroupInfo, RatchetTree};
 use nabe_wire::uri::MimiKind;
 use nabe_wire::{Encode as _, Kept};
 
-use super::rooms::{append, for_local_users};
+use super::rooms::{append, for_local_users, policy_changes};
 use super::{Mimi, MimiError};
 use crate::error::ServiceError;
 use crate::idempotency::Transaction;
@@ -68,6 +68,7 @@ impl Mimi {
             let uri = founded.uri().clone();
             let mut writes = vec![Write::Mimi(MimiWrite::Found { room: uri.clone(), now })];
             writes.extend(append(&founded, &outcome, &mimi));
+            writes.extend(policy_changes(None, &founded, &mimi));
             writes.extend(for_local_users(&founded, &BTreeSet::new(), &outcome.append, &mimi));
             writes.push(keep);
             mimi.service.commit(Batch(writes)).await?;

@@ -53,7 +53,7 @@ impl Mimi {
             return refused(GroupInfoCode::NO_SUCH_ROOM);
         };
         let code = match &asked {
-            Some(shown) => open.room().policy().join_code(&shown.code),
+            Some(shown) => self.join_code(open.room(), &shown.user, &shown.code).await?,
             None => JoinCode::Absent,
         };
         let decided = off_reactor(|| open.room().group_info(from, &query, code, &open.ctx(self)));

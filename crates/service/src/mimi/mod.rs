@@ -23,6 +23,7 @@ mod forward;
 mod group_info;
 mod identifier;
 mod inbox;
+mod join_links;
 mod key_material;
 mod notify;
 mod order;

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use nabe_auth::mimi::Policy;
 use nabe_core::FollowerChange;
 use nabe_core::mimi::{Audience, MimiCtx, MimiEntry, MimiEntryKind, MimiOutcome, MimiRoom, MimiUri, UnsoundRoom};
 use nabe_store::{Batch, MimiWrite, NewLocalMessage, StoreError, Write};
 use nabe_types::ServerName;
 use tokio::sync::OwnedMutexGuard;
 
-use super::Mimi;
+use super::{Mimi, join_links};
 use crate::error::ServiceError;
 use crate::metric;
 use crate::off_reactor::off_reactor;
@@ -138,6 +139,7 @@ impl OpenRoom {
         let mut woken: BTreeSet<ServerName> = loaded.room.followers().cloned().collect();
         let mut writes = append(&loaded.room, &outcome, mimi);
         let had_own_clients = loaded.room.has_own_clients();
+        let policy = Arc::clone(loaded.room.policy().policy());
         let is_commit = outcome
             .append
             .first()
@@ -173,6 +175,7 @@ impl OpenRoom {
                 }
             }
         }
+        writes.extend(policy_changes(Some(&policy), &loaded.room, mimi));
         let mut is_for_local_users = false;
         if had_own_clients || loaded.room.has_own_clients() {
             let delivery = for_local_users(&loaded.room, &before, &appended, mimi);
@@ -349,6 +352,16 @@ pub(super) fn append(room: &MimiRoom, outcome: &MimiOutcome, mimi: &Mimi) -> Vec
         writes.push(Write::Mimi(MimiWrite::ForgetKeyPackages { references }));
     }
     writes
+}
+
+/// What is kept beside a room of what it has accepted.
+pub(super) fn policy_changes(before: Option<&Arc<Policy>>, room: &MimiRoom, mimi: &Mimi) -> Vec<Write> {
+    let after = room.policy().policy();
+    if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
+        return Vec::new();
+    }
+    let links = join_links::changes(room.uri(), before.map(|it| &**it), after, mimi.service.now());
+    links.into_iter().collect()
 }
 
 /// What of these entries goes into the log that our own users read, where the hub is us as well as elsewhere. Whoever comes to the room

@@ -2,6 +2,7 @@
 
 mod follow;
 mod hub;
+mod join_links;
 mod notify;
 mod rates;
 mod relay;

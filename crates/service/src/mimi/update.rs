@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nabe_auth::mimi::{JoinCode, MAX_PENDING_OF_ONE, user_of};
 use nabe_core::mimi::{KeyPackageRoute, MimiRoom, MimiUri, UpdateRefusal};
 use nabe_mls::mimi::key_package_ref;
-use nabe_store::{FetchedKeyPackage, MimiWrite, StoredReply, Write};
+use nabe_store::{FetchedKeyPackage, MimiWrite, ShownJoinCode, StoredReply, Write};
 use nabe_types::ServerName;
 use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::{FramedContentBody, KeyPackage, MlsMessage, MlsMessageBody, Proposal, Sender};
@@ -16,7 +16,7 @@ use nabe_wire::{Encode as _, Kept};
 
 use super::inbox::{HASH_LENGTHS, MAX_WELCOMED};
 use super::rooms::ATTEMPTS;
-use super::{Mimi, MimiError, NO_SUCH_ROOM, kept_answer};
+use super::{Mimi, MimiError, NO_SUCH_ROOM, join_links, kept_answer};
 use crate::error::ServiceError;
 use crate::idempotency::Transaction;
 use crate::metric;
@@ -65,9 +65,10 @@ impl Mimi {
                 false => Vec::new(),
             };
             let routes = routes(&found);
-            let code = shown
-                .as_deref()
-                .map_or(JoinCode::Absent, |code| remembered(open.room(), code));
+            let code = match &shown {
+                Some(shown) => self.remembered(open.room(), shown).await?,
+                None => JoinCode::Absent,
+            };
             let decided = off_reactor(|| open.room().update(from, request, &routes, code, &open.ctx(self)));
             let outcome = match decided {
                 Ok(outcome) => outcome,
@@ -87,6 +88,7 @@ impl Mimi {
             let (reply, keep) = transaction.keep(answer.to_bytes().into(), &self.service);
             let extra = std::iter::once(keep)
                 .chain(to_remember(found, &outcome.to_add))
+                .chain(join_links::used(open.room(), shown.clone(), code))
                 .collect();
             match open.commit(self, outcome, extra).await {
                 Ok(()) => return Ok(reply),
@@ -107,7 +109,11 @@ impl Mimi {
     }
 
     /// The join code that whoever joins by this commit showed when they asked for the GroupInfo (MIMI #claim-group-key-information).
-    async fn join_code_before(&self, room: &MimiUri, request: &UpdateRequest) -> Result<Option<Bytes>, ServiceError> {
+    async fn join_code_before(
+        &self,
+        room: &MimiUri,
+        request: &UpdateRequest,
+    ) -> Result<Option<ShownJoinCode>, ServiceError> {
         let MlsMessageBody::Public(message) = &request.proposal_or_commit.body else {
             return Ok(None);
         };
@@ -124,8 +130,15 @@ impl Mimi {
             return Ok(None);
         };
         let (store, now) = (self.service.store(), self.service.now());
-        let shown = store.shown_join_code(room, &user, &leaf.signature_key, now).await?;
-        Ok(shown.map(|shown| shown.code))
+        Ok(store.shown_join_code(room, &user, &leaf.signature_key, now).await?)
+    }
+
+    /// What a code is worth that was one of the room's when it was shown.
+    async fn remembered(&self, room: &MimiRoom, shown: &ShownJoinCode) -> Result<JoinCode, ServiceError> {
+        Ok(match self.join_code(room, &shown.user, &shown.code).await? {
+            JoinCode::Unknown => JoinCode::Expired,
+            code => code,
+        })
     }
 }
 
@@ -179,12 +192,4 @@ fn to_remember(found: Vec<FetchedKeyPackage>, to_add: &[Bytes]) -> Option<Write>
         })
         .collect();
     (!packages.is_empty()).then(|| Write::Mimi(MimiWrite::PutKeyPackages { packages }))
-}
-
-/// What a code is worth that was one of the room's when it was shown.
-fn remembered(room: &MimiRoom, code: &[u8]) -> JoinCode {
-    match room.policy().join_code(code) {
-        JoinCode::Unknown => JoinCode::Expired,
-        code => code,
-    }
 }

@@ -42,6 +42,11 @@ impl Mimi {
             .ok_or_else(|| StoreError::UnknownMimiRoom { room: room.clone() })
     }
 
+    /// Fails for a room that is not there.
+    pub(super) fn has(&self, room: &MimiUri) -> Result<(), StoreError> {
+        self.room(room).map(|_| ())
+    }
+
     fn between(&self, room: &MimiUri, between: Between) -> impl DoubleEndedIterator<Item = &MimiEntry> {
         let key = |position| (room.clone(), position);
         // `range` panics on an inverted range.
@@ -156,6 +161,7 @@ impl Journal<'_> {
                 self.apply_report(write);
                 Ok(())
             }
+            MimiWrite::Policy(write) => self.apply_mimi_policy(write),
         }
     }
 

@@ -10,6 +10,7 @@ use nabe_types::{DeviceId, EventId, LogPosition, RoomId, ServerName, UnixMillis,
 use super::encryption::Encryption;
 use super::media::Media;
 use super::mimi::Mimi;
+use super::mimi_policy::MimiPolicy;
 use super::mimi_users::MimiUsers;
 use crate::error::StoreError;
 use crate::mimi_reports::KeptReport;
@@ -51,6 +52,7 @@ pub(super) struct Tables {
     pub(super) encryption: Encryption,
     pub(super) media: Media,
     pub(super) mimi: Mimi,
+    pub(super) mimi_policy: MimiPolicy,
     pub(super) mimi_users: MimiUsers,
     pub(super) reports: BTreeMap<i64, KeptReport>,
     pub(super) report_numbers: BTreeMap<(), i64>,

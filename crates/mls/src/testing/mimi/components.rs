@@ -155,6 +155,7 @@ pub const SUPPORTED: &[ComponentId] = &[
     ComponentId::PREAUTH_LIST,
     ComponentId::BASE_ROOM_POLICY,
     ComponentId::STATUS_NOTIFICATION_POLICY,
+    ComponentId::JOIN_LINK_POLICY,
     ComponentId::JOIN_LINKS,
 ];
 

@@ -1,0 +1,116 @@
+//! What the policy of MIMI's rooms asks of their hub, in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nabe_core::mimi::MimiUri;
+
+use super::MemoryStore;
+use super::tables::Journal;
+use crate::error::StoreError;
+use crate::mimi_policy::{JoinLinkTerms, PolicyStore, PolicyWrite};
+
+/// Its tables.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MimiPolicy {
+    links: BTreeMap<(MimiUri, Bytes), JoinLinkTerms>,
+    fixed: BTreeMap<MimiUri, [u8; 32]>,
+    /// By the room that depends on another: which one, and whether it is due.
+    children: BTreeMap<MimiUri, (MimiUri, bool)>,
+}
+
+impl Journal<'_> {
+    pub(super) fn apply_mimi_policy(&mut self, write: PolicyWrite) -> Result<(), StoreError> {
+        match write {
+            PolicyWrite::ChangeJoinLinks { room, added, removed } => {
+                self.tables.mimi.has(&room)?;
+                for link in removed {
+                    self.set(|tables| &mut tables.mimi_policy.links, (room.clone(), link), None);
+                }
+                for terms in added {
+                    let key = (room.clone(), terms.link.clone());
+                    if !self.tables.mimi_policy.links.contains_key(&key) {
+                        self.set(|tables| &mut tables.mimi_policy.links, key, Some(terms));
+                    }
+                }
+            }
+            PolicyWrite::UseJoinLink { room, link, user } => {
+                self.tables.mimi.has(&room)?;
+                let key = (room, link);
+                let known = self.tables.mimi_policy.links.get(&key).cloned();
+                if let Some(mut terms) = known.filter(|terms| terms.used_by.is_none()) {
+                    terms.used_by = Some(user);
+                    self.set(|tables| &mut tables.mimi_policy.links, key, Some(terms));
+                }
+            }
+            PolicyWrite::SetFixedMembers { room, members_sha256 } => {
+                self.tables.mimi.has(&room)?;
+                let mut others = self
+                    .tables
+                    .mimi_policy
+                    .fixed
+                    .iter()
+                    .filter(|(other, _)| **other != room);
+                if others.any(|(_, members)| Some(*members) == members_sha256) {
+                    return Err(StoreError::MimiConflict { room });
+                }
+                self.set(|tables| &mut tables.mimi_policy.fixed, room, members_sha256);
+            }
+            PolicyWrite::SetParent { room, parent } => {
+                self.tables.mimi.has(&room)?;
+                let known = self.tables.mimi_policy.children.get(&room);
+                let is_due = |parent: &MimiUri| known.is_some_and(|(of, is_due)| of == parent && *is_due);
+                let child = parent.map(|parent| (parent.clone(), is_due(&parent)));
+                self.set(|tables| &mut tables.mimi_policy.children, room, child);
+            }
+            PolicyWrite::MarkChildrenDue { parent } => {
+                let children = self.tables.mimi_policy.children.iter();
+                let of_it = children
+                    .filter(|(_, (of, _))| *of == parent)
+                    .map(|(room, _)| room.clone());
+                for room in of_it.collect::<Vec<_>>() {
+                    self.set(
+                        |tables| &mut tables.mimi_policy.children,
+                        room,
+                        Some((parent.clone(), true)),
+                    );
+                }
+            }
+            PolicyWrite::ChildIsDone { room } => {
+                self.tables.mimi.has(&room)?;
+                if let Some((parent, _)) = self.tables.mimi_policy.children.get(&room).cloned() {
+                    self.set(|tables| &mut tables.mimi_policy.children, room, Some((parent, false)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PolicyStore for MemoryStore {
+    async fn join_link(&self, room: &MimiUri, link: &[u8]) -> Result<Option<JoinLinkTerms>, StoreError> {
+        let key = (room.clone(), Bytes::copy_from_slice(link));
+        Ok(self.tables().mimi_policy.links.get(&key).cloned())
+    }
+
+    async fn fixed_room(&self, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, StoreError> {
+        let tables = self.tables();
+        let found = tables
+            .mimi_policy
+            .fixed
+            .iter()
+            .find(|(_, members)| *members == members_sha256);
+        Ok(found.map(|(room, _)| room.clone()))
+    }
+
+    async fn due_child_rooms(&self, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        let tables = self.tables();
+        let due = tables.mimi_policy.children.iter().filter(|(_, (_, is_due))| *is_due);
+        let mut rooms: Vec<_> = due.map(|(room, _)| room.clone()).collect();
+        rooms.sort_by_key(MimiUri::to_string);
+        rooms.truncate(limit);
+        Ok(rooms)
+    }
+}
