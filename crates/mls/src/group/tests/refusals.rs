@@ -10,6 +10,7 @@ use openmls::extensions::{
 use super::*;
 use crate::credential::{BasicCredential, CredentialError};
 use crate::key_package::LifetimeFault;
+use crate::limits::{MAX_GROUP_STATE_BYTES, MAX_MESSAGE_BYTES};
 use crate::testing::{KeyPackageOptions, add_by_value, remove_by_value};
 
 #[test]
@@ -402,10 +403,10 @@ fn a_leaf_that_expires_too_soon_or_too_late() {
 }
 
 #[test]
-fn blobs_of_two_megabytes() {
+fn blobs_over_the_limits() {
     let mut room = Room::of_three();
     let commit = room.member("alice").update();
-    let blob = vec![0; 2 << 20];
+    let blob = vec![0; MAX_MESSAGE_BYTES.max(MAX_GROUP_STATE_BYTES) + 1];
     assert_eq!(refusal(&mut room, &blob), GroupRefusal::MessageTooLarge);
     assert_eq!(
         room.hub.stage(&commit.message, &blob, wall_clock()),
