@@ -1,5 +1,6 @@
 //! Which cells are measured, in which order, and how long that will take.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,9 @@ pub enum PlanError {
     /// No worker has this.
     #[error("no worker for `{0}`; there are: {1}")]
     Implementation(String, String),
+    /// No worker has this.
+    #[error("no worker that is asked has suite {0}; they have: {1}")]
+    Suite(u16, String),
     /// None of the workers can do any of it.
     #[error("none of the workers can do what is asked for")]
     NothingPossible,
@@ -267,8 +271,18 @@ impl Settings {
             return Err(PlanError::Size(size));
         }
         let names: Vec<&str> = workers.iter().map(|worker| worker.implementation.as_str()).collect();
-        match self.implementations.iter().find(|name| !names.contains(&name.as_str())) {
-            Some(unknown) => Err(PlanError::Implementation(unknown.clone(), names.join(", "))),
+        if let Some(unknown) = self.implementations.iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(PlanError::Implementation(unknown.clone(), names.join(", ")));
+        }
+        let asked = workers
+            .iter()
+            .filter(|worker| self.implementations.contains(&worker.implementation));
+        let suites: BTreeSet<u16> = asked.flat_map(|worker| worker.suites.iter().copied()).collect();
+        match self.suites.iter().find(|suite| !suites.contains(suite)) {
+            Some(&unknown) => {
+                let known: Vec<_> = suites.iter().map(u16::to_string).collect();
+                Err(PlanError::Suite(unknown, known.join(", ")))
+            }
             None => Ok(()),
         }
     }
@@ -297,7 +311,7 @@ mod tests {
             protocol: 1,
             implementation: "openmls".to_owned(),
             versions: [].into(),
-            suites: vec![1],
+            suites: vec![1, 2],
             shapes: Shape::ALL.to_vec(),
             operations: Operation::ALL.to_vec(),
             threads: 1,
@@ -355,9 +369,38 @@ mod tests {
             "no worker for `mlspp`; there are: openmls"
         );
         assert_eq!(
-            error(|settings| settings.suites = vec![9]),
-            "none of the workers can do what is asked for"
+            error(|settings| settings.suites = vec![1, 9]),
+            "no worker that is asked has suite 9; they have: 1, 2"
         );
+        let talker = Hello {
+            operations: Vec::new(),
+            ..worker()
+        };
+        assert_eq!(
+            Plan::new(&Settings::quick(1), &[talker]),
+            Err(PlanError::NothingPossible)
+        );
+    }
+
+    #[test]
+    fn a_suite_is_planned_for_those_who_have_it() {
+        let other = Hello {
+            implementation: "other".to_owned(),
+            suites: vec![1],
+            ..worker()
+        };
+        let settings = Settings {
+            suites: vec![1, 2],
+            implementations: vec!["openmls".to_owned(), "other".to_owned()],
+            ..Settings::quick(1)
+        };
+        let plan = Plan::new(&settings, &[worker(), other]).unwrap();
+        let kinds = plan
+            .groups
+            .iter()
+            .map(|group| (group.group.implementation.as_str(), group.group.suite));
+        let kinds: BTreeSet<_> = kinds.collect();
+        assert_eq!(kinds, [("openmls", 1), ("openmls", 2), ("other", 1)].into());
     }
 
     #[test]

@@ -240,6 +240,33 @@ fn faults(root: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> 
 }
 
 #[test]
+fn every_suite_of_openmls_is_measured_in_groups_of_its_own() {
+    let command = worker();
+    let settings = Settings {
+        suites: hello(&command).unwrap().suites,
+        sizes: vec![5],
+        shapes: vec![Shape::Fresh, Shape::Full],
+        samples: 1,
+        ..settings()
+    };
+    assert_eq!(settings.suites, [1, 2, 3]);
+    let mut record = begin(settings, vec![hello(&command).unwrap()]);
+    assert!(measure(&mut record, &command, usize::MAX));
+    assert_eq!(record.cells.len(), 3 * 2 * Operation::ALL.len());
+    for cell in &record.cells {
+        assert_eq!(cell.status, Status::Measured, "{}: {:?}", cell.cell, cell.reason);
+    }
+    // A key of P-256 has 65 bytes, one of X25519 32.
+    let commit = |suite| {
+        let mut cells = record.cells.iter().filter(|cell| cell.cell.group.suite == suite);
+        let cell = cells.find(|cell| cell.cell.operation == Operation::Update && cell.cell.group.shape == Shape::Full);
+        cell.unwrap().bytes["commit"]
+    };
+    assert_eq!(commit(1), commit(3));
+    assert!(commit(2) > commit(1) + 5 * 33, "{} and {}", commit(2), commit(1));
+}
+
+#[test]
 fn an_interrupted_run_keeps_what_is_finished_and_goes_on_with_the_rest() {
     let settings = Settings {
         operations: vec![Operation::Update, Operation::Encrypt, Operation::Hub],

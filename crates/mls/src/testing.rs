@@ -25,6 +25,7 @@ use openmls::prelude::{
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::signatures::Signer as _;
 use tls_codec::{Deserialize as _, Serialize as _};
 
@@ -49,6 +50,7 @@ pub struct TestDevice {
 struct Shared {
     provider: OpenMlsRustCrypto,
     signer: SignatureKeyPair,
+    private_key: Vec<u8>,
     credential: BasicCredential,
     suite: Suite,
 }
@@ -63,7 +65,10 @@ impl TestDevice {
     /// A device of another suite.
     #[must_use]
     pub fn with_suite(user: &str, device: &str, suite: Suite) -> Self {
-        let signer = SignatureKeyPair::new(suite.credential_algorithm().scheme()).expect("a key pair is made");
+        let (provider, scheme) = (OpenMlsRustCrypto::default(), suite.credential_algorithm().scheme());
+        let pair = provider.crypto().signature_key_gen(scheme);
+        let (private_key, public_key) = pair.expect("a key pair is made");
+        let signer = SignatureKeyPair::from_raw(scheme, private_key.clone(), public_key);
         let credential = BasicCredential {
             user_id: UserId::parse(user).expect("a test's user ID"),
             device_id: DeviceId::parse(device).expect("a test's device ID"),
@@ -73,8 +78,9 @@ impl TestDevice {
             leaf_credential: credential.to_mls(),
             extensions: vec![ExtensionType::LastResort],
             shared: Arc::new(Shared {
-                provider: OpenMlsRustCrypto::default(),
+                provider,
                 signer,
+                private_key,
                 credential,
                 suite,
             }),
@@ -114,6 +120,12 @@ impl TestDevice {
     #[must_use]
     pub fn signer(&self) -> &SignatureKeyPair {
         &self.shared.signer
+    }
+
+    /// The private half, as OpenMLS's providers take it: 32 bytes of Ed25519, or of a scalar.
+    #[must_use]
+    pub fn private_key(&self) -> &[u8] {
+        &self.shared.private_key
     }
 
     /// Its suite.
@@ -307,9 +319,14 @@ impl BareGroup {
 
     /// Decodes, processes and merges a commit.
     pub fn take(&mut self, message: &[u8]) {
+        self.take_with(crypto(), message);
+    }
+
+    /// The same with another provider of cryptography.
+    pub fn take_with(&mut self, crypto: &impl OpenMlsCrypto, message: &[u8]) {
         let message = MlsMessageIn::tls_deserialize_exact(message).expect("a message decodes");
         let message = message.try_into_protocol_message().expect("a message of a group");
-        let processed = self.group.process_message(crypto(), message).expect("a sound commit");
+        let processed = self.group.process_message(crypto, message).expect("a sound commit");
         let ProcessedMessageContent::StagedCommitMessage(staged) = processed.into_content() else {
             panic!("a commit is expected");
         };

@@ -94,7 +94,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // The lab measures the group as a hub has it, and drives other implementations as processes of their own.
     ("nabe-allocations", &[]),
-    ("nabe-lab", &["nabe-types", "nabe-mls", "nabe-allocations"]),
+    ("nabe-lab", &["nabe-types", "nabe-wire", "nabe-mls", "nabe-allocations"]),
     ("nabe", PRODUCT),
     ("nabe-benches", PRODUCT_AND_BINARY),
     ("nabe-tests", PRODUCT_AND_BINARY),

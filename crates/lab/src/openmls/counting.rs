@@ -1,11 +1,12 @@
-//! OpenMLS's provider of RustCrypto and memory storage, which counts what is asked of it.
+//! A provider for OpenMLS of any cryptography and memory storage, which counts what is asked of it.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use openmls_rust_crypto::{MemoryStorage, RustCrypto};
+use nabe_mls::testing::TestDevice;
+use openmls_rust_crypto::MemoryStorage;
 use openmls_traits::OpenMlsProvider;
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::signatures::{Signer, SignerError};
@@ -14,6 +15,8 @@ use openmls_traits::types::{
     SignatureScheme,
 };
 use tls_codec::SecretVLBytes;
+
+use super::Backend;
 
 /// What was asked for so far, in this process.
 struct Counters {
@@ -43,18 +46,24 @@ pub(super) fn take_work() -> BTreeMap<String, u64> {
 }
 
 /// One device's provider.
-#[derive(Debug, Default)]
-pub(super) struct Provider {
-    crypto: CountingCrypto,
+pub(super) struct Provider<B: Backend> {
+    crypto: Counted<B>,
     storage: MemoryStorage,
 }
 
-impl Provider {
+impl<B: Backend> Provider<B> {
+    pub(super) fn new() -> Self {
+        Self {
+            crypto: Counted(B::crypto()),
+            storage: MemoryStorage::default(),
+        }
+    }
+
     /// A copy of what is stored.
     pub(super) fn copy(&self) -> Self {
         let values = self.storage.values.read().unwrap_or_else(PoisonError::into_inner);
         Self {
-            crypto: CountingCrypto::default(),
+            crypto: Counted(B::crypto()),
             storage: MemoryStorage {
                 values: RwLock::new(values.clone()),
             },
@@ -68,43 +77,47 @@ impl Provider {
     }
 }
 
-impl OpenMlsProvider for Provider {
-    type CryptoProvider = CountingCrypto;
-    type RandProvider = RustCrypto;
+impl<B: Backend> OpenMlsProvider for Provider<B> {
+    type CryptoProvider = Counted<B>;
+    type RandProvider = B::Crypto;
     type StorageProvider = MemoryStorage;
 
     fn storage(&self) -> &MemoryStorage {
         &self.storage
     }
 
-    fn crypto(&self) -> &CountingCrypto {
+    fn crypto(&self) -> &Counted<B> {
         &self.crypto
     }
 
-    fn rand(&self) -> &RustCrypto {
+    fn rand(&self) -> &B::Crypto {
         &self.crypto.0
     }
 }
 
-/// Signs with a device's key, and counts.
-pub(super) struct CountingSigner<'a, S>(pub(super) &'a S);
+/// Signs with a device's key by the same cryptography, and counts.
+pub(super) struct CountingSigner<'a, B: Backend> {
+    pub(super) crypto: &'a Counted<B>,
+    pub(super) device: &'a TestDevice,
+}
 
-impl<S: Signer> Signer for CountingSigner<'_, S> {
+impl<B: Backend> Signer for CountingSigner<'_, B> {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
-        COUNTERS.signatures.fetch_add(1, Relaxed);
-        self.0.sign(payload)
+        let signed = self
+            .crypto
+            .sign(self.signature_scheme(), payload, self.device.private_key());
+        signed.map_err(SignerError::CryptoError)
     }
 
     fn signature_scheme(&self) -> SignatureScheme {
-        self.0.signature_scheme()
+        self.device.signer().signature_scheme()
     }
 }
 
-/// RustCrypto, counted.
-#[derive(Debug, Default)]
-pub(super) struct CountingCrypto(RustCrypto);
+/// What is computed, counted.
+pub(super) struct Counted<B: Backend>(B::Crypto);
 
-impl OpenMlsCrypto for CountingCrypto {
+impl<B: Backend> OpenMlsCrypto for Counted<B> {
     fn supports(&self, suite: Ciphersuite) -> Result<(), CryptoError> {
         self.0.supports(suite)
     }

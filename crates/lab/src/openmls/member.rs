@@ -12,58 +12,66 @@ use openmls::prelude::{
 use openmls_traits::OpenMlsProvider as _;
 use tls_codec::{Deserialize as _, Serialize as _};
 
+use super::Backend;
 use super::counting::{CountingSigner, Provider};
-use super::room;
+use crate::group::room;
+use crate::stack::{Joiner, Made, Member, Position};
 use crate::worker::Failure;
 
 /// A device that is in no group yet.
-pub(super) struct Joiner {
-    pub(super) device: TestDevice,
-    pub(super) provider: Provider,
+pub struct Device<B: Backend> {
+    device: TestDevice,
+    provider: Provider<B>,
 }
 
 /// A device that is.
-pub(super) struct Member {
-    pub(super) device: TestDevice,
-    pub(super) provider: Provider,
-    pub(super) group: MlsGroup,
+pub struct InGroup<B: Backend> {
+    device: TestDevice,
+    provider: Provider<B>,
+    group: MlsGroup,
 }
 
-/// What a committer sends, as bytes.
-#[derive(Clone, Default)]
-pub(super) struct Made {
-    pub(super) commit: Vec<u8>,
-    pub(super) group_info: Vec<u8>,
-    pub(super) welcome: Option<Vec<u8>>,
-}
-
-impl Joiner {
-    pub(super) fn new(name: &str) -> Self {
-        Self::of(TestDevice::new(&format!("@{name}:lab.example"), "D"))
-    }
-
+impl<B: Backend> Device<B> {
     pub(super) fn of(device: TestDevice) -> Self {
         Self {
             device,
-            provider: Provider::default(),
+            provider: Provider::new(),
         }
     }
 
-    /// As it was before it did anything.
-    pub(super) fn copy(&self) -> Self {
-        Self {
+    fn signer(&self) -> CountingSigner<'_, B> {
+        CountingSigner {
+            crypto: self.provider.crypto(),
+            device: &self.device,
+        }
+    }
+
+    fn into_member(self, group: MlsGroup) -> InGroup<B> {
+        InGroup {
+            device: self.device,
+            provider: self.provider,
+            group,
+        }
+    }
+}
+
+impl<B: Backend> Joiner for Device<B> {
+    type Member = InGroup<B>;
+
+    fn copy(&self) -> Result<Self, Failure> {
+        Ok(Self {
             device: self.device.clone(),
             provider: self.provider.copy(),
-        }
+        })
     }
 
-    pub(super) fn key_package(&self) -> Result<Vec<u8>, Failure> {
+    fn key_package(&self) -> Result<Vec<u8>, Failure> {
         let bundle = KeyPackage::builder()
             .leaf_node_capabilities(self.device.capabilities())
             .build(
                 self.device.suite().ciphersuite(),
                 &self.provider,
-                self.device.signer(),
+                &self.signer(),
                 self.device.credential_with_key(),
             )
             .map_err(Failure::at("making a key package"))?;
@@ -71,8 +79,7 @@ impl Joiner {
         bytes.map_err(Failure::at("encoding a key package"))
     }
 
-    /// Makes the group, as its only member.
-    pub(super) fn create(self) -> Result<Member, Failure> {
+    fn create(self) -> Result<InGroup<B>, Failure> {
         let config = MlsGroupCreateConfig::builder()
             .ciphersuite(self.device.suite().ciphersuite())
             .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
@@ -81,7 +88,7 @@ impl Joiner {
             .build();
         let group = MlsGroup::new_with_group_id(
             &self.provider,
-            &CountingSigner(self.device.signer()),
+            &self.signer(),
             &config,
             group_id(),
             self.device.credential_with_key(),
@@ -90,7 +97,7 @@ impl Joiner {
         Ok(self.into_member(group))
     }
 
-    pub(super) fn join(self, welcome: &[u8]) -> Result<Member, Failure> {
+    fn join(self, welcome: &[u8]) -> Result<InGroup<B>, Failure> {
         let message = MlsMessageIn::tls_deserialize_exact(welcome).map_err(Failure::at("decoding a Welcome"))?;
         let MlsMessageBodyIn::Welcome(welcome) = message.extract() else {
             return Err(Failure::at("decoding a Welcome")("another message"));
@@ -101,8 +108,8 @@ impl Joiner {
         Ok(self.into_member(group))
     }
 
-    /// Joins, or takes its leaf anew if it has one.
-    pub(super) fn join_externally(self, group_info: &[u8]) -> Result<(Member, Made), Failure> {
+    /// OpenMLS finds its former leaf by itself.
+    fn join_externally(self, group_info: &[u8], _: Option<u32>) -> Result<(InGroup<B>, Made), Failure> {
         let failed = "joining by an external commit";
         let message = MlsMessageIn::tls_deserialize_exact(group_info).map_err(Failure::at("decoding a GroupInfo"))?;
         let MlsMessageBodyIn::GroupInfo(info) = message.extract() else {
@@ -122,31 +129,17 @@ impl Joiner {
             .map_err(Failure::at(failed))?
             .create_group_info(true)
             .use_ratchet_tree_extension(true)
-            .build(
-                provider.rand(),
-                provider.crypto(),
-                &CountingSigner(self.device.signer()),
-                |_| true,
-            )
+            .build(provider.rand(), provider.crypto(), &self.signer(), |_| true)
             .map_err(Failure::at(failed))?
             .finalize(provider)
             .map_err(Failure::at(failed))?;
-        let made = Made::new(bundle)?;
+        let made = encode(bundle)?;
         Ok((self.into_member(group), made))
-    }
-
-    fn into_member(self, group: MlsGroup) -> Member {
-        Member {
-            device: self.device,
-            provider: self.provider,
-            group,
-        }
     }
 }
 
-impl Member {
-    /// The same, read back from what is stored.
-    pub(super) fn copy(&self) -> Result<Self, Failure> {
+impl<B: Backend> Member for InGroup<B> {
+    fn copy(&mut self) -> Result<Self, Failure> {
         let provider = self.provider.copy();
         let group = MlsGroup::load(provider.storage(), &group_id()).map_err(Failure::at("reading a group"))?;
         Ok(Self {
@@ -156,12 +149,11 @@ impl Member {
         })
     }
 
-    pub(super) fn leaf(&self) -> u32 {
+    fn leaf(&self) -> u32 {
         self.group.own_leaf_index().u32()
     }
 
-    /// Commits, with new keys for itself; pending until [`Member::merge`] or [`Member::clear`].
-    pub(super) fn commit(&mut self, key_packages: &[Vec<u8>], leaves: &[u32]) -> Result<Made, Failure> {
+    fn commit(&mut self, key_packages: &[Vec<u8>], leaves: &[u32]) -> Result<Made, Failure> {
         let failed = "making a commit";
         let provider = &self.provider;
         let added = key_packages
@@ -181,27 +173,29 @@ impl Member {
             .build(
                 provider.rand(),
                 provider.crypto(),
-                &CountingSigner(self.device.signer()),
+                &CountingSigner {
+                    crypto: provider.crypto(),
+                    device: &self.device,
+                },
                 |_| true,
             )
             .map_err(Failure::at(failed))?
             .stage_commit(provider)
             .map_err(Failure::at(failed))?;
-        Made::new(bundle)
+        encode(bundle)
     }
 
-    pub(super) fn merge(&mut self) -> Result<(), Failure> {
+    fn merge(&mut self) -> Result<(), Failure> {
         let merged = self.group.merge_pending_commit(&self.provider);
         merged.map_err(Failure::at("merging one's own commit"))
     }
 
-    pub(super) fn clear(&mut self) -> Result<(), Failure> {
+    fn clear(&mut self) -> Result<(), Failure> {
         let cleared = self.group.clear_pending_commit(self.provider.storage());
         cleared.map_err(Failure::at("dropping a commit"))
     }
 
-    /// Takes in another member's commit.
-    pub(super) fn process(&mut self, commit: &[u8]) -> Result<(), Failure> {
+    fn process(&mut self, commit: &[u8]) -> Result<(), Failure> {
         let failed = "taking in a commit";
         let message = MlsMessageIn::tls_deserialize_exact(commit).map_err(Failure::at(failed))?;
         let message = message.try_into_protocol_message().map_err(Failure::at(failed))?;
@@ -215,14 +209,17 @@ impl Member {
         }
     }
 
-    pub(super) fn encrypt(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
-        let signer = CountingSigner(self.device.signer());
+    fn encrypt(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
+        let signer = CountingSigner {
+            crypto: self.provider.crypto(),
+            device: &self.device,
+        };
         let message = self.group.create_message(&self.provider, &signer, plaintext);
         let bytes = message.map_err(Failure::at("encrypting a message"))?.to_bytes();
         bytes.map_err(Failure::at("encrypting a message"))
     }
 
-    pub(super) fn decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn decrypt(&mut self, message: &[u8]) -> Result<Vec<u8>, Failure> {
         let failed = "decrypting a message";
         let message = MlsMessageIn::tls_deserialize_exact(message).map_err(Failure::at(failed))?;
         let message = message.try_into_protocol_message().map_err(Failure::at(failed))?;
@@ -233,25 +230,35 @@ impl Member {
         }
     }
 
-    pub(super) fn export(&self) -> Result<Vec<u8>, Failure> {
+    fn export(&self) -> Result<Vec<u8>, Failure> {
         let secret = self.group.export_secret(self.provider.crypto(), "nabe lab", b"", 32);
         secret.map_err(Failure::at("exporting a secret"))
     }
-}
 
-impl Made {
-    fn new(bundle: CommitMessageBundle) -> Result<Self, Failure> {
-        let (commit, welcome, group_info) = bundle.into_messages();
-        let encode = |message: openmls::prelude::MlsMessageOut| message.to_bytes().map_err(Failure::at("encoding"));
-        Ok(Self {
-            commit: encode(commit)?,
-            group_info: encode(group_info.ok_or_else(|| Failure::at("making a commit")("no GroupInfo"))?)?,
-            welcome: welcome.map(encode).transpose()?,
+    fn position(&self) -> Result<Position, Failure> {
+        Ok(Position {
+            epoch: self.group.epoch().as_u64(),
+            tree_hash: self.group.public_group().group_context().tree_hash().to_vec(),
+            authenticator: self.group.epoch_authenticator().as_slice().to_vec(),
         })
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.provider.stored_bytes()
     }
 }
 
-fn read_key_package(provider: &Provider, bytes: &[u8]) -> Result<KeyPackage, Failure> {
+fn encode(bundle: CommitMessageBundle) -> Result<Made, Failure> {
+    let (commit, welcome, group_info) = bundle.into_messages();
+    let encode = |message: openmls::prelude::MlsMessageOut| message.to_bytes().map_err(Failure::at("encoding"));
+    Ok(Made {
+        commit: encode(commit)?,
+        group_info: encode(group_info.ok_or_else(|| Failure::at("making a commit")("no GroupInfo"))?)?,
+        welcome: welcome.map(encode).transpose()?,
+    })
+}
+
+fn read_key_package<B: Backend>(provider: &Provider<B>, bytes: &[u8]) -> Result<KeyPackage, Failure> {
     KeyPackageIn::tls_deserialize_exact(bytes)
         .map_err(Failure::at("decoding a key package"))?
         .validate(provider.crypto(), ProtocolVersion::Mls10)

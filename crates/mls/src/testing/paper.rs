@@ -12,6 +12,7 @@ use super::{TestDevice, wall_clock};
 use crate::codec::{labeled, write_opaque};
 use crate::group_info::EXTERNAL_PUB;
 use crate::provider::crypto;
+use crate::suite::Suite;
 
 /// What the inner nodes of the tree are like.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +25,7 @@ pub enum Parents {
     Full,
 }
 
-/// The `GroupInfo` of a group at epoch 0 with these members, at least one, all of suite 1; an `MLSMessage` with ratchet tree
+/// The `GroupInfo` of a group at epoch 0 with these members, at least one, all of the first one's suite, which hashes by SHA-256; an `MLSMessage` with ratchet tree
 /// and external public key, signed by the first.
 ///
 /// # Panics
@@ -38,6 +39,7 @@ pub fn group_state_on_paper(room: &str, members: &[TestDevice], parents: Parents
 
 /// What a leaf on paper is made of.
 pub(super) trait OnPaper {
+    fn suite(&self) -> Suite;
     fn signature_key(&self) -> &[u8];
     fn sign(&self, message: &[u8]) -> Vec<u8>;
     fn credential(&self) -> Credential;
@@ -47,6 +49,10 @@ pub(super) trait OnPaper {
 }
 
 impl OnPaper for TestDevice {
+    fn suite(&self) -> Suite {
+        Self::suite(self)
+    }
+
     fn signature_key(&self) -> &[u8] {
         Self::signature_key(self)
     }
@@ -96,14 +102,14 @@ pub(super) fn group_info_on_paper(
     tree: Option<&[u8]>,
 ) -> Vec<u8> {
     let mut external_pub = Vec::new();
-    write_opaque(&mut external_pub, &hash(b"external_pub"));
+    write_opaque(&mut external_pub, &public_key(signer.suite(), b"external_pub"));
     let mut extensions = Vec::new();
     let tree = tree.map(|tree| (RATCHET_TREE, tree));
     for (kind, data) in tree.into_iter().chain([(EXTERNAL_PUB, &external_pub[..])]) {
         extensions.extend_from_slice(&kind.to_be_bytes());
         write_opaque(&mut extensions, data);
     }
-    let mut info = [MLS_1_0.to_be_bytes(), SUITE_1.to_be_bytes()].concat();
+    let mut info = [MLS_1_0.to_be_bytes(), signer.suite().id().to_be_bytes()].concat();
     write_opaque(&mut info, group_id.as_bytes());
     info.extend_from_slice(&0_u64.to_be_bytes()); // epoch
     write_opaque(&mut info, tree_hash);
@@ -126,6 +132,10 @@ struct Tree<'a, M> {
 }
 
 impl<M: OnPaper> Tree<'_, M> {
+    fn public_key(&self, label: &[u8]) -> Vec<u8> {
+        public_key(self.members[0].suite(), label)
+    }
+
     /// Makes the nodes over 2^`height` leaves from `first` on. `parent_hash` is what the subtree's uppermost node has to say of the
     /// nodes above. Returns the tree hash.
     fn subtree(&mut self, first: usize, height: u32, parent_hash: &[u8]) -> Vec<u8> {
@@ -134,7 +144,7 @@ impl<M: OnPaper> Tree<'_, M> {
         }
         let half = 1 << (height - 1);
         let middle = first + half;
-        let key = hash(format!("parent {first} {height}").as_bytes());
+        let key = self.public_key(format!("parent {first} {height}").as_bytes());
         let is_there = self.parents == Parents::Full && middle < self.members.len();
         let (left, right, node) = if is_there {
             // The last commit below came from the left. What the right says of this node is of an earlier commit.
@@ -174,7 +184,7 @@ impl<M: OnPaper> Tree<'_, M> {
 
     fn leaf_node(&self, device: &M, index: [u8; 4], parent_hash: &[u8]) -> Vec<u8> {
         let mut node = Vec::new();
-        write_opaque(&mut node, &hash(&[b"leaf", &index[..]].concat()));
+        write_opaque(&mut node, &self.public_key(&[b"leaf", &index[..]].concat()));
         write_opaque(&mut node, device.signature_key());
         encode(&mut node, &device.credential());
         encode(&mut node, &device.capabilities());
@@ -219,12 +229,21 @@ fn push_optional(out: &mut Vec<u8>, value: Option<&[u8]>) {
     out.extend_from_slice(value.unwrap_or_default());
 }
 
+/// A key that things can be sealed for and nobody opens: any 32 bytes with X25519, a point of the curve otherwise.
+fn public_key(suite: Suite, label: &[u8]) -> Vec<u8> {
+    let seed = hash(label);
+    if [Suite::X25519_AES128, Suite::X25519_CHACHA20].contains(&suite) {
+        return seed;
+    }
+    let pair = crypto().derive_hpke_keypair(suite.ciphersuite().hpke_config(), &seed);
+    pair.expect("the suite is supported").public
+}
+
 fn hash(input: &[u8]) -> Vec<u8> {
     crypto().hash(HashType::Sha2_256, input).expect("SHA-256 is supported")
 }
 
 const MLS_1_0: u16 = 1;
-const SUITE_1: u16 = 1;
 const RATCHET_TREE: u16 = 2;
 const LEAF: u8 = 1;
 const PARENT: u8 = 2;

@@ -349,6 +349,10 @@ impl MimiDevice {
 }
 
 impl OnPaper for MimiDevice {
+    fn suite(&self) -> Suite {
+        Suite::X25519_AES128
+    }
+
     fn signature_key(&self) -> &[u8] {
         self.shared.signer.public()
     }

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 
 use nabe_mls::testing::{Parents, TestDevice, group_state_on_paper, wall_clock};
 use nabe_mls::{HubGroup, MAX_GROUP_STATE_BYTES, Suite};
-use serde_json::Value;
 
-use super::member::{Joiner, Made, Member};
-use super::room;
+use super::{room, tree};
 use crate::cell::Shape;
 use crate::protocol::Witness;
 use crate::seed::Seed;
+use crate::stack::{Joiner as _, Made, Member as _, Stack};
 use crate::worker::{Failure, Wanted};
 
 /// The group, as its live members and the hub have it.
-pub(super) struct Grown {
+pub(super) struct Grown<S: Stack> {
     pub(super) size: usize,
+    suite: Suite,
     /// At least two, in the order of what they did in the preparation. The first commits, the second follows.
-    pub(super) live: Vec<Member>,
+    pub(super) live: Vec<S::Member>,
     /// `None` if the group is too large for it.
     pub(super) hub: Option<HubGroup>,
     /// What the last commit came with.
@@ -27,14 +27,18 @@ pub(super) struct Grown {
     newcomers: usize,
 }
 
-impl Grown {
+impl<S: Stack> Grown<S> {
     pub(super) fn new(wanted: &Wanted) -> Result<Self, Failure> {
         let size = usize::try_from(wanted.size).map_err(Failure::at("reading the size"))?;
+        let suite = Suite::from_id(wanted.suite);
+        let suite = suite.ok_or_else(|| Failure::Unsupported(format!("suite {} on paper", wanted.suite)))?;
         let on_paper = match wanted.shape {
             Shape::Sparse => size + gone(size),
             _ => size,
         };
-        let devices: Vec<_> = (0..on_paper).map(device).collect();
+        let devices: Vec<_> = (0..on_paper)
+            .map(|number| device(&format!("user{number}"), suite))
+            .collect();
         let parents = match wanted.shape {
             Shape::Fresh => Parents::Blank,
             _ => Parents::Full,
@@ -46,9 +50,10 @@ impl Grown {
             .split_first()
             .ok_or_else(|| Failure::at("placing members")("nobody"))?;
         let paper = group_state_on_paper(room().as_str(), &devices, parents);
-        let (alice, made) = Joiner::of(devices[*first].clone()).join_externally(&paper)?;
+        let (alice, made) = take_place::<S>(&devices, *first, &paper)?;
         let mut group = Self {
             size,
+            suite,
             live: vec![alice],
             hub: None,
             group_info: made.group_info.clone(),
@@ -57,23 +62,21 @@ impl Grown {
         };
         let last = match wanted.shape {
             Shape::Fresh => group.replace_by_welcome(others)?,
-            _ => group
-                .come_back(others.iter().map(|&place| devices[place].clone()))?
-                .unwrap_or(made),
+            _ => group.come_back(&devices, others)?.unwrap_or(made),
         };
         let last = match wanted.shape {
             Shape::Fresh | Shape::Full => last,
             Shape::Churned => group.churn()?.unwrap_or(last),
             Shape::Sparse => group.remove_some(gone(size))?,
         };
-        group.hub = follow(&last)?;
+        group.hub = follow(suite, &last)?;
         Ok(group)
     }
 
     /// The first live member replaces those at these leaves by others, who join by its Welcome.
     fn replace_by_welcome(&mut self, places: &[usize]) -> Result<Made, Failure> {
-        let joiners: Vec<_> = places.iter().map(|_| self.newcomer()).collect();
-        let key_packages = joiners.iter().map(Joiner::key_package).collect::<Result<Vec<_>, _>>()?;
+        let joiners = self.newcomers(places.len())?;
+        let key_packages = key_packages::<S>(&joiners)?;
         let leaves = places.iter().map(|&place| place as u32).collect::<Vec<_>>();
         let made = self.commit(0, &key_packages, &leaves)?;
         let welcome = made.welcome.as_deref().unwrap_or_default();
@@ -84,10 +87,10 @@ impl Grown {
     }
 
     /// These devices take their leaves anew, one after the other, each by an external commit. Returns the last.
-    fn come_back(&mut self, devices: impl Iterator<Item = TestDevice>) -> Result<Option<Made>, Failure> {
+    fn come_back(&mut self, devices: &[TestDevice], places: &[usize]) -> Result<Option<Made>, Failure> {
         let mut last = None;
-        for device in devices {
-            let (member, made) = Joiner::of(device).join_externally(&self.group_info)?;
+        for &place in places {
+            let (member, made) = take_place::<S>(devices, place, &self.group_info)?;
             for other in &mut self.live {
                 other.process(&made.commit)?;
             }
@@ -104,9 +107,9 @@ impl Grown {
         let total = (self.size / 10).max(1);
         for round in 0..CHURN_ROUNDS {
             let count = total * (round + 1) / CHURN_ROUNDS - total * round / CHURN_ROUNDS;
-            let leaves = self.idle_leaves(count);
-            let joiners: Vec<_> = leaves.iter().map(|_| self.newcomer()).collect();
-            let key_packages = joiners.iter().map(Joiner::key_package).collect::<Result<Vec<_>, _>>()?;
+            let leaves = self.idle_leaves(count)?;
+            let joiners = self.newcomers(leaves.len())?;
+            let key_packages = key_packages::<S>(&joiners)?;
             self.commit((2 * round) % self.live.len(), &[], &leaves)?;
             last = Some(self.commit((2 * round + 1) % self.live.len(), &key_packages, &[])?);
         }
@@ -114,19 +117,18 @@ impl Grown {
     }
 
     fn remove_some(&mut self, count: usize) -> Result<Made, Failure> {
-        let leaves = self.idle_leaves(count);
+        let leaves = self.idle_leaves(count)?;
         self.commit(0, &[], &leaves)
     }
 
     /// So many leaves of members that are not live.
-    fn idle_leaves(&mut self, count: usize) -> Vec<u32> {
-        let live: Vec<u32> = self.live.iter().map(Member::leaf).collect();
-        let tree = self.live[0].group.treesync();
-        let mut idle: Vec<u32> = tree.full_leaves().map(|(leaf, _)| leaf.u32()).collect();
+    fn idle_leaves(&mut self, count: usize) -> Result<Vec<u32>, Failure> {
+        let live: Vec<u32> = self.live.iter().map(S::Member::leaf).collect();
+        let mut idle = tree::leaves(&tree::read(&self.group_info)?);
         idle.retain(|leaf| !live.contains(leaf));
         self.seed.shuffle(&mut idle);
         idle.truncate(count);
-        idle
+        Ok(idle)
     }
 
     /// A live member commits, and all follow.
@@ -143,17 +145,19 @@ impl Grown {
     }
 
     /// A device that is not in the group and has not been.
-    pub(super) fn newcomer(&mut self) -> Joiner {
+    pub(super) fn newcomer(&mut self) -> Result<S::Joiner, Failure> {
         self.newcomers += 1;
-        Joiner::new(&format!("new{}", self.newcomers))
+        S::joiner(&device(&format!("new{}", self.newcomers), self.suite))
+    }
+
+    fn newcomers(&mut self, count: usize) -> Result<Vec<S::Joiner>, Failure> {
+        (0..count).map(|_| self.newcomer()).collect()
     }
 
     /// The leaf of a member that may be removed: one that is not live, if there is any.
-    pub(super) fn leaf_to_remove(&mut self) -> u32 {
-        self.idle_leaves(1)
-            .first()
-            .copied()
-            .unwrap_or_else(|| self.live[1].leaf())
+    pub(super) fn leaf_to_remove(&mut self) -> Result<u32, Failure> {
+        let idle = self.idle_leaves(1)?;
+        Ok(idle.first().copied().unwrap_or_else(|| self.live[1].leaf()))
     }
 
     /// The first member commits new keys and all follow; then everyone says where they are.
@@ -164,60 +168,56 @@ impl Grown {
             let change = change.map_err(Failure::at("checking a commit as hub"))?;
             hub.merge(&change).map_err(Failure::at("merging a commit as hub"))?;
         }
-        let members = self.live.iter().map(|member| Witness {
-            leaf: Some(member.leaf()),
-            epoch: member.group.epoch().as_u64(),
-            tree_hash: hex(member.group.public_group().group_context().tree_hash()),
-            authenticator: Some(hex(member.group.epoch_authenticator().as_slice())),
-        });
+        let mut witnesses = Vec::new();
+        for member in &self.live {
+            let position = member.position()?;
+            witnesses.push(Witness {
+                leaf: Some(member.leaf()),
+                epoch: position.epoch,
+                tree_hash: hex(&position.tree_hash),
+                authenticator: Some(hex(&position.authenticator)),
+            });
+        }
         let hub = self.hub.iter().map(|hub| Witness {
             leaf: None,
             epoch: hub.epoch(),
             tree_hash: hex(hub.tree_hash()),
             authenticator: None,
         });
-        Ok(members.chain(hub).collect())
+        witnesses.extend(hub);
+        Ok(witnesses)
     }
 
     /// The tree in numbers.
-    pub(super) fn describe(&self) -> BTreeMap<String, u64> {
-        let tree = self.live[0].group.treesync();
-        let unmerged = |parent| unmerged_leaves(&serde_json::to_value(parent).unwrap_or_default());
-        [
-            ("members", tree.full_leaves().count()),
-            ("live-members", self.live.len()),
-            ("blank-leaves", tree.blank_leaves().count()),
-            ("parents", tree.full_parents().count()),
-            ("blank-parents", tree.blank_parents().count()),
-            (
-                "unmerged-leaves",
-                tree.full_parents().map(|(_, parent)| unmerged(parent)).sum(),
-            ),
-        ]
-        .map(|(name, count)| (name.to_owned(), count as u64))
-        .into()
+    pub(super) fn describe(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let mut counts = tree::describe(&tree::read(&self.group_info)?);
+        counts.insert("live-members".to_owned(), self.live.len() as u64);
+        Ok(counts)
     }
 }
 
-/// OpenMLS tells of unmerged leaves only where it writes a node down.
-fn unmerged_leaves(parent: &Value) -> usize {
-    let leaves = &parent["unmerged_leaves"];
-    let list = leaves.get("list").unwrap_or(leaves);
-    list.as_array().map_or(0, Vec::len)
+/// The device of this place takes its leaf anew.
+fn take_place<S: Stack>(devices: &[TestDevice], place: usize, group_info: &[u8]) -> Result<(S::Member, Made), Failure> {
+    let leaf = u32::try_from(place).map_err(Failure::at("placing members"))?;
+    S::joiner(&devices[place])?.join_externally(group_info, Some(leaf))
+}
+
+fn key_packages<S: Stack>(joiners: &[S::Joiner]) -> Result<Vec<Vec<u8>>, Failure> {
+    joiners.iter().map(S::Joiner::key_package).collect()
 }
 
 /// The hub's state of the group that a commit begins; `None` if it is too large.
-fn follow(last: &Made) -> Result<Option<HubGroup>, Failure> {
+fn follow(suite: Suite, last: &Made) -> Result<Option<HubGroup>, Failure> {
     if last.group_info.len() > MAX_GROUP_STATE_BYTES {
         return Ok(None);
     }
-    let hub = HubGroup::take_up(&room(), Suite::X25519_AES128, &last.commit, &last.group_info);
+    let hub = HubGroup::take_up(&room(), suite, &last.commit, &last.group_info);
     let (hub, _) = hub.map_err(Failure::at("following the group as hub"))?;
     Ok(Some(hub))
 }
 
-fn device(number: usize) -> TestDevice {
-    TestDevice::new(&format!("@user{number}:lab.example"), "D")
+fn device(name: &str, suite: Suite) -> TestDevice {
+    TestDevice::with_suite(&format!("@{name}:lab.example"), "D", suite)
 }
 
 /// Each live member costs a join and follows every commit, so in large groups there are fewer.

@@ -3,29 +3,39 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use nabe_mls::HubGroup;
-use nabe_mls::testing::{BareGroup, wall_clock};
+use nabe_mls::testing::wall_clock;
+use nabe_mls::{HubGroup, MAX_GROUP_STATE_BYTES};
 
-use super::counting::take_work;
 use super::grown::{EVERYBODY_LIVE, Grown};
-use super::member::{Joiner, Made, Member};
-use super::too_large_for_the_hub;
+use super::tree;
 use crate::cell::Operation;
 use crate::measure::Stopwatch;
+use crate::stack::{Joiner as _, Made, Member as _, Observer as _, Stack};
 use crate::worker::{Failure, Outcome};
 
 /// What is made once for all samples of an epoch.
-#[derive(Default)]
-pub(super) struct Cache {
+pub(super) struct Cache<S: Stack> {
     update: Option<Made>,
     key_packages: Vec<Vec<u8>>,
-    welcome: Option<(Joiner, Vec<u8>)>,
+    welcome: Option<(S::Joiner, Vec<u8>)>,
+    observer: Option<S::Observer>,
 }
 
-impl Cache {
+impl<S: Stack> Default for Cache<S> {
+    fn default() -> Self {
+        Self {
+            update: None,
+            key_packages: Vec::new(),
+            welcome: None,
+            observer: None,
+        }
+    }
+}
+
+impl<S: Stack> Cache<S> {
     pub(super) fn sample(
         &mut self,
-        group: &mut Grown,
+        group: &mut Grown<S>,
         operation: Operation,
         watch: &mut Stopwatch,
     ) -> Result<Outcome, Failure> {
@@ -35,18 +45,18 @@ impl Cache {
             Operation::AddMany => self.add(group, MANY, watch),
             Operation::AddBatches => self.add_in_batches(group, watch),
             Operation::Remove => {
-                let leaf = group.leaf_to_remove();
-                commit(&mut group.live[0], &[], &[leaf], watch)
+                let leaf = group.leaf_to_remove()?;
+                commit::<S>(&mut group.live[0], &[], &[leaf], watch)
             }
-            Operation::Update => commit(&mut group.live[0], &[], &[], watch),
+            Operation::Update => commit::<S>(&mut group.live[0], &[], &[], watch),
             Operation::UpdateEveryone => update_everyone(group, watch),
             Operation::ExternalJoin => external_join(group, watch),
             Operation::JoinWelcome => self.join_by_welcome(group, watch),
             Operation::Process => self.process(group, watch),
             Operation::HubBare => self.hub_bare(group, watch),
             Operation::Hub => self.hub(group, watch),
-            Operation::Checkpoint => checkpoint(hub(group)?, watch),
-            Operation::Restore => restore(hub(group)?, watch),
+            Operation::Checkpoint => self.checkpoint(group, watch),
+            Operation::Restore => self.restore(group, watch),
             Operation::Encrypt => encrypt(group, watch),
             Operation::Decrypt => decrypt(group, 0, watch),
             Operation::DecryptGap => decrypt(group, GAP, watch),
@@ -56,36 +66,36 @@ impl Cache {
     }
 
     /// As many newcomers' key packages. They are proposed and never used, so they may be proposed again.
-    fn key_packages(&mut self, group: &mut Grown, count: usize) -> Result<&[Vec<u8>], Failure> {
+    fn key_packages(&mut self, group: &mut Grown<S>, count: usize) -> Result<&[Vec<u8>], Failure> {
         while self.key_packages.len() < count {
-            self.key_packages.push(group.newcomer().key_package()?);
+            self.key_packages.push(group.newcomer()?.key_package()?);
         }
         Ok(&self.key_packages[..count])
     }
 
-    fn create(&mut self, group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    fn create(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
         let count = group.size - 1;
-        let founder = group.newcomer();
+        let founder = group.newcomer()?;
         let others = self.key_packages(group, count)?;
-        take_work();
+        S::take_work();
         let (member, made) = watch.time(|| {
             let mut member = founder.create()?;
             let made = member.commit(others, &[])?;
             member.merge()?;
             Ok::<_, Failure>((member, made))
         })?;
-        Ok(outcome(&member, &made, others))
+        outcome::<S>(&member, &made, others)
     }
 
-    fn add(&mut self, group: &mut Grown, count: usize, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    fn add(&mut self, group: &mut Grown<S>, count: usize, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
         let added = self.key_packages(group, count)?;
-        commit(&mut group.live[0], added, &[], watch)
+        commit::<S>(&mut group.live[0], added, &[], watch)
     }
 
-    fn add_in_batches(&mut self, group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    fn add_in_batches(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
         let added = self.key_packages(group, MANY)?;
         let mut alice = group.live[0].copy()?;
-        take_work();
+        S::take_work();
         let mut sum = BTreeMap::new();
         for batch in added.chunks(BATCH) {
             let made = watch.time(|| {
@@ -93,7 +103,7 @@ impl Cache {
                 alice.merge()?;
                 Ok::<_, Failure>(made)
             })?;
-            for (name, bytes) in sizes(&alice, &made, batch) {
+            for (name, bytes) in sizes::<S>(&alice, &made, batch)? {
                 let total = sum.entry(name.clone()).or_insert(0);
                 // What is stored, or the same for all, does not add up.
                 *total = if is_sent(&name) { *total + bytes } else { bytes };
@@ -101,33 +111,30 @@ impl Cache {
         }
         Ok(Outcome {
             bytes: sum,
-            work: take_work(),
+            work: S::take_work(),
         })
     }
 
-    fn join_by_welcome(&mut self, group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    fn join_by_welcome(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
         if self.welcome.is_none() {
-            let joiner = group.newcomer();
+            let joiner = group.newcomer()?;
             let made = group.live[0].commit(&[joiner.key_package()?], &[])?;
             group.live[0].clear()?;
             self.welcome = Some((joiner, made.welcome.unwrap_or_default()));
         }
         let (joiner, welcome) = self.welcome.as_ref().ok_or_else(|| Failure::at("inviting")("nobody"))?;
-        let joiner = joiner.copy();
-        take_work();
+        let joiner = joiner.copy()?;
+        S::take_work();
         let member = watch.time(|| joiner.join(welcome))?;
-        let bytes = [
-            ("welcome", welcome.len() as u64),
-            ("stored", member.provider.stored_bytes()),
-        ];
+        let bytes = [("welcome", welcome.len() as u64), ("stored", member.stored_bytes())];
         Ok(Outcome {
             bytes: owned(bytes),
-            work: take_work(),
+            work: S::take_work(),
         })
     }
 
     /// An update by the first member, made once.
-    fn update(&mut self, group: &mut Grown) -> Result<&Made, Failure> {
+    fn update(&mut self, group: &mut Grown<S>) -> Result<&Made, Failure> {
         if self.update.is_none() {
             let made = group.live[0].commit(&[], &[])?;
             group.live[0].clear()?;
@@ -138,25 +145,47 @@ impl Cache {
             .ok_or_else(|| Failure::at("making a commit")("none"))
     }
 
-    fn process(&mut self, group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    fn process(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
         let update = self.update(group)?;
         let mut bob = group.live[1].copy()?;
-        take_work();
+        S::take_work();
         watch.time(|| bob.process(&update.commit))?;
-        Ok(outcome(&bob, update, &[]))
+        outcome::<S>(&bob, update, &[])
     }
 
-    fn hub_bare(&mut self, group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    /// What follows the group without secrets, at the epoch it is in.
+    fn observer(&mut self, group: &Grown<S>) -> Result<&S::Observer, Failure> {
+        if self.observer.is_none() {
+            self.observer = Some(S::observer(hub(group)?, &group.group_info)?);
+        }
+        self.observer
+            .as_ref()
+            .ok_or_else(|| Failure::at("following a group")("nobody"))
+    }
+
+    fn hub_bare(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+        let mut bare = self.observer(group)?.bare()?;
         let update = self.update(group)?;
-        let mut bare = BareGroup::of(hub(group)?);
-        watch.time(|| bare.take(&update.commit));
+        watch.time(|| S::Observer::take(&mut bare, &update.commit))?;
         Ok(Outcome {
             bytes: owned([("commit", update.commit.len() as u64)]),
             ..Outcome::default()
         })
     }
 
-    fn hub(&mut self, group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    fn checkpoint(&mut self, group: &Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+        let observer = self.observer(group)?;
+        let checkpoint = watch.time(|| observer.checkpoint())?;
+        Ok(stored(&checkpoint))
+    }
+
+    fn restore(&mut self, group: &Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+        let checkpoint = self.observer(group)?.checkpoint()?;
+        let _restored = watch.time(|| S::Observer::restore(&checkpoint))?;
+        Ok(stored(&checkpoint))
+    }
+
+    fn hub(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
         let update = self.update(group)?;
         let mut hub = restored(&hub(group)?.checkpoint())?;
         let stored = watch.time(|| {
@@ -178,42 +207,41 @@ impl Cache {
     }
 }
 
-fn hub(group: &Grown) -> Result<&HubGroup, Failure> {
-    let hub = group.hub.as_ref();
-    hub.ok_or_else(|| too_large_for_the_hub(group.group_info.len()))
+fn hub<S: Stack>(group: &Grown<S>) -> Result<&HubGroup, Failure> {
+    group.hub.as_ref().ok_or_else(|| {
+        Failure::Unsupported(format!(
+            "the group state has {} bytes, and Nabe's hub takes {MAX_GROUP_STATE_BYTES}",
+            group.group_info.len()
+        ))
+    })
 }
 
 fn restored(checkpoint: &[u8]) -> Result<HubGroup, Failure> {
     HubGroup::restore(checkpoint).map_err(Failure::at("reading a checkpoint"))
 }
 
-fn checkpoint(hub: &HubGroup, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
-    let checkpoint = watch.time(|| hub.checkpoint());
-    Ok(Outcome {
+fn stored(checkpoint: &[u8]) -> Outcome {
+    Outcome {
         bytes: owned([("stored", checkpoint.len() as u64)]),
         ..Outcome::default()
-    })
-}
-
-fn restore(hub: &HubGroup, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
-    let checkpoint = hub.checkpoint();
-    let _restored = watch.time(|| restored(&checkpoint))?;
-    Ok(Outcome {
-        bytes: owned([("stored", checkpoint.len() as u64)]),
-        ..Outcome::default()
-    })
+    }
 }
 
 /// A commit, made and dropped.
-fn commit(member: &mut Member, added: &[Vec<u8>], removed: &[u32], watch: &mut Stopwatch) -> Result<Outcome, Failure> {
-    take_work();
+fn commit<S: Stack>(
+    member: &mut S::Member,
+    added: &[Vec<u8>],
+    removed: &[u32],
+    watch: &mut Stopwatch,
+) -> Result<Outcome, Failure> {
+    S::take_work();
     let made = watch.time(|| member.commit(added, removed))?;
-    let outcome = outcome(member, &made, added);
+    let outcome = outcome::<S>(member, &made, added);
     member.clear()?;
-    Ok(outcome)
+    outcome
 }
 
-fn update_everyone(group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+fn update_everyone<S: Stack>(group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
     if group.live.len() < group.size {
         return Err(Failure::Unsupported(format!(
             "only {} of {} members are live; all are up to {EVERYBODY_LIVE}, where the tree is fresh or full",
@@ -221,13 +249,17 @@ fn update_everyone(group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, 
             group.size
         )));
     }
-    let mut live = group.live.iter().map(Member::copy).collect::<Result<Vec<_>, _>>()?;
+    let mut live = group
+        .live
+        .iter_mut()
+        .map(S::Member::copy)
+        .collect::<Result<Vec<_>, _>>()?;
     let mut work: BTreeMap<String, u64> = BTreeMap::new();
     let mut sent = 0;
     for by in 0..live.len() {
-        take_work();
+        S::take_work();
         let made = watch.time(|| live[by].commit(&[], &[]))?;
-        for (name, count) in take_work() {
+        for (name, count) in S::take_work() {
             *work.entry(name).or_insert(0) += count;
         }
         sent += made.commit.len() as u64;
@@ -244,42 +276,42 @@ fn update_everyone(group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, 
     })
 }
 
-fn external_join(group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
-    let joiner = group.newcomer();
-    take_work();
-    let (member, made) = watch.time(|| joiner.join_externally(&group.group_info))?;
-    Ok(outcome(&member, &made, &[]))
+fn external_join<S: Stack>(group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    let joiner = group.newcomer()?;
+    S::take_work();
+    let (member, made) = watch.time(|| joiner.join_externally(&group.group_info, None))?;
+    outcome::<S>(&member, &made, &[])
 }
 
-fn encrypt(group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
-    take_work();
+fn encrypt<S: Stack>(group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+    S::take_work();
     let message = watch.time(|| group.live[0].encrypt(&PLAINTEXT))?;
-    Ok(message_outcome(&message))
+    Ok(message_outcome::<S>(&message))
 }
 
 /// After so many messages that never come.
-fn decrypt(group: &mut Grown, gap: usize, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+fn decrypt<S: Stack>(group: &mut Grown<S>, gap: usize, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
     for _ in 0..gap {
         group.live[0].encrypt(&PLAINTEXT)?;
     }
     let message = group.live[0].encrypt(&PLAINTEXT)?;
-    take_work();
+    S::take_work();
     let plaintext = watch.time(|| group.live[1].decrypt(&message))?;
     is_right(&plaintext)?;
-    Ok(message_outcome(&message))
+    Ok(message_outcome::<S>(&message))
 }
 
-fn decrypt_unordered(group: &mut Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+fn decrypt_unordered<S: Stack>(group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
     let messages = (0..UNORDERED)
         .map(|_| group.live[0].encrypt(&PLAINTEXT))
         .collect::<Result<Vec<_>, _>>()?;
-    take_work();
+    S::take_work();
     for message in messages.iter().rev() {
         let plaintext = watch.time(|| group.live[1].decrypt(message))?;
         is_right(&plaintext)?;
     }
     watch.divide(UNORDERED);
-    Ok(message_outcome(&messages[0]))
+    Ok(message_outcome::<S>(&messages[0]))
 }
 
 fn is_right(plaintext: &[u8]) -> Result<(), Failure> {
@@ -289,7 +321,7 @@ fn is_right(plaintext: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn export(group: &Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+fn export<S: Stack>(group: &Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
     for _ in 0..EXPORTS {
         black_box(watch.time(|| group.live[0].export())?);
     }
@@ -297,29 +329,27 @@ fn export(group: &Grown, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
     Ok(Outcome::default())
 }
 
-fn message_outcome(message: &[u8]) -> Outcome {
+fn message_outcome<S: Stack>(message: &[u8]) -> Outcome {
     Outcome {
         bytes: owned([("message", message.len() as u64)]),
-        work: take_work(),
+        work: S::take_work(),
     }
 }
 
-fn outcome(member: &Member, made: &Made, added: &[Vec<u8>]) -> Outcome {
-    let work = take_work();
-    Outcome {
-        bytes: sizes(member, made, added),
+fn outcome<S: Stack>(member: &S::Member, made: &Made, added: &[Vec<u8>]) -> Result<Outcome, Failure> {
+    let work = S::take_work();
+    Ok(Outcome {
+        bytes: sizes::<S>(member, made, added)?,
         work,
-    }
+    })
 }
 
-fn sizes(member: &Member, made: &Made, added: &[Vec<u8>]) -> BTreeMap<String, u64> {
-    use tls_codec::Size as _;
-    let tree = member.group.export_ratchet_tree().tls_serialized_len() as u64;
+fn sizes<S: Stack>(member: &S::Member, made: &Made, added: &[Vec<u8>]) -> Result<BTreeMap<String, u64>, Failure> {
     let mut bytes = owned([
         ("commit", made.commit.len() as u64),
         ("group-info", made.group_info.len() as u64),
-        ("tree", tree),
-        ("stored", member.provider.stored_bytes()),
+        ("tree", tree::bytes_in(&made.group_info)?.len() as u64),
+        ("stored", member.stored_bytes()),
     ]);
     if let Some(welcome) = &made.welcome {
         bytes.insert("welcome".to_owned(), welcome.len() as u64);
@@ -327,7 +357,7 @@ fn sizes(member: &Member, made: &Made, added: &[Vec<u8>]) -> BTreeMap<String, u6
     if let Some(key_package) = added.first() {
         bytes.insert("key-package".to_owned(), key_package.len() as u64);
     }
-    bytes
+    Ok(bytes)
 }
 
 fn is_sent(name: &str) -> bool {
