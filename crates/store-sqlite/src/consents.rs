@@ -1,5 +1,6 @@
 //! Tables `consents` and `granted_key_packages`.
 
+use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
 use nabe_store::rules::{MAX_GRANTED_KEY_PACKAGES, MAX_HEARD_CONSENTS};
 use nabe_store::{ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, KeptConsent};
@@ -234,15 +235,14 @@ fn kept(row: &SqliteRow) -> Result<KeptConsent, Failure> {
     })
 }
 
-pub(crate) async fn take_granted(
-    writer: &mut SqliteConnection,
+pub(crate) async fn granted(
+    db: &mut SqliteConnection,
     scope: &ConsentScope,
     usable_at: UnixMillis,
 ) -> Result<Vec<GrantedKeyPackage>, Failure> {
-    let mut db = writer.begin_with("BEGIN IMMEDIATE").await?;
     let columns = Columns::from(scope);
     let found = sqlx::query(
-        "-- consents: take granted
+        "-- consents: granted
          SELECT granted_no AS row_key, reference, client_uri, body, not_after FROM granted_key_packages
          WHERE requester = ? AND target = ? AND room_uri = ? AND taken = 0 AND not_after > ? ORDER BY granted_no",
     )
@@ -250,25 +250,35 @@ pub(crate) async fn take_granted(
     .bind(columns.target)
     .bind(columns.room)
     .bind(millis(usable_at))
-    .fetch_all(&mut *db)
+    .fetch_all(db)
     .await?;
-    let mut taken = Vec::with_capacity(found.len());
-    for row in &found {
+    let package = |row: &SqliteRow| {
         let row = Fields::new("granted_key_packages", row);
-        sqlx::query(
-            "-- consents: taken
-             UPDATE granted_key_packages SET taken = 1, body = x'' WHERE granted_no = ?",
-        )
-        .bind(row.get::<i64>("row_key")?)
-        .execute(&mut *db)
-        .await?;
-        taken.push(GrantedKeyPackage {
+        Ok(GrantedKeyPackage {
             reference: row.bytes("reference")?,
             client: uri(row, "client_uri")?,
             body: row.bytes("body")?,
             not_after: row.moment("not_after")?,
-        });
+        })
+    };
+    found.iter().map(package).collect()
+}
+
+pub(crate) async fn take_granted(writer: &mut SqliteConnection, references: &[Bytes]) -> Result<bool, Failure> {
+    let mut db = writer.begin_with("BEGIN IMMEDIATE").await?;
+    for reference in references {
+        let taken = sqlx::query(
+            "-- consents: take granted
+             UPDATE granted_key_packages SET taken = 1, body = x'' WHERE reference = ? AND taken = 0",
+        )
+        .bind(&reference[..])
+        .execute(&mut *db)
+        .await?;
+        // Without a commit nothing was taken.
+        if taken.rows_affected() == 0 {
+            return Ok(false);
+        }
     }
     db.commit().await?;
-    Ok(taken)
+    Ok(true)
 }

@@ -169,13 +169,17 @@ impl MimiUserStore for SqliteStore {
         read!(self, consents::of_user, user, after, limit)
     }
 
-    async fn take_granted_key_packages(
+    async fn granted_key_packages(
         &self,
         scope: &ConsentScope,
         usable_at: UnixMillis,
     ) -> Result<Vec<GrantedKeyPackage>, StoreError> {
+        read!(self, consents::granted, scope, usable_at)
+    }
+
+    async fn take_granted_key_packages(&self, references: &[Bytes]) -> Result<bool, StoreError> {
         let mut writer = self.writer.lock().await;
         let writer = writer.as_mut().ok_or(Failure::Closed)?;
-        Ok(consents::take_granted(writer, scope, usable_at).await?)
+        Ok(consents::take_granted(writer, references).await?)
     }
 }

@@ -429,10 +429,15 @@ pub trait MimiUserStore {
     /// What is known about a user's consents, be they requester or target, with numbers after `after`, ascending.
     async fn consents_of(&self, user: &MimiUri, after: i64, limit: usize) -> Result<Vec<KeptConsent>, StoreError>;
 
-    /// Takes the key packages that were granted in this very scope and expire after `usable_at`, each but once.
-    async fn take_granted_key_packages(
+    /// The key packages that were granted in this very scope, expire after `usable_at` and were not taken, in the order in which they
+    /// came.
+    async fn granted_key_packages(
         &self,
         scope: &ConsentScope,
         usable_at: UnixMillis,
     ) -> Result<Vec<GrantedKeyPackage>, StoreError>;
+
+    /// Takes key packages that were granted: all of these or, if one was taken or is not there, none; whether it took them. None is ever
+    /// taken twice, whatever happens meanwhile and afterwards. What was taken is durable when this returns.
+    async fn take_granted_key_packages(&self, references: &[Bytes]) -> Result<bool, StoreError>;
 }

@@ -345,11 +345,18 @@ pub(crate) async fn key_material(
 
 /// Asks a user for consent or no longer; grants or revokes the caller's own (MIMI #convey-explicit-consent).
 ///
-/// A `ConsentEntry`, with which the other user's provider is told, too. A grant comes without key packages.
+/// A `ConsentEntry`, with which the other user's provider is told, too. A grant comes without key packages; those that `key_packages` asks
+/// for the provider adds, from what the caller's clients have uploaded. They count as handed out, and who is granted consent uses them
+/// before it asks for others.
 #[utoipa::path(post, path = "/_nabe/v1/mimi/consent", tag = "mimi", operation_id = "put_mimi_consent",
+    params(("key_packages" = Option<bool>, Query, description = "With a grant: one key package of each client goes with it.")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A `ConsentEntry`."),
     responses((status = 200, description = "It is known.", body = Empty)))]
-pub(crate) async fn put_consent(caller: MimiCaller, body: Struct<ConsentEntry>) -> Result<Reply, ClientError> {
+pub(crate) async fn put_consent(
+    caller: MimiCaller,
+    target: Target,
+    body: Struct<ConsentEntry>,
+) -> Result<Reply, ClientError> {
     let entry = ConsentEntry::from_bytes(&body.bytes).map_err(|error| ClientError::bad_request(error.to_string()))?;
     let asks = matches!(entry.operation, ConsentAction::Request | ConsentAction::Cancel);
     let (field, own) = match asks {
@@ -359,10 +366,16 @@ pub(crate) async fn put_consent(caller: MimiCaller, body: Struct<ConsentEntry>) 
     if own.as_str() != caller.user.to_string() {
         return Err(ClientError::forbidden(&format!("`{field}` is somebody else")));
     }
+    let with_key_packages = match target.query.one("key_packages")? {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(ServiceError::InvalidParam("key_packages").into()),
+    };
     let domain = caller.mimi.domain();
-    match asks {
-        true => caller.mimi.request_consent(domain, &entry).await?,
-        false => caller.mimi.update_consent(domain, &entry).await?,
+    match (asks, with_key_packages) {
+        (true, false) => caller.mimi.request_consent(domain, &entry).await?,
+        (false, false) => caller.mimi.update_consent(domain, &entry).await?,
+        (_, true) => caller.mimi.grant_with_key_packages(&entry).await?,
     }
     Ok(Reply::of(&Empty {}))
 }

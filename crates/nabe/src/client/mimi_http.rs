@@ -193,6 +193,13 @@ impl MimiHttp {
         self.exchange("consent", &entry.to_bytes()).await.map(drop)
     }
 
+    /// Grants consent, with a key package of each of the user's clients.
+    pub(crate) async fn grant_with_key_packages(&self, entry: &ConsentEntry) -> Result<(), TransportError> {
+        self.exchange("consent?key_packages=true", &entry.to_bytes())
+            .await
+            .map(drop)
+    }
+
     /// The user, as MIMI names them.
     pub(crate) async fn user(&self) -> Result<MimiUri, TransportError> {
         #[derive(Deserialize)]

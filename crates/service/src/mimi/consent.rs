@@ -4,8 +4,11 @@
 //! A local user's request or decision takes the same way as a peer's: it is kept here and, if the other user is somebody else's,
 //! told to their provider.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use nabe_core::mimi::{KeyPackageRoute, MimiUri};
+use nabe_mls::mimi::OfferedKeyPackage;
 use nabe_store::rules::MAX_GRANTED_KEY_PACKAGES;
 use nabe_store::{
     ConsentDecision, ConsentScope, FetchedKeyPackage, GrantedKeyPackage, KeptConsent, MimiUserWrite, MimiWrite, Write,
@@ -17,7 +20,7 @@ use nabe_wire::directory::Endpoint;
 use nabe_wire::mls::KeyPackage;
 
 use super::key_material::read_package;
-use super::users::{MimiNews, bytes_of, identifier, is_of, provider_of, room_in, user_in};
+use super::users::{MimiNews, bytes_of, is_of, provider_of, room_in, user_in};
 use super::{Mimi, MimiError};
 use crate::off_reactor::off_reactor;
 
@@ -67,7 +70,8 @@ impl Mimi {
         }
     }
 
-    /// A target grants consent, or revokes it. A local user's grant has no key packages of its own; [`Mimi::grant`] adds some.
+    /// A target grants consent, or revokes it. A local user's grant has no key packages of its own;
+    /// [`Mimi::grant_with_key_packages`] adds some.
     ///
     /// # Errors
     ///
@@ -124,14 +128,20 @@ impl Mimi {
         Ok(())
     }
 
-    /// A local user grants consent, with one key package of each of their clients for use at once.
+    /// A local user grants consent by an entry without key packages, to which their provider adds one of each of their clients, for use
+    /// at once. They count as handed out, also if the requester's provider does not take them.
     ///
     /// # Errors
     ///
-    /// As for [`Mimi::update_consent`].
-    pub async fn grant(&self, scope: &ConsentScope) -> Result<(), MimiError> {
+    /// As for [`Mimi::update_consent`]; [`MimiError::Invalid`] for what is no grant, too.
+    pub async fn grant_with_key_packages(&self, entry: &ConsentEntry) -> Result<(), MimiError> {
+        self.limit(self.domain(), Endpoint::UpdateConsent)?;
+        let scope = read(&entry.scope)?;
         if !self.is_ours(&scope.target) {
             return Err(not_theirs(self.domain(), "the target"));
+        }
+        if decision_of(entry)? != ConsentDecision::Granted {
+            return Err(wrong_operation("should be grant"));
         }
         let claimed = self.key_packages_to_grant(&scope.target).await?;
         let packages = claimed.iter().filter_map(|claimed| read_package(&claimed.body));
@@ -139,10 +149,9 @@ impl Mimi {
             operation: ConsentAction::Grant {
                 client_key_packages: packages.collect(),
             },
-            scope: to_wire(scope),
-            consent_extensions: Default::default(),
+            ..entry.clone()
         };
-        self.decide_and_convey(scope, ConsentDecision::Granted, &entry).await
+        self.decide_and_convey(&scope, ConsentDecision::Granted, &entry).await
     }
 
     /// What is known about a local user's consents, be they requester or target, with numbers after `after`, ascending.
@@ -159,30 +168,53 @@ impl Mimi {
         Ok(consents?)
     }
 
-    /// Takes the key packages that came with a grant in this very scope, each but once.
-    ///
-    /// # Errors
-    ///
-    /// [`MimiError::NotTheirs`] if the requester is not ours.
-    pub async fn take_granted_key_packages(&self, scope: &ConsentScope) -> Result<Vec<GrantedKeyPackage>, MimiError> {
-        if !self.is_ours(&scope.requester) {
-            return Err(not_theirs(self.domain(), "the requester"));
+    /// Takes one key package of each client of which some came with a grant for this room or, if none did, for any room: those that
+    /// `fits` likes, or none at all if a client has no such one. What the target decided last must still be a grant.
+    pub(super) async fn take_granted_key_packages(
+        &self,
+        scope: &ConsentScope,
+        fits: impl Fn(&OfferedKeyPackage) -> bool,
+    ) -> Result<Vec<GrantedKeyPackage>, MimiError> {
+        let store = self.service.store();
+        for room in [scope.room.clone(), None] {
+            let scope = ConsentScope { room, ..scope.clone() };
+            let granted = store.granted_key_packages(&scope, self.usable_at()).await?;
+            let of_each = off_reactor(|| self.one_of_each(&scope.target, granted, &fits));
+            let Some(of_each) = of_each.filter(|of_each| !of_each.is_empty()) else {
+                continue;
+            };
+            let references: Vec<_> = of_each.iter().map(|package| package.reference.clone()).collect();
+            // Somebody else may have been faster, and what is left then is for the next.
+            if store.take_granted_key_packages(&references).await? {
+                return Ok(of_each);
+            }
         }
-        let now = self.service.now();
-        let taken = self.service.store().take_granted_key_packages(scope, now).await;
-        Ok(taken?)
+        Ok(Vec::new())
+    }
+
+    /// By client; `None` if one has none that will do.
+    fn one_of_each(
+        &self,
+        target: &MimiUri,
+        granted: Vec<GrantedKeyPackage>,
+        fits: &impl Fn(&OfferedKeyPackage) -> bool,
+    ) -> Option<Vec<GrantedKeyPackage>> {
+        let mut chosen: BTreeMap<MimiUri, Option<GrantedKeyPackage>> = BTreeMap::new();
+        for package in granted {
+            let of_client = chosen.entry(package.client.clone()).or_default();
+            let is_good = || {
+                let read = read_package(&package.body)?;
+                self.look_at_package(target, &read).ok().filter(fits)
+            };
+            if of_client.is_none() && is_good().is_some() {
+                *of_client = Some(package);
+            }
+        }
+        chosen.into_values().collect()
     }
 
     async fn decide(&self, scope: &ConsentScope, entry: &ConsentEntry) -> Result<(), MimiError> {
-        let decision = match &entry.operation {
-            ConsentAction::Grant { client_key_packages } if client_key_packages.is_empty() => ConsentDecision::Granted,
-            ConsentAction::Grant { .. } => {
-                let (field, rule) = ("clientKeyPackages", "should be left to the provider");
-                return Err(MimiError::Invalid { field, rule });
-            }
-            ConsentAction::Revoke => ConsentDecision::Revoked,
-            _ => return Err(wrong_operation("should be grant or revoke")),
-        };
+        let decision = decision_of(entry)?;
         self.decide_and_convey(scope, decision, entry).await
     }
 
@@ -279,11 +311,16 @@ fn read(scope: &WireScope) -> Result<ConsentScope, MimiError> {
     })
 }
 
-fn to_wire(scope: &ConsentScope) -> WireScope {
-    WireScope {
-        requester_uri: identifier(&scope.requester),
-        target_uri: identifier(&scope.target),
-        room_id: scope.room.as_ref().map(identifier),
+/// What a local user decides, whose provider alone knows which key packages are still to be had.
+fn decision_of(entry: &ConsentEntry) -> Result<ConsentDecision, MimiError> {
+    match &entry.operation {
+        ConsentAction::Grant { client_key_packages } if client_key_packages.is_empty() => Ok(ConsentDecision::Granted),
+        ConsentAction::Grant { .. } => {
+            let (field, rule) = ("clientKeyPackages", "should be left to the provider");
+            Err(MimiError::Invalid { field, rule })
+        }
+        ConsentAction::Revoke => Ok(ConsentDecision::Revoked),
+        _ => Err(wrong_operation("should be grant or revoke")),
     }
 }
 

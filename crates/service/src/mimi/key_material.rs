@@ -106,6 +106,28 @@ struct Asked {
     query: KeyMaterialQuery,
 }
 
+impl Asked {
+    fn scope(&self) -> ConsentScope {
+        ConsentScope {
+            requester: self.requester.clone(),
+            target: self.target.clone(),
+            room: self.room.clone(),
+        }
+    }
+
+    /// Whether a key package is what was asked for.
+    fn will_do(&self, offered: &OfferedKeyPackage) -> Result<(), &'static str> {
+        let suites = &self.query.acceptable_ciphersuites;
+        if !suites.iter().any(|suite| suite.0 == offered.suite.id()) {
+            return Err("a key package is of a suite that was not asked for");
+        }
+        match meets(&offered.capabilities, &self.query.required_capabilities) {
+            true => Ok(()),
+            false => Err("a key package lacks what is required"),
+        }
+    }
+}
+
 /// A key package of another provider that was looked at.
 struct Fetched {
     offered: OfferedKeyPackage,
@@ -211,6 +233,13 @@ impl Mimi {
             None => provider_of(&asked.requester, "requestingUser")?,
         };
         let of_requester = is_of(&asked.requester, from);
+        if hub == *self.domain()
+            && from == self.domain()
+            && of_requester
+            && let Some(response) = self.hand_on_granted(&asked).await?
+        {
+            return Ok(response);
+        }
         match (hub == *self.domain(), self.is_ours(target)) {
             // We are the hub, or it is for no room and the requester is ours or asks directly.
             (true, _) if !of_requester => Err(not_theirs(from, "the requester")),
@@ -240,6 +269,39 @@ impl Mimi {
             (false, true) => self.hand_out(&asked).await,
             (false, false) => Err(MimiError::Unknown("user")),
         }
+    }
+
+    /// What came with a grant to one of ours, instead of what would be handed out: for a room of ours, since another hub could not tell
+    /// where the Welcome goes (MIMI #convey-explicit-consent). `None` if there is nothing, or nothing that will do.
+    async fn hand_on_granted(&self, asked: &Asked) -> Result<Option<KeyMaterialResponse>, MimiError> {
+        if asked.room.is_none() {
+            return Ok(None);
+        }
+        let scope = asked.scope();
+        let state = self.service.store().consent(&scope).await?;
+        if refusal(&scope, state).is_some() {
+            return Ok(None);
+        }
+        let fits = |offered: &OfferedKeyPackage| asked.will_do(offered).is_ok();
+        let taken = self.take_granted_key_packages(&scope, fits).await?;
+        let clients = taken.iter().filter_map(|taken| {
+            let package = read_package(&taken.body)?;
+            Some(ClientKeyMaterial {
+                client_uri: identifier(&taken.client),
+                material: ClientMaterial::KeyPackage(Box::new(package)),
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        if clients.is_empty() {
+            return Ok(None);
+        }
+        let response = KeyMaterialResponse {
+            clients,
+            ..KeyMaterialResponse::refused(KeyMaterialUserCode::SUCCESS, identifier(&asked.target))
+        };
+        let provider = provider_of(&asked.target, "targetUser")?;
+        self.note(&provider, asked, &response).await?;
+        Ok(Some(response))
     }
 
     /// Claims of each client of a local user one key package of any kind, for a grant.
@@ -304,11 +366,7 @@ impl Mimi {
     async fn hand_out_to(&self, asked: &Asked, is_requester: bool) -> Result<KeyMaterialResponse, MimiError> {
         let user_uri = identifier(&asked.target);
         let is_user = self.is_user(&asked.target).await?;
-        let scope = ConsentScope {
-            requester: asked.requester.clone(),
-            target: asked.target.clone(),
-            room: asked.room.clone(),
-        };
+        let scope = asked.scope();
         let state = self.service.store().consent(&scope).await?;
         let refusal = match (is_user, self.state.settings.users.hide_users) {
             (false, true) => Some(KeyMaterialUserCode::NO_CONSENT),
@@ -431,13 +489,7 @@ impl Mimi {
             let uri = uri.filter(|uri| uri.kind() == MimiKind::Client && uri.host() == asked.target.host());
             let uri = uri.ok_or("a client is none of the provider's")?;
             let offered = self.look_at_package(&asked.target, package)?;
-            let suites = &asked.query.acceptable_ciphersuites;
-            if !suites.iter().any(|suite| suite.0 == offered.suite.id()) {
-                return Err("a key package is of a suite that was not asked for");
-            }
-            if !meets(&offered.capabilities, &asked.query.required_capabilities) {
-                return Err("a key package lacks what is required");
-            }
+            asked.will_do(&offered)?;
             if offered.identity.client().is_some_and(|named| *named != uri) {
                 return Err("a key package is another client's");
             }
@@ -464,7 +516,7 @@ impl Mimi {
     }
 
     /// What expires by then is not worth handing out.
-    fn usable_at(&self) -> UnixMillis {
+    pub(super) fn usable_at(&self) -> UnixMillis {
         self.service.now().plus(LEAST_USE)
     }
 }

@@ -480,7 +480,7 @@ pub async fn what_is_heard_of_consent_is_bounded(store: &dyn Store) {
     assert_eq!(rooms, ["mimi://a.example/r/0", "mimi://a.example/r/2"]);
 }
 
-/// Once, for the scope in which they came; and they are not taken in again.
+/// Once, all that are wanted or none, for the scope in which they came; and they are not taken in again.
 pub async fn granted_key_packages_are_taken_once(store: &dyn Store) {
     let package = |number: usize, not_after| GrantedKeyPackage {
         reference: Bytes::from(format!("ref {number}")),
@@ -495,21 +495,30 @@ pub async fn granted_key_packages_are_taken_once(store: &dyn Store) {
         from: Some(server("b.example")),
         now: at(5),
     };
-    let take = |room| async move { store.take_granted_key_packages(&scope(room), at(10)).await.unwrap() };
+    let granted = |room| async move { store.granted_key_packages(&scope(room), at(10)).await.unwrap() };
+    let take = |numbers: &'static [usize]| async move {
+        let references: Vec<_> = numbers.iter().map(|number| package(*number, 0).reference).collect();
+        store.take_granted_key_packages(&references).await.unwrap()
+    };
     let first = vec![package(1, 50), package(2, 10), package(3, 50)];
     put(
         store,
         [grant(None, first.clone()), grant(Some(ROOM), vec![package(4, 50)])],
     )
     .await;
-    assert_eq!(take(None).await, [package(1, 50), package(3, 50)]);
+    assert_eq!(granted(None).await, [package(1, 50), package(3, 50)]);
+    assert!(!take(&[1, 7]).await, "one is not there");
+    assert_eq!(granted(None).await.len(), 2);
+    assert!(take(&[1]).await);
+    assert!(!take(&[3, 1]).await, "one is taken");
+    assert_eq!(granted(None).await, [package(3, 50)]);
     put(store, [grant(None, first), grant(Some(ROOM), vec![package(4, 50)])]).await;
-    assert_eq!(take(None).await, []);
-    assert_eq!(take(Some(ROOM)).await, [package(4, 50)]);
+    assert_eq!(granted(None).await, [package(3, 50)]);
+    assert_eq!(granted(Some(ROOM)).await, [package(4, 50)]);
     put(store, [MimiUserWrite::ExpireKeyPackages { now: at(50) }]).await;
     let many = (0..MAX_GRANTED_KEY_PACKAGES + 5).map(|number| package(number, 90));
     put(store, [grant(None, many.collect())]).await;
-    assert_eq!(take(None).await.len(), MAX_GRANTED_KEY_PACKAGES);
+    assert_eq!(granted(None).await.len(), MAX_GRANTED_KEY_PACKAGES);
 }
 
 /// By all of a field, or a part of it, as far as the user lets them.

@@ -642,16 +642,19 @@ impl MimiUserStore for MemoryStore {
     }
 
     async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {
+        self.count_lookups(1);
         Ok(self.tables().mimi_users.profiles.get(user).cloned().unwrap_or_default())
     }
 
     async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        self.count_lookups(1);
         let tables = self.tables();
         let has_it = |entry: &ProfileEntry| entry.searchable != Searchable::Never && entry.value == value;
         Ok(tables.mimi_users.users_with(has_it, limit))
     }
 
     async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        self.count_lookups(1);
         let (tables, part) = (self.tables(), part.to_lowercase());
         let has_it =
             |entry: &ProfileEntry| entry.searchable == Searchable::InPart && entry.value.to_lowercase().contains(&part);
@@ -686,22 +689,34 @@ impl MimiUserStore for MemoryStore {
         Ok(of_user)
     }
 
-    async fn take_granted_key_packages(
+    async fn granted_key_packages(
         &self,
         scope: &ConsentScope,
         usable_at: UnixMillis,
     ) -> Result<Vec<GrantedKeyPackage>, StoreError> {
-        let mut tables = self.tables();
-        let granted = tables.mimi_users.granted.values_mut();
+        self.count_lookups(1);
+        let tables = self.tables();
+        let granted = tables.mimi_users.granted.values();
         let usable = granted
             .filter(|granted| granted.scope == *scope && !granted.taken && granted.package.not_after > usable_at);
-        let mut taken: Vec<_> = usable
-            .map(|granted| {
-                granted.taken = true;
-                (granted.number, granted.package.clone())
-            })
-            .collect();
-        taken.sort_by_key(|(number, _)| *number);
-        Ok(taken.into_iter().map(|(_, package)| package).collect())
+        let mut usable: Vec<_> = usable.collect();
+        usable.sort_by_key(|granted| granted.number);
+        Ok(usable.into_iter().map(|granted| granted.package.clone()).collect())
+    }
+
+    async fn take_granted_key_packages(&self, references: &[Bytes]) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let granted = &mut tables.mimi_users.granted;
+        let are_there = references
+            .iter()
+            .all(|reference| granted.get(reference).is_some_and(|granted| !granted.taken));
+        if are_there {
+            for reference in references {
+                granted
+                    .entry(reference.clone())
+                    .and_modify(|granted| granted.taken = true);
+            }
+        }
+        Ok(are_there)
     }
 }

@@ -336,6 +336,51 @@ async fn users_ask_each_other_for_consent_and_decide_for_themselves_alone() {
 }
 
 #[tokio::test]
+async fn key_packages_go_with_a_grant_if_the_user_wants_it() {
+    const BOB: &str = "mimi://h.example/u/bob";
+    let provider = Provider::new();
+    provider.get("hub").await;
+    let package = base64u::encode(&MimiDevice::new(PHONE).key_package());
+    let body = json!({ "client": PHONE, "key_packages": [package] });
+    provider.post("key_packages", &body).await.expect(200);
+    let uri = |uri: &str| IdentifierUri::new(uri).unwrap();
+    let put = async |operation: ConsentAction, query: &str| {
+        let entry = ConsentEntry {
+            operation,
+            scope: ConsentScope {
+                requester_uri: uri(BOB),
+                target_uri: uri(ALICE),
+                room_id: None,
+            },
+            consent_extensions: Default::default(),
+        };
+        let mut request = client_request("alice", "POST", &format!("/_nabe/v1/mimi/consent{query}"), "", &[]);
+        *request.body_mut() = Body::from(entry.to_bytes());
+        provider.world.ask(request).await.status
+    };
+    let grant = || ConsentAction::Grant {
+        client_key_packages: Vec::new(),
+    };
+    let left = async || {
+        provider.get("key_packages").await["key_packages"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    for (operation, query, status) in [
+        (grant(), "?key_packages=some", 400),
+        (ConsentAction::Revoke, "?key_packages=true", 400),
+        (grant(), "?key_packages=false", 200),
+        (grant(), "", 200),
+    ] {
+        assert_eq!(put(operation, query).await, status, "{query}");
+    }
+    assert_eq!(left().await, 1);
+    assert_eq!(put(grant(), "?key_packages=true").await, 200);
+    assert_eq!(left().await, 0);
+}
+
+#[tokio::test]
 async fn a_file_is_had_by_its_url_and_by_who_reads_the_room() {
     let folder = tempfile::tempdir().unwrap();
     let files = MediaFolder::open(folder.path()).unwrap();

@@ -298,6 +298,9 @@ pub(crate) enum ConsentCommand {
         /// Whom
         #[arg(value_parser = MimiUri::parse)]
         user: MimiUri,
+        /// Send along a key package of each client, so that the user's provider need not ask for them
+        #[arg(long)]
+        key_packages: bool,
     },
     /// Let a user add this one no longer
     Revoke {

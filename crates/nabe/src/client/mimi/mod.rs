@@ -266,9 +266,10 @@ async fn get_file(
 
 async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) -> anyhow::Result<()> {
     let own = transport.user().await?;
+    let with_key_packages = matches!(command, ConsentCommand::Grant { key_packages: true, .. });
     let (requester, target, operation) = match command {
         ConsentCommand::Ask { user } => (own, user, ConsentAction::Request),
-        ConsentCommand::Grant { user } => {
+        ConsentCommand::Grant { user, .. } => {
             let client_key_packages = Vec::new();
             (user, own, ConsentAction::Grant { client_key_packages })
         }
@@ -307,7 +308,11 @@ async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) ->
         },
         consent_extensions: Default::default(),
     };
-    Ok(transport.put_consent(&entry).await?)
+    match with_key_packages {
+        true => transport.grant_with_key_packages(&entry).await?,
+        false => transport.put_consent(&entry).await?,
+    }
+    Ok(())
 }
 
 /// Goes on whatever the network does.

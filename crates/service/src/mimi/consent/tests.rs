@@ -1,6 +1,7 @@
 //! Alice at `a.example` wants to add Bob at `b.example`.
 
 use nabe_mls::testing::mimi::MimiDevice;
+use nabe_mls::testing::wall_clock;
 use nabe_store::{MimiStore as _, MimiUserStore as _};
 
 use super::*;
@@ -175,44 +176,92 @@ async fn who_is_a_user_is_told_only_if_the_operator_wants_it() {
     assert!(matches!(unknown, Err(MimiError::Unknown("user"))), "{unknown:?}");
 }
 
+/// Nor does the time tell that an answer takes: the same is looked up, and the same kept.
 #[tokio::test]
-async fn key_packages_that_come_with_a_grant_count_as_handed_out_and_are_taken_once() {
+async fn as_much_is_done_with_a_decision_for_somebody_who_is_no_user_as_for_a_user() {
+    const SOMEBODY: &str = "mimi://a.example/u/somebody";
+    let done = async |providers: &Providers, user: &str, device: &MimiDevice, operation: ConsentAction| {
+        let with_package = match operation {
+            ConsentAction::Grant { .. } => ConsentAction::Grant {
+                client_key_packages: vec![read_package(&device.key_package()).unwrap()],
+            },
+            other => other,
+        };
+        let (a, store) = (providers.mimi("a"), providers.store("a"));
+        let before = store.lookups();
+        let told = a
+            .update_consent(&server("b"), &entry(with_package, user, BOB, None))
+            .await;
+        let looked_up = store.lookups() - before;
+        let known = store.consents_of(&uri(user), 0, 10).await.unwrap();
+        let decisions: Vec<_> = known
+            .iter()
+            .map(|kept| kept.decision.map(|(decision, _)| decision))
+            .collect();
+        let scope = scope(user, BOB, None);
+        let packages = store.granted_key_packages(&scope, wall_clock()).await.unwrap();
+        (told.is_ok(), looked_up, decisions, packages.len())
+    };
+    let providers = Providers::new().await;
+    let phone = MimiDevice::new(PHONE);
+    for operation in [grant(), grant(), ConsentAction::Revoke] {
+        let of_alice = done(&providers, ALICE, &phone, operation.clone()).await;
+        assert!(of_alice.0, "{operation:?}");
+        assert_eq!(done(&providers, SOMEBODY, &phone, operation).await, of_alice);
+    }
+    // Where users are not hidden it would show.
+    let users = UserSettings {
+        hide_users: false,
+        ..UserSettings::default()
+    };
+    let open = Providers::with(users).await;
+    let of_alice = done(&open, ALICE, &phone, grant()).await;
+    assert_ne!(done(&open, SOMEBODY, &phone, grant()).await, of_alice);
+}
+
+#[tokio::test]
+async fn key_packages_that_go_with_a_grant_count_as_handed_out_and_both_providers_know_whose_they_are() {
     let providers = Providers::new().await;
     providers.upload(&MimiDevice::new(PHONE), PHONE, 2).await;
-    let granted = scope(ALICE, BOB, None);
-    providers.mimi("b").grant(&granted).await.unwrap();
+    let entry = entry(grant(), ALICE, BOB, None);
+    providers.mimi("b").grant_with_key_packages(&entry).await.unwrap();
     let left = providers.mimi("b").key_packages_on_offer(&uri(BOB)).await.unwrap();
     assert_eq!(left[0].left, 1);
-    let taken = providers.mimi("a").take_granted_key_packages(&granted).await.unwrap();
     assert_eq!(
-        taken
-            .iter()
+        providers.known("a", ALICE).await,
+        [(None, false, Some(ConsentDecision::Granted))]
+    );
+    let scope = scope(ALICE, BOB, None);
+    let at_a = providers.store("a").granted_key_packages(&scope, wall_clock());
+    let at_a = at_a.await.unwrap();
+    assert_eq!(
+        at_a.iter()
             .map(|package| package.client.to_string())
             .collect::<Vec<_>>(),
         [PHONE]
     );
-    let again = providers.mimi("a").take_granted_key_packages(&granted).await.unwrap();
-    assert_eq!(again, []);
-    // Both know where a Welcome goes.
-    let references = [taken[0].reference.clone()];
-    assert_eq!(
-        providers
-            .store("a")
-            .fetched_key_packages(&references)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
-    assert_eq!(
-        providers
-            .store("b")
-            .issued_key_packages(&references)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    let references = [at_a[0].reference.clone()];
+    let fetched = providers.store("a").fetched_key_packages(&references).await.unwrap();
+    let issued = providers.store("b").issued_key_packages(&references).await.unwrap();
+    assert_eq!((fetched.len(), issued.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn key_packages_go_with_grants_of_ones_own_alone() {
+    let providers = Providers::new().await;
+    providers.upload(&MimiDevice::new(PHONE), PHONE, 1).await;
+    let b = providers.mimi("b");
+    let refused = b
+        .grant_with_key_packages(&entry(ConsentAction::Revoke, ALICE, BOB, None))
+        .await;
+    let is_wrong = matches!(&refused, Err(MimiError::Invalid { field, .. }) if *field == "consentOperation");
+    assert!(is_wrong, "{refused:?}");
+    let refused = b.grant_with_key_packages(&entry(grant(), BOB, ALICE, None)).await;
+    assert!(matches!(refused, Err(MimiError::NotTheirs { .. })), "{refused:?}");
+    let refused = b.grant_with_key_packages(&entry(grant(), ALICE, NOBODY, None)).await;
+    assert!(matches!(refused, Err(MimiError::Unknown("user"))), "{refused:?}");
+    assert_eq!(b.key_packages_on_offer(&uri(BOB)).await.unwrap()[0].left, 1);
+    assert_eq!(providers.made(), []);
 }
 
 #[tokio::test]

@@ -185,6 +185,113 @@ async fn a_client_without_any_left_is_exhausted_and_one_that_lacks_what_is_neede
     );
 }
 
+/// How often somebody was asked for key packages.
+fn asked(providers: &Providers) -> usize {
+    let made = providers.made();
+    made.iter()
+        .filter(|(_, _, endpoint)| *endpoint == Endpoint::KeyMaterial)
+        .count()
+}
+
+impl Providers {
+    async fn bob_grants_with_key_packages(&self, requester: &str, room: Option<&str>) {
+        let client_key_packages = Vec::new();
+        let grant = entry(ConsentAction::Grant { client_key_packages }, requester, BOB, room);
+        self.mimi("b").grant_with_key_packages(&grant).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_came_with_a_grant_is_used_before_more_is_asked_for_and_each_once() {
+    let mut providers = Providers::of_bob(3, 3).await;
+    providers.bob_grants_with_key_packages(ALICE, None).await;
+    let of_grant = providers.alice_asks(BOB).await;
+    assert_eq!(asked(&providers), 0);
+    assert_eq!(of_grant.user_status, KeyMaterialUserCode::SUCCESS);
+    let clients: Vec<_> = of_grant
+        .clients
+        .iter()
+        .map(|client| client.client_uri.to_string())
+        .collect();
+    assert_eq!(clients, [PHONE, TABLET]);
+    let mut seen = references(&of_grant);
+    let routes = providers.store("a").fetched_key_packages(&seen).await.unwrap();
+    assert_eq!(routes.len(), 2, "the hub knows where the Welcome goes");
+    providers.crash("a");
+    let others = providers.alice_asks(BOB).await;
+    assert_eq!(asked(&providers), 1);
+    seen.extend(references(&others));
+    let distinct: BTreeSet<_> = seen.iter().collect();
+    assert_eq!((seen.len(), distinct.len()), (4, 4));
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_share_what_came_with_grants_and_none_gets_what_another_has() {
+    let providers = Providers::of_bob(20, 0).await;
+    for room in [None, Some(ROOM), None] {
+        providers.bob_grants_with_key_packages(ALICE, room).await;
+    }
+    let answers = join_all((0..8).map(|_| providers.alice_asks(BOB))).await;
+    let all: Vec<_> = answers.iter().flat_map(references).collect();
+    let distinct: BTreeSet<_> = all.iter().collect();
+    assert_eq!((all.len(), distinct.len()), (8, 8));
+    // Of two for any room each request takes one; whoever lost a race asks.
+    assert!((5..=7).contains(&asked(&providers)), "{}", asked(&providers));
+}
+
+#[tokio::test]
+async fn what_came_with_a_grant_is_for_whom_it_was_granted_and_for_rooms_that_it_fits() {
+    let providers = Providers::of_bob(9, 0).await;
+    providers.bob_grants_with_key_packages(ALICE, Some(ROOM)).await;
+    // Another room of ours, a room of another hub, capabilities that it lacks.
+    let elsewhere = request(BOB, Some("mimi://a.example/r/other"));
+    let answer = providers.ask("a", BOB, elsewhere).await.unwrap();
+    assert_eq!(answer.user_status, KeyMaterialUserCode::NO_CONSENT_FOR_THIS_ROOM);
+    let of_c = request(BOB, Some("mimi://c.example/r/club"));
+    let answer = providers.ask("a", BOB, of_c).await.unwrap();
+    assert_eq!(answer.user_status, KeyMaterialUserCode::NO_CONSENT_FOR_THIS_ROOM);
+    let unfit = key_material_request(&alice(), BOB, Some(ROOM), required(&[0xf0f0]));
+    let answer = providers.ask("a", BOB, unfit).await.unwrap();
+    assert_eq!(answer.user_status, KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL);
+    // Somebody else, who has consent of their own.
+    providers.bob_grants("mimi://a.example/u/ann", Some(ROOM)).await;
+    let ann = MimiDevice::new("mimi://a.example/d/ann/laptop");
+    let of_ann = key_material_request(&ann, BOB, Some(ROOM), required(&[]));
+    let of_ann = references(&providers.ask("a", BOB, of_ann).await.unwrap());
+    let before = asked(&providers);
+    let of_alice = references(&providers.alice_asks(BOB).await);
+    assert_eq!(asked(&providers), before);
+    assert_eq!((of_ann.len(), of_alice.len()), (1, 1));
+    assert_ne!(of_ann, of_alice);
+}
+
+#[tokio::test]
+async fn what_came_with_a_grant_is_of_no_use_once_that_is_revoked() {
+    let users = UserSettings {
+        tell_revocations: true,
+        ..UserSettings::default()
+    };
+    let providers = Providers::with(users).await;
+    providers.upload(&MimiDevice::new(PHONE), PHONE, 2).await;
+    providers.bob_grants_with_key_packages(ALICE, None).await;
+    let revoke = entry(ConsentAction::Revoke, ALICE, BOB, None);
+    providers.mimi("b").update_consent(&server("b"), &revoke).await.unwrap();
+    assert_eq!(
+        providers.alice_asks(BOB).await,
+        refused(KeyMaterialUserCode::NO_CONSENT, BOB)
+    );
+    assert_eq!(asked(&providers), 1);
+}
+
+#[tokio::test]
+async fn what_came_with_a_grant_and_has_expired_is_of_no_use() {
+    let providers = Providers::of_bob(1, 0).await;
+    providers.bob_grants_with_key_packages(ALICE, None).await;
+    providers.clock.advance(Duration::from_hours(24 * 365));
+    let answer = providers.alice_asks(BOB).await;
+    assert_eq!((asked(&providers), references(&answer).len()), (1, 0));
+}
+
 #[tokio::test]
 async fn no_key_package_is_handed_out_twice_however_many_ask_and_wherever_it_crashes() {
     let mut providers = Providers::of_bob(40, 0).await;
