@@ -309,3 +309,31 @@ async fn a_user_looks_for_others_at_their_provider_and_at_another() {
         assert_eq!(nobody.response_code, IdentifierQueryCode::NOT_FOUND, "{asked}");
     }
 }
+
+/// Nor does the time tell that an answer takes: a field that is not searched for costs what costs one that nobody has.
+#[tokio::test]
+async fn as_much_is_done_for_what_a_user_hides_as_for_what_nobody_has() {
+    use SearchIdentifierType as Type;
+    let providers = directory().await;
+    let looked_up = async |query: Vec<QueryElement>| {
+        let before = providers.store("b").lookups();
+        let answer = ask(&providers, query).await;
+        (answer, providers.store("b").lookups() - before)
+    };
+    let email = |address: &str| condition(Type::EMAIL, address);
+    let handle = || condition(Type::HANDLE, "im:bob@b.example");
+    // By itself, and beside a field by which Bob is found.
+    let hidden = looked_up(vec![email("bob@mail.example")]).await;
+    assert_eq!(hidden.0.response_code, IdentifierQueryCode::NOT_FOUND);
+    assert_eq!(looked_up(vec![email("nobody@mail.example")]).await, hidden);
+    let hidden = looked_up(vec![handle(), email("bob@mail.example")]).await;
+    assert_eq!(hidden.0.response_code, IdentifierQueryCode::NOT_FOUND);
+    assert_eq!(looked_up(vec![handle(), email("nobody@mail.example")]).await, hidden);
+    // A whole name is not found by a part of it, wherever that part is.
+    let part = |part: &str| vec![condition(Type::PARTIAL_NAME, part)];
+    let hidden = looked_up(part("Smit")).await;
+    assert_eq!(hidden.0.response_code, IdentifierQueryCode::NOT_FOUND);
+    assert_eq!(looked_up(part("Nobo")).await, hidden);
+    // What is counted would show it.
+    assert!(looked_up(vec![handle()]).await.1 > looked_up(vec![condition(Type::HANDLE, "im:no@b.example")]).await.1);
+}
