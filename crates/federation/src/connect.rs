@@ -17,8 +17,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nabe_types::ServerName;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName as TlsName;
+use rustls::client::verify_server_name;
+use rustls::server::ParsedCertificate;
+use rustls_pki_types::{CertificateDer, ServerName as TlsName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,7 +30,7 @@ use tokio_rustls::client::TlsStream;
 use crate::address::AddressGuard;
 use crate::discovery::{Dns, MAX_WELL_KNOWN_BYTES, Target, WellKnown, WellKnownError, WellKnownReply, WellKnownUrl};
 use crate::tls::ALPN_H2;
-use crate::transport::{TlsFault, TransportError};
+use crate::transport::{SpeaksFor, TlsFault, TransportError};
 
 /// Opens connections.
 pub(crate) struct Connector {
@@ -66,19 +69,27 @@ impl Connector {
         let authority: Authority = target.host_header.parse().map_err(|_| TransportError::InvalidRequest)?;
         let stream = self.tcp(&self.permitted(target)?).await?;
         let handshake = async {
-            let sender = match security {
-                Security::None => http1_over(stream).await?,
+            let (sender, certificate) = match security {
+                Security::None => (http1_over(stream).await?, None),
                 Security::Tls => {
                     let stream = self.tls(stream, &target.tls_name).await?;
-                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
-                    if is_http2 {
+                    let session = stream.get_ref().1;
+                    let certificate = session.peer_certificates().and_then(<[_]>::first);
+                    let certificate = certificate.map(|certificate| Arc::new(certificate.clone()));
+                    let is_http2 = session.alpn_protocol() == Some(ALPN_H2);
+                    let sender = if is_http2 {
                         http2_over(stream).await?
                     } else {
                         http1_over(stream).await?
-                    }
+                    };
+                    (sender, certificate)
                 }
             };
-            Ok(Connection { sender, authority })
+            Ok(Connection {
+                sender,
+                authority,
+                certificate,
+            })
         };
         tokio::time::timeout(self.handshake_timeout, handshake)
             .await
@@ -181,6 +192,8 @@ where
 pub(crate) struct Connection {
     sender: Sender,
     authority: Authority,
+    /// The server's own, which was found to be good for the authority's host.
+    certificate: Option<Arc<CertificateDer<'static>>>,
 }
 
 #[derive(Debug)]
@@ -207,6 +220,7 @@ impl Connection {
             Sender::Http2(sender) => Some(Self {
                 sender: Sender::Http2(sender.clone()),
                 authority: self.authority.clone(),
+                certificate: self.certificate.clone(),
             }),
         }
     }
@@ -232,12 +246,28 @@ impl Connection {
 
     /// As [`exchange`](Self::exchange), with the body still to be read.
     pub(crate) async fn open(&mut self, request: &Request<Bytes>) -> Result<Response<Incoming>, Failure> {
+        if let Some(SpeaksFor(name)) = request.extensions().get()
+            && !self.is_certified_for(name)
+        {
+            return Err(Failure::fatal(TransportError::Tls(TlsFault::WrongName)));
+        }
         let request = self.addressed(request).map_err(Failure::fatal)?;
         let response = match &mut self.sender {
             Sender::Http1(sender) => async { sender.ready().await.map(|()| sender.send_request(request))?.await }.await,
             Sender::Http2(sender) => async { sender.ready().await.map(|()| sender.send_request(request))?.await }.await,
         };
         response.map_err(|error| Failure::before_answer(&error))
+    }
+
+    fn is_certified_for(&self, name: &ServerName) -> bool {
+        let certificate = self
+            .certificate
+            .as_deref()
+            .and_then(|certificate| ParsedCertificate::try_from(certificate).ok());
+        let name = TlsName::try_from(name.host()).ok();
+        certificate
+            .zip(name)
+            .is_some_and(|(certificate, name)| verify_server_name(&certificate, &name).is_ok())
     }
 
     /// HTTP/2 carries the authority in the URI, HTTP/1.1 in a header.

@@ -33,7 +33,7 @@ pub use https::{HttpsSettings, HttpsTransport};
 pub use mimi::{MimiPeers, MimiSettings};
 pub use peers::{PeerSettings, SignedPeers};
 pub use tls::{TlsError, TlsSettings};
-pub use transport::{AtMostOnce, ResponseLimit, TlsFault, Transport, TransportBody, TransportError};
+pub use transport::{AtMostOnce, ResponseLimit, SpeaksFor, TlsFault, Transport, TransportBody, TransportError};
 
 #[cfg(test)]
 mod testing;

@@ -8,7 +8,8 @@
 //!
 //! The transport is one whose destinations are authorities of URLs, such as
 //! [`HttpsTransport::direct`](crate::HttpsTransport::direct): it verifies the certificate for the URL's host and guards the addresses.
-//! That the URL's host speaks for the provider is what the directory says, which came from a host with the provider's certificate.
+//! Wherever a directory leads, that certificate is for the provider's domain as well ([`SpeaksFor`]): else it could have us speak, in our
+//! own name, to somebody else.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use self::directory::MAX_DIRECTORY_BYTES;
 use self::url::HttpsUrl;
 use crate::discovery::well_known::header;
 use crate::peers::{MAX_RETRY_AFTER, retry_after_header};
-use crate::transport::{AtMostOnce, ResponseLimit, Transport, TransportError};
+use crate::transport::{AtMostOnce, ResponseLimit, SpeaksFor, Transport, TransportError};
 
 mod cache;
 mod directory;
@@ -153,7 +154,9 @@ impl<T: Transport> MimiPeers<T> {
     ) -> Result<PeerStream, MimiPeerError> {
         let outcome = within(timeout, async {
             let open = async |url: &HttpsUrl| {
-                let answer = self.transport.open(url.authority(), message(url)?, timeout).await?;
+                let mut message = message(url)?;
+                message.extensions_mut().insert(SpeaksFor(provider.clone()));
+                let answer = self.transport.open(url.authority(), message, timeout).await?;
                 Ok::<_, MimiPeerError>(answer)
             };
             let route = self.route(provider, find, None).await?;
@@ -175,11 +178,16 @@ impl<T: Transport> MimiPeers<T> {
         })
     }
 
-    async fn send(&self, url: &HttpsUrl, request: &MimiRequest) -> Result<Response<Bytes>, MimiPeerError> {
+    async fn send(
+        &self,
+        provider: &ServerName,
+        url: &HttpsUrl,
+        request: &MimiRequest,
+    ) -> Result<Response<Bytes>, MimiPeerError> {
         let mut message = self.message(url, request)?;
-        message
-            .extensions_mut()
-            .insert(ResponseLimit(request.max_response_bytes));
+        let extensions = message.extensions_mut();
+        extensions.insert(ResponseLimit(request.max_response_bytes));
+        extensions.insert(SpeaksFor(provider.clone()));
         let answer = self.transport.send(url.authority(), message, request.timeout).await?;
         Ok(answer)
     }
@@ -212,7 +220,9 @@ impl<T: Transport> MimiPeers<T> {
                 .header(ACCEPT, "application/json")
                 .body(Bytes::new())
                 .map_err(|_| DirectoryError::NoAnswer(PeerError::InvalidRequest))?;
-            message.extensions_mut().insert(ResponseLimit(MAX_DIRECTORY_BYTES));
+            let extensions = message.extensions_mut();
+            extensions.insert(ResponseLimit(MAX_DIRECTORY_BYTES));
+            extensions.insert(SpeaksFor(provider.clone()));
             let timeout = self.settings.directory_timeout;
             let answer = self.transport.send(url.authority(), message, timeout).await;
             let (head, body) = answer
@@ -238,11 +248,11 @@ impl<T: Transport> port::MimiPeers for MimiPeers<T> {
         let outcome = within(request.timeout, async {
             let find = endpoint_of(&request);
             let route = self.route(provider, &find, None).await?;
-            let answer = self.send(&route.url, &request).await?;
+            let answer = self.send(provider, &route.url, &request).await?;
             if answer.status() == StatusCode::NOT_FOUND
                 && let Some(moved) = self.moved(provider, &find, &route).await
             {
-                return self.send(&moved, &request).await;
+                return self.send(provider, &moved, &request).await;
             }
             Ok(answer)
         })

@@ -55,6 +55,10 @@ pub struct ResponseLimit(pub usize);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AtMostOnce;
 
+/// Extension of a request whose destination speaks for somebody: it is sent only to a server whose certificate is for this name, too.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SpeaksFor(pub ServerName);
+
 /// Why a request has no complete answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TransportError {

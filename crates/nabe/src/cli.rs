@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nabe_check::Suite;
+use nabe_http::tls::CertificateProfile;
 use nabe_store::ReportState;
 use nabe_types::{RoomId, ServerName, UserId};
 
@@ -123,9 +124,30 @@ pub(crate) struct Init {
     /// Issue the development certificate from the CA of this folder (`ca.pem`, `ca.key`) instead of a new one
     #[arg(long, requires = "dev_tls", value_name = "DIR")]
     pub(crate) dev_ca: Option<PathBuf>,
+    /// What the development certificate may be used for; of a MIMI provider `mutual` unless given
+    #[arg(long, requires = "dev_tls", value_name = "PROFILE")]
+    pub(crate) certificate_profile: Option<Profile>,
     /// Also be a MIMI provider, of this domain
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) mimi: Option<ServerName>,
+}
+
+/// What a certificate of the development CA may be used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Profile {
+    /// `serverAuth` only, as public authorities issue them now
+    Server,
+    /// `serverAuth` and `clientAuth`
+    Mutual,
+}
+
+impl From<Profile> for CertificateProfile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Server => Self::Server,
+            Profile::Mutual => Self::Mutual,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

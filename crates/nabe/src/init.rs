@@ -84,9 +84,10 @@ impl Folder {
         let mut names = vec![init.server_name.host().to_owned(), "localhost".into()];
         let domain = init.mimi.iter().map(|domain| domain.host().to_owned());
         names.extend(domain.filter(|domain| *domain != init.server_name.host()));
-        let profile = match init.mimi {
-            Some(_) => CertificateProfile::Mutual,
-            None => CertificateProfile::Server,
+        let profile = match (init.certificate_profile, &init.mimi) {
+            (Some(profile), _) => profile.into(),
+            (None, Some(_)) => CertificateProfile::Mutual,
+            (None, None) => CertificateProfile::Server,
         };
         let IssuedCertificate { chain_pem, key_pem } = ca.issue_for(&names, profile)?;
         fs::write(self.0.join("tls.pem"), chain_pem)?;
@@ -312,9 +313,10 @@ provider_token_file = "provider.token"
 #[cfg(test)]
 mod tests {
     use nabe_types::ServerName;
+    use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
     use super::*;
-    use crate::config::Config;
+    use crate::{cli::Profile, config::Config};
 
     #[test]
     fn a_provider_has_keys_of_its_own_and_a_certificate_for_its_domain() {
@@ -324,6 +326,7 @@ mod tests {
             server_name: ServerName::parse("chat.a.localhost").unwrap(),
             dev_tls: true,
             dev_ca: None,
+            certificate_profile: None,
             mimi: Some(ServerName::parse("a.localhost").unwrap()),
         };
         write(&init, UnixMillis(1_700_000_000_000)).unwrap();
@@ -337,6 +340,33 @@ mod tests {
     }
 
     #[test]
+    fn a_provider_s_certificate_is_of_the_profile_that_is_asked_for() {
+        // id-kp-serverAuth and id-kp-clientAuth in DER (RFC 5280 §4.2.1.12).
+        let [server_auth, client_auth] = [1, 2].map(|last| [6, 8, 0x2b, 6, 1, 5, 5, 7, 3, last]);
+        for (certificate_profile, is_for_clients) in [
+            (None, true),
+            (Some(Profile::Mutual), true),
+            (Some(Profile::Server), false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let domain = ServerName::parse("a.localhost").unwrap();
+            let init = Init {
+                dir: folder.path().join("a"),
+                server_name: domain.clone(),
+                dev_tls: true,
+                dev_ca: None,
+                certificate_profile,
+                mimi: Some(domain),
+            };
+            write(&init, UnixMillis(1_700_000_000_000)).unwrap();
+            let leaf = CertificateDer::from_pem_file(init.dir.join("tls.pem")).unwrap();
+            let has = |usage: &[u8]| leaf.windows(usage.len()).any(|bytes| bytes == usage);
+            let usages = (has(&server_auth), has(&client_auth));
+            assert_eq!(usages, (true, is_for_clients), "{certificate_profile:?}");
+        }
+    }
+
+    #[test]
     fn the_written_configuration_loads_and_states_the_true_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let init = Init {
@@ -344,6 +374,7 @@ mod tests {
             server_name: ServerName::parse("a.localhost").unwrap(),
             dev_tls: true,
             dev_ca: None,
+            certificate_profile: None,
             mimi: None,
         };
         run(&init, UnixMillis(1_700_000_000_000)).unwrap();
@@ -403,6 +434,7 @@ mod tests {
             server_name: ServerName::parse("a.localhost").unwrap(),
             dev_tls: false,
             dev_ca: None,
+            certificate_profile: None,
             mimi: None,
         };
         assert!(run(&init, UnixMillis(1)).is_err());

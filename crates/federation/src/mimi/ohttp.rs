@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::directory::{Directory, Gateway};
 use super::url::HttpsUrl;
 use super::{MimiPeers, within};
-use crate::transport::{ResponseLimit, Transport};
+use crate::transport::{ResponseLimit, SpeaksFor, Transport};
 
 impl<T: Transport> MimiPeers<T> {
     /// The provider's keys, kept as long as their headers say.
@@ -31,7 +31,9 @@ impl<T: Transport> MimiPeers<T> {
             .header(ACCEPT, KEYS)
             .body(Bytes::new())
             .map_err(|_| PeerError::InvalidRequest)?;
-        message.extensions_mut().insert(ResponseLimit(MAX_KEYS_BYTES));
+        let extensions = message.extensions_mut();
+        extensions.insert(ResponseLimit(MAX_KEYS_BYTES));
+        extensions.insert(SpeaksFor(provider.clone()));
         let (head, body) = self
             .transport
             .send(url.authority(), message, timeout)

@@ -25,6 +25,7 @@ struct Sent {
     body: Bytes,
     at_most_once: bool,
     limit: Option<usize>,
+    speaks_for: Option<ServerName>,
 }
 
 /// Gives the answers it was given, in order, and keeps what it was asked.
@@ -49,6 +50,7 @@ impl Transport for Script {
             body: request.body().clone(),
             at_most_once: request.extensions().get::<AtMostOnce>().is_some(),
             limit: request.extensions().get().map(|&ResponseLimit(limit)| limit),
+            speaks_for: request.extensions().get().map(|SpeaksFor(name)| name.clone()),
         });
         script.0.pop_front().expect("no answer is left")
     }
@@ -127,6 +129,9 @@ async fn a_request_goes_where_the_directory_says_and_says_who_we_are() {
     let [fetch, update] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!(format!("{} {}", fetch.to, fetch.line), FETCH);
     assert_eq!(fetch.limit, Some(MAX_DIRECTORY_BYTES));
+    // Wherever the directory leads, the provider's certificate is asked for.
+    let provider = Some(name("p.example"));
+    assert_eq!((&fetch.speaks_for, &update.speaks_for), (&provider, &provider));
     assert_eq!(update.to, "mimi.p.example");
     assert_eq!(update.line, "POST /u/mimi%3A%2F%2Fa.example%2Fr%2Fclub");
     assert_eq!(update.head["from"], "mimi@a.example");

@@ -367,6 +367,7 @@ fn start_hub(
         server_name: name.clone(),
         dev_tls: true,
         dev_ca: Some(folder.to_owned()),
+        certificate_profile: None,
         mimi: None,
     };
     init::write(&arguments, SystemClock.now())?;

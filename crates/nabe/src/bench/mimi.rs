@@ -481,6 +481,7 @@ fn start_hub(
         server_name: name.clone(),
         dev_tls: true,
         dev_ca: Some(folder.to_owned()),
+        certificate_profile: None,
         mimi: Some(name.clone()),
     };
     init::write(&arguments, SystemClock.now())?;

@@ -124,6 +124,7 @@ impl Provider {
                 server_name,
                 dev_tls: true,
                 dev_ca,
+                certificate_profile: None,
             },
             SystemClock.now(),
         )?;

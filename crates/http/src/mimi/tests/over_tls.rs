@@ -5,13 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::extract::ConnectInfo;
 use nabe_federation::discovery::{DnsError, SrvRecord};
 use nabe_federation::{Dns, HttpsSettings, HttpsTransport, MimiPeers, TlsSettings};
 use nabe_service::ports::mimi::{DirectoryError, MimiPeerError, MimiPeers as _, MimiRequest};
 use nabe_service::ports::{PeerError, SystemClock};
 use rustls::client::ResolvesClientCert;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::listener::{ListenerLimits, serve};
@@ -45,15 +48,7 @@ impl Provider {
 
     async fn start_as(names: &[&str], usage: PeerUsage) -> Self {
         let pki = Pki::new();
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let (certificate, key) = pki.write("server", &pki.ca.issue(&names).unwrap());
-        let files = CertificateFiles::open(certificate, key).unwrap();
-        let tls = mutual_server_config(files, verifier(pki.roots(), usage).unwrap()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let app = router(settings(), &World::new());
-        tokio::spawn(serve(listener, Some(tls), app, ListenerLimits::default(), stopped));
+        let (address, stop) = listen(&pki, names, usage).await;
         Self {
             pki,
             address,
@@ -89,6 +84,31 @@ impl Provider {
         let from = ServerName::parse(from).unwrap();
         MimiPeers::new(transport, &from, clock, nabe_federation::MimiSettings::default())
     }
+}
+
+/// A server with one certificate for these names; until the sender goes.
+async fn listen(pki: &Pki, names: &[&str], usage: PeerUsage) -> (SocketAddr, watch::Sender<bool>) {
+    let app = router(settings(), &World::new());
+    listen_with(pki, names, usage, app, ListenerLimits::default()).await
+}
+
+/// The same with other routes and limits.
+async fn listen_with(
+    pki: &Pki,
+    names: &[&str],
+    usage: PeerUsage,
+    app: Router,
+    limits: ListenerLimits,
+) -> (SocketAddr, watch::Sender<bool>) {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let (certificate, key) = pki.write(&names.join(" "), &pki.ca.issue(&names).unwrap());
+    let files = CertificateFiles::open(certificate, key).unwrap();
+    let tls = mutual_server_config(files, verifier(pki.roots(), usage).unwrap()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(serve(listener, Some(tls), app, limits, stopped));
+    (address, stop)
 }
 
 /// What the provider answers to a request for each endpoint.
@@ -181,6 +201,27 @@ async fn a_provider_whose_certificate_is_for_another_name_is_told_nothing() {
     }
 }
 
+/// `h.example`'s directory leads to `mimi.h.example`, where somebody else may be, who has a certificate for that name.
+#[tokio::test]
+async fn a_directory_cannot_have_us_speak_to_who_does_not_speak_for_its_provider() {
+    let provider = Provider::start_as(&["h.example"], PeerUsage::Either).await;
+    let files = provider.pki.files("peer", "p.example", CertificateProfile::Mutual);
+    for (names, answer) in [
+        (&["mimi.h.example"][..], Err(MimiPeerError::Peer(PeerError::Tls))),
+        (&["mimi.h.example", "h.example"], Ok((200, "p.example".to_owned()))),
+    ] {
+        let (address, _stop) = listen(&provider.pki, names, PeerUsage::Either).await;
+        let peer = provider.peer_with("p.example", Some(files.clone()), |settings| {
+            let name = ServerName::parse("mimi.h.example").unwrap();
+            settings.overrides.insert(name, address);
+        });
+        // Neither on a new connection nor on one that is kept.
+        for _ in 0..2 {
+            assert_eq!(notify(&peer).await, answer, "{names:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_directory_cannot_lead_to_addresses_that_are_not_public() {
     let provider = Provider::start(PeerUsage::Either).await;
@@ -213,4 +254,86 @@ async fn a_certificate_that_changed_is_the_one_shown_from_then_on() {
     assert_eq!(status, 403);
     let answered = Ok((200, "q.example".to_owned()));
     assert_eq!(notify(&provider.peer("q.example", Some(files))).await, answered);
+}
+
+/// Says who called, and from where.
+async fn echo_address(peer: PeerIdentity, ConnectInfo(from): ConnectInfo<SocketAddr>) -> String {
+    format!("{} at {from}", peer.domain())
+}
+
+/// What a server answers whom a proxy passes a connection to: `first` comes before TLS.
+async fn through_proxy(
+    address: SocketAddr,
+    first: &[u8],
+    pki: &Pki,
+    certificate: Option<Arc<CertificateFiles>>,
+    from: &str,
+) -> std::io::Result<String> {
+    let settings = TlsSettings {
+        system_roots: false,
+        extra_root_files: vec![pki.path("ca.pem")],
+        client_certificate: certificate.map(|files| files as Arc<dyn ResolvesClientCert>),
+        ..TlsSettings::default()
+    };
+    let mut config = (*settings.client_config().unwrap()).clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(first).await?;
+    let name = "mimi.h.example".try_into().unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let head = format!("POST /_mimi/v1/notify/x HTTP/1.1\r\nHost: mimi.h.example\r\nFrom: mimi@{from}\r\n");
+    let rest = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+    stream.write_all(format!("{head}{rest}").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap();
+    Ok(format!("{status} {}", body.trim_end()))
+}
+
+#[tokio::test]
+async fn behind_a_proxy_that_passes_tls_through_the_certificate_says_who_it_is_and_the_proxy_from_where() {
+    // Version 2, TCP over IPv4 and IPv6: from 192.0.2.9 and 2001:db8::9, port 256, to port 443.
+    let v4 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x09\x7f\0\0\x01\x01\0\x01\xbb";
+    let v6 = [
+        &b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24"[..],
+        b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x09",
+        b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x01\0\x01\xbb",
+    ]
+    .concat();
+    let pki = Pki::new();
+    let start = async |proxies: &str| {
+        let endpoints = Endpoints::new().serve(Endpoint::Notify, echo_address);
+        let app = endpoints.router(settings(), World::new().state.clone()).unwrap();
+        let limits = ListenerLimits {
+            proxies: vec![proxies.parse().unwrap()],
+            ..ListenerLimits::default()
+        };
+        listen_with(&pki, &["mimi.h.example"], PeerUsage::Either, app, limits).await
+    };
+    let files = |profile| Some(pki.files("peer", "p.example", profile));
+    let (address, _stop) = start("127.0.0.1/32").await;
+    for profile in [CertificateProfile::Server, CertificateProfile::Mutual] {
+        for (header, from) in [(&v4[..], "192.0.2.9:256"), (&v6, "[2001:db8::9]:256")] {
+            let answer = through_proxy(address, header, &pki, files(profile), "p.example").await;
+            assert_eq!(answer.unwrap(), format!("200 p.example at {from}"), "{profile:?}");
+        }
+    }
+    let ask = async |files, from| through_proxy(address, v4, &pki, files, from).await.unwrap();
+    let other = MimiRefusal::OtherDomain(server("q"));
+    assert_eq!(
+        ask(files(CertificateProfile::Mutual), "q.example").await,
+        format!("403 {other}")
+    );
+    assert_eq!(
+        ask(None, "p.example").await,
+        format!("401 {}", MimiRefusal::NoCertificate)
+    );
+    // Without the proxy's header there is no connection, and from who is no proxy none with it.
+    let plain = through_proxy(address, b"", &pki, files(CertificateProfile::Mutual), "p.example").await;
+    plain.unwrap_err();
+    let (address, _stop) = start("192.0.2.0/24").await;
+    let spoofed = through_proxy(address, v4, &pki, files(CertificateProfile::Mutual), "p.example").await;
+    spoofed.unwrap_err();
 }

@@ -50,6 +50,7 @@ impl Hub {
             server_name: ServerName::parse(HUB)?,
             dev_tls: true,
             dev_ca: None,
+            certificate_profile: None,
             mimi: None,
         };
         init::write(&arguments, SystemClock.now())?;
