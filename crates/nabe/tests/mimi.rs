@@ -5,152 +5,34 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use common::{Client, Serving, command, free_address, memory, nabe, text, wait_for};
-use http::{Method, Request, Response};
-use nabe_federation::{HttpsSettings, HttpsTransport, MimiPeers, TlsSettings, Transport as _};
-use nabe_http::tls::CertificateFiles;
-use nabe_service::ports::{
-    SystemClock,
-    mimi::{MimiPeers as _, MimiRequest},
-};
-use nabe_signing::SigningKey;
+use common::{Serving, command, memory, nabe, provider::Provider, text, wait_for};
+use http::Method;
+use nabe_client::mimi::templates;
+use nabe_mls::testing::mimi::{MimiDevice, RoomDraft, group_info_query, open_group_info};
+use nabe_service::ports::mimi::{MimiPeers as _, MimiRequest};
+use nabe_signing::{SigningKey, base64u};
 use nabe_types::{KeyId, ServerName};
 use nabe_wire::{
     Encode as _, IdentifierUri, Message as _,
     consent::{ConsentAction, ConsentEntry, ConsentScope},
-    directory::{DIRECTORY_PATH, Endpoint},
+    directory::Endpoint,
+    group_info::{GroupInfoRequest, GroupInfoResponse},
     key_material::{KeyMaterialQuery, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode},
     label::{SignatureScheme, Signer, SignerError},
-    mls::{CipherSuite, Credential, RequiredCapabilities},
+    mls::{CipherSuite, Credential, ExternalSender, RequiredCapabilities},
+    participant_list::{ParticipantListData, UserRolePair},
+    update::{UpdateRoomResponse, UpdateVerdict},
 };
 use serde_json::{Value, json};
 
 const ALICE: &str = "mimi://a.localhost/u/alice";
 const BOB: &str = "mimi://b.localhost/u/bob";
-
-/// A provider made by `nabe init --mimi`.
-struct Provider {
-    domain: ServerName,
-    folder: PathBuf,
-    listen: SocketAddr,
-    mimi: SocketAddr,
-}
-
-impl Provider {
-    /// The first one lends its CA.
-    fn init(parent: &Path, domain: &str, ca: Option<&Self>) -> Self {
-        let folder = parent.join(domain);
-        let mut arguments = vec!["init", folder.to_str().unwrap(), "--server-name", domain, "--dev-tls"];
-        arguments.extend(["--mimi", domain]);
-        if let Some(ca) = ca {
-            arguments.extend(["--dev-ca", ca.folder.to_str().unwrap()]);
-        }
-        let made = nabe(&arguments);
-        assert!(made.status.success(), "{}", text(&made.stderr));
-        Self {
-            domain: ServerName::parse(domain).unwrap(),
-            folder,
-            listen: free_address(),
-            mimi: free_address(),
-        }
-    }
-
-    /// `nabe serve`, with MIMI at an address of its own or at that of everything else.
-    fn serve(&self, others: &[&Self], shared: bool) -> Serving {
-        self.serve_with(others, shared, &[])
-    }
-
-    /// The same with more options, as environment variables.
-    fn serve_with(&self, others: &[&Self], shared: bool, environment: &[(&str, &str)]) -> Serving {
-        let overrides: Vec<String> = others
-            .iter()
-            .map(|other| format!("\"{}\" = \"{}\"", other.domain, other.mimi))
-            .collect();
-        let log = fs::File::create(self.folder.join("server.log")).unwrap();
-        let mut serve = command();
-        serve
-            .args(["serve", "--config"])
-            .arg(self.folder.join("nabe.toml"))
-            .env("NABE_MIMI__ONLY_CA_FILES", "true")
-            .env("NABE_MIMI__OVERRIDES", format!("{{ {} }}", overrides.join(", ")))
-            .env("NABE_LOG__LEVEL", "warn")
-            .envs(environment.iter().copied())
-            .stderr(log);
-        match shared {
-            true => serve.env("NABE_LISTEN__ADDRESS", self.mimi.to_string()),
-            false => serve
-                .env("NABE_LISTEN__ADDRESS", self.listen.to_string())
-                .env("NABE_MIMI__ADDRESS", self.mimi.to_string()),
-        };
-        Serving::of(serve.spawn().unwrap())
-    }
-
-    /// How somebody else's program calls this provider, with `certificate` or without.
-    fn transport(&self, certificate: Option<&Self>) -> HttpsTransport {
-        let certificate = certificate.map(|of| {
-            let files = CertificateFiles::open(of.folder.join("tls.pem"), of.folder.join("tls.key"));
-            files.unwrap() as _
-        });
-        let settings = HttpsSettings {
-            tls: TlsSettings {
-                system_roots: false,
-                extra_root_files: vec![self.folder.join("ca.pem")],
-                client_certificate: certificate,
-                ..TlsSettings::default()
-            },
-            overrides: BTreeMap::from([(self.domain.clone(), self.mimi)]),
-            ..HttpsSettings::default()
-        };
-        HttpsTransport::direct(settings, Arc::new(SystemClock)).unwrap()
-    }
-
-    /// The same as the provider `from`, by the directory.
-    fn peers(&self, from: &Self) -> MimiPeers<HttpsTransport> {
-        let settings = nabe_federation::MimiSettings::default();
-        let transport = self.transport(Some(from));
-        MimiPeers::new(transport, &from.domain, Arc::new(SystemClock), settings)
-    }
-
-    /// The provider's own backend.
-    fn backend(&self) -> Client {
-        Client::new(self.domain.clone(), self.listen, &self.folder)
-    }
-
-    /// A request as the directory has it, from nobody in particular.
-    async fn request(&self, transport: &HttpsTransport, method: Method, path: &str, from: &str) -> Response<Bytes> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("from", format!("mimi@{from}"))
-            .body(Bytes::new())
-            .unwrap();
-        let answer = transport.send(&self.domain, request, Duration::from_secs(20));
-        answer.await.unwrap()
-    }
-
-    /// The directory, read without a certificate.
-    async fn directory(&self) -> BTreeMap<String, String> {
-        let transport = self.transport(None);
-        wait_for("the directory", async || {
-            let request = Request::get(DIRECTORY_PATH).body(Bytes::new()).unwrap();
-            let answer = transport.send(&self.domain, request, Duration::from_secs(10)).await;
-            let answer = answer.ok()?;
-            assert_eq!(answer.status(), 200);
-            let directory: Value = serde_json::from_slice(answer.body()).unwrap();
-            Some(serde_json::from_value(directory).unwrap())
-        })
-        .await
-    }
-}
 
 /// What a path in the directory leads to for some target.
 fn path_of(template: &str, domain: &ServerName) -> String {
@@ -159,31 +41,124 @@ fn path_of(template: &str, domain: &ServerName) -> String {
     format!("{start}mimi%3A%2F%2F{domain}%2Fr%2Fnowhere")
 }
 
+/// All that the directory of a running server names, and the gateway.
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_reads_the_directory_and_providers_alone_reach_what_is_in_it() {
     let parent = tempfile::tempdir().unwrap();
     let a = Provider::init(parent.path(), "a.localhost", None);
     let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let stranger = Provider::init(parent.path(), "stranger", None);
     for shared in [false, true] {
-        let _running = (a.serve(&[&b], shared), b.serve(&[&a], shared));
+        let _running = a.serve_with(&[&b], shared, &[("NABE_MIMI__OHTTP", "true")]);
         let directory = a.directory().await;
-        b.directory().await;
-        assert!(!directory.is_empty(), "something is served");
+        let of_endpoint = |endpoint: Endpoint| {
+            let method: Method = endpoint.method().parse().unwrap();
+            (method, path_of(&directory[endpoint.name()], &a.domain))
+        };
+        let mut routes: Vec<_> = Endpoint::ALL.into_iter().map(of_endpoint).collect();
+        let gateway = directory["ohttpGateway"].strip_prefix("https://a.localhost").unwrap();
+        routes.push((Method::POST, gateway.to_owned()));
+        let keys = directory["ohttpKeys"].strip_prefix("https://a.localhost").unwrap();
+        assert_eq!(
+            (routes.len(), directory.len(), keys),
+            (11, 12, gateway),
+            "nothing else is served"
+        );
         let (nobody, peer) = (a.transport(None), a.transport(Some(&b)));
-        for (name, template) in &directory {
-            let endpoint = Endpoint::ALL.into_iter().find(|endpoint| endpoint.name() == name);
-            let method: Method = endpoint.unwrap().method().parse().unwrap();
-            let path = path_of(template, &a.domain);
+        // The same domain, vouched for by somebody whom nobody trusts.
+        let untrusted = Provider {
+            domain: b.domain.clone(),
+            folder: stranger.folder.clone(),
+            ..a.clone()
+        };
+        let untrusted = a.transport(Some(&untrusted));
+        for (method, path) in routes {
             let answer = a.request(&nobody, method.clone(), &path, "b.localhost").await;
-            assert_eq!(answer.status(), 401, "{name}: without a certificate");
+            assert_eq!(answer.status(), 401, "{path}: without a certificate");
             let of_another = a.request(&peer, method.clone(), &path, "c.localhost").await;
-            assert_eq!(of_another.status(), 403, "{name}: in the name of another");
+            assert_eq!(of_another.status(), 403, "{path}: in the name of another");
+            let refused = a.attempt(&untrusted, method.clone(), &path, "b.localhost").await;
+            assert!(
+                refused.is_err(),
+                "{path}: with a certificate of somebody who is not trusted: {refused:?}"
+            );
             // Whatever the endpoint says to nonsense, it is the endpoint that says it.
             let answer = a.request(&peer, method, &path, "b.localhost").await;
-            assert!(!matches!(answer.status().as_u16(), 401 | 405), "{name}: {answer:?}");
-            assert_ne!(answer.body(), of_another.body(), "{name}");
+            assert!(!matches!(answer.status().as_u16(), 401 | 405), "{path}: {answer:?}");
+            assert_ne!(answer.body(), of_another.body(), "{path}");
         }
     }
+}
+
+/// A room with so many on its list that whoever joins sends a GroupInfo of more than 2 MiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_of_two_megabytes_comes_over_mutual_tls() {
+    const ROOM: &str = "mimi://a.localhost/r/crowd";
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let _running = a.serve(&[&b], false);
+    a.directory().await;
+    let backend = a.backend();
+    let hub = backend.must_get("@alice:a.localhost", "/_nabe/v1/mimi/hub").await;
+    let sender = base64u::decode(hub["external_sender"].as_str().unwrap()).unwrap();
+    let sender = ExternalSender::from_bytes(&sender).unwrap();
+
+    let alice = MimiDevice::new("mimi://a.localhost/d/alice/phone");
+    let mut draft = RoomDraft::of(&alice, &sender, ROOM, "mimi://a.localhost/g/crowd");
+    let on_list = |user: &str, role_index| UserRolePair {
+        user: uri(user),
+        role_index,
+    };
+    let crowd = (0..60_000).map(|number| format!("mimi://b.localhost/u/somebody-{number:05}"));
+    let crowd = crowd.map(|user| on_list(&user, templates::ORDINARY_USER));
+    let known = [
+        on_list(ALICE, templates::SUPER_ADMIN),
+        on_list(BOB, templates::ORDINARY_USER),
+    ];
+    let list = ParticipantListData {
+        participants: known.into_iter().chain(crowd).collect(),
+    };
+    for entry in templates::cooperative("a.localhost").dictionary(&list).entries() {
+        draft.set(entry.component_id, entry.data.to_vec());
+    }
+    let (info, tree) = alice.create_room_with(&draft).hand_over();
+    let room = json!({
+        "room": ROOM,
+        "group_info": base64u::encode(info.as_bytes()),
+        "ratchet_tree": base64u::encode(&tree.to_bytes()),
+    });
+    backend
+        .must_post("@alice:a.localhost", "/_nabe/v1/mimi/rooms", &room)
+        .await;
+
+    let (bob, peers) = (MimiDevice::new("mimi://b.localhost/d/bob/phone"), a.peers(&b));
+    let call = async |endpoint, body: Vec<u8>| {
+        let request = MimiRequest {
+            endpoint,
+            target: ROOM.to_owned(),
+            body: body.into(),
+            timeout: Duration::from_secs(60),
+            max_response_bytes: GroupInfoResponse::MAX_LEN,
+        };
+        let answer = peers.call(&a.domain, request).await.unwrap();
+        assert_eq!(
+            answer.status,
+            200,
+            "{}",
+            text(&answer.body[..answer.body.len().min(200)])
+        );
+        answer.body
+    };
+    let (query, private_key) = group_info_query(&bob);
+    let answer = call(Endpoint::GroupInfo, GroupInfoRequest::from(query).to_bytes()).await;
+    assert!(answer.len() > 2 << 20);
+    let opened = open_group_info(GroupInfoResponse::from_bytes(&answer).unwrap(), &private_key);
+    let (_, bundle) = bob.join_externally_with(opened.group_info.as_bytes(), &opened.ratchet_tree_option, &[], &[]);
+    let update = bundle.to_request();
+    assert!(update.len() > 2 << 20);
+    let answer = UpdateRoomResponse::from_bytes(&call(Endpoint::Update, update).await).unwrap();
+    assert!(matches!(answer.verdict, UpdateVerdict::Success { .. }), "{answer:?}");
 }
 
 /// The key of a client of another provider.
@@ -612,4 +587,41 @@ fn find_file(folder: &Path) -> PathBuf {
     }
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
+}
+
+/// The hub has what it takes to add Bob while his provider is away, which hears of it afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn key_packages_that_came_with_a_grant_add_a_user_without_asking_their_provider() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init(parent.path(), "a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let pauses = [
+        ("NABE_DELIVERY__RETRY_BASE_MS", "20"),
+        ("NABE_DELIVERY__RETRY_MAX_MS", "100"),
+    ];
+    let _hub = a.serve_with(&[&b], false, &pauses);
+    let mut running = b.serve(&[&a], false);
+    for provider in [&a, &b] {
+        provider.directory().await;
+    }
+    let alice = Person::log_in(parent.path(), &a, "alice");
+    let bob = Person::log_in(parent.path(), &b, "bob");
+    let [one, two] = ["one", "two"].map(|id| {
+        alice.run(&["create", id, "--id", id]);
+        format!("mimi://a.localhost/r/{id}")
+    });
+    bob.run(&["consent", "grant", &alice.user, "--key-packages"]);
+    wait_for("the consent", async || {
+        let known = alice.run(&["consent", "list"]);
+        known.iter().any(|one| one["state"] == "granted").then_some(())
+    })
+    .await;
+    running.kill();
+    alice.run(&["add", &one, &bob.user]);
+    let _running = b.serve(&[&a], false);
+    b.directory().await;
+    let info = bob.is_in(&one, true).await;
+    assert_eq!(info["clients"].as_array().unwrap().len(), 2);
+    alice.run(&["add", &two, &bob.user]);
+    bob.is_in(&two, true).await;
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod device;
 pub(crate) mod memory;
+pub(crate) mod provider;
 pub(crate) mod random;
 
 use std::{
@@ -281,6 +282,20 @@ impl Client {
     ) -> Result<Answer, TransportError> {
         self.send(Method::POST, user, path, idempotency_key, body.to_string().into())
             .await
+    }
+
+    /// A struct of MIMI; the answer, whatever it is.
+    pub(crate) async fn post_bytes(&self, user: &str, path: &str, body: Vec<u8>) -> http::Response<Bytes> {
+        let request = Request::post(path)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("nabe-user", user)
+            .body(Bytes::from(body))
+            .unwrap();
+        let answer = self
+            .transport
+            .send(&self.server, request, Duration::from_secs(10))
+            .await;
+        answer.unwrap()
     }
 
     async fn send(
