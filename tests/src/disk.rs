@@ -12,12 +12,12 @@ use nabe_event::Pdu;
 use nabe_store::{
     Account, Batch, Between, ClaimedKeyPackage, ClaimedMimiKeyPackage, ConsentScope, ConsentState, DeliveryRange,
     DestinationStatus, DirectItem, EntryBytes, FetchedKeyPackage, Follower, Forwarded, GrantedKeyPackage,
-    IdempotencyKey, InboxItem, IssuedKeyPackage, KeptConsent, KeptReport, KeyPackage, KeyPackageClaim, KeyPackageCount,
-    KeyPackageKept, KnownLpdu, LocalMessage, LocalOrder, LocalRoom, MediaFile, MediaUse, MembershipAt, MimiFollower,
-    MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiOrderStore, MimiStore, MimiUserStore, Notification,
-    NotifyWork, OpenForward, OpenOfUser, OpenReports, Order, OutboundRequest, ParkedEvent, PendingRoom, ProfileEntry,
-    ReadableRoom, RemoteDevice, ReportState, ReportStore, RoomMembership, RoomSummary, ShownJoinCode, Store,
-    StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
+    IdempotencyKey, InboxItem, IssuedKeyPackage, JoinLinkTerms, KeptConsent, KeptReport, KeyPackage, KeyPackageClaim,
+    KeyPackageCount, KeyPackageKept, KnownLpdu, LocalMessage, LocalOrder, LocalRoom, MediaFile, MediaUse, MembershipAt,
+    MimiFollower, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiOrderStore, MimiStore, MimiUserStore,
+    Notification, NotifyWork, OpenForward, OpenOfUser, OpenReports, Order, OutboundRequest, ParkedEvent, PendingRoom,
+    PolicyStore, ProfileEntry, ReadableRoom, RemoteDevice, ReportState, ReportStore, RoomMembership, RoomSummary,
+    ShownJoinCode, Store, StoreError, StoredDevice, StoredReply, StoredRoom, StoredServerKeys,
 };
 use nabe_types::{DeviceId, EventId, LogPosition, MediaId, RoomId, ServerName, UnixMillis, UserId};
 
@@ -415,6 +415,21 @@ impl MimiOrderStore for Disk {
 
     async fn rooms_waiting_since(&self, before: UnixMillis) -> Result<Vec<MimiUri>, StoreError> {
         call!(self.rooms_waiting_since(before))
+    }
+}
+
+#[async_trait]
+impl PolicyStore for Disk {
+    async fn join_link(&self, room: &MimiUri, link: &[u8]) -> Result<Option<JoinLinkTerms>, StoreError> {
+        call!(self.join_link(room, link))
+    }
+
+    async fn fixed_room(&self, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, StoreError> {
+        call!(self.fixed_room(members_sha256))
+    }
+
+    async fn due_child_rooms(&self, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.due_child_rooms(limit))
     }
 }
 
