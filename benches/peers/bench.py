@@ -23,7 +23,7 @@ import time
 
 sys.dont_write_bytecode = True
 try:
-    from origin import Origin, Refused
+    from origin import Chain, Origin, Refused
 except ModuleNotFoundError as missing:
     sys.exit(f"{missing}: run this by the Python that has Synapse (see --help)")
 import servers
@@ -118,7 +118,7 @@ def measure(server, origin, arguments):
     bulk = in_bulk(server, range(number, number + arguments.events), arguments.seconds)
     number += arguments.events
     single = None
-    if bulk["events"] == arguments.events:
+    if bulk["events"] == arguments.events or not isinstance(server.events, Chain):
         # A chain that was cut off cannot be gone on with.
         single = one_at_a_time(server, range(number, number + arguments.single), arguments.seconds)
     resident = None if server.pid is None else servers.resident_bytes(server.pid)
