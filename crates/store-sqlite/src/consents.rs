@@ -117,6 +117,9 @@ pub(crate) async fn decide(
     .execute(&mut *db)
     .await?;
     bound_heard(db, from).await?;
+    if decision == ConsentDecision::Revoked {
+        drop_granted(db, scope.into()).await?;
+    }
     for package in key_packages {
         add_granted(db, scope, package).await?;
     }
@@ -127,14 +130,37 @@ async fn bound_heard(db: &mut SqliteConnection, from: Option<&ServerName>) -> Re
     let Some(from) = from else {
         return Ok(());
     };
-    sqlx::query(
+    let gone = sqlx::query(
         "-- consents: heard first
          DELETE FROM consents WHERE heard_from = ?1 AND consent_no <= (
              SELECT consent_no FROM consents WHERE heard_from = ?1 ORDER BY consent_no DESC LIMIT 1 OFFSET +?2
-         )",
+         ) RETURNING consent_no AS row_key, requester, target, room_uri",
     )
     .bind(from.as_str())
     .bind(rows(MAX_HEARD_CONSENTS))
+    .fetch_all(&mut *db)
+    .await?;
+    for row in &gone {
+        let row = Fields::new("consents", row);
+        let columns = Columns {
+            requester: row.get("requester")?,
+            target: row.get("target")?,
+            room: row.get("room_uri")?,
+        };
+        drop_granted(db, columns).await?;
+    }
+    Ok(())
+}
+
+/// What came with grants in this scope and was not taken.
+async fn drop_granted(db: &mut SqliteConnection, scope: Columns) -> Result<(), Failure> {
+    sqlx::query(
+        "-- consents: drop granted
+         DELETE FROM granted_key_packages WHERE requester = ? AND target = ? AND room_uri = ? AND taken = 0",
+    )
+    .bind(scope.requester)
+    .bind(scope.target)
+    .bind(scope.room)
     .execute(db)
     .await?;
     Ok(())

@@ -328,7 +328,8 @@ pub enum MimiUserWrite {
         /// What is decided.
         decision: ConsentDecision,
         /// Key packages that come with it, for the requester. Of those that are known already nothing becomes; no more than
-        /// [`MAX_GRANTED_KEY_PACKAGES`](crate::rules::MAX_GRANTED_KEY_PACKAGES) are kept of one target for one requester.
+        /// [`MAX_GRANTED_KEY_PACKAGES`](crate::rules::MAX_GRANTED_KEY_PACKAGES) are kept of one target for one requester. What was not
+        /// taken goes with a revocation in this scope, and when the scope is pushed out.
         key_packages: Vec<GrantedKeyPackage>,
         /// The provider we hear it from; `None` if the target is ours. As for requests.
         from: Option<ServerName>,

@@ -7,12 +7,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use nabe_core::mimi::{KeyPackageRoute, MimiUri};
+use nabe_core::mimi::MimiUri;
 use nabe_mls::mimi::OfferedKeyPackage;
 use nabe_store::rules::MAX_GRANTED_KEY_PACKAGES;
-use nabe_store::{
-    ConsentDecision, ConsentScope, FetchedKeyPackage, GrantedKeyPackage, KeptConsent, MimiUserWrite, MimiWrite, Write,
-};
+use nabe_store::{ConsentDecision, ConsentScope, GrantedKeyPackage, KeptConsent, MimiUserWrite};
 use nabe_types::ServerName;
 use nabe_wire::codec::Kept;
 use nabe_wire::consent::{ConsentAction, ConsentEntry, ConsentScope as WireScope};
@@ -102,28 +100,14 @@ impl Mimi {
         if !is_user && !self.state.settings.users.hide_users {
             return Err(MimiError::Unknown("user"));
         }
-        let routes = packages.iter().map(|package| FetchedKeyPackage {
-            reference: package.reference.clone(),
-            route: KeyPackageRoute {
-                provider: from.clone(),
-                user: scope.target.clone(),
-                client: package.client.clone(),
-            },
-            expires_at: package.not_after,
-            until_expiry: false,
-        });
-        let routes = MimiWrite::PutKeyPackages {
-            packages: routes.collect(),
-        };
-        let decided = MimiWrite::User(MimiUserWrite::DecideConsent {
+        self.write(MimiUserWrite::DecideConsent {
             scope: scope.clone(),
             decision,
             key_packages: packages,
             from: Some(from.clone()),
             now: self.service.now(),
-        });
-        let writes = [Write::Mimi(routes), Write::Mimi(decided)];
-        self.service.commit(writes.into_iter().collect()).await?;
+        })
+        .await?;
         self.tell_of_consent(&scope);
         Ok(())
     }

@@ -470,7 +470,24 @@ pub async fn what_is_heard_of_consent_is_bounded(store: &dyn Store) {
         decide(Some("mimi://a.example/r/0"), ConsentDecision::Revoked, at(6)),
     ];
     put(store, ours.into_iter().chain((1..=MAX_HEARD_CONSENTS).map(request))).await;
+    let first = scope(Some("mimi://a.example/r/1"));
+    let package = GrantedKeyPackage {
+        reference: Bytes::from("ref"),
+        client: uri(PHONE),
+        body: Bytes::from("body"),
+        not_after: at(50),
+    };
+    let grant = MimiUserWrite::DecideConsent {
+        scope: first.clone(),
+        decision: ConsentDecision::Granted,
+        key_packages: vec![package],
+        from: Some(server("a.example")),
+        now: at(5),
+    };
+    put(store, [grant]).await;
+    assert_eq!(store.granted_key_packages(&first, at(10)).await.unwrap().len(), 1);
     put(store, [request(MAX_HEARD_CONSENTS + 1)]).await;
+    assert_eq!(store.granted_key_packages(&first, at(10)).await.unwrap(), []);
     let all = store.consents_of(&uri(BOB), 0, usize::MAX).await.unwrap();
     assert_eq!(all.len(), MAX_HEARD_CONSENTS + 1);
     let rooms: Vec<_> = all[..2]
@@ -515,6 +532,9 @@ pub async fn granted_key_packages_are_taken_once(store: &dyn Store) {
     put(store, [grant(None, first), grant(Some(ROOM), vec![package(4, 50)])]).await;
     assert_eq!(granted(None).await, [package(3, 50)]);
     assert_eq!(granted(Some(ROOM)).await, [package(4, 50)]);
+    put(store, [decide(Some(ROOM), ConsentDecision::Revoked, at(6))]).await;
+    assert_eq!(granted(Some(ROOM)).await, []);
+    assert_eq!(granted(None).await, [package(3, 50)]);
     put(store, [MimiUserWrite::ExpireKeyPackages { now: at(50) }]).await;
     let many = (0..MAX_GRANTED_KEY_PACKAGES + 5).map(|number| package(number, 90));
     put(store, [grant(None, many.collect())]).await;

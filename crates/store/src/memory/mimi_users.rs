@@ -163,6 +163,9 @@ impl Journal<'_> {
                 consent.kept.requested_at = None;
                 consent.kept.decision = Some((decision, now));
                 self.put_consent(consent, from.as_ref());
+                if decision == ConsentDecision::Revoked {
+                    self.drop_granted(&scope);
+                }
                 for package in key_packages {
                     self.put_granted(&scope, package);
                 }
@@ -323,7 +326,17 @@ impl Journal<'_> {
         if heard.count() >= rules::MAX_HEARD_CONSENTS
             && let Some(first) = first
         {
+            self.drop_granted(&first);
             self.set_consent(first, None);
+        }
+    }
+
+    /// What came with grants in this scope and was not taken.
+    fn drop_granted(&mut self, scope: &ConsentScope) {
+        let granted = self.tables.mimi_users.granted.iter();
+        let of_scope = granted.filter(|(_, granted)| granted.scope == *scope && !granted.taken);
+        for key in of_scope.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.set(|tables| &mut tables.mimi_users.granted, key, None);
         }
     }
 
