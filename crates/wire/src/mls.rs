@@ -34,7 +34,7 @@ pub use names::{
 };
 pub use proposal::{
     AppDataUpdate, AppDataUpdateOperation, AppEphemeral, Commit, HpkeCiphertext, PreSharedKeyId, Proposal,
-    ProposalOrRef, ProposalOrRefType, Psk, PskType, ReInit, UpdatePath, UpdatePathNode,
+    ProposalOrRef, ProposalOrRefType, Psk, PskType, ReInit, SealedForMany, UpdatePath, UpdatePathNode,
 };
 pub use semi_private::{
     ExternalReceiver, KeyForExternalReceiver, PerMessageKeyAndNonces, SemiPrivateMessage, SemiPrivateMessageContext,

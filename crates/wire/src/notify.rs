@@ -76,25 +76,35 @@ pub enum FanoutParts {
 }
 
 impl FanoutMessage {
-    /// The encoding of one with a Welcome. `tree` appends the [`RatchetTreeOption`] that goes with it, which need not be read to be sent.
-    pub fn encode_welcome(timestamp: u64, message: &Kept<MlsMessage>, tree: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// The encoding of one that nobody has to have as a value. `with` appends what goes with the message: the frank, proposals, or with a
+    /// Welcome the [`RatchetTreeOption`].
+    pub fn encode_as(timestamp: u64, message: &Kept<MlsMessage>, with: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::with_capacity(size_of::<u64>() + message.as_bytes().len() + WITH_BYTES);
         timestamp.encode(&mut out);
         message.encode(&mut out);
-        tree(&mut out);
+        with(&mut out);
         out
     }
 }
+
+/// Of what goes with a message, where it is short.
+const WITH_BYTES: usize = 256;
 
 impl Encode for FanoutMessage {
     fn encode(&self, out: &mut Vec<u8>) {
         self.timestamp.encode(out);
         self.message.encode(out);
-        match &self.with {
-            FanoutParts::Application { frank } => frank.encode(out),
-            FanoutParts::Welcome { ratchet_tree_option } => ratchet_tree_option.encode(out),
-            FanoutParts::Proposal { more_proposals } => more_proposals.encode(out),
-            FanoutParts::Commit { external_proposals } => external_proposals.encode(out),
+        self.with.encode(out);
+    }
+}
+
+impl Encode for FanoutParts {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Application { frank } => frank.encode(out),
+            Self::Welcome { ratchet_tree_option } => ratchet_tree_option.encode(out),
+            Self::Proposal { more_proposals } => more_proposals.encode(out),
+            Self::Commit { external_proposals } => external_proposals.encode(out),
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::{MlsMessage, MlsMessageBody, Welcome};
 use nabe_wire::notify::{FanoutBatch, FanoutMessage, FanoutParts};
-use nabe_wire::{Encode as _, Kept, Message as _};
+use nabe_wire::{Kept, Message as _};
 
 /// One place in a room's log.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,20 +51,22 @@ pub enum Audience {
 }
 
 impl MimiEntry {
+    /// `with` appends what goes with the message.
     pub(super) fn new(
-        position: LogPosition,
-        kind: MimiEntryKind,
+        (position, kind): (LogPosition, MimiEntryKind),
         origin: &ServerName,
         audience: Audience,
-        message: &FanoutMessage,
+        accepted: UnixMillis,
+        message: &Kept<MlsMessage>,
+        with: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         Self {
             position,
             kind,
-            accepted: UnixMillis::new(message.timestamp),
+            accepted,
             origin: origin.clone(),
             audience,
-            body: message.to_bytes().into(),
+            body: FanoutMessage::encode_as(accepted.as_u64(), message, with).into(),
         }
     }
 
@@ -85,14 +87,15 @@ impl MimiEntry {
         let message = Kept::new(MlsMessage {
             body: MlsMessageBody::Welcome(Box::new(welcome.clone())),
         });
-        Self {
-            position,
-            kind: MimiEntryKind::Welcome,
+        let audience = Audience::Only(providers);
+        Self::new(
+            (position, MimiEntryKind::Welcome),
+            origin,
+            audience,
             accepted,
-            origin: origin.clone(),
-            audience: Audience::Only(providers),
-            body: FanoutMessage::encode_welcome(accepted.as_u64(), &message, tree).into(),
-        }
+            &message,
+            tree,
+        )
     }
 
     /// Whether a provider that follows the room at this position gets the entry.

@@ -3,12 +3,11 @@
 use nabe_auth::mimi::MessageEpoch;
 use nabe_mls::mimi::MessageRefusal;
 use nabe_types::{LogPosition, ServerName, UnixMillis};
-use nabe_wire::Message as _;
 use nabe_wire::franking::{Frank, FrankingAgentData, ServerFrankingContext};
 use nabe_wire::mls::{CipherSuite, ComponentId};
-use nabe_wire::notify::{FanoutMessage, FanoutParts};
 use nabe_wire::submit_message::{Acceptance, Submission};
 use nabe_wire::uri::MimiUri;
+use nabe_wire::{Encode as _, Message as _};
 
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
 use super::reach::Reached;
@@ -90,18 +89,15 @@ impl MimiRoom {
             accepted_timestamp: accepted.as_u64(),
         };
         let frank = checked.franking_tag.and_then(|tag| self.frank(&tag, &context, ctx));
-        let fanout = FanoutMessage {
-            timestamp: accepted.as_u64(),
-            message: submission.app_message.clone(),
-            with: FanoutParts::Application { frank: frank.clone() },
-        };
         let audience = if self.reach.all_receive() {
             Audience::Others
         } else {
             let receiving = self.reach.receiving().filter(|provider| *provider != from);
             Audience::Only(receiving.cloned().collect())
         };
-        let entry = MimiEntry::new(position.next(), MimiEntryKind::Application, from, audience, &fanout);
+        let place = (position.next(), MimiEntryKind::Application);
+        let (message, with) = (&submission.app_message, |out: &mut Vec<u8>| frank.encode(out));
+        let entry = MimiEntry::new(place, from, audience, accepted, message, with);
         let acceptance = Acceptance {
             accepted_timestamp: accepted.as_u64(),
             frank,

@@ -16,7 +16,7 @@ use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::{
     Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, Sender, WireFormat,
 };
-use nabe_wire::notify::{FanoutBatch, FanoutMessage, FanoutParts};
+use nabe_wire::notify::{FanoutBatch, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::{MimiKind, MimiUri};
 use nabe_wire::{Encode as _, Kept, Message as _, codec};
@@ -207,19 +207,15 @@ impl MimiRoom {
             reached,
             group: Vec::new(),
         };
-        let fanout = FanoutMessage {
-            timestamp: accepted.as_u64(),
-            message: commit.message.clone(),
-            with: FanoutParts::Commit {
-                external_proposals: again.iter().flat_map(|again| again.messages.iter().cloned()).collect(),
-            },
-        };
+        let external_proposals = again.iter().flat_map(|again| again.messages.iter().cloned()).collect();
+        let with = FanoutParts::Commit { external_proposals };
         outcome.append.push(MimiEntry::new(
-            position,
-            MimiEntryKind::Commit,
+            (position, MimiEntryKind::Commit),
             from,
             Audience::Others,
-            &fanout,
+            accepted,
+            commit.message,
+            |out| with.encode(out),
         ));
         if let Some(welcome) = &commit.parts.welcome {
             let tree = |out: &mut Vec<u8>| match &staged.tree_after {
@@ -532,14 +528,12 @@ fn proposals_entry(
     accepted: UnixMillis,
 ) -> MimiEntry {
     let mut messages = messages.into_iter();
-    let fanout = FanoutMessage {
-        timestamp: accepted.as_u64(),
-        message: messages.next().expect("a bundle has at least one proposal"),
-        with: FanoutParts::Proposal {
-            more_proposals: messages.collect(),
-        },
+    let message = messages.next().expect("a bundle has at least one proposal");
+    let with = FanoutParts::Proposal {
+        more_proposals: messages.collect(),
     };
-    MimiEntry::new(position, MimiEntryKind::Proposal, origin, audience, &fanout)
+    let place = (position, MimiEntryKind::Proposal);
+    MimiEntry::new(place, origin, audience, accepted, &message, |out| with.encode(out))
 }
 
 fn refused(refused: ProposalRefused) -> UpdateRefusal {

@@ -4,6 +4,7 @@ use super::credential::Credential;
 use super::names::{CipherSuite, CredentialType, ExtensionType, ProposalType, ProtocolVersion};
 use crate::app_data::AppDataDictionary;
 use crate::codec::{Bytes, Decode, DecodeError, Encode, Message, Reader, Value, wire_struct};
+use crate::label::{self, Signed};
 
 wire_struct! {
     /// `Extension`
@@ -117,13 +118,33 @@ pub struct LeafNode {
 
 impl Encode for LeafNode {
     fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_unsigned(out);
+        self.signature.encode(out);
+    }
+}
+
+impl LeafNode {
+    /// The label of its signature (RFC 9420, 7.2).
+    pub const LABEL: &'static str = "LeafNodeTBS";
+
+    /// What is signed. `place` is the group's ID and the leaf's index, which a leaf from a key package does not have yet.
+    pub fn to_be_signed(&self, place: Option<(&[u8], u32)>) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode_unsigned(&mut out);
+        if let Some((group_id, leaf_index)) = place {
+            Bytes::from(group_id).encode(&mut out);
+            leaf_index.encode(&mut out);
+        }
+        out
+    }
+
+    fn encode_unsigned(&self, out: &mut Vec<u8>) {
         self.encryption_key.encode(out);
         self.signature_key.encode(out);
         self.credential.encode(out);
         self.capabilities.encode(out);
         self.source.encode(out);
         self.extensions.encode(out);
-        self.signature.encode(out);
     }
 }
 
@@ -180,5 +201,23 @@ wire_struct! {
         pub extensions: Vec<Extension>,
         /// By the leaf's key.
         pub signature: Bytes,
+    }
+}
+
+impl Signed for KeyPackage {
+    const LABEL: &'static str = "KeyPackageTBS";
+
+    fn to_be_signed(&self) -> Vec<u8> {
+        label::concatenated(&[
+            &self.version,
+            &self.cipher_suite,
+            &self.init_key,
+            &self.leaf_node,
+            &self.extensions,
+        ])
+    }
+
+    fn signature(&self) -> &[u8] {
+        &self.signature
     }
 }

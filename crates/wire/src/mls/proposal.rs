@@ -2,7 +2,7 @@
 
 use super::key_package::{Extension, KeyPackage, LeafNode};
 use super::names::{CipherSuite, ComponentId, ProposalType, ProtocolVersion};
-use crate::codec::{Bytes, Decode, DecodeError, Encode, Kept, Reader, open_enum, wire_struct};
+use crate::codec::{Bytes, Decode, DecodeError, Encode, Kept, Reader, Value, open_enum, wire_struct};
 
 /// `Proposal`
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -336,7 +336,34 @@ wire_struct! {
         /// Of the parent.
         pub encryption_key: Bytes,
         /// Its secret, sealed for each subtree.
-        pub encrypted_path_secret: Vec<HpkeCiphertext>,
+        pub encrypted_path_secret: SealedForMany,
+    }
+}
+
+/// `HPKECiphertext x<V>`, read through and kept as it came: there may be as many as members, and nobody but they has a use for them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SealedForMany(Bytes);
+
+impl Encode for SealedForMany {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode for SealedForMany {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let skim = |reader: &mut Reader<'_>| {
+            let bytes = reader.opaque()?;
+            reader.note(|| Value::Bytes(bytes.to_vec()));
+            Ok(())
+        };
+        let start = reader.position();
+        reader.vector(|reader| {
+            reader.field("kem_output", skim)?;
+            reader.field("ciphertext", skim)
+        })?;
+        let mut whole = Reader::new(reader.since(start));
+        Ok(Self(whole.opaque()?.into()))
     }
 }
 
