@@ -40,6 +40,11 @@ impl<W: Send + Sync + 'static, T: Send + 'static> Meanwhile<W, T> {
         Self { shared, run, answer }
     }
 
+    /// What is being worked on.
+    pub fn work(&self) -> &W {
+        &self.shared.work
+    }
+
     /// The work's outcome, from whoever has begun it. Work that panicked elsewhere is done again here.
     pub fn finish(self) -> T {
         let here = || (self.run)(&self.shared.work);

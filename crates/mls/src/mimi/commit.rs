@@ -12,8 +12,8 @@ use bytes::Bytes;
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::mls::{
-    AppDataUpdate, CipherSuite, Commit, ComponentId, FramedContentBody, GroupContext, GroupInfo, MlsMessage, Proposal,
-    ProposalOrRef, RatchetTreeOption, Sender, UpdatePath, Welcome,
+    AppDataUpdate, CipherSuite, Commit, ComponentId, FramedContentBody, GroupContext, GroupInfo, KeyPackage,
+    MlsMessage, Proposal, ProposalOrRef, RatchetTreeOption, Sender, UpdatePath, Welcome,
 };
 use nabe_wire::update::CommitParts;
 use nabe_wire::uri::MimiUri;
@@ -25,6 +25,7 @@ use openmls::group::{PublicGroup, StagedCommit as MlsStagedCommit};
 use openmls::prelude::{LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn};
 use tls_codec::{Deserialize as _, Serialize as _};
 
+use super::ahead::CheckedAhead;
 use super::components::{self, Changes};
 use super::framing::readable;
 use super::identity::{Identity, Member};
@@ -38,6 +39,7 @@ use super::{MimiGroup, State, read_all, shape, tree};
 use crate::keys;
 use crate::provider::crypto;
 use crate::refusal::GroupRefusal;
+use crate::suite::Suite;
 
 /// What a checked commit does.
 #[derive(Debug)]
@@ -134,11 +136,18 @@ impl MimiGroup {
         let proposals = state.resolve(&committer, body)?;
         state.check_list(&committer, &proposals)?;
         state.check_nothing_left_out(&committer, &proposals, now)?;
-        check_welcome(state, &proposals, parts.welcome.as_ref())?;
+        let packages = state.key_package_refs(&proposals)?;
+        check_welcome(state.suite, &packages, parts.welcome.as_ref())?;
 
+        let place = match committer {
+            Committer::Member(ref member) => Some((self.group_id(), member.leaf)),
+            Committer::Joiner(_) => None,
+        };
+        let suite = state.suite.ciphersuite();
+        let ahead = CheckedAhead::of(body, suite.signature_algorithm(), place);
         let changes = components::resolve(|component| state.data(component), updates(&proposals))?;
-        let hash = state.suite.ciphersuite().hash_algorithm();
-        let process = || process(&state.group, commit, &changes);
+        let hash = suite.hash_algorithm();
+        let process = || process(&state.group, commit, &changes, &ahead);
         let (staged, sent_tree) = match &parts.ratchet_tree_option {
             RatchetTreeOption::Full(tree) if tree.len() > WORTH_A_THREAD => {
                 rayon::join(process, || Some(tree::hash(tree, hash)))
@@ -152,7 +161,7 @@ impl MimiGroup {
             return Err(MimiRefusal::TreeMismatch);
         }
 
-        let leaves = state.leaves(&committer, &proposals, &staged, now)?;
+        let leaves = state.leaves(&committer, &proposals, packages, &staged, now)?;
         let context = staged
             .group_context()
             .tls_serialize_detached()
@@ -381,11 +390,26 @@ impl State {
         }
     }
 
-    /// Who comes, goes and has a new leaf.
+    /// The references of the key packages that are added, in the order of their proposals.
+    fn key_package_refs(&self, proposals: &[CommittedProposal]) -> Result<Vec<Vec<u8>>, MimiRefusal> {
+        let packages = proposals.iter().filter_map(|committed| match &committed.proposal {
+            Proposal::Add(package) => Some(package),
+            _ => None,
+        });
+        let reference = |package: &Kept<KeyPackage>| {
+            let reference = make_key_package_ref(package.as_bytes(), self.suite.ciphersuite(), crypto());
+            let reference = reference.map_err(|_| MimiRefusal::Unsupported)?;
+            Ok(reference.as_slice().to_vec())
+        };
+        packages.map(|package| reference(package)).collect()
+    }
+
+    /// Who comes, goes and has a new leaf. `packages` are the references of those who are added.
     fn leaves(
         &self,
         committer: &Committer,
         proposals: &[CommittedProposal],
+        packages: Vec<Vec<u8>>,
         staged: &MlsStagedCommit,
         now: UnixMillis,
     ) -> Result<Leaves, MimiRefusal> {
@@ -408,17 +432,15 @@ impl State {
         let gone: BTreeSet<u32> = removed.iter().map(|member| member.leaf).collect();
         let mut free = self.roster.free_leaves(&gone);
         let mut added = Vec::with_capacity(joining.len() + 1);
-        for package in joining {
+        for (package, key_package) in joining.into_iter().zip(packages) {
             check_lifetime(&package.leaf_node, now)?;
             let leaf = free.next().ok_or(MimiRefusal::Mls(GroupRefusal::InvalidCommit))?;
-            let key_package = make_key_package_ref(package.as_bytes(), self.suite.ciphersuite(), crypto());
-            let key_package = key_package.map_err(|_| MimiRefusal::Unsupported)?;
             added.push(AddedMember {
                 member: Member {
                     leaf,
                     identity: identity(&package.leaf_node)?,
                 },
-                key_package: Some(key_package.as_slice().to_vec()),
+                key_package: Some(key_package),
             });
         }
         let new_leaf = staged.update_path_leaf_node();
@@ -664,12 +686,17 @@ pub(super) fn updates(proposals: &[CommittedProposal]) -> impl Iterator<Item = &
     })
 }
 
-fn process(group: &PublicGroup, commit: &Kept<MlsMessage>, changes: &Changes) -> Result<MlsStagedCommit, MimiRefusal> {
+pub(super) fn process(
+    group: &PublicGroup,
+    commit: &Kept<MlsMessage>,
+    changes: &Changes,
+    crypto: &CheckedAhead,
+) -> Result<MlsStagedCommit, MimiRefusal> {
     let message = MlsMessageIn::tls_deserialize_exact(commit.as_bytes()).map(MlsMessageIn::extract);
     let Ok(MlsMessageBodyIn::PublicMessage(message)) = message else {
         return Err(MimiRefusal::WrongWireFormat);
     };
-    let processed = group.process_message(crypto(), ProtocolMessage::from(message))?;
+    let processed = group.process_message(crypto, ProtocolMessage::from(message))?;
     match processed.into_content() {
         ProcessedMessageContent::StagedCommitMessage(staged) => Ok(*staged),
         ProcessedMessageContent::UnresolvedAppDataCommit(unresolved) => {
@@ -680,42 +707,27 @@ fn process(group: &PublicGroup, commit: &Kept<MlsMessage>, changes: &Changes) ->
                     None => updater.remove(&component.0),
                 }
             }
-            Ok(group.stage_app_data_commit(crypto(), *unresolved, updater.changes())?)
+            Ok(group.stage_app_data_commit(crypto, *unresolved, updater.changes())?)
         }
         _ => Err(MimiRefusal::NotACommit),
     }
 }
 
 /// There is a Welcome if somebody is added, and it is for exactly those (MIMI #fanout-messages-and-room-events).
-fn check_welcome(
-    state: &State,
-    proposals: &[CommittedProposal],
-    welcome: Option<&Kept<Welcome>>,
-) -> Result<(), MimiRefusal> {
-    let mut added = Vec::new();
-    for committed in proposals {
-        if let Proposal::Add(package) = &committed.proposal {
-            let reference = make_key_package_ref(package.as_bytes(), state.suite.ciphersuite(), crypto());
-            let reference = reference.map_err(|_| MimiRefusal::Unsupported)?;
-            added.push(reference.as_slice().to_vec());
-        }
-    }
+fn check_welcome(suite: Suite, added: &[Vec<u8>], welcome: Option<&Kept<Welcome>>) -> Result<(), MimiRefusal> {
     let welcome = match (welcome, added.is_empty()) {
         (None, true) => return Ok(()),
         (None, false) => return Err(MimiRefusal::WelcomeMissing),
         (Some(_), true) => return Err(MimiRefusal::WelcomeForNobody),
         (Some(welcome), false) => welcome,
     };
-    if welcome.cipher_suite != CipherSuite(state.suite.id()) {
+    if welcome.cipher_suite != CipherSuite(suite.id()) {
         return Err(MimiRefusal::WelcomeOtherSuite);
     }
-    let mut invited: Vec<_> = welcome
-        .secrets
-        .iter()
-        .map(|secrets| secrets.new_member.to_vec())
-        .collect();
-    invited.sort();
-    added.sort();
+    let mut invited: Vec<&[u8]> = welcome.secrets.iter().map(|secrets| &*secrets.new_member).collect();
+    let mut added: Vec<&[u8]> = added.iter().map(Vec::as_slice).collect();
+    invited.sort_unstable();
+    added.sort_unstable();
     if invited != added {
         return Err(MimiRefusal::WelcomeForOthers);
     }

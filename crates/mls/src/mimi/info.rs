@@ -37,46 +37,31 @@ pub(super) fn assemble(
     })
 }
 
-/// Whether a GroupInfo is signed by whoever has to have signed it. What is signed is the whole context, with the participant list in it.
-pub(super) enum InfoSignature {
-    /// A small one is checked at once: waking another thread for it would take as long.
-    Checked(bool),
-    /// A large one is checked while other work is done.
-    Offered(Meanwhile<Signed, bool>),
-}
+/// Whether a GroupInfo is signed by whoever has to have signed it: checked while other work is done. What is signed is the whole context,
+/// with the participant list in it.
+pub(super) struct InfoSignature(Meanwhile<Signed, bool>);
 
 /// A GroupInfo and the key.
-pub(super) struct Signed {
+struct Signed {
     info: Arc<GroupInfo>,
     key: Vec<u8>,
 }
 
 impl InfoSignature {
     pub(super) fn offer(info: &Arc<GroupInfo>, key: &[u8]) -> Self {
-        let extensions = &info.group_context.extensions;
-        let bytes: usize = extensions.iter().map(|extension| extension.extension_data.len()).sum();
-        if bytes < WORTH_A_THREAD {
-            return Self::Checked(info.check_signature(crypto(), key).is_ok());
-        }
         let signed = Signed {
             info: Arc::clone(info),
             key: key.to_vec(),
         };
-        Self::Offered(Meanwhile::offer(signed, |signed| {
+        Self(Meanwhile::offer(signed, |signed| {
             signed.info.check_signature(crypto(), &signed.key).is_ok()
         }))
     }
 
     pub(super) fn holds(self) -> bool {
-        match self {
-            Self::Checked(holds) => holds,
-            Self::Offered(check) => check.finish(),
-        }
+        self.0.finish()
     }
 }
-
-/// Bytes of a context from which on another thread checks the signature meanwhile.
-const WORTH_A_THREAD: usize = 16 * 1024;
 
 /// Who joins externally needs the group's public key, one, and well-formed.
 pub(super) fn check_external_pub(partial: &PartialGroupInfo) -> Result<(), MimiRefusal> {

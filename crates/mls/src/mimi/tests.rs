@@ -1,5 +1,6 @@
 //! A room's group as it grows: the draft's story of Alice, Bob and Cathy (MIMI #example-protocol-flow), and the hub's view of it.
 
+mod ahead;
 mod commits;
 mod ephemeral;
 mod messages;
