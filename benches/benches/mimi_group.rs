@@ -11,7 +11,8 @@
 //! `full`: every member has committed lately, so a path is short. `blank`: nobody has, so a path names every leaf; the worst case. Each
 //! member's user is on the participant list. With 5,000 members only if `NABE_BENCH_LARGE=1`.
 //!
-//! Before Criterion's groups comes a table of the same work taken in turns; `-- tables` makes only the table.
+//! Before Criterion's groups comes a table of the same work taken in turns; `-- tables` makes only the table, and with more words
+//! (`-- tables blank/100 add`) only of the rows that contain each of them.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -200,12 +201,17 @@ fn timed<T>(mut prepared: T, work: impl FnOnce(&mut T)) -> Duration {
     start.elapsed()
 }
 
-/// Every way in turn, many times. Prints the fastest and the median of each, and how they compare with `bare`.
-fn compare(cases: &[Case]) {
+/// Every way in turn, many times, of the rows with all of these words. Prints the fastest and the median of each, and how they compare with
+/// `bare`.
+fn compare(cases: &[Case], words: &[String]) {
     println!("\n| Commit | Way | Fastest | Median | Fastest ÷ bare | Median ÷ bare |\n|---|---|---:|---:|---:|---:|");
     for case in cases {
         let rounds = if case.group.members().len() > 1_000 { 40 } else { 200 };
         for (kind, bundle) in &case.commits {
+            let row = format!("{} {kind}", case.name);
+            if !words.iter().all(|word| row.contains(word.as_str())) {
+                continue;
+            }
             let ways = case.ways(bundle);
             let mut times = vec![Vec::with_capacity(rounds); ways.len()];
             for _ in 0..rounds {
@@ -219,8 +225,7 @@ fn compare(cases: &[Case]) {
                 let (fastest, median) = (times[0], times[rounds / 2]);
                 let (bare_fastest, bare_median) = *bare.get_or_insert((fastest, median));
                 println!(
-                    "| {} {kind} | {name} | {fastest:.0} µs | {median:.0} µs | {:.2} | {:.2} |",
-                    case.name,
+                    "| {row} | {name} | {fastest:.0} µs | {median:.0} µs | {:.2} | {:.2} |",
                     fastest / bare_fastest,
                     median / bare_median
                 );
@@ -240,9 +245,9 @@ fn mimi_group(criterion: &mut Criterion) {
         cases.push(Case::new("full", members, Parents::Full));
         cases.push(Case::new("blank", members, Parents::Blank));
     }
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
-    if filter.is_none_or(|filter| filter == "tables") {
-        compare(&cases);
+    let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    if words.next().is_none_or(|first| first == "tables") {
+        compare(&cases, &words.collect::<Vec<_>>());
     }
     let mut group = criterion.benchmark_group("mimi_group");
     group.sample_size(20).measurement_time(Duration::from_secs(4));
