@@ -154,7 +154,31 @@ impl Service {
         if one_at_a_time && let Some(reply) = self.stored_reply(&transaction.key).await? {
             return Ok(reply);
         }
-        let mut outcome = self.join_or_begin(transaction, one_at_a_time, work)?;
+        let looked_for = move |service: Self, transaction: Transaction| async move {
+            // The last one may have ended between our look into the store and our registration.
+            match service.stored_reply(&transaction.key).await? {
+                Some(reply) => Ok(reply),
+                None => work(service, transaction).await,
+            }
+        };
+        self.outcome(self.join_or_begin(transaction, one_at_a_time, looked_for)?)
+            .await
+    }
+
+    /// The same for work that looks for itself what was answered before, for many transactions at once ([`Service::stored_replies`]).
+    pub(crate) async fn once_among_many<W, F>(
+        &self,
+        transaction: Transaction,
+        work: W,
+    ) -> Result<StoredReply, ServiceError>
+    where
+        W: FnOnce(Self, Transaction) -> F + Send + 'static,
+        F: Future<Output = Result<StoredReply, ServiceError>> + Send,
+    {
+        self.outcome(self.join_or_begin(transaction, false, work)?).await
+    }
+
+    async fn outcome(&self, mut outcome: watch::Receiver<Outcome>) -> Result<StoredReply, ServiceError> {
         let settled = outcome.wait_for(Option::is_some).await;
         // The sender is dropped unsent only if the task panicked or the runtime stops.
         let settled = settled.ok().and_then(|settled| settled.clone());
@@ -197,17 +221,26 @@ impl Service {
         };
         let service = self.clone();
         tokio::spawn(async move {
-            // The last one may have ended between our look into the store and our registration.
-            let result = match service.stored_reply(&transaction.key).await {
-                Ok(Some(reply)) => Ok(reply),
-                Ok(None) => work(service, transaction).await,
-                Err(error) => Err(error),
-            };
+            let result = work(service, transaction).await;
             // Unregister first: whoever hears the outcome may begin the next transaction at once.
             drop(registration);
             sender.send_replace(Some(result));
         });
         Ok(outcome)
+    }
+
+    /// What was answered before to these transactions, each of the same scope and endpoint as the first, in their order.
+    pub(crate) async fn stored_replies(
+        &self,
+        transactions: &[&Transaction],
+    ) -> Result<Vec<Option<StoredReply>>, ServiceError> {
+        let Some(IdempotencyKey { scope, endpoint, .. }) = transactions.first().map(|first| &first.key) else {
+            return Ok(Vec::new());
+        };
+        let ids: Vec<&str> = transactions.iter().map(|one| one.key.txn_id.as_str()).collect();
+        let found = self.store().replies(scope, endpoint, &ids).await?;
+        metrics::counter!(metric::REPLIES_REPEATED).increment(found.len() as u64);
+        Ok(ids.iter().map(|id| found.get(*id).cloned()).collect())
     }
 
     async fn stored_reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, ServiceError> {

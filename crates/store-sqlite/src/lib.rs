@@ -41,6 +41,7 @@ mod server_keys;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -257,6 +258,15 @@ impl Store for SqliteStore {
 
     async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError> {
         read!(self, replies::reply, key)
+    }
+
+    async fn replies(
+        &self,
+        scope: &str,
+        endpoint: &str,
+        txn_ids: &[&str],
+    ) -> Result<BTreeMap<String, StoredReply>, StoreError> {
+        read!(self, replies::replies, scope, endpoint, txn_ids)
     }
 
     async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError> {

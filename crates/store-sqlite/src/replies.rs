@@ -1,5 +1,7 @@
 //! Table `replies`.
 
+use std::collections::BTreeMap;
+
 use nabe_store::{IdempotencyKey, StoredReply};
 use nabe_types::UnixMillis;
 use sqlx::{AssertSqlSafe, SqliteConnection};
@@ -18,15 +20,44 @@ pub(crate) async fn reply(db: &mut SqliteConnection, key: &IdempotencyKey) -> Re
     .bind(&key.txn_id)
     .fetch_optional(db)
     .await?;
-    row.map(|row| {
-        let row = Fields::new("replies", &row);
-        Ok(StoredReply {
-            status: row.number("status")?,
-            body: row.bytes("body")?,
-            request_sha256: row.hash("request_sha256")?,
-        })
+    row.map(|row| stored(Fields::new("replies", &row))).transpose()
+}
+
+fn stored(row: Fields<'_>) -> Result<StoredReply, Failure> {
+    Ok(StoredReply {
+        status: row.number("status")?,
+        body: row.bytes("body")?,
+        request_sha256: row.hash("request_sha256")?,
     })
-    .transpose()
+}
+
+pub(crate) async fn replies(
+    db: &mut SqliteConnection,
+    scope: &str,
+    endpoint: &str,
+    txn_ids: &[&str],
+) -> Result<BTreeMap<String, StoredReply>, Failure> {
+    let mut found = BTreeMap::new();
+    for txn_ids in txn_ids.chunks(IDS_PER_QUERY) {
+        // As many places as the next power of two, so that there are few statements; the last ID is in those that are left.
+        let places = txn_ids.len().next_power_of_two();
+        let select = format!(
+            "-- replies
+             SELECT rowid AS row_key, txn_id, status, body, request_sha256 FROM replies
+             WHERE scope = ? AND endpoint = ? AND txn_id IN ({})",
+            vec!["?"; places].join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(select)).bind(scope).bind(endpoint);
+        let last = txn_ids.last().copied();
+        for txn_id in txn_ids.iter().copied().chain(last.into_iter().cycle()).take(places) {
+            query = query.bind(txn_id);
+        }
+        for row in query.fetch_all(&mut *db).await? {
+            let row = Fields::new("replies", &row);
+            found.insert(row.get("txn_id")?, stored(row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// A reply that is kept: for what, which, since when.
@@ -68,5 +99,6 @@ pub(crate) async fn expire(db: &mut SqliteConnection, before: UnixMillis) -> Res
     Ok(())
 }
 
+const IDS_PER_QUERY: usize = 64;
 /// Seven values each, far below SQLite's limit of 32766 per statement.
 const ROWS_PER_INSERT: usize = 32;

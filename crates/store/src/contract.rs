@@ -159,6 +159,7 @@ macro_rules! contract_tests {
             replies::key_sets_are_few,
             replies::key_sets_are_kept_apart,
             replies::old_replies_expire,
+            replies::replies_are_found_together,
             replies::reply_is_kept_by_key,
             transactions::appends_to_many_rooms_are_made_together,
             transactions::batch_sees_its_own_writes,

@@ -10,7 +10,7 @@ mod mimi_reports;
 mod mimi_users;
 mod tables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -323,6 +323,25 @@ impl Store for MemoryStore {
 
     async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError> {
         Ok(self.tables().replies.get(key).map(|(reply, _)| reply.clone()))
+    }
+
+    async fn replies(
+        &self,
+        scope: &str,
+        endpoint: &str,
+        txn_ids: &[&str],
+    ) -> Result<BTreeMap<String, StoredReply>, StoreError> {
+        let mut found = BTreeMap::new();
+        for &txn_id in txn_ids {
+            let key = IdempotencyKey {
+                scope: scope.to_owned(),
+                endpoint: endpoint.to_owned(),
+                txn_id: txn_id.to_owned(),
+            };
+            let reply = self.reply(&key).await?;
+            found.extend(reply.map(|reply| (key.txn_id, reply)));
+        }
+        Ok(found)
     }
 
     async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError> {

@@ -1,5 +1,7 @@
 //! The trait every backend implements.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use nabe_core::Entry;
 use nabe_event::Pdu;
@@ -120,6 +122,14 @@ pub trait Store:
 
     /// The answer kept for a request.
     async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError>;
+
+    /// The answers kept for those of these requests that have one, by transaction ID.
+    async fn replies(
+        &self,
+        scope: &str,
+        endpoint: &str,
+        txn_ids: &[&str],
+    ) -> Result<BTreeMap<String, StoredReply>, StoreError>;
 
     /// A room's parked events, in the order they came.
     async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError>;

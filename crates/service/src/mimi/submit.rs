@@ -63,7 +63,7 @@ impl Mimi {
             let work = move |_, transaction: Transaction| async move {
                 mimi.take_message(provider, &uri, submission, transaction).await
             };
-            let reply = self.service.once(transaction.clone(), false, work).await?;
+            let reply = self.service.once_among_many(transaction.clone(), work).await?;
             let answer: SubmitMessageResponse = kept_answer(&reply)?;
             if transaction.is_answered_by(&reply) {
                 return Ok(answer);
@@ -110,11 +110,31 @@ impl Mimi {
                 return reply.await.unwrap_or(Err(ServiceError::ShuttingDown));
             }
             let replies = match open {
-                Ok(open) => self.take_messages(uri, open, &messages).await,
+                Ok(open) => self.take_new(uri, open, &messages).await,
                 Err(error) => Err(error),
             };
             answer_all(messages, replies);
         }
+    }
+
+    /// Answers messages that came together: those that came before as they were answered then.
+    async fn take_new(
+        &self,
+        uri: &MimiUri,
+        open: Option<OpenRoom>,
+        messages: &[Message],
+    ) -> Result<Vec<StoredReply>, ServiceError> {
+        let transactions: Vec<_> = messages.iter().map(|message| &message.transaction).collect();
+        let known = self.service.stored_replies(&transactions).await?;
+        let new = messages.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let new: Vec<_> = new.map(|(message, _)| message).collect();
+        let mut answers = match new.is_empty() {
+            true => Vec::new(),
+            false => self.take_messages(uri, open, &new).await?,
+        }
+        .into_iter();
+        let reply = |known: Option<StoredReply>| known.or_else(|| answers.next());
+        Ok(known.into_iter().filter_map(reply).collect())
     }
 
     /// Decides on messages that came together, and stores those that are taken in one commit.
@@ -122,12 +142,12 @@ impl Mimi {
         &self,
         uri: &MimiUri,
         mut open: Option<OpenRoom>,
-        messages: &[Message],
+        messages: &[&Message],
     ) -> Result<Vec<StoredReply>, ServiceError> {
         let body = |verdict: SubmitVerdict| Bytes::from(SubmitMessageResponse::from(verdict).to_bytes());
         for _ in 0..ATTEMPTS {
             let Some(room) = open else {
-                let refused = |message: &Message| message.transaction.answer(body(SubmitVerdict::NotAllowed));
+                let refused = |message: &&Message| message.transaction.answer(body(SubmitVerdict::NotAllowed));
                 return Ok(messages.iter().map(refused).collect());
             };
             let epoch = room.room().group().epoch();

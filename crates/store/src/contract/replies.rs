@@ -52,6 +52,24 @@ pub async fn reply_is_kept_by_key(store: &dyn Store) {
     assert_eq!(store.reply(&key("a.example", "send", "2")).await.unwrap(), None);
 }
 
+/// Those that are there are found together, whatever characters their IDs have; of the others nothing is said.
+pub async fn replies_are_found_together(store: &dyn Store) {
+    let ids: Vec<String> = (0..70).map(|number| format!("'{number}\"")).collect();
+    let kept = ids
+        .iter()
+        .step_by(2)
+        .map(|id| put(key("a.example", "send", id), reply("one"), 5));
+    let other = put(key("a.example", "invite", &ids[1]), reply("two"), 5);
+    commit(store, kept.chain([other])).await.unwrap();
+    for asked in [0, 1, 2, 3, 5, 64, 65, 70] {
+        let asked: Vec<&str> = ids[..asked].iter().map(String::as_str).collect();
+        let found = store.replies("a.example", "send", &asked).await.unwrap();
+        let expected = asked.iter().step_by(2).map(|id| ((*id).to_owned(), reply("one")));
+        assert_eq!(found, expected.collect());
+    }
+    assert_eq!(store.replies("b.example", "send", &["'0\""]).await.unwrap(), [].into());
+}
+
 /// What was answered once is the answer.
 pub async fn first_reply_stays(store: &dyn Store) {
     let key = key("a.example", "send", "1");
