@@ -172,27 +172,45 @@ impl MimiRoom {
         code: JoinCode,
         ctx: &MimiCtx<'_>,
     ) -> Result<MimiOutcome, UpdateRefusal> {
+        // While the last of the commit is checked, the policy is asked and what goes out is written.
+        let judge = |staged: &StagedCommit| self.outcome_of(commit, staged, routes, code, ctx);
+        let (staged, outcome) = self
+            .group
+            .stage_while(commit.message, commit.parts, commit.accepted, judge)?;
+        let mut outcome = outcome?;
+        outcome.next_epoch = Some(Box::new(staged.next));
+        Ok(outcome)
+    }
+
+    /// What a commit that is sound does to the room, but for the group itself.
+    fn outcome_of(
+        &self,
+        commit: &Arrived<'_>,
+        staged: &StagedCommit,
+        routes: &BTreeMap<Vec<u8>, KeyPackageRoute>,
+        code: JoinCode,
+        ctx: &MimiCtx<'_>,
+    ) -> Result<MimiOutcome, UpdateRefusal> {
         let (from, accepted) = (commit.from, commit.accepted);
-        let staged = self.group.stage(commit.message, commit.parts, accepted)?;
         if staged.committer.identity.user().host() != from.as_str() {
             return Err(UpdateRefusal::OtherProvider);
         }
-        let merge = self.judge(commit, &staged, code, ctx)?;
+        let merge = self.judge(commit, staged, code, ctx)?;
         let providers = welcomed_providers(&staged.added, routes)?;
         let position = self.position.next();
         // What was pending counts no longer after it, be it committed or void.
         let reached = match self.group.pending().len() == 0 && self.policy.left_over().is_empty() {
-            true => Reached::by(&staged),
+            true => Reached::by(staged),
             false => Reached::Others,
         };
-        let (judged, again) = self.propose_again(&staged, merge, accepted, ctx)?;
+        let (judged, again) = self.propose_again(staged, merge, accepted, ctx)?;
         let left_over = match &judged {
             Judged::Replaced(room) => room.left_over().to_bytes(),
             _ => policy::LeftOver::default().to_bytes(),
         };
         let mut outcome = MimiOutcome {
             append: Vec::new(),
-            followers: self.reach.changes(&staged, position, &self.server),
+            followers: self.reach.changes(staged, position, &self.server),
             welcomed: staged
                 .added
                 .iter()
@@ -226,10 +244,9 @@ impl MimiRoom {
             let entry = MimiEntry::welcome(next, from, providers, accepted, welcome, tree);
             outcome.append.push(entry);
         }
-        outcome.next_epoch = Some(Box::new(staged.next));
         outcome.group.push(GroupChange {
             position,
-            bytes: staged.bytes,
+            bytes: staged.bytes.clone(),
         });
         if let Some(Again { messages, change }) = again {
             // All others have them with the commit, which is not sent to whoever comes with it.

@@ -125,6 +125,19 @@ impl MimiGroup {
         parts: &CommitParts,
         now: UnixMillis,
     ) -> Result<StagedCommit, MimiRefusal> {
+        let (staged, ()) = self.stage_while(commit, parts, now, |_| ())?;
+        Ok(staged)
+    }
+
+    /// The same, with something to do about the commit while the last of it is checked, which is the signature over the GroupInfo. What
+    /// comes of it counts only if that holds.
+    pub fn stage_while<R>(
+        &self,
+        commit: &Kept<MlsMessage>,
+        parts: &CommitParts,
+        now: UnixMillis,
+        meanwhile: impl FnOnce(&StagedCommit) -> R,
+    ) -> Result<(StagedCommit, R), MimiRefusal> {
         let state = &*self.state;
         let public = readable(commit)?;
         let FramedContentBody::Commit(body) = &public.content.body else {
@@ -178,13 +191,10 @@ impl MimiGroup {
         let is_tree_ours = parts.ratchet_tree_option == RatchetTreeOption::DistributionService;
         let tree_after = (parts.welcome.is_some() && is_tree_ours).then(|| effect.tree());
         let bytes = StoredCommit::encode(self, &leaves, &proposals, &effect, &group_info);
-        if !signature.holds() {
-            return Err(MimiRefusal::GroupInfoBadSignature);
-        }
         let in_commit: BTreeSet<_> = proposals.iter().filter_map(|one| one.reference.as_ref()).collect();
         let is_void = |pending: &&PendingProposal| !in_commit.contains(&pending.reference);
         let voided = state.pending.iter().filter(is_void).cloned().collect();
-        Ok(StagedCommit {
+        let staged = StagedCommit {
             next: NextEpoch::new(state, &leaves, effect, requirements, &group_info),
             tree_after,
             bytes,
@@ -198,7 +208,12 @@ impl MimiGroup {
             group_info,
             voided,
             proposals,
-        })
+        };
+        let answer = meanwhile(&staged);
+        match signature.holds() {
+            true => Ok((staged, answer)),
+            false => Err(MimiRefusal::GroupInfoBadSignature),
+        }
     }
 }
 
