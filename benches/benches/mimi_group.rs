@@ -12,7 +12,7 @@
 //! member's user is on the participant list. With 5,000 members only if `NABE_BENCH_LARGE=1`.
 //!
 //! Before Criterion's groups comes a table of the same work taken in turns; `-- tables` makes only the table, and with more words
-//! (`-- tables blank/100 add`) only of the rows that contain each of them.
+//! (`-- tables,blank/100,add`) only of the rows that contain each of them.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -203,13 +203,13 @@ fn timed<T>(mut prepared: T, work: impl FnOnce(&mut T)) -> Duration {
 
 /// Every way in turn, many times, of the rows with all of these words. Prints the fastest and the median of each, and how they compare with
 /// `bare`.
-fn compare(cases: &[Case], words: &[String]) {
+fn compare(cases: &[Case], words: &[&str]) {
     println!("\n| Commit | Way | Fastest | Median | Fastest ÷ bare | Median ÷ bare |\n|---|---|---:|---:|---:|---:|");
     for case in cases {
         let rounds = if case.group.members().len() > 1_000 { 40 } else { 200 };
         for (kind, bundle) in &case.commits {
             let row = format!("{} {kind}", case.name);
-            if !words.iter().all(|word| row.contains(word.as_str())) {
+            if !words.iter().all(|word| row.contains(word)) {
                 continue;
             }
             let ways = case.ways(bundle);
@@ -245,7 +245,8 @@ fn mimi_group(criterion: &mut Criterion) {
         cases.push(Case::new("full", members, Parents::Full));
         cases.push(Case::new("blank", members, Parents::Blank));
     }
-    let mut words = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let mut words = filter.iter().flat_map(|filter| filter.split(','));
     if words.next().is_none_or(|first| first == "tables") {
         compare(&cases, &words.collect::<Vec<_>>());
     }
