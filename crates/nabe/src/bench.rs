@@ -2,26 +2,42 @@
 
 mod group;
 mod hub;
+mod latency;
 mod load;
 mod mimi;
 pub(crate) mod mls;
+mod open_loop;
 mod process;
 pub(crate) mod sink;
+mod start;
 
 pub(crate) use group::run as group;
 
-use std::{
-    process::Child,
-    time::{Duration, Instant},
-};
+use std::{process::Child, time::Instant};
 
-use crate::cli::{BenchHub, BenchProtocol};
+use clap::{CommandFactory as _, error::ErrorKind};
+
+use crate::cli::{BenchHub, BenchProtocol, BenchStart, Cli};
 
 /// `nabe bench hub`.
 pub(crate) async fn hub(arguments: &BenchHub) -> anyhow::Result<()> {
+    refuse(arguments.fault());
     match arguments.protocol {
         BenchProtocol::Lm => hub::run(arguments).await,
         BenchProtocol::Mimi => mimi::run(arguments).await,
+    }
+}
+
+/// `nabe bench start`.
+pub(crate) async fn start(arguments: &BenchStart) -> anyhow::Result<()> {
+    refuse(arguments.fault());
+    start::run(arguments).await
+}
+
+/// Ends the process as any wrong command line does, if there is a fault.
+fn refuse(fault: Option<String>) {
+    if let Some(fault) = fault {
+        Cli::command().error(ErrorKind::ArgumentConflict, fault).exit();
     }
 }
 
@@ -44,23 +60,4 @@ impl Drop for Process {
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// The measured value that so many in a hundred do not exceed, in milliseconds.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_a_measured_value_that_so_many_do_not_exceed() {
-        let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!((percentile(&sorted, 50), percentile(&sorted, 99)), (50.0, 99.0));
-        assert_eq!(percentile(&sorted[..1], 99), 1.0);
-        assert_eq!(percentile(&[], 50), 0.0);
-    }
 }

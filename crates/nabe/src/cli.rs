@@ -1,6 +1,6 @@
 //! The command line: what each subcommand takes. What it does is in the module of its name.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nabe_check::Suite;
@@ -410,6 +410,8 @@ fn parse_peer(text: &str) -> Result<(ServerName, SocketAddr), String> {
 pub(crate) enum BenchCommand {
     /// Accepted events per second and hub CPU time per event: client, hub and followers as separate processes
     Hub(BenchHub),
+    /// How long a server with many rooms on disk takes to start, and what memory it takes: idle, and for each room that is used
+    Start(BenchStart),
     /// Commits in an encrypted room with many devices, end to end: every device a client of its own, the server a process
     Group(BenchGroup),
     /// What operations on MLS groups cost, up to 10,000 members: times, bytes and counts, as data and as a report
@@ -441,27 +443,102 @@ pub(crate) struct BenchHub {
     #[arg(long, value_enum, default_value_t = BenchProtocol::Lm)]
     pub(crate) protocol: BenchProtocol,
     /// Events to send; of MIMI, messages in rooms without followers, and as many in rooms with them
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) events: u32,
     /// Rooms the events are spread over
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rooms: u32,
-    /// Events in one transaction, at most 50; of Linearized Matrix
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=50))]
-    pub(crate) batch: u32,
-    /// Origin servers sending at once; of Linearized Matrix
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) origins: u32,
-    /// Providers that follow the rooms with followers, beside the senders' own; of MIMI
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) followers: u32,
+    /// Events in one transaction, at most 50; of Linearized Matrix [default: 50]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) batch: Option<u32>,
+    /// Origin servers sending at once; of Linearized Matrix [default: 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) origins: Option<u32>,
+    /// Servers that follow the rooms beside those that send; of MIMI, of the rooms with followers [default: 0; of MIMI, 10]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) followers: Option<u32>,
     /// Users on the participant list of each room beside those who send and follow: 60,000 of them make a GroupInfo of more than 2 MB;
-    /// of MIMI
-    #[arg(long, default_value_t = 0)]
-    pub(crate) participants: u32,
-    /// Messages on their way to the hub at once; of MIMI
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) in_flight: u32,
+    /// of MIMI [default: 0]
+    #[arg(long)]
+    pub(crate) participants: Option<u32>,
+    /// Messages on their way to the hub at once; of MIMI [default: 32]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) in_flight: Option<u32>,
+    /// Then as many events again at this rate, sent when they are due whatever has become of those before; latencies count from
+    /// then. Events a second, or `half` of what was accepted before
+    #[arg(long, value_name = "NUMBER|half")]
+    pub(crate) rate: Option<BenchRate>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How much is sent when the load is open: see `--rate`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum BenchRate {
+    /// Half of what was accepted of as much as could be sent.
+    Half,
+    /// So many events a second.
+    PerSecond(u32),
+}
+
+impl FromStr for BenchRate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("half", _) => Ok(Self::Half),
+            (_, Ok(events @ 1..=1_000_000)) => Ok(Self::PerSecond(events)),
+            _ => Err("neither `half` nor a number of events a second from 1 to 1000000"),
+        }
+    }
+}
+
+impl BenchHub {
+    /// What is wrong with the options together.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let (others, theirs) = match self.protocol {
+            BenchProtocol::Lm => (
+                "mimi",
+                [("--participants", self.participants), ("--in-flight", self.in_flight)],
+            ),
+            BenchProtocol::Mimi => ("lm", [("--batch", self.batch), ("--origins", self.origins)]),
+        };
+        if let Some((option, _)) = theirs.iter().find(|(_, given)| given.is_some()) {
+            return Some(format!("{option} is for --protocol {others}"));
+        }
+        let origins = self.origins.unwrap_or(1);
+        (self.events < origins).then(|| {
+            format!(
+                "--events {} is less than one for each of --origins {origins}",
+                self.events
+            )
+        })
+    }
+}
+
+impl BenchStart {
+    /// What is wrong with the options together.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let (active, rooms) = (self.active, self.rooms);
+        (active > rooms).then(|| format!("--active {active} is more than there are: --rooms {rooms}"))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchStart {
+    /// Which protocol's rooms
+    #[arg(long, value_enum, default_value_t = BenchProtocol::Lm)]
+    pub(crate) protocol: BenchProtocol,
+    /// Rooms on disk
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rooms: u32,
+    /// Rooms that are used once the server runs, at most all of them
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) active: u32,
+    /// How often the server is started
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) starts: u32,
     /// Print one JSON document
     #[arg(long)]
     pub(crate) json: bool,

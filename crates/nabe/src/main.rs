@@ -113,6 +113,7 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Client(arguments) => runtime()?.block_on(client::run(arguments))?,
         Command::Completions { shell } => print_completions(shell),
         Command::Bench(BenchCommand::Hub(arguments)) => runtime()?.block_on(bench::hub(&arguments))?,
+        Command::Bench(BenchCommand::Start(arguments)) => runtime()?.block_on(bench::start(&arguments))?,
         Command::Bench(BenchCommand::Group(arguments)) => runtime()?.block_on(bench::group(&arguments))?,
         Command::Bench(BenchCommand::Mls(arguments)) => return holds(bench::mls::run(&arguments, SystemClock.now())?),
         Command::Bench(BenchCommand::Compare { before, after }) => bench::mls::compare(&before, &after)?,

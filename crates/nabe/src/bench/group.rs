@@ -26,7 +26,7 @@ use self::{
     figures::{Figures, Limits, Message, Shape, Times, p50, print_text},
     hub::Hub,
 };
-use super::{percentile, process};
+use super::{latency::percentile, process};
 use crate::{cli::BenchGroup, output::say};
 
 /// How many devices one commit adds; the client's own limit is the same.
@@ -86,7 +86,7 @@ async fn measure(folder: &Path, arguments: &BenchGroup) -> anyhow::Result<Figure
         committed,
         add_50_ms: {
             adding.sort_unstable();
-            percentile(&adding, 100)
+            percentile(&adding, 100.0)
         },
         join_by_welcome_p50_ms: p50(&mut joining),
         limits,

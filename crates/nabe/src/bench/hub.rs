@@ -5,6 +5,11 @@
 //! before it is acknowledged, and delivery to the follower, which is the sender's own server (a hub echoes every event to its
 //! author, LM #int-receiving-events). CPU time counts until the follower has everything. Then the hub is killed, and its database
 //! must have every event that was accepted.
+//!
+//! With `--rate` as many events are sent once more, each transaction when it is due ([`super::open_loop`]). With `--followers` users of further
+//! servers are in the rooms, which say nothing and are sent everything.
+
+mod figures;
 
 use std::{
     collections::BTreeMap,
@@ -26,15 +31,19 @@ use nabe_signing::{Json, Object, object};
 use nabe_store::{Between, Order, Store as _};
 use nabe_store_sqlite::{SqliteOptions, SqliteStore};
 use nabe_types::{RoomId, ServerName};
-use serde::Serialize;
 
+use self::figures::{Figures, print_text};
 use super::{
     Process,
+    latency::Latency,
     load::{EVENT_TYPE, Origin},
-    now, percentile, process, sink,
+    now,
+    open_loop::{AtRate, Timetable},
+    process::{self, Spent},
+    sink,
 };
 use crate::{
-    cli::{BenchHub, Init},
+    cli::{BenchHub, BenchRate, Init},
     init,
     output::say,
 };
@@ -43,31 +52,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Events per origin before the clock starts: keys fetched, connections open, caches filled.
 const WARM_UP_EVENTS: u32 = 200;
 
-/// The figures, in the shape that `--json` prints.
-#[derive(Serialize)]
-struct Figures {
-    events: u64,
-    rooms: u32,
-    origins: u32,
-    batch: u32,
-    accepted_per_s: f64,
-    hub_cpu_us_per_event: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    /// Whether the database has everything that was accepted after the hub was killed.
-    durable: bool,
-    delivered: u64,
-    delivered_after_ms: f64,
-    hub_resident_bytes: Option<u64>,
-    load_average: Option<f64>,
-}
-
 /// Runs the benchmark and prints its figures.
 pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
-    ensure!(arguments.events >= arguments.origins, "fewer events than origins");
     let folder = tempfile::tempdir()?;
-    let mut stage = Stage::set(folder.path(), arguments).await?;
-    let mut figures = stage.measure(arguments).await?;
+    let load = Load::of(arguments);
+    let mut stage = Stage::set(folder.path(), &load).await?;
+    let mut figures = stage.measure(&load).await?;
     figures.durable = stage.survives_a_kill(folder.path()).await?;
     if arguments.json {
         say!("{}", serde_json::to_string(&figures)?);
@@ -77,6 +67,32 @@ pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is asked for, with what is taken where nothing is said.
+struct Load {
+    events: u32,
+    rooms: u32,
+    origins: u32,
+    followers: u32,
+    batch: u32,
+    rate: Option<BenchRate>,
+}
+
+impl Load {
+    fn of(arguments: &BenchHub) -> Self {
+        Self {
+            events: arguments.events,
+            rooms: arguments.rooms,
+            origins: arguments.origins.unwrap_or(1),
+            followers: arguments.followers.unwrap_or(0),
+            batch: arguments.batch.unwrap_or(50),
+            rate: arguments.rate,
+        }
+    }
+}
+
+/// What one origin sends after the other.
+type Transactions = Vec<Request<Bytes>>;
+
 /// The processes and what is needed to speak to them.
 struct Stage {
     hub: Process,
@@ -85,17 +101,19 @@ struct Stage {
     sink_name: ServerName,
     transport: Arc<HttpsTransport>,
     origins: Vec<Origin>,
+    followers: Vec<Origin>,
     rooms: Vec<RoomId>,
     /// Events accepted so far, those before the clock starts included.
     accepted: u64,
 }
 
 impl Stage {
-    async fn set(folder: &Path, arguments: &BenchHub) -> anyhow::Result<Self> {
+    async fn set(folder: &Path, load: &Load) -> anyhow::Result<Self> {
         let hub_name = ServerName::parse("hub.localhost")?;
-        let names: Vec<ServerName> = (1..=arguments.origins)
-            .map(|n| ServerName::parse(&format!("o{n}.localhost")))
-            .collect::<Result<_, _>>()?;
+        let origins = (1..=load.origins).map(|n| format!("o{n}.localhost"));
+        let followers = (1..=load.followers).map(|n| format!("f{n}.localhost"));
+        let names = origins.chain(followers).map(|name| ServerName::parse(&name));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
         let ca = DevelopmentCa::generate()?;
         std::fs::write(folder.join("ca.pem"), ca.certificate_pem())?;
         std::fs::write(folder.join("ca.key"), ca.key_pem())?;
@@ -120,10 +138,11 @@ impl Stage {
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
         )?);
-        let origins = (1..)
+        let mut origins = (1..)
             .zip(&names)
             .map(|(seed, name)| Origin::new(sink::signer(name.clone(), seed)))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        let followers = origins.split_off(usize::try_from(load.origins)?);
         let sink_name = names.first().context("there is an origin")?.clone();
         let mut stage = Self {
             hub,
@@ -132,12 +151,13 @@ impl Stage {
             sink_name,
             transport,
             origins,
+            followers,
             rooms: Vec::new(),
             accepted: 0,
         };
         stage.wait_until_ready().await?;
         let token = std::fs::read_to_string(folder.join("hub/provider.token"))?;
-        stage.make_rooms(token.trim(), arguments.rooms).await?;
+        stage.make_rooms(token.trim(), load.rooms).await?;
         Ok(stage)
     }
 
@@ -157,7 +177,7 @@ impl Stage {
         }
     }
 
-    /// Public rooms made by a user of the hub, joined by every origin's user through `make_join` and `send_join`.
+    /// Public rooms made by a user of the hub, joined by the user of every other server through `make_join` and `send_join`.
     async fn make_rooms(&mut self, token: &str, count: u32) -> anyhow::Result<()> {
         for _ in 0..count {
             let request = Request::post("/_nabe/v1/rooms")
@@ -167,7 +187,7 @@ impl Stage {
                 .body(Bytes::from(object! { "join_rule" => "public" }.to_canonical()))?;
             let created = self.call(request).await?;
             let room = RoomId::parse(created.get("room_id").and_then(Json::as_str).unwrap_or_default())?;
-            for origin in &self.origins {
+            for origin in self.origins.iter().chain(&self.followers) {
                 let path = format!(
                     "/_matrix/federation/v1/make_join/{}/{}?ver=I.1",
                     escape(room.as_str()),
@@ -185,49 +205,102 @@ impl Stage {
         Ok(())
     }
 
-    async fn measure(&mut self, arguments: &BenchHub) -> anyhow::Result<Figures> {
-        let per_origin = arguments.events / arguments.origins;
-        let warm_up = WARM_UP_EVENTS.min(per_origin);
-        let mut loads = Vec::new();
-        let mut warm_ups = Vec::new();
-        for origin in &self.origins {
-            let now = SystemClock.now();
-            let mut requests =
-                origin.transactions(&self.rooms, &self.hub_name, now, warm_up + per_origin, arguments.batch)?;
-            let rest = requests.split_off(usize::try_from(warm_up.div_ceil(arguments.batch))?);
-            warm_ups.push(requests);
-            loads.push(rest);
-        }
-        self.accepted += count_all(&warm_ups);
-        self.send_all(warm_ups).await?;
-        let expected_before = self.settled().await?;
+    async fn measure(&mut self, load: &Load) -> anyhow::Result<Figures> {
+        let per_origin = load.events / load.origins;
+        let parts = [
+            WARM_UP_EVENTS.min(per_origin),
+            per_origin,
+            match load.rate {
+                Some(_) => per_origin,
+                None => 0,
+            },
+        ];
+        let [warm_up, at_once, when_due] = self.sign(parts, load.batch)?;
+        self.accepted += count_all(&warm_up);
+        self.send_all(warm_up).await?;
+        let before = self.settled().await?;
 
-        let events = count_all(&loads);
-        self.accepted += events;
-        let expected_after = expected_before + events * u64::from(arguments.origins);
-        let cpu_before = process::cpu_time(self.hub.id())?;
-        let start = now();
-        let mut latencies = self.send_all(loads).await?;
-        let accepted = start.elapsed();
-        self.wait_for_deliveries(expected_after).await?;
-        let delivered = start.elapsed();
-        let cpu = process::cpu_time(self.hub.id())?.saturating_sub(cpu_before);
-
-        latencies.sort_unstable();
+        let measured = self.run(before, at_once, |stage, load| stage.send_all(load)).await?;
+        let accepted_per_s = measured.events as f64 / measured.accepted.as_secs_f64();
+        let mut received = before + measured.owed;
+        let wanted_per_s = load.rate.map(|rate| match rate {
+            BenchRate::Half => accepted_per_s / 2.0,
+            BenchRate::PerSecond(events) => f64::from(events),
+        });
+        let at_rate = match wanted_per_s {
+            None => None,
+            Some(wanted_per_s) => {
+                let timetable = wanted_per_s / f64::from(load.batch);
+                let send = |stage, load| Self::send_when_due(stage, load, timetable);
+                let measured = self.run(received, when_due, send).await?;
+                received += measured.owed;
+                Some(AtRate {
+                    wanted_per_s,
+                    accepted_per_s: measured.events as f64 / measured.accepted.as_secs_f64(),
+                    events: measured.events,
+                    hub_cpu_us_per_event: measured.spent.cpu_us() / measured.events as f64,
+                    latency: Latency::of(measured.times),
+                })
+            }
+        };
         Ok(Figures {
-            events,
-            rooms: arguments.rooms,
-            origins: arguments.origins,
-            batch: arguments.batch,
-            accepted_per_s: events as f64 / accepted.as_secs_f64(),
-            hub_cpu_us_per_event: cpu.as_secs_f64() * 1e6 / events as f64,
-            p50_ms: percentile(&latencies, 50),
-            p99_ms: percentile(&latencies, 99),
+            events: measured.events,
+            rooms: load.rooms,
+            origins: load.origins,
+            followers: load.followers,
+            batch: load.batch,
+            accepted_per_s,
+            hub_cpu_us_per_event: measured.spent.cpu_us() / measured.events as f64,
+            hub_bytes_written_per_event: measured.spent.bytes_written_for(measured.events),
+            latency: Latency::of(measured.times),
+            at_rate,
             durable: false,
-            delivered: expected_after - expected_before,
-            delivered_after_ms: delivered.as_secs_f64() * 1e3,
+            delivered: received - before,
+            delivered_after_ms: measured.delivered.as_secs_f64() * 1e3,
             hub_resident_bytes: process::resident_bytes(self.hub.id()),
             load_average: process::load_average(),
+        })
+    }
+
+    /// Transactions of each origin, signed, in parts with so many events of each.
+    fn sign<const N: usize>(&self, parts: [u32; N], batch: u32) -> anyhow::Result<[Vec<Transactions>; N]> {
+        let mut signed = [(); N].map(|()| Vec::new());
+        for origin in &self.origins {
+            let (now, all) = (SystemClock.now(), parts.iter().sum());
+            let mut rest = origin.transactions(&self.rooms, &self.hub_name, now, all, batch)?;
+            for (signed, &events) in signed.iter_mut().zip(&parts) {
+                let later = rest.split_off(rest.len().min(usize::try_from(events.div_ceil(batch))?));
+                signed.push(std::mem::replace(&mut rest, later));
+            }
+        }
+        Ok(signed)
+    }
+
+    /// Has all of a load sent by `send` and waits until everybody has it, who have had `before` events.
+    async fn run<'s, F>(
+        &'s mut self,
+        before: u64,
+        load: Vec<Transactions>,
+        send: impl FnOnce(&'s Self, Vec<Transactions>) -> F,
+    ) -> anyhow::Result<Measured>
+    where
+        F: Future<Output = anyhow::Result<Vec<Duration>>>,
+    {
+        let events = count_all(&load);
+        self.accepted += events;
+        let stage: &Self = self;
+        let owed = events * (stage.origins.len() + stage.followers.len()) as u64;
+        let (spent_before, start) = (Spent::by(stage.hub.id())?, now());
+        let times = send(stage, load).await?;
+        let accepted = start.elapsed();
+        stage.wait_for_deliveries(before + owed).await?;
+        Ok(Measured {
+            events,
+            owed,
+            times,
+            accepted,
+            delivered: start.elapsed(),
+            spent: Spent::by(stage.hub.id())?.since(&spent_before),
         })
     }
 
@@ -245,7 +318,7 @@ impl Stage {
     }
 
     /// One transaction at a time for each origin, as the draft demands (LM #int-txn-ids); the origins in parallel.
-    async fn send_all(&self, loads: Vec<Vec<Request<Bytes>>>) -> anyhow::Result<Vec<Duration>> {
+    async fn send_all(&self, loads: Vec<Transactions>) -> anyhow::Result<Vec<Duration>> {
         let mut senders = tokio::task::JoinSet::new();
         for load in loads {
             let (transport, hub) = (Arc::clone(&self.transport), self.hub_name.clone());
@@ -253,23 +326,28 @@ impl Stage {
                 let mut latencies = Vec::with_capacity(load.len());
                 for request in load {
                     let start = now();
-                    let answer = transport.send(&hub, request, PATIENCE).await?;
+                    send_one(&transport, &hub, request).await?;
                     latencies.push(start.elapsed());
-                    ensure!(
-                        answer.status() == StatusCode::OK && answer.body() == &br#"{"failed_pdus":{}}"#[..],
-                        "the hub answered {}: {}",
-                        answer.status(),
-                        String::from_utf8_lossy(answer.body())
-                    );
                 }
                 Ok(latencies)
             });
         }
-        let mut all = Vec::new();
-        while let Some(latencies) = senders.join_next().await {
-            all.extend(latencies??);
+        gather(senders).await
+    }
+
+    /// The same with each transaction when it is due, so many a second of all origins together.
+    async fn send_when_due(&self, loads: Vec<Transactions>, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+        let timetable = Timetable::begin(per_second);
+        let lanes = loads.len() as u64;
+        let mut senders = tokio::task::JoinSet::new();
+        for (lane, load) in (0..).zip(loads) {
+            let (transport, hub) = (Arc::clone(&self.transport), self.hub_name.clone());
+            senders.spawn(async move {
+                let send = |request| send_one(&transport, &hub, request);
+                timetable.send_in_turn((lane, lanes), load, send).await
+            });
         }
-        Ok(all)
+        gather(senders).await
     }
 
     /// The number of events the follower has once it gets no more.
@@ -323,6 +401,42 @@ impl Stage {
         }
         Object::parse(answer.body()).context(what)
     }
+}
+
+/// What a run took.
+struct Measured {
+    events: u64,
+    /// Deliveries.
+    owed: u64,
+    /// Of each transaction.
+    times: Vec<Duration>,
+    /// Until all was accepted.
+    accepted: Duration,
+    /// Until everybody had it.
+    delivered: Duration,
+    spent: Spent,
+}
+
+async fn send_one(transport: &HttpsTransport, hub: &ServerName, request: Request<Bytes>) -> anyhow::Result<()> {
+    let answer = transport.send(hub, request, PATIENCE).await?;
+    ensure!(
+        answer.status() == StatusCode::OK && answer.body() == &br#"{"failed_pdus":{}}"#[..],
+        "the hub answered {}: {}",
+        answer.status(),
+        String::from_utf8_lossy(answer.body())
+    );
+    Ok(())
+}
+
+/// All that the senders have measured, once they have ended.
+pub(super) async fn gather(
+    mut senders: tokio::task::JoinSet<anyhow::Result<Vec<Duration>>>,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut all = Vec::new();
+    while let Some(times) = senders.join_next().await {
+        all.extend(times??);
+    }
+    Ok(all)
 }
 
 fn start_sink(folder: &Path, ca: &DevelopmentCa, names: &[ServerName]) -> anyhow::Result<(Process, SocketAddr)> {
@@ -406,43 +520,4 @@ fn count_pdus(body: &[u8]) -> u64 {
 
 fn escape(id: &str) -> String {
     percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-fn print_text(figures: &Figures) {
-    say!(
-        "{} events in {} room(s), from {} origin(s), up to {} a transaction",
-        figures.events,
-        figures.rooms,
-        figures.origins,
-        figures.batch
-    );
-    say!("  accepted per second       {:.0}", figures.accepted_per_s);
-    say!("  hub CPU time per event    {:.0} µs", figures.hub_cpu_us_per_event);
-    say!(
-        "  transaction latency       p50 {:.1} ms, p99 {:.1} ms",
-        figures.p50_ms,
-        figures.p99_ms
-    );
-    say!(
-        "  delivered                 {} events, the last after {:.0} ms",
-        figures.delivered,
-        figures.delivered_after_ms
-    );
-    say!(
-        "  durable                   {}",
-        if figures.durable {
-            "yes: all accepted events are in the database of the killed hub"
-        } else {
-            "NO: accepted events are not in the database of the killed hub"
-        }
-    );
-    if let Some(bytes) = figures.hub_resident_bytes {
-        say!(
-            "  hub memory                {:.1} MiB",
-            bytes as f64 / (1024.0 * 1024.0)
-        );
-    }
-    if let Some(load) = figures.load_average {
-        say!("  load average              {load:.2}");
-    }
 }

@@ -8,7 +8,10 @@
 //! `synchronous=FULL`) before it is acknowledged, and the notifications, until every follower has everything. The two kinds of rooms have
 //! their turns one after the other, several times, so that whatever else the machine does hits both alike. Then the hub is killed, and its
 //! database must have every message that was accepted.
+//!
+//! With `--rate` as many messages are sent once more into the rooms with followers, each when it is due ([`super::open_loop`]).
 
+mod figures;
 mod line;
 
 use std::{
@@ -20,6 +23,28 @@ use std::{
     time::Duration,
 };
 
+use self::{
+    figures::{Figures, Phase, Turn, print_text},
+    line::Line,
+};
+use super::{
+    Process,
+    hub::{gather, run_sink},
+    latency::Latency,
+    now,
+    open_loop::{AtRate, Timetable},
+    process::{self, Spent},
+    sink,
+};
+use crate::{
+    cli::{BenchHub, BenchRate, Init},
+    client::{
+        account::{Account, Credential},
+        mimi_http::MimiHttp,
+    },
+    init,
+    output::say,
+};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http::Request;
@@ -44,19 +69,6 @@ use nabe_wire::{
     submit_message::{SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict},
     uri::MimiUri,
 };
-use serde::Serialize;
-
-use self::line::Line;
-use super::{Process, hub::run_sink, now, percentile, process, sink};
-use crate::{
-    cli::{BenchHub, Init},
-    client::{
-        account::{Account, Credential},
-        mimi_http::MimiHttp,
-    },
-    init,
-    output::say,
-};
 
 /// How often both kinds of rooms have their turn.
 const TURNS: usize = 5;
@@ -64,49 +76,12 @@ const TURNS: usize = 5;
 const WARM_UP: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The figures, in the shape that `--json` prints.
-#[derive(Serialize)]
-struct Figures {
-    rooms: u32,
-    in_flight: u32,
-    /// Of a request, bytes.
-    message_bytes: usize,
-    /// In rooms that nobody follows but the senders' provider.
-    alone: Phase,
-    /// In rooms with followers.
-    followed: Phase,
-    /// By how much the followers make a message more expensive.
-    fan_out_adds_percent: f64,
-    /// The largest request by which a client joined: an external commit with all of the GroupInfo.
-    largest_update_bytes: usize,
-    largest_update_ms: f64,
-    /// Whether the database has everything that was accepted after the hub was killed.
-    durable: bool,
-    hub_resident_bytes: Option<u64>,
-    hub_peak_bytes: Option<u64>,
-    load_average: Option<f64>,
-}
-
-/// What was measured in rooms of one kind.
-#[derive(Serialize)]
-struct Phase {
-    followers: u32,
-    messages: u64,
-    accepted_per_s: f64,
-    hub_cpu_us_per_message: f64,
-    /// The same in the turn that took least.
-    hub_cpu_us_per_message_fastest: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    delivered: u64,
-}
-
 /// Runs the benchmark and prints its figures.
 pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
-    ensure!(arguments.events > 0 && arguments.rooms > 0, "nothing to measure");
+    let load = Load::of(arguments);
     let folder = tempfile::tempdir()?;
-    let mut stage = Stage::set(folder.path(), arguments).await?;
-    let mut figures = stage.measure(arguments).await?;
+    let mut stage = Stage::set(folder.path(), &load).await?;
+    let mut figures = stage.measure(&load).await?;
     figures.durable = stage.survives_a_kill(folder.path()).await?;
     if arguments.json {
         say!("{}", serde_json::to_string(&figures)?);
@@ -115,6 +90,29 @@ pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
     }
     ensure!(figures.durable, "accepted messages are lost");
     Ok(())
+}
+
+/// What is asked for, with what is taken where nothing is said.
+struct Load {
+    events: usize,
+    rooms: u32,
+    followers: u32,
+    participants: u32,
+    in_flight: u32,
+    rate: Option<BenchRate>,
+}
+
+impl Load {
+    fn of(arguments: &BenchHub) -> Self {
+        Self {
+            events: usize::try_from(arguments.events).unwrap_or(usize::MAX),
+            rooms: arguments.rooms,
+            followers: arguments.followers.unwrap_or(10),
+            participants: arguments.participants.unwrap_or(0),
+            in_flight: arguments.in_flight.unwrap_or(32),
+            rate: arguments.rate,
+        }
+    }
 }
 
 /// A request with a message of a client, and its room.
@@ -142,18 +140,11 @@ struct Sender {
 /// The hashes of what the hub has accepted, by room.
 type Accepted = BTreeMap<MimiUri, BTreeSet<[u8; 32]>>;
 
-/// One turn: what it cost the hub, and how long it and each request took.
-struct Turn {
-    cpu: Duration,
-    time: Duration,
-    latencies: Vec<Duration>,
-}
-
 impl Stage {
-    async fn set(folder: &Path, arguments: &BenchHub) -> anyhow::Result<Self> {
+    async fn set(folder: &Path, load: &Load) -> anyhow::Result<Self> {
         let hub_name = ServerName::parse("hub.localhost")?;
         let sender_name = ServerName::parse("b.localhost")?;
-        let followers: Vec<ServerName> = (1..=arguments.followers)
+        let followers: Vec<ServerName> = (1..=load.followers)
             .map(|n| ServerName::parse(&format!("f{n}.localhost")))
             .collect::<Result<_, _>>()?;
         let names: Vec<ServerName> = followers.iter().chain([&sender_name]).cloned().collect();
@@ -172,20 +163,20 @@ impl Stage {
         let (hub, [api, mimi]) = start_hub(folder, &hub_name, &names, sink_address)?;
 
         let line = |domain: &ServerName| Line::new(domain, &others, &folder.join("ca.pem"), &hub_name, mimi);
-        let mut owner = owner(folder, &hub_name, api).await?;
+        let mut owner = owner(&folder.join("hub"), &folder.join("ca.pem"), &hub_name, api, "owner").await?;
         let mut guests = Vec::new();
         for name in &followers {
             guests.push(Sender::new(name, Arc::new(line(name)?)).await?);
         }
         let mut sender = Sender::new(&sender_name, Arc::new(line(&sender_name)?)).await?;
-        let crowd = (0..arguments.participants).map(|n| MimiUri::parse(&format!("mimi://{sender_name}/u/user-{n}")));
+        let crowd = (0..load.participants).map(|n| MimiUri::parse(&format!("mimi://{sender_name}/u/user-{n}")));
         let crowd = crowd.collect::<Result<Vec<_>, _>>()?;
         let mut rooms = [Vec::new(), Vec::new()];
         for (rooms, (kind, guests)) in rooms
             .iter_mut()
             .zip([("alone", &mut [][..]), ("followed", guests.as_mut_slice())])
         {
-            for number in 1..=arguments.rooms {
+            for number in 1..=load.rooms {
                 let uri = MimiUri::parse(&format!("mimi://{hub_name}/r/{kind}-{number}"))?;
                 let template = templates::cooperative(uri.host());
                 let mut room = NewRoom::new(&uri, "Benchmark", template).context("the room's name and URI are good")?;
@@ -215,46 +206,57 @@ impl Stage {
         })
     }
 
-    async fn measure(&mut self, arguments: &BenchHub) -> anyhow::Result<Figures> {
-        let events = usize::try_from(arguments.events)?;
-        let in_flight = usize::try_from(arguments.in_flight)?;
+    async fn measure(&mut self, load: &Load) -> anyhow::Result<Figures> {
+        let in_flight = usize::try_from(load.in_flight)?;
         let mut loads = Vec::new();
         for rooms in self.rooms.clone() {
             let warm_up = WARM_UP * rooms.len();
-            let mut messages = self.sender.messages(&rooms, warm_up + events).await?;
-            let load = messages.split_off(warm_up);
-            self.send(messages, in_flight).await?;
-            loads.push(load);
+            let mut messages = self.sender.messages(&rooms, warm_up + load.events).await?;
+            let rest = messages.split_off(warm_up);
+            self.note(&messages)?;
+            self.send_all(messages, in_flight).await?;
+            loads.push(rest);
         }
         let bytes: usize = loads.iter().flatten().map(|(_, body)| body.len()).sum();
         let mut received = self.settled().await?;
 
-        let per_turn = events.div_ceil(TURNS);
+        let per_turn = load.events.div_ceil(TURNS);
         let mut turns = [Vec::new(), Vec::new()];
-        let owed = [0, u64::from(arguments.followers)];
+        let owed = [0, u64::from(load.followers)];
         let mut delivered = [0, 0];
         while loads.iter().any(|load| !load.is_empty()) {
             for (kind, load) in loads.iter_mut().enumerate() {
                 let rest = load.split_off(per_turn.min(load.len()));
                 let messages = std::mem::replace(load, rest);
                 let expected = messages.len() as u64 * owed[kind];
-                let turn = self.turn(messages, in_flight, received + expected).await?;
+                let send = |stage, messages| Self::send_all(stage, messages, in_flight);
+                let turn = self.turn(messages, received + expected, send).await?;
                 received += expected;
                 delivered[kind] += expected;
                 turns[kind].push(turn);
             }
         }
         let [alone, followed] = turns;
-        let alone = Phase::of(0, &alone, delivered[0]);
-        let followed = Phase::of(arguments.followers, &followed, delivered[1]);
+        let alone = Phase::of(0, alone, delivered[0]);
+        let followed = Phase::of(load.followers, followed, delivered[1]);
+        let at_rate = match load.rate {
+            None => None,
+            Some(BenchRate::Half) => Some(followed.accepted_per_s / 2.0),
+            Some(BenchRate::PerSecond(messages)) => Some(f64::from(messages)),
+        };
+        let at_rate = match at_rate {
+            None => None,
+            Some(wanted_per_s) => Some(self.at_rate(wanted_per_s, load, received).await?),
+        };
         let largest = self.sender.line.largest_update();
         Ok(Figures {
-            rooms: arguments.rooms,
-            in_flight: arguments.in_flight,
-            message_bytes: bytes / (2 * events),
+            rooms: load.rooms,
+            in_flight: load.in_flight,
+            message_bytes: bytes / (2 * load.events),
             fan_out_adds_percent: 100.0 * (followed.hub_cpu_us_per_message / alone.hub_cpu_us_per_message - 1.0),
             alone,
             followed,
+            at_rate,
             largest_update_bytes: largest.bytes,
             largest_update_ms: largest.time.as_secs_f64() * 1e3,
             durable: false,
@@ -264,23 +266,54 @@ impl Stage {
         })
     }
 
-    /// Sends messages until the followers have `expected` in all.
-    async fn turn(&mut self, messages: Vec<Message>, in_flight: usize, expected: u64) -> anyhow::Result<Turn> {
-        let before = process::cpu_time(self.hub.id())?;
-        let start = now();
-        let latencies = self.send(messages, in_flight).await?;
-        let time = start.elapsed();
-        self.wait_for_deliveries(expected).await?;
-        let cpu = process::cpu_time(self.hub.id())?.saturating_sub(before);
-        Ok(Turn { cpu, time, latencies })
+    /// As many messages once more, into the rooms with followers, who have had `received` so far.
+    async fn at_rate(&mut self, wanted_per_s: f64, load: &Load, received: u64) -> anyhow::Result<AtRate> {
+        let [_, rooms] = self.rooms.clone();
+        let messages = self.sender.messages(&rooms, load.events).await?;
+        let events = messages.len() as u64;
+        let expected = received + events * u64::from(load.followers);
+        let send = |stage, messages| Self::send_when_due(stage, messages, wanted_per_s);
+        let turn = self.turn(messages, expected, send).await?;
+        Ok(AtRate {
+            wanted_per_s,
+            accepted_per_s: events as f64 / turn.time.as_secs_f64(),
+            events,
+            hub_cpu_us_per_event: turn.spent.cpu_us() / events as f64,
+            latency: Latency::of(turn.latencies),
+        })
     }
 
-    /// So many requests at a time, on connections that stay open. Every message has to be accepted, and with a frank.
-    async fn send(&mut self, messages: Vec<Message>, in_flight: usize) -> anyhow::Result<Vec<Duration>> {
-        for (room, body) in &messages {
+    /// Has messages sent, and waits until the followers have `expected` in all.
+    async fn turn<'s, F>(
+        &'s mut self,
+        messages: Vec<Message>,
+        expected: u64,
+        send: impl FnOnce(&'s Self, Vec<Message>) -> F,
+    ) -> anyhow::Result<Turn>
+    where
+        F: Future<Output = anyhow::Result<Vec<Duration>>>,
+    {
+        self.note(&messages)?;
+        let stage: &Self = self;
+        let (before, start) = (Spent::by(stage.hub.id())?, now());
+        let latencies = send(stage, messages).await?;
+        let time = start.elapsed();
+        stage.wait_for_deliveries(expected).await?;
+        let spent = Spent::by(stage.hub.id())?.since(&before);
+        Ok(Turn { spent, time, latencies })
+    }
+
+    /// What has to be in the database in the end: every message has to be accepted.
+    fn note(&mut self, messages: &[Message]) -> anyhow::Result<()> {
+        for (room, body) in messages {
             let of_room = self.accepted.entry(room.clone()).or_default();
             of_room.insert(message_hash(body)?);
         }
+        Ok(())
+    }
+
+    /// So many requests at a time, on connections that stay open.
+    async fn send_all(&self, messages: Vec<Message>, in_flight: usize) -> anyhow::Result<Vec<Duration>> {
         let messages = Arc::new(Mutex::new(VecDeque::from(messages)));
         let mut senders = tokio::task::JoinSet::new();
         for _ in 0..in_flight {
@@ -288,25 +321,22 @@ impl Stage {
             senders.spawn(async move {
                 let mut latencies = Vec::new();
                 let next = || messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                while let Some((room, body)) = next() {
+                while let Some(message) = next() {
                     let start = now();
-                    let answer = line.call(Endpoint::SubmitMessage, &room, body).await?;
+                    send_one(Arc::clone(&line), message).await?;
                     latencies.push(start.elapsed());
-                    let answer = SubmitMessageResponse::from_bytes(&answer)?;
-                    let is_franked = match &answer.body {
-                        Body::Mls10(SubmitVerdict::Accepted(acceptance)) => acceptance.frank.is_some(),
-                        _ => false,
-                    };
-                    ensure!(is_franked, "the hub answered {answer:?}");
                 }
                 Ok(latencies)
             });
         }
-        let mut all = Vec::new();
-        while let Some(latencies) = senders.join_next().await {
-            all.extend(latencies??);
-        }
-        Ok(all)
+        gather(senders).await
+    }
+
+    /// Each message when it is due.
+    async fn send_when_due(&self, messages: Vec<Message>, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+        let line = &self.sender.line;
+        let send = |message| send_one(Arc::clone(line), message);
+        Timetable::begin(per_second).send_each(messages, send).await
     }
 
     /// Kills the hub, opens its database and compares.
@@ -359,6 +389,18 @@ impl Stage {
     }
 }
 
+/// Every message has to be accepted, and with a frank.
+async fn send_one(line: Arc<Line>, (room, body): Message) -> anyhow::Result<()> {
+    let answer = line.call(Endpoint::SubmitMessage, &room, body).await?;
+    let answer = SubmitMessageResponse::from_bytes(&answer)?;
+    let is_franked = match &answer.body {
+        Body::Mls10(SubmitVerdict::Accepted(acceptance)) => acceptance.frank.is_some(),
+        _ => false,
+    };
+    ensure!(is_franked, "the hub answered {answer:?}");
+    Ok(())
+}
+
 impl Sender {
     async fn new(domain: &ServerName, line: Arc<Line>) -> anyhow::Result<Self> {
         let client = MimiUri::parse(&format!("mimi://{domain}/d/guest/phone"))?;
@@ -382,43 +424,26 @@ impl Sender {
     }
 }
 
-impl Phase {
-    fn of(followers: u32, turns: &[Turn], delivered: u64) -> Self {
-        let mut latencies: Vec<_> = turns.iter().flat_map(|turn| turn.latencies.iter().copied()).collect();
-        latencies.sort_unstable();
-        let time: Duration = turns.iter().map(|turn| turn.time).sum();
-        let cpu: Duration = turns.iter().map(|turn| turn.cpu).sum();
-        let messages = latencies.len() as f64;
-        let each = turns
-            .iter()
-            .map(|turn| turn.cpu.as_secs_f64() * 1e6 / turn.latencies.len() as f64);
-        Self {
-            followers,
-            messages: latencies.len() as u64,
-            accepted_per_s: messages / time.as_secs_f64(),
-            hub_cpu_us_per_message: cpu.as_secs_f64() * 1e6 / messages,
-            hub_cpu_us_per_message_fastest: each.fold(f64::INFINITY, f64::min),
-            p50_ms: percentile(&latencies, 50),
-            p99_ms: percentile(&latencies, 99),
-            delivered,
-        }
-    }
-}
-
-/// The hub's own user, who makes the rooms.
-async fn owner(folder: &Path, hub: &ServerName, api: SocketAddr) -> anyhow::Result<MimiClient> {
-    let token = std::fs::read_to_string(folder.join("hub/provider.token"))?;
+/// A user of the hub's own, who makes rooms; `folder` is the hub's.
+pub(super) async fn owner(
+    folder: &Path,
+    ca: &Path,
+    hub: &ServerName,
+    api: SocketAddr,
+    name: &str,
+) -> anyhow::Result<MimiClient> {
+    let token = std::fs::read_to_string(folder.join("provider.token"))?;
     let account = Account {
         server: format!("https://localhost:{}", api.port()),
         device: DeviceId::parse("phone")?,
         credential: Credential::Provider {
             token: token.trim().to_owned(),
-            user: UserId::parse(&format!("@owner:{hub}"))?,
+            user: UserId::parse(&format!("@{name}:{hub}"))?,
         },
-        ca: Some(folder.join("ca.pem")),
+        ca: Some(ca.to_owned()),
     };
     let transport = Arc::new(MimiHttp::new(&account)?);
-    let client = MimiUri::parse(&format!("mimi://{hub}/d/owner/phone"))?;
+    let client = MimiUri::parse(&format!("mimi://{hub}/d/{name}/phone"))?;
     let deadline = now() + PATIENCE;
     loop {
         // The server may not listen yet.
@@ -511,55 +536,6 @@ fn message_hash(body: &[u8]) -> anyhow::Result<[u8; 32]> {
     match SubmitMessageRequest::from_bytes(body)?.body {
         Body::Mls10(submission) => Ok(sha256(submission.app_message.as_bytes())),
         _ => anyhow::bail!("a client of ours speaks another protocol"),
-    }
-}
-
-fn print_text(figures: &Figures) {
-    say!(
-        "messages of {} bytes in {} room(s) of each kind, {} on their way at once",
-        figures.message_bytes,
-        figures.rooms,
-        figures.in_flight
-    );
-    for phase in [&figures.alone, &figures.followed] {
-        say!("{} messages, {} follower(s)", phase.messages, phase.followers);
-        say!("  accepted per second       {:.0}", phase.accepted_per_s);
-        say!(
-            "  hub CPU time per message  {:.0} µs, in the fastest turn {:.0} µs",
-            phase.hub_cpu_us_per_message,
-            phase.hub_cpu_us_per_message_fastest
-        );
-        say!(
-            "  latency of a request      p50 {:.1} ms, p99 {:.1} ms",
-            phase.p50_ms,
-            phase.p99_ms
-        );
-        say!("  delivered                 {} messages", phase.delivered);
-    }
-    say!("fan-out adds                {:.0} %", figures.fan_out_adds_percent);
-    say!(
-        "durable                     {}",
-        if figures.durable {
-            "yes: all accepted messages are in the database of the killed hub"
-        } else {
-            "NO: accepted messages are not in the database of the killed hub"
-        }
-    );
-    say!(
-        "largest update              {} bytes, accepted after {:.0} ms",
-        figures.largest_update_bytes,
-        figures.largest_update_ms
-    );
-    if let (Some(now), Some(peak)) = (figures.hub_resident_bytes, figures.hub_peak_bytes) {
-        let mib = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
-        say!(
-            "hub memory                  {:.1} MiB, at most {:.1} MiB",
-            mib(now),
-            mib(peak)
-        );
-    }
-    if let Some(load) = figures.load_average {
-        say!("load average                {load:.2}");
     }
 }
 

@@ -21,6 +21,60 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis((user + system) * 10))
 }
 
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spent {
+    cpu: Duration,
+    bytes_written: Option<u64>,
+}
+
+impl Spent {
+    pub(super) fn by(pid: u32) -> anyhow::Result<Self> {
+        Ok(Self {
+            cpu: cpu_time(pid)?,
+            bytes_written: bytes_written(pid),
+        })
+    }
+
+    /// What was used in between.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let written = self.bytes_written.zip(before.bytes_written);
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            bytes_written: written.map(|(after, before)| after.saturating_sub(before)),
+        }
+    }
+
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            cpu: self.cpu + other.cpu,
+            bytes_written: self
+                .bytes_written
+                .zip(other.bytes_written)
+                .map(|(ours, theirs)| ours + theirs),
+        }
+    }
+
+    /// Processor time in microseconds.
+    pub(super) fn cpu_us(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6
+    }
+
+    /// What was written for each of so many events; `None` where that is not known, or where files are in memory.
+    pub(super) fn bytes_written_for(&self, events: u64) -> Option<f64> {
+        let bytes = self.bytes_written.filter(|bytes| *bytes > 0)?;
+        Some(bytes as f64 / events.max(1) as f64)
+    }
+}
+
+/// Bytes that a process has had written to the disk: whole pages, each as often as it goes there.
+fn bytes_written(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"))?;
+    line.trim().parse().ok()
+}
+
 /// Resident memory of a process, bytes.
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
     memory(pid, "VmRSS:")
@@ -51,6 +105,22 @@ pub(super) fn load_average() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_between_two_looks_is_counted_and_shared_out() {
+        let us = std::process::id();
+        let before = Spent::by(us).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), vec![7; 1 << 20]).unwrap();
+        file.as_file().sync_all().unwrap();
+        let spent = Spent::by(us).unwrap().since(&before);
+        // In memory nothing is written, and nothing is said then.
+        if let Some(each) = spent.bytes_written_for(1024) {
+            assert!(each >= 1024.0, "{each}");
+        }
+        let nothing = before.since(&before);
+        assert_eq!((nothing.cpu_us(), nothing.bytes_written_for(1)), (0.0, None));
+    }
 
     #[test]
     fn our_own_cpu_time_can_be_read_and_grows() {

@@ -218,8 +218,11 @@ impl Home {
         })
     }
 
+    /// Of the database and its write-ahead log.
     fn database_bytes(&self) -> anyhow::Result<u64> {
-        Ok(std::fs::metadata(self.folder.join("data/nabe.sqlite"))?.len())
+        let database = std::fs::metadata(self.folder.join("data/nabe.sqlite"))?.len();
+        let log = std::fs::metadata(self.folder.join("data/nabe.sqlite-wal"));
+        Ok(database + log.map_or(0, |log| log.len()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{bench::percentile, output::say};
+use crate::{bench::latency::percentile, output::say};
 
 /// The figures, in the shape that `--json` prints.
 #[derive(Serialize)]
@@ -82,7 +82,7 @@ impl Times {
             measured: self.committed.len(),
             bytes: self.bytes,
             p50_ms: p50(&mut self.committed),
-            max_ms: percentile(&self.committed, 100),
+            max_ms: percentile(&self.committed, 100.0),
             followed_p50_ms: p50(&mut self.followed),
             refused: self.refused,
         }
@@ -92,7 +92,7 @@ impl Times {
 /// The median in milliseconds. The times are sorted afterwards.
 pub(super) fn p50(times: &mut [Duration]) -> f64 {
     times.sort_unstable();
-    percentile(times, 50)
+    percentile(times, 50.0)
 }
 
 pub(super) fn print_text(figures: &Figures) {

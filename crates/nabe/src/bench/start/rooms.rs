@@ -25,7 +25,7 @@ use crate::{
 
 /// Those of the rooms that will be used.
 pub(super) enum Rooms {
-    Lm(Vec<RoomId>),
+    Lm(Vec<(u32, RoomId)>),
     /// By the clients that are in them.
     Mimi(Vec<(MimiClient, Vec<MimiUri>)>),
 }
@@ -37,14 +37,14 @@ impl Rooms {
         match arguments.protocol {
             BenchProtocol::Lm => {
                 let token = home.provider_token()?;
-                let rooms = stream::iter(0..count).map(|_| make_lm(home, &token, &made));
+                let rooms = stream::iter(0..count).map(|number| make_lm(home, &token, number, &made));
                 let mut rooms: Vec<_> = rooms.buffered(AT_ONCE).try_collect().await?;
                 rooms.truncate(usize::try_from(active)?);
                 Ok(Self::Lm(rooms))
             }
             BenchProtocol::Mimi => {
-                let firsts = (0..count).step_by(OF_ONE_CLIENT);
-                let last = |first: u32| first.saturating_add(OF_ONE_CLIENT as u32).min(count);
+                let firsts = (0..count).step_by(OF_ONE_USER);
+                let last = |first: u32| first.saturating_add(OF_ONE_USER as u32).min(count);
                 let rooms = stream::iter(firsts).map(|first| make_mimi(home, first..last(first), active, &made));
                 let rooms: Vec<_> = rooms.buffered(CLIENTS).try_collect().await?;
                 Ok(Self::Mimi(rooms.into_iter().flatten().collect()))
@@ -57,7 +57,7 @@ impl Rooms {
         match self {
             Self::Lm(rooms) => {
                 let token = home.provider_token()?;
-                let sent = stream::iter(rooms).map(|room| write_lm(home, &token, room));
+                let sent = stream::iter(rooms).map(|(number, room)| write_lm(home, &token, *number, room));
                 sent.buffered(AT_ONCE).try_collect().await
             }
             Self::Mimi(clients) => {
@@ -74,26 +74,28 @@ impl Rooms {
     }
 }
 
-async fn make_lm(home: &Home, token: &str, made: &Counter) -> anyhow::Result<RoomId> {
-    let created = post(home, token, "/_nabe/v1/rooms", object! { "join_rule" => "public" }).await?;
+async fn make_lm(home: &Home, token: &str, number: u32, made: &Counter) -> anyhow::Result<(u32, RoomId)> {
+    let body = object! { "join_rule" => "public" };
+    let created = post(home, token, number, "/_nabe/v1/rooms", body).await?;
     made.another();
     let room = created.get("room_id").and_then(Json::as_str).unwrap_or_default();
-    Ok(RoomId::parse(room)?)
+    Ok((number, RoomId::parse(room)?))
 }
 
-async fn write_lm(home: &Home, token: &str, room: &RoomId) -> anyhow::Result<()> {
+async fn write_lm(home: &Home, token: &str, number: u32, room: &RoomId) -> anyhow::Result<()> {
     let room = percent_encoding::utf8_percent_encode(room.as_str(), percent_encoding::NON_ALPHANUMERIC);
     let content = object! { "body" => "Somebody is here.", "msgtype" => "m.text" };
     let event = object! { "type" => "m.room.message", "content" => content };
-    post(home, token, &format!("/_nabe/v1/rooms/{room}/events"), event).await?;
+    post(home, token, number, &format!("/_nabe/v1/rooms/{room}/events"), event).await?;
     Ok(())
 }
 
-/// What the server answers to one of its users.
-async fn post(home: &Home, token: &str, path: &str, body: Object) -> anyhow::Result<Object> {
+/// What the server answers to the owner of the room with this number.
+async fn post(home: &Home, token: &str, number: u32, path: &str, body: Object) -> anyhow::Result<Object> {
+    let owner = number as usize / OF_ONE_USER;
     let request = Request::post(path)
         .header("authorization", format!("Bearer {token}"))
-        .header("nabe-user", format!("@owner:{}", home.name))
+        .header("nabe-user", format!("@owner-{owner}:{}", home.name))
         .header("content-type", "application/json")
         .body(Bytes::from(body.to_canonical()))?;
     let answer = home.transport.send(&home.name, request, PATIENCE).await?;
@@ -157,5 +159,5 @@ impl Counter {
 const AT_ONCE: usize = 64;
 /// Clients that make rooms at once.
 const CLIENTS: usize = 8;
-/// Rooms that one client makes: its database grows with them.
-const OF_ONE_CLIENT: usize = 250;
+/// Rooms that one user makes. A server does not let one do much more at once.
+const OF_ONE_USER: usize = 50;
