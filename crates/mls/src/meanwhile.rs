@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 /// A piece of work that is being done, or not yet. Dropped before anybody has begun it, it is not done at all.
 pub struct Meanwhile<W, T> {
@@ -51,6 +51,14 @@ impl<W: Send + Sync + 'static, T: Send + 'static> Meanwhile<W, T> {
         if self.shared.begin() {
             return here();
         }
+        // Mostly it is nearly done: to go to sleep and be woken would take longer.
+        for _ in 0..LOOKS {
+            match self.answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(TryRecvError::Disconnected) => return here(),
+            }
+        }
         self.answer.recv().unwrap_or_else(|_| here())
     }
 }
@@ -68,6 +76,9 @@ impl<W> Shared<W> {
         !self.is_begun.swap(true, Ordering::Relaxed)
     }
 }
+
+/// Looks for an answer before sleeping: about as long as a signature takes.
+const LOOKS: usize = 1_000;
 
 #[cfg(test)]
 mod tests {

@@ -144,6 +144,7 @@ impl Home {
             dev_tls: true,
             dev_ca: Some(parent.to_owned()),
             mimi: (protocol == BenchProtocol::Mimi).then(|| name.clone()),
+            certificate_profile: None,
         };
         init::write(&arguments, SystemClock.now())?;
         // Free for the moment it takes the server to start: nobody else is given a port that was just used.
