@@ -169,5 +169,5 @@ fn options_that_do_not_go_together_are_refused_with_their_names() {
 fn figures(arguments: &[&str]) -> Value {
     let measured = nabe([&["bench"], arguments, &["--json"]].concat());
     assert!(measured.status.success(), "{arguments:?}: {}", text(&measured.stderr));
-    serde_json::from_slice(&measured.stdout).unwrap()
+    serde_json::from_slice(&measured.stdout).expect("one JSON document")
 }

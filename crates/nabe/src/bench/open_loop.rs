@@ -153,7 +153,7 @@ mod tests {
             sent
         };
         let (first, second) = tokio::join!(lane(0), lane(1));
-        assert_eq!(first, [(0, 0 * MS), (2, 2 * MS)]);
+        assert_eq!(first, [(0, Duration::ZERO), (2, 2 * MS)]);
         assert_eq!(second, [(1, MS), (3, 3 * MS)]);
     }
 
