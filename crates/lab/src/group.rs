@@ -1,5 +1,6 @@
 //! Groups of any size and shape, and what is measured in them: the [`Implementation`] that every MLS library shares.
 
+mod everyone;
 mod grown;
 mod operations;
 mod tree;

@@ -204,6 +204,9 @@ impl Group {
     }
 }
 
+/// Up to this size everybody can be live.
+const EVERYBODY: f64 = 128.0;
+
 /// Seconds that members spend on a commit; on reading a whole group.
 fn process_seconds(size: f64) -> f64 {
     3e-4 + 1e-5 * size
@@ -225,7 +228,7 @@ fn once_seconds(operation: Operation, shape: Shape, size: f64) -> f64 {
         Operation::AddMany => commit + 2e-2,
         Operation::AddBatches => 5.0 * commit + 3e-2,
         Operation::AddOne | Operation::Remove | Operation::Update => commit,
-        Operation::UpdateEveryone if size <= 32.0 => size * commit,
+        Operation::UpdateEveryone if size <= EVERYBODY => size * commit,
         Operation::UpdateEveryone => 0.0,
         Operation::ExternalJoin | Operation::JoinWelcome => join_seconds(size),
         Operation::Process => process_seconds(size),
@@ -242,7 +245,11 @@ fn once_seconds(operation: Operation, shape: Shape, size: f64) -> f64 {
 fn aside_seconds(operation: Operation, size: f64) -> f64 {
     match operation {
         Operation::AddBatches | Operation::Process => 1e-5 * size,
-        Operation::UpdateEveryone if size <= 32.0 => size * size * process_seconds(size),
+        Operation::UpdateEveryone if size <= 32.0 => size * size / 2.0 * process_seconds(size),
+        // The group is made again, and if it is full everybody commits once before.
+        Operation::UpdateEveryone if size <= EVERYBODY => {
+            size * join_seconds(size) + size * size * process_seconds(size)
+        }
         Operation::HubBare | Operation::Hub | Operation::Restore => 2e-6 * size,
         Operation::DecryptGap => 1e-2 + 1e-4 * size,
         Operation::DecryptUnordered => 4e-4 + 4e-6 * size,

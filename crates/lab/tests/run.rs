@@ -240,6 +240,35 @@ fn faults(root: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> 
 }
 
 #[test]
+fn everyone_updates_in_a_group_of_which_few_are_live() {
+    let command = worker();
+    let settings = Settings {
+        operations: vec![Operation::UpdateEveryone],
+        sizes: vec![33],
+        shapes: vec![Shape::Fresh, Shape::Full, Shape::Sparse],
+        samples: 1,
+        budget_ms: 600_000,
+        ..settings()
+    };
+    let mut record = begin(settings, vec![hello(&command).unwrap()]);
+    assert!(measure(&mut record, &command, usize::MAX));
+    let find = |shape| {
+        let mut cells = record.cells.iter();
+        cells.find(|cell| cell.cell.group.shape == shape).unwrap()
+    };
+    assert_eq!(find(Shape::Sparse).status, Status::Unsupported);
+    let seals = |shape| {
+        let cell = find(shape);
+        assert_eq!(cell.status, Status::Measured, "{}: {:?}", cell.cell, cell.reason);
+        assert_eq!(cell.work["signatures"], 3 * 33, "{}", cell.cell);
+        cell.work["seals"]
+    };
+    // Full: one for each node on the copath, of which a tree of 33 has six at most. Fresh: the first alone has 32.
+    let (full, fresh) = (seals(Shape::Full), seals(Shape::Fresh));
+    assert!(full <= 33 * 6 && fresh > full, "{full} and {fresh}");
+}
+
+#[test]
 fn every_suite_of_openmls_is_measured_in_groups_of_its_own() {
     let command = worker();
     let settings = Settings {

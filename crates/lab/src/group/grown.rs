@@ -16,6 +16,7 @@ use crate::worker::{Failure, Wanted};
 /// The group, as its live members and the hub have it.
 pub(super) struct Grown<S: Stack> {
     pub(super) size: usize,
+    pub(super) shape: Shape,
     suite: Suite,
     /// At least two, in the order of what they did in the preparation. The first commits, the second follows.
     pub(super) live: Vec<S::Member>,
@@ -53,6 +54,7 @@ impl<S: Stack> Grown<S> {
         let (alice, made) = take_place::<S>(&devices, *first, &paper)?;
         let mut group = Self {
             size,
+            shape: wanted.shape,
             suite,
             live: vec![alice],
             hub: None,
@@ -150,7 +152,7 @@ impl<S: Stack> Grown<S> {
         S::joiner(&device(&format!("new{}", self.newcomers), self.suite))
     }
 
-    fn newcomers(&mut self, count: usize) -> Result<Vec<S::Joiner>, Failure> {
+    pub(super) fn newcomers(&mut self, count: usize) -> Result<Vec<S::Joiner>, Failure> {
         (0..count).map(|_| self.newcomer()).collect()
     }
 
@@ -243,6 +245,6 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Up to this size all members are live.
+/// Up to this size all members are live from the beginning.
 pub(super) const EVERYBODY_LIVE: usize = 32;
 const CHURN_ROUNDS: usize = 8;

@@ -6,8 +6,8 @@ use std::hint::black_box;
 use nabe_mls::testing::wall_clock;
 use nabe_mls::{HubGroup, MAX_GROUP_STATE_BYTES};
 
-use super::grown::{EVERYBODY_LIVE, Grown};
-use super::tree;
+use super::grown::Grown;
+use super::{everyone, tree};
 use crate::cell::Operation;
 use crate::measure::Stopwatch;
 use crate::stack::{Joiner as _, Made, Member as _, Observer as _, Stack};
@@ -19,6 +19,7 @@ pub(super) struct Cache<S: Stack> {
     key_packages: Vec<Vec<u8>>,
     welcome: Option<(S::Joiner, Vec<u8>)>,
     observer: Option<S::Observer>,
+    everybody: Option<Vec<S::Member>>,
 }
 
 impl<S: Stack> Default for Cache<S> {
@@ -28,6 +29,7 @@ impl<S: Stack> Default for Cache<S> {
             key_packages: Vec::new(),
             welcome: None,
             observer: None,
+            everybody: None,
         }
     }
 }
@@ -49,7 +51,7 @@ impl<S: Stack> Cache<S> {
                 commit::<S>(&mut group.live[0], &[], &[leaf], watch)
             }
             Operation::Update => commit::<S>(&mut group.live[0], &[], &[], watch),
-            Operation::UpdateEveryone => update_everyone(group, watch),
+            Operation::UpdateEveryone => self.update_everyone(group, watch),
             Operation::ExternalJoin => external_join(group, watch),
             Operation::JoinWelcome => self.join_by_welcome(group, watch),
             Operation::Process => self.process(group, watch),
@@ -153,6 +155,17 @@ impl<S: Stack> Cache<S> {
         outcome::<S>(&bob, update, &[])
     }
 
+    fn update_everyone(&mut self, group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
+        if self.everybody.is_none() {
+            self.everybody = Some(everyone::gather(group)?);
+        }
+        let everybody = self
+            .everybody
+            .as_mut()
+            .ok_or_else(|| Failure::at("gathering everybody")("nobody"))?;
+        everyone::update::<S>(everybody, watch)
+    }
+
     /// What follows the group without secrets, at the epoch it is in.
     fn observer(&mut self, group: &Grown<S>) -> Result<&S::Observer, Failure> {
         if self.observer.is_none() {
@@ -239,41 +252,6 @@ fn commit<S: Stack>(
     let outcome = outcome::<S>(member, &made, added);
     member.clear()?;
     outcome
-}
-
-fn update_everyone<S: Stack>(group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
-    if group.live.len() < group.size {
-        return Err(Failure::Unsupported(format!(
-            "only {} of {} members are live; all are up to {EVERYBODY_LIVE}, where the tree is fresh or full",
-            group.live.len(),
-            group.size
-        )));
-    }
-    let mut live = group
-        .live
-        .iter_mut()
-        .map(S::Member::copy)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut work: BTreeMap<String, u64> = BTreeMap::new();
-    let mut sent = 0;
-    for by in 0..live.len() {
-        S::take_work();
-        let made = watch.time(|| live[by].commit(&[], &[]))?;
-        for (name, count) in S::take_work() {
-            *work.entry(name).or_insert(0) += count;
-        }
-        sent += made.commit.len() as u64;
-        for (place, member) in live.iter_mut().enumerate() {
-            match place == by {
-                true => member.merge()?,
-                false => member.process(&made.commit)?,
-            }
-        }
-    }
-    Ok(Outcome {
-        bytes: owned([("commit", sent)]),
-        work,
-    })
 }
 
 fn external_join<S: Stack>(group: &mut Grown<S>, watch: &mut Stopwatch) -> Result<Outcome, Failure> {
@@ -364,7 +342,7 @@ fn is_sent(name: &str) -> bool {
     ["commit", "welcome", "group-info"].contains(&name)
 }
 
-fn owned<const N: usize>(sizes: [(&str, u64); N]) -> BTreeMap<String, u64> {
+pub(super) fn owned<const N: usize>(sizes: [(&str, u64); N]) -> BTreeMap<String, u64> {
     sizes.map(|(name, size)| (name.to_owned(), size)).into()
 }
 
