@@ -154,7 +154,7 @@ def quoted(part):
 
 
 class Lpdus:
-    """Events of Linearized Matrix as a participant makes them (LM #int-lpdus)."""
+    """Events of Linearized Matrix as a participant makes them (LM #int-lpdu)."""
 
     def __init__(self, origin, room, hub):
         self.origin, self.room, self.hub = origin, room, hub
