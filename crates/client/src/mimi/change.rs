@@ -170,7 +170,7 @@ pub(super) fn plan(
     if facts.going.contains(&facts.own_leaf) {
         match intent.intent {
             MimiIntent::Tend => return Ok(Plan::Nothing),
-            MimiIntent::Leave => {}
+            MimiIntent::Leave { .. } => {}
             _ => return Err(MimiError::Leaving(intent.room.clone())),
         }
     }
@@ -297,7 +297,7 @@ pub(super) fn plan(
                 ..Change::default()
             })
         }
-        MimiIntent::Leave => {
+        MimiIntent::Leave { by_remove } => {
             let user = device.user.to_string();
             if facts.touched.contains(&user) {
                 return Ok(Plan::Nothing);
@@ -307,9 +307,11 @@ pub(super) fn plan(
                 .is_some_and(|base| base.fixed_membership);
             let index = facts.index_of(&user).filter(|_| !stays);
             let mut remove = facts.leaves_of(&user);
-            remove.retain(|leaf| *leaf != facts.own_leaf);
+            if !by_remove {
+                remove.retain(|leaf| *leaf != facts.own_leaf);
+            }
             Plan::Propose {
-                self_remove: !facts.going.contains(&facts.own_leaf),
+                self_remove: !by_remove && !facts.going.contains(&facts.own_leaf),
                 remove,
                 updates: index.map(|index| list_update(&removal(index))).into_iter().collect(),
             }

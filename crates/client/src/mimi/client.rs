@@ -435,7 +435,12 @@ impl MimiClient {
     /// Leaves a room with all the user's clients: proposes it, which counts at once; somebody else commits it (MIMI
     /// #bob-leaves-the-room). In a room of fixed membership the clients go and the user stays on the list.
     pub async fn leave(&mut self, room: &MimiUri) -> Result<(), MimiError> {
-        self.change(room, MimiIntent::Leave).await
+        self.change(room, MimiIntent::Leave { by_remove: false }).await
+    }
+
+    /// The same with a Remove in place of the SelfRemove, as the protocol's draft tells it.
+    pub async fn leave_by_remove(&mut self, room: &MimiUri) -> Result<(), MimiError> {
+        self.change(room, MimiIntent::Leave { by_remove: true }).await
     }
 
     /// Joins by an external commit: a new client of a participant, or somebody to whom the room is open, who is preauthorized, or has

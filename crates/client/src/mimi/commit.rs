@@ -196,7 +196,7 @@ impl MimiClient {
         }
         match room.status {
             MimiStatus::Active => {}
-            MimiStatus::Leaving if intent.intent == MimiIntent::Leave => {
+            MimiStatus::Leaving if matches!(intent.intent, MimiIntent::Leave { .. }) => {
                 return self.in_transaction(|work, _| work.finish(intent.id, Ok(())));
             }
             MimiStatus::Leaving => return Err(MimiError::Leaving(room.room)),

@@ -50,7 +50,11 @@ pub enum MimiIntent {
         update: Option<Vec<u8>>,
     },
     /// Propose that this user and all their clients go (MIMI #bob-leaves-the-room).
-    Leave,
+    Leave {
+        /// This client, too, by a Remove, where groups have no SelfRemove.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_remove: bool,
+    },
     /// Join by an external commit (MIMI #claim-group-key-information).
     Join {
         /// The role to join with, for a user who is not on the list; without one, the first that is open.

@@ -471,7 +471,7 @@ impl<'c> Work<'c> {
                 continue;
             }
             match intent.intent {
-                MimiIntent::Leave => self.finish(intent.id, Ok(()))?,
+                MimiIntent::Leave { .. } => self.finish(intent.id, Ok(()))?,
                 MimiIntent::Join { .. } => {}
                 MimiIntent::Tend => self.finish(intent.id, Err(MimiError::NotInGroup(room.clone())))?,
                 _ => self.give_up(&intent, MimiError::NotInGroup(room.clone()))?,

@@ -71,11 +71,53 @@ impl MimiClient {
         self.send(room, &content).await
     }
 
-    /// Answers the newest version of a message.
+    /// Answers the newest version of a message, in the topic that it is in.
     pub async fn reply(&mut self, room: &MimiUri, to: &MessageId, body: NestedPart) -> Result<MessageId, MimiError> {
+        let content = self.compose_reply(room, to, body)?;
+        self.send(room, &content).await
+    }
+
+    /// A reply, for [`MimiClient::send`].
+    pub fn compose_reply(&self, room: &MimiUri, to: &MessageId, body: NestedPart) -> Result<MimiContent, MimiError> {
         let timeline = self.timeline(room)?;
+        let topic_id = timeline
+            .post(to, authors_only)
+            .map(|post| post.content.topic_id.clone());
         let to = timeline.reply_to(to, None, authors_only).unwrap_or(*to);
-        let content = MimiContent::reply(self.salt()?, &self.origin(room), to, body);
+        Ok(MimiContent {
+            topic_id: topic_id.unwrap_or_default(),
+            ..MimiContent::reply(self.salt()?, &self.origin(room), to, body)
+        })
+    }
+
+    /// Begins a topic with a message: its `topicId` is like no other (MC #topics-threading). The message's ID, and the topic's.
+    pub async fn begin_topic(&mut self, room: &MimiUri, body: NestedPart) -> Result<(MessageId, Vec<u8>), MimiError> {
+        let topic_id: [u8; TOPIC_BYTES] = crypto().random_array().doing("making a topic")?;
+        let id = self.say_in_topic(room, &topic_id, body).await?;
+        Ok((id, topic_id.to_vec()))
+    }
+
+    /// The topic that a message belongs to; of one that belongs to none, the topic that begins with it: its own ID names it.
+    pub fn topic_of(&self, room: &MimiUri, id: &MessageId) -> Result<Vec<u8>, MimiError> {
+        let timeline = self.timeline(room)?;
+        let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
+        Ok(match post.content.topic_id.is_empty() {
+            true => post.id.as_bytes().to_vec(),
+            false => post.content.topic_id.clone(),
+        })
+    }
+
+    /// Says something in a topic.
+    pub async fn say_in_topic(
+        &mut self,
+        room: &MimiUri,
+        topic_id: &[u8],
+        body: NestedPart,
+    ) -> Result<MessageId, MimiError> {
+        let content = MimiContent {
+            topic_id: topic_id.to_vec(),
+            ..self.compose(room, body)?
+        };
         self.send(room, &content).await
     }
 
@@ -83,6 +125,22 @@ impl MimiClient {
     pub async fn react(&mut self, room: &MimiUri, to: &MessageId, with: &[&str]) -> Result<MessageId, MimiError> {
         let content = MimiContent::reaction(self.salt()?, &self.origin(room), *to, with);
         self.send(room, &content.ok_or(MimiError::NoSuchMessage)?).await
+    }
+
+    /// Takes back whatever this user reacted to a message with (MC #unlike). What was sent for it: nothing, if there was no reaction.
+    pub async fn unreact(&mut self, room: &MimiUri, to: &MessageId) -> Result<Vec<MessageId>, MimiError> {
+        let timeline = self.timeline(room)?;
+        let user = self.device.user.to_string();
+        let reactions = timeline.reactions(to, authors_only).into_iter();
+        let own: Vec<_> = reactions
+            .filter(|reaction| reaction.by == user)
+            .map(|own| own.id)
+            .collect();
+        let mut sent = Vec::new();
+        for reaction in own {
+            sent.push(self.delete(room, &reaction).await?);
+        }
+        Ok(sent)
     }
 
     /// Puts another body in the place of a message's.
@@ -377,5 +435,7 @@ impl Work<'_> {
     }
 }
 
+/// So long that nobody makes up the same one.
+const TOPIC_BYTES: usize = 16;
 /// How often a message may come too late.
 const MAX_TOO_LATE: u32 = 10;

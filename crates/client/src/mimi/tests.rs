@@ -6,6 +6,7 @@ mod files;
 mod hub;
 mod hubs;
 mod joining;
+mod kinds;
 mod messages;
 mod patience;
 mod races;

@@ -1,5 +1,8 @@
 //! The draft's story (MIMI #example-protocol-flow), and what else becomes of rooms.
 
+use nabe_wire::Message as _;
+use nabe_wire::mls::{FramedContentBody, MlsMessage, MlsMessageBody, ProposalType};
+
 use super::*;
 
 #[test]
@@ -96,6 +99,45 @@ fn all_clients_of_a_user_come_at_once_and_go_at_once() {
     }
     agree(&hub, &[&alice]);
     assert_eq!(participants(&alice).len(), 1);
+}
+
+fn kind_of(message: &[u8]) -> ProposalType {
+    let message = MlsMessage::from_bytes(message).unwrap();
+    match message.body {
+        MlsMessageBody::Public(public) => match public.content.body {
+            FramedContentBody::Proposal(proposal) => proposal.proposal_type(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_leaves_by_a_remove_is_as_gone() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    let mut second = client(&hub, B2);
+    now(second.join(&room(), None, None)).unwrap();
+    for client in [&mut alice, &mut bob, &mut cathy] {
+        sync(client);
+    }
+    now(bob.leave_by_remove(&room())).unwrap();
+    assert_eq!(bob.room(&room()).unwrap().status, MimiStatus::Leaving);
+    sync(&mut cathy);
+    let proposed = store::pending(cathy.store.read(), &room()).unwrap();
+    let kinds: Vec<_> = proposed.iter().map(|message| kind_of(message)).collect();
+    let kinds_of = |kind| kinds.iter().filter(|it| **it == kind).count();
+    assert_eq!(kinds_of(ProposalType::REMOVE), 2, "{kinds:?}");
+    assert_eq!(kinds_of(ProposalType::SELF_REMOVE), 0, "{kinds:?}");
+    now(cathy.tend(&room())).unwrap();
+    for client in [&mut alice, &mut bob, &mut second] {
+        sync(client);
+    }
+    agree(&hub, &[&alice, &cathy]);
+    for client in [&bob, &second] {
+        assert_eq!(client.room(&room()).unwrap().status, MimiStatus::Removed);
+    }
+    assert_eq!(participants(&alice).len(), 2);
 }
 
 #[test]
