@@ -102,8 +102,8 @@ fn components_are_in_their_format() {
 
 #[test]
 fn what_has_data_is_required_of_members() {
-    let component = ComponentId::JOIN_LINK_POLICY;
-    let data = vec![0, 0, 0, 0, 0, 0, 1];
+    let component = ComponentId::BOT_POLICY;
+    let data = vec![0];
     assert_eq!(
         found_with(|draft| draft.set(component, data.clone())),
         Err(MimiRefusal::ComponentNotListed { component })
