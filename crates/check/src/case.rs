@@ -113,8 +113,6 @@ pub(crate) enum Peers {
     Mimi(usize),
     /// The same for a case that restarts the subject, and so is alone with it.
     MimiAlone(usize),
-    /// None: what is checked needs nobody.
-    Offline,
 }
 
 impl Peers {

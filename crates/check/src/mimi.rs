@@ -5,4 +5,5 @@ pub(crate) mod forged;
 pub(crate) mod hosted;
 pub(crate) mod peer;
 pub(crate) mod policy;
+pub(crate) mod reporting;
 pub(crate) mod room;

@@ -204,7 +204,7 @@ impl Lab {
             Peers::Any(count) => (count, false),
             Peers::Fresh(count) => (count, true),
             Peers::OneWronglyNamed => (2, true),
-            Peers::Mimi(_) | Peers::MimiAlone(_) | Peers::Offline => (0, false),
+            Peers::Mimi(_) | Peers::MimiAlone(_) => (0, false),
         };
         if let Peers::Mimi(count) | Peers::MimiAlone(count) = case.peers
             && count > self.mimi.len()

@@ -348,14 +348,19 @@ impl<'a> MimiRoom<'a> {
         let answer = self.update(by, proposals_request(proposals)).await?;
         if answer.code().0 == SUCCESS {
             for proposal in proposals {
-                for (name, client) in &mut self.clients {
-                    if *name != by {
-                        client.member.process(proposal);
-                    }
-                }
+                self.take_in(by, proposal);
             }
         }
         Ok(answer)
+    }
+
+    /// Everybody but its author keeps a proposal.
+    pub(crate) fn take_in(&mut self, author: &str, proposal: &Kept<MlsMessage>) {
+        for (name, client) in &mut self.clients {
+            if *name != author {
+                client.member.process(proposal);
+            }
+        }
     }
 
     /// A message of a client. The hub's verdict.

@@ -1,16 +1,17 @@
 //! Cases 21 to 25: consent (MIMI #convey-explicit-consent, MIMI #consent), from provider to provider.
 
-use nabe_wire::Message as _;
+use nabe_mls::testing::mimi::key_material_request;
 use nabe_wire::consent::ConsentAction;
 use nabe_wire::directory::Endpoint;
-use nabe_wire::key_material::KeyMaterialUserCode;
+use nabe_wire::key_material::{KeyMaterialResponse, KeyMaterialUserCode};
+use nabe_wire::{Encode as _, Message as _};
 
 use super::keys::{ask, hanna, user_with};
 use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::{Ctx, list, text};
 use crate::mimi::hosted::consent;
-use crate::mimi::peer::kept_package;
-use crate::mimi::room::{At, device_of, user_uri};
+use crate::mimi::peer::{kept_package, read};
+use crate::mimi::room::{At, device_of, nothing_required, packages_in, user_uri};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -63,8 +64,9 @@ pub(crate) const CASES: &[Case] = &[
         suite: Suite::MimiFollower,
         requirements: &["MIMI-consent-entry-form", "MIMI-consent-grant-unasked"],
         sent: "updateConsent for a user of the subject with key packages of somebody else than who grants; with two of theirs, twice; with the \
-               operation of the other endpoint, and the other way round; and a revocation",
-        expected: "400 or 403; 201, and the user hears of it once; 400, or 403 the other way round; 201, and the user hears of that",
+               operation of the other endpoint, and the other way round; the user asks for key packages of who granted, and so does somebody else; and a revocation",
+        expected: "400 or 403; 201, and the user hears of it once; 400, or 403 the other way round; none that was granted comes twice, or to somebody else; 201, \
+                   and the user hears of that",
         peers: Peers::Mimi(1),
         run: run!(grant_with_packages),
     },
@@ -183,13 +185,12 @@ async fn not_theirs(ctx: &Ctx) -> Checked {
 async fn grant_with_packages(ctx: &Ctx) -> Checked {
     let (alice, _) = user_with(ctx, "alice", &[("phone", 1)]).await?;
     let (bob, ben) = (user_uri(ctx, At::Peer(0), "bob"), user_uri(ctx, At::Peer(0), "ben"));
-    let granted = |user: &str| ConsentAction::Grant {
-        client_key_packages: ["phone", "laptop"]
-            .map(|name| kept_package(&device_of(user, name).key_package()))
-            .into(),
+    let make = |user: &str| ["phone", "laptop"].map(|name| device_of(user, name).key_package());
+    let granted = |packages: &[Vec<u8>]| ConsentAction::Grant {
+        client_key_packages: packages.iter().map(|package| kept_package(package)).collect(),
     };
     let tell = async |entry| ctx.mimi(0).call(Endpoint::UpdateConsent, &alice, entry).await;
-    let others = tell(consent(granted(&ben), &alice, &bob, None)).await?;
+    let others = tell(consent(granted(&make(&ben)), &alice, &bob, None)).await?;
     let is_refused = matches!(others.status, 400 | 403);
     ctx.check("with key packages of somebody else: 400 or 403", is_refused, || {
         others.brief()
@@ -198,7 +199,8 @@ async fn grant_with_packages(ctx: &Ctx) -> Checked {
     ctx.check("the user hears nothing of that", unheard.is_empty(), || {
         format!("{unheard:?}")
     })?;
-    let grant = granted(&bob);
+    let packages = make(&bob);
+    let grant = granted(&packages);
     let entry = consent(grant.clone(), &alice, &bob, None);
     for _ in 0..2 {
         let reply = tell(entry.clone()).await?;
@@ -219,9 +221,46 @@ async fn grant_with_packages(ctx: &Ctx) -> Checked {
     let decided = all_known(ctx, &alice, &alice, &bob).await?;
     let is_granted = decided == [(false, "granted".to_owned())];
     ctx.check("neither changes anything", is_granted, || format!("{decided:?}"))?;
+    not_reissued(ctx, &alice, &bob, &packages).await?;
     let reply = tell(consent(ConsentAction::Revoke, &alice, &bob, None)).await?;
     ctx.answers("a revocation", &reply, 201, "")?;
     let decided = known(ctx, &alice, &alice, &bob).await?;
     let is_revoked = !matches!(&decided, Some((_, decision)) if decision == "granted");
     ctx.check("the user hears of that, too", is_revoked, || format!("{decided:?}"))
+}
+
+/// Whether the subject uses what came is between it and its users. Their clients ask for Bob's key packages, for a room of the subject's: none
+/// comes twice, and none that was granted to Alice comes to another. Bob's provider has others for whoever asks it.
+async fn not_reissued(ctx: &Ctx, alice: &str, bob: &str, granted: &[Vec<u8>]) -> Checked {
+    const ASKED: usize = 3;
+    for name in ["phone", "laptop"] {
+        let device = device_of(bob, name);
+        let others = (0..=ASKED).map(|_| device.key_package()).collect();
+        ctx.mimi(0).offer(bob, &device.client(), others);
+    }
+    let (ann, _) = user_with(ctx, "ann", &[("phone", 1)]).await?;
+    let room = format!("mimi://{}/r/{}-granted", ctx.subject_domain(), ctx.tag());
+    let ask = async |user: &str| -> Checked<Vec<Vec<u8>>> {
+        let request = key_material_request(&device_of(user, "phone"), bob, Some(&room), nothing_required());
+        let local = ctx.local(user)?;
+        let reply = ctx.subject().mimi(&local, "/key_material", request.to_bytes()).await?;
+        Ok(packages_in(&read::<KeyMaterialResponse>("keyMaterial", &reply)?))
+    };
+    let of_ann = ask(&ann).await?;
+    let is_granted = of_ann.iter().any(|package| granted.contains(package));
+    ctx.check("somebody else gets none that was granted", !is_granted, || {
+        format!("{} key packages", of_ann.len())
+    })?;
+    let mut all = of_ann;
+    for _ in 0..ASKED {
+        all.extend(ask(alice).await?);
+    }
+    let used = granted.iter().filter(|package| all.contains(package)).count();
+    ctx.observe(format!("{used} of {} that were granted are used", granted.len()));
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    ctx.check("none comes twice", all.len() == count, || {
+        format!("{} of {count} are different", all.len())
+    })
 }

@@ -25,9 +25,9 @@ pub(crate) const CASES: &[Case] = &[Case {
         "MIMI-query-searchable",
         "MIMI-query-safe",
     ],
-    sent: "queries for a user who lets be searched for their handle alone; for a handle that nobody has, twice; for a user who has not said that they may be found; without a condition; for a \
+    sent: "queries for a user who lets be searched for their handle, and for their name in part, and for parts of both; for a handle that nobody has, twice; for a user who has not said that they may be found; without a condition; for a \
            vCard property that is none; and for another domain",
-    expected: "the user's URI by their handle, but not by their hidden nickname (if there is a way to say so); notFound and the same again; notFound; forbidden, ambiguous or notFound; unsupportedField; a refusal of the 400s",
+    expected: "the user's URI by their handle and by a part of their name, ambiguous for a part of the handle, nobody by their hidden nickname (if there is a way to say so); notFound and the same again; notFound; forbidden, ambiguous or notFound; unsupportedField; a refusal of the 400s",
     peers: Peers::Mimi(1),
     run: run!(looking),
 }];
@@ -107,6 +107,25 @@ async fn looking(ctx: &Ctx) -> Checked {
         }])
         .await?;
         expect("a nickname that may not", &by_nick, &[IdentifierQueryCode::NOT_FOUND])?;
+        // A handle needs to match exactly: the user part alone names nobody.
+        let in_part = ask(vec![handle(&found.part_of_handle)]).await?;
+        expect("a part of that handle", &in_part, &[IdentifierQueryCode::AMBIGUOUS])?;
+        let shorter = &found.handle[..found.handle.len() - 1];
+        let shorter = ask(vec![handle(shorter)]).await?;
+        let refusals = [IdentifierQueryCode::NOT_FOUND, IdentifierQueryCode::AMBIGUOUS];
+        expect("that handle less a letter", &shorter, &refusals)?;
+        let by_name = ask(vec![QueryElement {
+            search: SearchField::Other(SearchIdentifierType::PARTIAL_NAME),
+            search_value: found.part_of_name.as_str().into(),
+        }])
+        .await?;
+        expect(
+            "a part of a name that may be searched for in part",
+            &by_name,
+            &[IdentifierQueryCode::SUCCESS],
+        )?;
+        let is_it = by_name.uri.len() == 1 && by_name.uri[0].as_str() == found.user;
+        ctx.check("it is that user, too", is_it, || format!("{:?}", by_name.uri))?;
     }
     let everybody = ask(Vec::new()).await?;
     let refusals = [
@@ -144,6 +163,10 @@ struct Findable {
     user: String,
     /// They are found by this.
     handle: String,
+    /// The user part of that; it is no handle.
+    part_of_handle: String,
+    /// By this, which is in their name.
+    part_of_name: String,
     /// By their nickname they are not, and it is not shown.
     hidden: String,
 }
@@ -151,17 +174,32 @@ struct Findable {
 /// `None` if the subject has no way for a user to say so.
 async fn says_what_finds_them(ctx: &Ctx) -> Checked<Option<Findable>> {
     let (user, _) = user_with(ctx, "findable", &[("phone", 1)]).await?;
-    let handle = format!("im:{}-findable@{}", ctx.tag(), ctx.subject_domain());
+    let part_of_handle = format!("{}-findable", ctx.tag());
+    let handle = format!("im:{part_of_handle}@{}", ctx.subject_domain());
+    let part_of_name = format!("{}mar", ctx.tag());
     let hidden = format!("{}-hidden", ctx.tag());
     let field = |kind: &str, value: &str, searchable: &str| {
         Json::from(object! { "kind" => kind, "value" => value, "searchable" => searchable, "shown" => false })
     };
-    let fields = vec![field("handle", &handle, "exactly"), field("nick", &hidden, "never")];
+    let name = object! {
+        "kind" => "claim", "name" => "given_name", "value" => format!("{part_of_name}ia"), "searchable" => "in_part", "shown" => false,
+    };
+    let fields = vec![
+        field("handle", &handle, "exactly"),
+        field("nick", &hidden, "never"),
+        Json::from(name),
+    ];
     let body = object! { "fields" => fields };
     let local = ctx.local(&user)?;
     let reply = ctx.subject().api(&local, "PUT", "/mimi/profile", Some(&body)).await?;
     match reply.status {
-        200 => Ok(Some(Findable { user, handle, hidden })),
+        200 => Ok(Some(Findable {
+            user,
+            handle,
+            part_of_handle,
+            part_of_name,
+            hidden,
+        })),
         404 => {
             ctx.observe("whom the subject lets be found is not to be said here");
             Ok(None)

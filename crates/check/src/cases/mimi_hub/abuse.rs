@@ -1,7 +1,6 @@
 //! Case 72: reports (MIMI #report-abuse). What a hub makes of one it does not say to who reports, but to its operator, if there is a way for
 //! the checker to ask as one.
 
-use nabe_signing::json::Json;
 use nabe_wire::Encode as _;
 use nabe_wire::app_data::AppDataDictionary;
 use nabe_wire::directory::Endpoint;
@@ -10,9 +9,10 @@ use nabe_wire::report_abuse::{AbuseReport, AbuseType, AbusiveMessage};
 use nabe_wire::submit_message::SubmitVerdict;
 
 use crate::case::{Case, Checked, Peers, Suite, failed, skipped};
-use crate::context::{Ctx, list, text};
+use crate::context::Ctx;
 use crate::mimi::content::Franked;
 use crate::mimi::peer::identifier;
+use crate::mimi::reporting::are_genuine;
 use crate::mimi::room::{At, MimiRoom, user_uri};
 
 pub(crate) const CASES: &[Case] = &[Case {
@@ -95,7 +95,7 @@ async fn report(ctx: &Ctx) -> Checked {
     }
     let is_alike = statuses.iter().all(|status| *status == statuses[0]);
     ctx.check("all answered alike", is_alike, || format!("{statuses:?}"))?;
-    what_it_makes_of_them(ctx, &room.uri, &[true, false, false, false]).await?;
+    are_genuine(ctx, &room.uri, &[true, false, false, false]).await?;
     let stranger = user_uri(ctx, At::Peer(1), "stranger");
     let nowhere = format!("{}x", room.uri);
     for (what, by, to, body) in [
@@ -118,31 +118,5 @@ async fn report(ctx: &Ctx) -> Checked {
         let is_refused = (400..500).contains(&reply.status);
         ctx.check(&format!("{what}: refused"), is_refused, || reply.brief())?;
     }
-    what_it_makes_of_them(ctx, &room.uri, &[true, false, false, false]).await
-}
-
-/// Which of the reports about a room its operator is told to be about genuine messages, in the order in which they came.
-async fn what_it_makes_of_them(ctx: &Ctx, room: &str, expected: &[bool]) -> Checked {
-    let mut after = 0;
-    let mut verified = Vec::new();
-    loop {
-        let reply = ctx.subject().operator(&format!("/mimi/reports?after={after}")).await?;
-        if reply.status == 404 {
-            ctx.observe("what the hub makes of reports it does not show");
-            return Ok(());
-        }
-        if reply.status != 200 {
-            return failed("client API GET /mimi/reports: 200", reply.brief());
-        }
-        let page = list(&reply.object(), "reports");
-        let Some(last) = page.last() else { break };
-        after = last.get("number").and_then(Json::as_i64).unwrap_or(i64::MAX);
-        let of_room = page.iter().filter(|report| text(report, "room") == room);
-        verified.extend(of_room.map(|report| report.get("verified") == Some(&Json::from(true))));
-    }
-    ctx.check(
-        "only the first is genuine to the operator",
-        verified == expected,
-        || format!("{verified:?}"),
-    )
+    are_genuine(ctx, &room.uri, &[true, false, false, false]).await
 }

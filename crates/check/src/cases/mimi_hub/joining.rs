@@ -8,7 +8,9 @@ use nabe_wire::Encode as _;
 use nabe_wire::directory::Endpoint;
 use nabe_wire::group_info::{GroupInfoOutcome, GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResponse};
 use nabe_wire::mls::{AppDataUpdate, ComponentId, RatchetTreeOption};
-use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, JoinLinksUpdate, SingleSourceRoleChangeTargets};
+use nabe_wire::policy::{
+    Capability, JoinLink, JoinLinkPolicy, JoinLinksData, JoinLinksUpdate, SingleSourceRoleChangeTargets,
+};
 use nabe_wire::update::UpdateRoomResponse;
 
 use crate::case::{Case, Checked, Peers, Suite, failed};
@@ -80,10 +82,16 @@ pub(crate) const CASES: &[Case] = &[
         id: "mimi-60",
         title: "a join code",
         suite: Suite::MimiHub,
-        requirements: &["MRP-add-join-code", "MIMI-ginfo-remembers", "MIMI-ginfo-who-may"],
+        requirements: &[
+            "MRP-add-join-code",
+            "MRP-link-expiration",
+            "MIMI-ginfo-remembers",
+            "MIMI-ginfo-who-may",
+        ],
         sent: "external commits without a request for the GroupInfo, on another one's request, and after one with a good code, with another role \
-               than it gives and with that one; requests with a code that is none, without one, and with the code once it is removed",
-        expected: "notAllowed of the first three; success; status 2 or 3 of the requests",
+               than it gives and with that one; requests with a code that is none, without one, with the code once it is removed, and with one that was good for \
+               two seconds; an external commit after that",
+        expected: "notAllowed of the first three; success; status 2 or 3 of the requests; notAllowed",
         peers: Peers::Mimi(2),
         run: run!(join_code),
     },
@@ -314,7 +322,8 @@ async fn join_code(ctx: &Ctx) -> Checked {
     let comes = [add_participants(&[(&late.user(), ORDINARY)])];
     let (answer, ..) = come(&room, At::Peer(1), &late, &not_asked_for(&room), &comes).await?;
     room.code("after a request with it", &answer, &[NOT_ALLOWED])?;
-    room.is_unchanged("after a request with it").await
+    room.is_unchanged("after a request with it").await?;
+    expired_code(ctx).await
 }
 
 /// Who is not on the list has this capability, and may become an ordinary user by it.
@@ -325,4 +334,37 @@ fn outsiders_may(plan: &mut Plan, capability: Capability) {
         from_role_index: OUTSIDER,
         target_role_indexes: vec![ORDINARY],
     });
+}
+
+/// A code is good for as long as the room's policy says (MRP #join-link).
+async fn expired_code(ctx: &Ctx) -> Checked {
+    let code = format!("https://{}/join/{}-soon", ctx.subject_domain(), ctx.tag());
+    let room = MimiRoom::create_with(ctx, |plan| {
+        outsiders_may(plan, Capability::CAN_USE_JOIN_CODE);
+        let terms = JoinLinkPolicy {
+            on_request: false,
+            join_link: Default::default(),
+            multiuser: true,
+            expiration: 2,
+        };
+        let links = JoinLinksData {
+            join_links: vec![JoinLink {
+                join_link: code.as_bytes().into(),
+            }],
+        };
+        plan.draft.set(ComponentId::JOIN_LINK_POLICY, terms.to_bytes());
+        plan.draft.set(ComponentId::JOIN_LINKS, links.to_bytes());
+    })
+    .await?;
+    let dave = device_of(&room.user(At::Peer(1), "david"), "phone");
+    ctx.eventually("a code that has expired opens nothing", async || {
+        let (answer, _) = room.ask_group_info(At::Peer(1), &dave, Some(code.as_bytes())).await?;
+        let is_refused = !matches!(answer.outcome, GroupInfoOutcome::Success(_));
+        Ok(is_refused.then_some(()))
+    })
+    .await?;
+    let comes = [add_participants(&[(&dave.user(), ORDINARY)])];
+    let (answer, ..) = come(&room, At::Peer(1), &dave, &not_asked_for(&room), &comes).await?;
+    room.code("a commit after the code has expired", &answer, &[NOT_ALLOWED])?;
+    room.is_unchanged("a commit after the code has expired").await
 }

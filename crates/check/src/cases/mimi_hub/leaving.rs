@@ -30,8 +30,9 @@ pub(crate) const CASES: &[Case] = &[
             "MIMI-update-more-proposals-form",
             "MRP-remove-self",
         ],
-        sent: "Bob's SelfRemove and the removal of his entry in one bundle; a commit without them, a commit with them",
-        expected: "success, and the others have the same bundle; notAllowed; success",
+        sent: "a SelfRemove of one of Bob's two clients; that of the other and the removal of his entry in one bundle; commits without them and without one of them; a commit \
+               with them",
+        expected: "success, and the others have the same bundle; notAllowed both; success, and neither client is left",
         peers: Peers::Mimi(2),
         run: run!(leaving),
     },
@@ -100,12 +101,36 @@ async fn bob_leaves(room: &mut MimiRoom<'_>) -> Checked<[Kept<MlsMessage>; 2]> {
 
 async fn leaving(ctx: &Ctx) -> Checked {
     let mut room = MimiRoom::of_three(ctx).await?;
-    let [leave, list] = bob_leaves(&mut room).await?;
-    let heard = room.heard(At::Peer(1), "the proposal to leave", &leave).await?;
-    let is_same = matches!(&heard.with, FanoutParts::Proposal { more_proposals } if *more_proposals == [list]);
+    second_client_of_bob(&mut room).await?;
+    // Each client proposes for itself; a bundle is of one of them.
+    let of_laptop = room.member("laptop").leave();
+    let answer = room
+        .update("laptop", proposals_request(std::slice::from_ref(&of_laptop)))
+        .await?;
+    room.code("leaving with the first client", &answer, &[SUCCESS])?;
+    let of_phone = room.member("bob").leave();
+    let list = room
+        .member("bob")
+        .propose_component(&change_participants(&[], &[1], &[]));
+    let bundle = [of_phone.clone(), list.clone()];
+    let answer = room.update("bob", proposals_request(&bundle)).await?;
+    room.code("leaving with the second, and the list", &answer, &[SUCCESS])?;
+    let heard = room.heard(At::Peer(1), "the proposal to leave", &of_phone).await?;
+    let is_same = matches!(&heard.with, FanoutParts::Proposal { more_proposals } if more_proposals[..] == bundle[1..]);
     ctx.check("with the same further proposals", is_same, || {
         format!("{:?}", heard.with)
     })?;
+    for proposal in [&of_phone, &list] {
+        room.take_in("bob", proposal);
+    }
+    room.refused(
+        "cathy",
+        "a commit without what one of the clients proposed",
+        Change::default(),
+        &[NOT_ALLOWED],
+    )
+    .await?;
+    room.take_in("laptop", &of_laptop);
     let ignoring = Change {
         leave_out_pending: true,
         ..Change::default()
@@ -119,6 +144,20 @@ async fn leaving(ctx: &Ctx) -> Checked {
         .await?;
     let members = room.client("alice").member.group().members().count();
     ctx.check("two clients are left", members == 2, || members.to_string())
+}
+
+/// Bob's laptop joins by itself.
+async fn second_client_of_bob(room: &mut MimiRoom<'_>) -> Checked {
+    let bob = room.client("bob").user.clone();
+    let laptop = device_of(&bob, "laptop");
+    let opened = room.group_info(At::Peer(0), &laptop, None).await?;
+    let (info, tree) = (opened.group_info.as_bytes(), &opened.ratchet_tree_option);
+    let (member, bundle) = laptop.join_externally_with(info, tree, &[], &[]);
+    let reply = room.update_reply(At::Peer(0), &bob, bundle.to_request()).await?;
+    room.code("a second client", &read("update", &reply)?, &[SUCCESS])?;
+    room.joined("laptop", At::Peer(0), member);
+    room.follow("laptop", &bundle.commit);
+    Ok(())
 }
 
 async fn leaver_speaks(ctx: &Ctx) -> Checked {
