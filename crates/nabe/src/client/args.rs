@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use nabe_types::{DeviceId, EventId, RoomId, ServerName, UserId};
 
-use super::mimi::MimiCommand;
+use super::mimi::MimiArgs;
 
 /// `nabe client`
 #[derive(Debug, Args)]
@@ -67,8 +67,7 @@ pub(crate) enum ClientCommand {
         limit: u32,
     },
     /// The same for rooms of MIMI, which have URIs for everything
-    #[command(subcommand)]
-    Mimi(MimiCommand),
+    Mimi(MimiArgs),
     /// Talk
     Chat {
         /// The room to begin in

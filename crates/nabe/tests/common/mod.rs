@@ -5,6 +5,7 @@
 
 pub(crate) mod device;
 pub(crate) mod memory;
+pub(crate) mod person;
 pub(crate) mod provider;
 pub(crate) mod random;
 

@@ -1,12 +1,47 @@
 //! The command line of `nabe client mimi`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
+use nabe_client::mimi::MimiSettings;
 use nabe_types::ServerName;
 use nabe_wire::{policy::DownloadPrivacyType, uri::MimiUri};
 
+use super::{
+    components::{Component, LinkCommand, Metadata},
+    create::Create,
+    talk::TalkCommand,
+};
 use crate::client::args::Login;
+
+/// `nabe client mimi`
+#[derive(Args, Debug)]
+pub(crate) struct MimiArgs {
+    /// Where a room's policy leaves it open, tell nobody that their messages have come
+    #[arg(long, global = true, env = "NABE_CLIENT_NO_DELIVERY_NOTIFICATIONS")]
+    no_delivery_notifications: bool,
+    /// Where a room's policy leaves it open, tell nobody that the user has read their messages
+    #[arg(long, global = true, env = "NABE_CLIENT_NO_READ_RECEIPTS")]
+    no_read_receipts: bool,
+    #[command(subcommand)]
+    pub(crate) command: MimiCommand,
+}
+
+impl MimiArgs {
+    /// Whoever listens reports many messages at once; a command reports what it has seen before it ends.
+    pub(super) fn settings(&self) -> MimiSettings {
+        let usual = MimiSettings::default();
+        MimiSettings {
+            delivery_notifications: !self.no_delivery_notifications,
+            read_receipts: !self.no_read_receipts,
+            report_after: match self.command {
+                MimiCommand::Listen => usual.report_after,
+                _ => Duration::ZERO,
+            },
+            ..usual
+        }
+    }
+}
 
 /// Rooms, users and clients by their URIs, `mimi://example.org/r/club`, `mimi://example.org/u/alice`; messages by their IDs.
 #[derive(Debug, Subcommand)]
@@ -53,6 +88,22 @@ pub(crate) enum MimiCommand {
         #[arg(value_parser = MimiUri::parse)]
         user: MimiUri,
     },
+    /// Take clients out of a room, and nobody off its list: one's own others, or those of somebody who may be kicked
+    Kick {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+        /// Which
+        #[arg(required = true)]
+        #[arg(value_parser = MimiUri::parse)]
+        clients: Vec<MimiUri>,
+    },
+    /// Take the user's own other clients into a room
+    AddOwn {
+        /// The room
+        #[arg(value_parser = MimiUri::parse)]
+        room: MimiUri,
+    },
     /// Ban a user from a room
     Ban {
         /// The room
@@ -78,7 +129,15 @@ pub(crate) enum MimiCommand {
         /// The room
         #[arg(value_parser = MimiUri::parse)]
         room: MimiUri,
+        /// By which proposal this client goes
+        #[arg(long, value_enum, default_value = "self-remove")]
+        by: LeaveBy,
     },
+    Metadata(Metadata),
+    Component(Component),
+    /// Links by which people join a room
+    #[command(subcommand)]
+    Link(LinkCommand),
     /// Join a room by oneself: a new client of a participant, an open room, a joining code; also when this client is stuck
     Join {
         /// The room
@@ -97,17 +156,8 @@ pub(crate) enum MimiCommand {
         #[arg(value_parser = MimiUri::parse)]
         room: MimiUri,
     },
-    /// Send a text
-    Send {
-        /// The room
-        #[arg(value_parser = MimiUri::parse)]
-        room: MimiUri,
-        /// The text
-        text: String,
-        /// The message it answers
-        #[arg(long, value_name = "MESSAGE")]
-        reply_to: Option<String>,
-    },
+    #[command(flatten)]
+    Talk(TalkCommand),
     /// Encrypt, upload and send a file
     SendFile {
         /// The room
@@ -136,15 +186,6 @@ pub(crate) enum MimiCommand {
     Sync,
     /// Print what happens, until Ctrl-C
     Listen,
-    /// Print the newest messages of a room
-    Messages {
-        /// The room
-        #[arg(value_parser = MimiUri::parse)]
-        room: MimiUri,
-        /// How many
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-    },
     /// Report messages of one user to the room's hub, which is shown what they say
     Report {
         /// The room
@@ -202,31 +243,13 @@ fn resolved(text: &str) -> Result<(ServerName, SocketAddr), String> {
     Ok((name, address))
 }
 
-/// `nabe client mimi create`
-#[derive(Debug, Args)]
-pub(crate) struct Create {
-    /// The room's name
-    pub(crate) name: String,
-    /// Its place at the provider, `club` for `mimi://example.org/r/club`; a random one if absent
-    #[arg(long)]
-    pub(crate) id: Option<String>,
-    /// Who may do what in it
-    #[arg(long, value_enum, default_value = "cooperative")]
-    pub(crate) policy: Policy,
-    /// The cipher suite, by name
-    #[arg(long)]
-    pub(crate) suite: Option<String>,
-}
-
-/// The policies of the draft (MRP #role-examples).
+/// How a client leaves (MIMI #bob-leaves-the-room)
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Policy {
-    /// Everybody may add and remove
-    Cooperative,
-    /// Administrators run it
-    Strict,
-    /// Few speak, many listen
-    Moderated,
+pub(crate) enum LeaveBy {
+    /// SelfRemove, which no commit can pass over
+    SelfRemove,
+    /// Remove, as for other clients
+    Remove,
 }
 
 #[derive(Debug, Subcommand)]
@@ -288,26 +311,30 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConsentCommand {
     /// Ask a user for consent to be added by this one
-    Ask {
-        /// Whom
-        #[arg(value_parser = MimiUri::parse)]
-        user: MimiUri,
-    },
+    Ask(Between),
+    /// Ask no longer
+    Cancel(Between),
     /// Let a user add this one
     Grant {
-        /// Whom
-        #[arg(value_parser = MimiUri::parse)]
-        user: MimiUri,
+        #[command(flatten)]
+        between: Between,
         /// Send along a key package of each client, so that the user's provider need not ask for them
         #[arg(long)]
         key_packages: bool,
     },
     /// Let a user add this one no longer
-    Revoke {
-        /// Whom
-        #[arg(value_parser = MimiUri::parse)]
-        user: MimiUri,
-    },
+    Revoke(Between),
     /// What was asked and decided
     List,
+}
+
+/// With whom, and about what.
+#[derive(Args, Debug)]
+pub(crate) struct Between {
+    /// The other user
+    #[arg(value_parser = MimiUri::parse)]
+    pub(crate) user: MimiUri,
+    /// For this room alone; for any if absent
+    #[arg(long, value_parser = MimiUri::parse)]
+    pub(crate) room: Option<MimiUri>,
 }

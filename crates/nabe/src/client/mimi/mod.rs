@@ -1,7 +1,10 @@
 //! `nabe client mimi`: the same for rooms of MIMI (MIMI #example-protocol-flow). Its state is in the same folder and file.
 
 mod args;
+mod components;
+mod create;
 mod find;
+mod talk;
 
 use std::{
     fs,
@@ -14,17 +17,15 @@ use bytes::Bytes;
 use nabe_client::{
     ClientStore,
     mimi::{
-        Fetch, FetchedFile, Franking, MimiBody, MimiClient, MimiError, MimiItem, MimiNotice, MimiSettings, NewRoom,
-        client_in, templates,
+        Fetch, FetchedFile, Franking, MimiBody, MimiClient, MimiError, MimiItem, MimiNotice, MimiSettings, client_in,
     },
 };
 use nabe_content::{
     attachment::Outgoing,
-    mimi::{MessageId, NestedPart, Part},
+    mimi::{MessageId, Part},
 };
 use nabe_mls::Suite;
 use nabe_service::ports::{Clock as _, SystemClock};
-use nabe_signing::base64u;
 use nabe_wire::{
     IdentifierUri,
     consent::{ConsentAction, ConsentEntry, ConsentScope},
@@ -33,7 +34,7 @@ use nabe_wire::{
 };
 use serde_json::{Value, json};
 
-use self::args::{ConsentCommand, Create, Policy, Way};
+use self::args::{Between, ConsentCommand, LeaveBy, MimiCommand, Way};
 use super::{
     LONGEST, SHORTEST,
     account::{Account, Credential},
@@ -45,18 +46,17 @@ use super::{
     show::Style,
     suite,
 };
-use crate::{
-    entropy,
-    output::{note, say},
-};
+use crate::output::{note, say};
 
-pub(crate) use self::args::MimiCommand;
+pub(crate) use self::args::MimiArgs;
 
 /// Runs one subcommand.
-pub(super) async fn run(folder: &Path, command: MimiCommand, style: Style) -> anyhow::Result<()> {
-    if let MimiCommand::Login(login) = command {
-        return log_in(folder, login, style).await;
-    }
+pub(super) async fn run(folder: &Path, asked: MimiArgs, style: Style) -> anyhow::Result<()> {
+    let settings = asked.settings();
+    let command = match asked.command {
+        MimiCommand::Login(login) => return log_in(folder, login, style).await,
+        command => command,
+    };
     let account = Account::load(folder)?;
     let transport = MimiHttp::new(&account)?;
     let transport = Arc::new(match &command {
@@ -71,7 +71,7 @@ pub(super) async fn run(folder: &Path, command: MimiCommand, style: Style) -> an
     };
     let store = ClientStore::open(&Account::database(folder))?;
     let mut client = match client_in(&store)? {
-        Some(_) => MimiClient::open(transport, store, MimiSettings::default(), clock())?,
+        Some(_) => MimiClient::open(transport, store, settings, clock())?,
         // The folder is a device of Linearized Matrix so far.
         None => begin(transport, store, &account, &[Suite::default()]).await?,
     };
@@ -137,7 +137,7 @@ async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) ->
             }
             Ok(())
         }
-        MimiCommand::Create(create) => create_room(client, create, style).await,
+        MimiCommand::Create(create) => create::create_room(client, create, style).await,
         MimiCommand::Info { room } => show_group(client, &room, style),
         MimiCommand::Add { room, users, role } => {
             let users: Vec<_> = users.into_iter().map(|user| (user, role)).collect();
@@ -156,7 +156,25 @@ async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) ->
             client.set_role(&room, &user, role).await?;
             show_group(client, &room, style)
         }
-        MimiCommand::Leave { room } => Ok(client.leave(&room).await?),
+        MimiCommand::Kick { room, clients } => {
+            client.remove_clients(&room, &clients).await?;
+            show_group(client, &room, style)
+        }
+        MimiCommand::AddOwn { room } => {
+            client.add_own_clients(&room).await?;
+            show_group(client, &room, style)
+        }
+        MimiCommand::Leave { room, by } => {
+            match by {
+                LeaveBy::SelfRemove => client.leave(&room).await?,
+                LeaveBy::Remove => client.leave_by_remove(&room).await?,
+            }
+            Ok(())
+        }
+        MimiCommand::Metadata(metadata) => components::metadata(client, metadata, style).await,
+        MimiCommand::Component(component) => components::component_of(client, component, style).await,
+        MimiCommand::Link(command) => components::link(client, command, style).await,
+        MimiCommand::Talk(command) => talk::run(client, command, style).await,
         MimiCommand::Join { room, role, code } => {
             client.join(&room, role, code.as_deref().map(str::as_bytes)).await?;
             show_group(client, &room, style)
@@ -164,14 +182,6 @@ async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) ->
         MimiCommand::Update { room } => {
             client.update(&room).await?;
             show_group(client, &room, style)
-        }
-        MimiCommand::Send { room, text, reply_to } => {
-            let body = NestedPart::text(&text);
-            let sent = match reply_to {
-                Some(to) => client.reply(&room, &message_id(&to)?, body).await,
-                None => client.say(&room, body).await,
-            };
-            tell_sent(sent, style)
         }
         MimiCommand::SendFile { room, file, media_type } => {
             let file: Outgoing = file::read(&file, media_type.as_deref())?;
@@ -186,44 +196,14 @@ async fn execute(client: &mut MimiClient, command: MimiCommand, style: Style) ->
         } => get_file(client, &room, &message, out, way, style).await,
         MimiCommand::Sync => Ok(()),
         MimiCommand::Listen => listen(client, style).await,
-        MimiCommand::Messages { room, limit } => {
-            for item in client.items(&room, limit)? {
-                say!("{}", item_line(style, &item));
-            }
-            Ok(())
-        }
         MimiCommand::Report { room, messages, note } => {
-            let ids = messages
-                .iter()
-                .map(|id| message_id(id))
-                .collect::<Result<Vec<_>, _>>()?;
+            let ids = messages.iter().map(|id| message_id(id));
+            let ids = ids.collect::<Result<Vec<_>, _>>()?;
             client.report_abuse(&room, &ids, &note).await?;
             result(style, json!({ "reported": messages }), || "reported".to_owned());
             Ok(())
         }
     }
-}
-
-async fn create_room(client: &mut MimiClient, create: Create, style: Style) -> anyhow::Result<()> {
-    let host = client.user().host().to_owned();
-    let id = match create.id {
-        Some(id) => id,
-        None => base64u::encode(&entropy::bytes()?[..12]),
-    };
-    let room = MimiUri::parse(&format!("mimi://{host}/r/{id}")).context("the room's URI")?;
-    let (policy, role) = match create.policy {
-        Policy::Cooperative => (templates::cooperative(&host), templates::SUPER_ADMIN),
-        Policy::Strict => (templates::strict(&host), templates::SUPER_ADMIN),
-        Policy::Moderated => (templates::moderated(&host), MODERATED_ADMIN),
-    };
-    let mut new = NewRoom::new(&room, &create.name, policy).context("the room's name")?;
-    new.role = role;
-    if let Some(name) = &create.suite {
-        new.suite = suite(name)?;
-    }
-    client.create_room(&new).await?;
-    result(style, json!({ "room": room.to_string() }), || room.to_string());
-    Ok(())
 }
 
 /// A message that the hub has not confirmed yet is sent by whatever comes next.
@@ -267,13 +247,15 @@ async fn get_file(
 async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) -> anyhow::Result<()> {
     let own = transport.user().await?;
     let with_key_packages = matches!(command, ConsentCommand::Grant { key_packages: true, .. });
-    let (requester, target, operation) = match command {
-        ConsentCommand::Ask { user } => (own, user, ConsentAction::Request),
-        ConsentCommand::Grant { user, .. } => {
+    let (requester, target, room, operation) = match command {
+        ConsentCommand::Ask(Between { user, room }) => (own, user, room, ConsentAction::Request),
+        ConsentCommand::Cancel(Between { user, room }) => (own, user, room, ConsentAction::Cancel),
+        ConsentCommand::Grant { between, .. } => {
+            let Between { user, room } = between;
             let client_key_packages = Vec::new();
-            (user, own, ConsentAction::Grant { client_key_packages })
+            (user, own, room, ConsentAction::Grant { client_key_packages })
         }
-        ConsentCommand::Revoke { user } => (user, own, ConsentAction::Revoke),
+        ConsentCommand::Revoke(Between { user, room }) => (user, own, room, ConsentAction::Revoke),
         ConsentCommand::List => {
             for known in transport.consents().await? {
                 let Consent {
@@ -288,8 +270,9 @@ async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) ->
                     (None, Some(_)) => "asked".to_owned(),
                     (None, None) => "nothing".to_owned(),
                 };
-                let object = json!({ "requester": requester, "target": target, "room": room, "state": word });
-                result(style, object, || format!("{requester}  adds {target}: {word}"));
+                let object = json!({ "requester": requester, "target": target, "room": &room, "state": word });
+                let to = room.map(|room| format!(" to {room}")).unwrap_or_default();
+                result(style, object, || format!("{requester}  adds {target}{to}: {word}"));
             }
             return Ok(());
         }
@@ -304,7 +287,7 @@ async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) ->
         scope: ConsentScope {
             requester_uri: identifier(&requester)?,
             target_uri: identifier(&target)?,
-            room_id: None,
+            room_id: room.as_ref().map(room_identifier).transpose()?,
         },
         consent_extensions: Default::default(),
     };
@@ -313,6 +296,11 @@ async fn consent(transport: &MimiHttp, command: ConsentCommand, style: Style) ->
         false => transport.put_consent(&entry).await?,
     }
     Ok(())
+}
+
+fn room_identifier(room: &MimiUri) -> anyhow::Result<IdentifierUri> {
+    let identifier = IdentifierUri::new(room.to_string()).filter(|_| room.kind() == MimiKind::Room);
+    identifier.with_context(|| format!("{room} is no room"))
 }
 
 /// Goes on whatever the network does.
@@ -366,7 +354,18 @@ fn drain(client: &mut MimiClient, style: Style) -> anyhow::Result<()> {
 
 fn item_line(style: Style, item: &MimiItem) -> String {
     let sender = item.sender.as_ref().map(ToString::to_string);
+    let report = talk::report_of(&item.body);
     let (kind, text, id, file) = match &item.body {
+        MimiBody::Content(received) if report.is_some() => {
+            let entries = report.iter().flat_map(|report| &report.entries);
+            let words: Vec<_> = entries.map(|(id, status)| format!("{id} is {status}")).collect();
+            (
+                "status",
+                format!("[{}]", words.join(", ")),
+                Some(received.id().to_string()),
+                None,
+            )
+        }
         MimiBody::Content(received) => {
             let mut parts = received.content().body.parts();
             let file = parts.find_map(|(_, part)| match &part.part {
@@ -409,6 +408,22 @@ fn item_line(style: Style, item: &MimiItem) -> String {
     }
     if let Some(file) = file {
         object["file"] = file;
+    }
+    if let Some(report) = report {
+        let entries = report.entries.iter();
+        let statuses = entries.map(|(id, status)| json!({ "message": id.to_string(), "status": status.to_string() }));
+        object["statuses"] = statuses.collect();
+    }
+    if let MimiBody::Content(received) | MimiBody::Expired(received) = &item.body {
+        let content = received.content();
+        for (name, id) in [("replaces", content.replaces), ("in_reply_to", content.in_reply_to)] {
+            if let Some(id) = id {
+                object[name] = json!(id.to_string());
+            }
+        }
+        if !content.topic_id.is_empty() {
+            object["topic"] = json!(hex(&content.topic_id));
+        }
     }
     object.to_string()
 }
@@ -499,13 +514,17 @@ fn show_group(client: &MimiClient, room: &MimiUri, style: Style) -> anyhow::Resu
 }
 
 fn message_id(text: &str) -> anyhow::Result<MessageId> {
-    let digit = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let bytes = text.as_bytes().chunks(2).map(digit).collect::<Option<Vec<u8>>>();
-    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let bytes = unhex(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let id = bytes.and_then(|bytes| MessageId::from_bytes(bytes).ok());
     id.with_context(|| format!("`{text}` is no message's ID"))
 }
 
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |pair: &[u8]| match pair {
+        [_, _] => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(digit).collect()
+}
+
 const PAGE: u32 = 200;
-/// The first role of the draft's moderated room.
-const MODERATED_ADMIN: u32 = 6;
