@@ -138,7 +138,12 @@ impl MimiClient {
                 continue;
             }
             let user = identifier(&self.device.user);
-            let may_send = self.policy_of(&room)?.send(&user, MessageEpoch::Behind(0)).is_ok();
+            let may_send = match self.policy_of(&room) {
+                Ok(policy) => policy.send(&user, MessageEpoch::Behind(0)).is_ok(),
+                Err(error @ MimiError::Store(_)) => return Err(error),
+                // A policy that does not read concerns its own room alone.
+                Err(_) => false,
+            };
             let (salt, origin) = (self.salt()?, self.origin(&room));
             self.in_transaction(|work, connection| {
                 let entries = work.reportable(&room, may_send)?;
