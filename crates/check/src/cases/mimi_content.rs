@@ -127,7 +127,7 @@ async fn well_formed(ctx: &Ctx) -> Checked {
     for vector in &vectors {
         // The same, but of Alice in this room.
         let content = received(vector, bytes(vector)?)?.content().clone();
-        let own = MimiContent::new(content.salt.clone(), &origin, content.body.clone());
+        let own = MimiContent::new(content.salt, &origin, content.body.clone());
         let own = MimiContent {
             extensions: own.extensions,
             ..content
@@ -175,7 +175,7 @@ async fn malformed(ctx: &Ctx) -> Checked {
     let mut salt = [7; 16];
     salt[15] = 0;
     let salt = Salt::from_random(salt);
-    let good = MimiContent::new(salt.clone(), &origin_of(&reporting)?, NestedPart::text("fish"));
+    let good = MimiContent::new(salt, &origin_of(&reporting)?, NestedPart::text("fish"));
     let good = encoded(&good)?;
     let ways = malformed_in_some_way(&good);
     let mut expected = vec![false; ways.len()];
@@ -254,7 +254,7 @@ async fn unknown_disposition(ctx: &Ctx) -> Checked {
     let Some(mut reporting) = Reporting::begin(ctx).await? else {
         return Ok(());
     };
-    let said = MimiContent::new(sent.salt.clone(), &origin_of(&reporting)?, sent.body);
+    let said = MimiContent::new(sent.salt, &origin_of(&reporting)?, sent.body);
     let said = reporting.say(&said.salt, &encoded(&said)?).await?;
     reporting.report("it", vec![said]).await?;
     reporting.are_genuine(&[true]).await
@@ -287,7 +287,7 @@ async fn id_of_bytes(ctx: &Ctx) -> Checked {
         return Ok(());
     };
     let salt = Salt::from_random([3; 16]);
-    let content = MimiContent::new(salt.clone(), &origin_of(&reporting)?, NestedPart::text("fish"));
+    let content = MimiContent::new(salt, &origin_of(&reporting)?, NestedPart::text("fish"));
     let content = encoded(&content)?;
     let said = reporting.say(&salt, &content).await?;
     let longer = AbusiveMessage {
