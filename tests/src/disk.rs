@@ -378,8 +378,12 @@ impl MimiStore for Disk {
         call!(self.notification(room, provider))
     }
 
-    async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
-        call!(self.fetched_key_packages(references))
+    async fn fetched_key_packages(
+        &self,
+        references: &[Bytes],
+        room: Option<&MimiUri>,
+    ) -> Result<Vec<FetchedKeyPackage>, StoreError> {
+        call!(self.fetched_key_packages(references, room))
     }
 }
 
@@ -532,8 +536,13 @@ impl MimiUserStore for Disk {
         call!(self.claim_mimi_key_packages(claims, usable_at))
     }
 
-    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
-        call!(self.issued_key_packages(references))
+    async fn issued_key_packages(
+        &self,
+        references: &[Bytes],
+        hub: &ServerName,
+        room: &MimiUri,
+    ) -> Result<Vec<IssuedKeyPackage>, StoreError> {
+        call!(self.issued_key_packages(references, hub, room))
     }
 
     async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {

@@ -431,7 +431,11 @@ impl MimiStore for SqliteStore {
         read!(self, notify::notification, room, provider)
     }
 
-    async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
-        read!(self, mimi::key_packages, references)
+    async fn fetched_key_packages(
+        &self,
+        references: &[Bytes],
+        room: Option<&MimiUri>,
+    ) -> Result<Vec<FetchedKeyPackage>, StoreError> {
+        read!(self, mimi::key_packages, references, room)
     }
 }

@@ -421,13 +421,16 @@ async fn put_group(
 pub(crate) async fn key_packages(
     db: &mut SqliteConnection,
     references: &[Bytes],
+    room: Option<&MimiUri>,
 ) -> Result<Vec<FetchedKeyPackage>, Failure> {
     let found = sqlx::query(
         "-- mimi: key_packages
-         SELECT rowid AS row_key, reference, provider, user_uri, client_uri, expires_at, until_expiry
-         FROM fetched_key_packages WHERE reference IN (SELECT unhex(value) FROM json_each(?))",
+         SELECT rowid AS row_key, reference, room_uri, provider, user_uri, client_uri, expires_at, until_expiry
+         FROM fetched_key_packages WHERE reference IN (SELECT unhex(value) FROM json_each(?1))
+           AND (?2 IS NULL OR room_uri IN ('', ?2))",
     )
     .bind(blob_array(references))
+    .bind(room.map(MimiUri::to_string))
     .fetch_all(db)
     .await?;
     let package = |row: &SqliteRow| {
@@ -439,6 +442,10 @@ pub(crate) async fn key_packages(
                 user: uri(row, "user_uri")?,
                 client: uri(row, "client_uri")?,
             },
+            room: match row.get::<&str>("room_uri")? {
+                "" => None,
+                _ => Some(uri(row, "room_uri")?),
+            },
             expires_at: row.moment("expires_at")?,
             until_expiry: row.get::<i64>("until_expiry")? != 0,
         })
@@ -448,13 +455,25 @@ pub(crate) async fn key_packages(
 
 async fn put_key_packages(db: &mut SqliteConnection, packages: &[FetchedKeyPackage]) -> Result<(), Failure> {
     for package in packages {
+        let room = package.room.as_ref().map(MimiUri::to_string);
+        if room.is_some() {
+            sqlx::query(
+                "-- mimi: narrow_key_packages
+                 DELETE FROM fetched_key_packages WHERE reference = ? AND room_uri = ''",
+            )
+            .bind(&package.reference[..])
+            .execute(&mut *db)
+            .await?;
+        }
         sqlx::query(
             "-- mimi: put_key_packages
-             INSERT INTO fetched_key_packages (reference, provider, user_uri, client_uri, expires_at, until_expiry)
-             VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT (reference) DO UPDATE SET until_expiry = 1 WHERE excluded.until_expiry = 1",
+             INSERT INTO fetched_key_packages
+                 (reference, room_uri, provider, user_uri, client_uri, expires_at, until_expiry)
+             VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (reference, room_uri) DO UPDATE SET until_expiry = 1 WHERE excluded.until_expiry = 1",
         )
         .bind(&package.reference[..])
+        .bind(room.unwrap_or_default())
         .bind(package.route.provider.as_str())
         .bind(package.route.user.to_string())
         .bind(package.route.client.to_string())

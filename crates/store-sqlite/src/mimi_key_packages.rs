@@ -1,13 +1,14 @@
-//! Tables `mimi_clients`, `mimi_key_packages` and `mimi_spent_key_packages`. What a claim takes is deleted, noted and read in one
+//! Tables `mimi_clients`, `mimi_key_packages`, `mimi_spent_key_packages` and `mimi_issued_key_packages`. What a claim takes is deleted, noted and read in one
 //! transaction of the one connection that writes, so nobody else can have it.
 
 use bytes::Bytes;
 use nabe_core::mimi::MimiUri;
 use nabe_store::rules::{MAX_KEY_PACKAGES, MAX_SPENT_KEY_PACKAGES};
 use nabe_store::{
-    ClaimedMimiKeyPackage, IssuedKeyPackage, KeyPackageKept, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer,
+    ClaimedMimiKeyPackage, IssuedKeyPackage, KeyPackageKept, KeyPackageUse, MimiKeyPackage, MimiKeyPackageClaim,
+    MimiKeyPackageOffer,
 };
-use nabe_types::UnixMillis;
+use nabe_types::{ServerName, UnixMillis};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, SqliteConnection};
 
@@ -133,6 +134,35 @@ async fn spend(db: &mut SqliteConnection, client_no: i64, row: Fields<'_>) -> Re
     Ok(())
 }
 
+/// Notes what is handed out for what, with its `client_no`, `reference` and `not_after`.
+async fn issue(db: &mut SqliteConnection, for_use: &KeyPackageUse, row: Fields<'_>) -> Result<(), Failure> {
+    let client_no: i64 = row.get("client_no")?;
+    sqlx::query(
+        "-- mimi packages: issue
+         INSERT OR IGNORE INTO mimi_issued_key_packages (client_no, reference, hub, room_uri, not_after)
+         VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(client_no)
+    .bind(row.get::<&[u8]>("reference")?)
+    .bind(for_use.hub.as_str())
+    .bind(for_use.room.as_ref().map(MimiUri::to_string).unwrap_or_default())
+    .bind(row.get::<i64>("not_after")?)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "-- mimi packages: issued long ago
+         DELETE FROM mimi_issued_key_packages WHERE client_no = ?1 AND issued_no <= (
+             SELECT issued_no FROM mimi_issued_key_packages WHERE client_no = ?1
+             ORDER BY issued_no DESC LIMIT 1 OFFSET +?2
+         )",
+    )
+    .bind(client_no)
+    .bind(rows(MAX_SPENT_KEY_PACKAGES))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 pub(crate) async fn claim(
     writer: &mut SqliteConnection,
     claims: &[MimiKeyPackageClaim],
@@ -153,13 +183,13 @@ async fn claim_one(
     usable_at: UnixMillis,
 ) -> Result<Option<ClaimedMimiKeyPackage>, Failure> {
     for (suite, capabilities) in &claim.kinds {
-        let taken = take(db, &claim.client, *suite, capabilities, usable_at).await?;
+        let taken = take(db, claim, *suite, capabilities, usable_at).await?;
         if taken.is_some() {
             return Ok(taken);
         }
     }
     for (suite, capabilities) in claim.kinds.iter().filter(|_| claim.last_resort) {
-        let found = last_resort_of(db, &claim.client, *suite, capabilities, usable_at).await?;
+        let found = last_resort_of(db, claim, *suite, capabilities, usable_at).await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -169,7 +199,7 @@ async fn claim_one(
 
 async fn take(
     db: &mut SqliteConnection,
-    client: &MimiUri,
+    claim: &MimiKeyPackageClaim,
     suite: u16,
     capabilities: &Bytes,
     usable_at: UnixMillis,
@@ -182,7 +212,7 @@ async fn take(
              ORDER BY not_after, package_no LIMIT 1
          ) RETURNING package_no AS row_key, client_no, reference, body, not_after",
     )
-    .bind(client.to_string())
+    .bind(claim.client.to_string())
     .bind(i64::from(suite))
     .bind(&capabilities[..])
     .bind(millis(usable_at))
@@ -193,6 +223,7 @@ async fn take(
     };
     let row = Fields::new("mimi_key_packages", &row);
     spend(db, row.get("client_no")?, row).await?;
+    issue(db, &claim.for_use, row).await?;
     Ok(Some(ClaimedMimiKeyPackage {
         reference: row.bytes("reference")?,
         body: row.bytes("body")?,
@@ -202,26 +233,28 @@ async fn take(
 
 async fn last_resort_of(
     db: &mut SqliteConnection,
-    client: &MimiUri,
+    claim: &MimiKeyPackageClaim,
     suite: u16,
     capabilities: &Bytes,
     usable_at: UnixMillis,
 ) -> Result<Option<ClaimedMimiKeyPackage>, Failure> {
     let row = sqlx::query(
         "-- mimi packages: last resort
-         SELECT package_no AS row_key, reference, body FROM mimi_clients JOIN mimi_key_packages USING (client_no)
+         SELECT package_no AS row_key, client_no, reference, body, not_after
+         FROM mimi_clients JOIN mimi_key_packages USING (client_no)
          WHERE client_uri = ? AND suite = ? AND capabilities = ? AND last_resort = 1 AND not_after > ?",
     )
-    .bind(client.to_string())
+    .bind(claim.client.to_string())
     .bind(i64::from(suite))
     .bind(&capabilities[..])
     .bind(millis(usable_at))
-    .fetch_optional(db)
+    .fetch_optional(&mut *db)
     .await?;
     let Some(row) = row else {
         return Ok(None);
     };
     let row = Fields::new("mimi_key_packages", &row);
+    issue(db, &claim.for_use, row).await?;
     Ok(Some(ClaimedMimiKeyPackage {
         reference: row.bytes("reference")?,
         body: row.bytes("body")?,
@@ -272,17 +305,25 @@ pub(crate) async fn offers(
     found.iter().map(offer).collect()
 }
 
-pub(crate) async fn issued(db: &mut SqliteConnection, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, Failure> {
+pub(crate) async fn issued(
+    db: &mut SqliteConnection,
+    references: &[Bytes],
+    hub: &ServerName,
+    room: &MimiUri,
+) -> Result<Vec<IssuedKeyPackage>, Failure> {
+    let room = room.to_string();
     let mut issued = Vec::new();
     for reference in references {
         let row = sqlx::query(
             "-- mimi packages: issued
-             SELECT client_no AS row_key, client_uri, user_uri FROM mimi_clients WHERE client_no = COALESCE(
-                 (SELECT client_no FROM mimi_spent_key_packages WHERE reference = ?1),
-                 (SELECT client_no FROM mimi_key_packages WHERE reference = ?1 AND last_resort = 1)
+             SELECT client_no AS row_key, client_uri, user_uri FROM mimi_clients WHERE client_no = (
+                 SELECT client_no FROM mimi_issued_key_packages
+                 WHERE reference = ?1 AND hub IN ('', ?2) AND room_uri IN ('', ?3) LIMIT 1
              )",
         )
         .bind(&reference[..])
+        .bind(hub.as_str())
+        .bind(&room)
         .fetch_optional(&mut *db)
         .await?;
         let Some(row) = row else { continue };
@@ -313,6 +354,8 @@ pub(crate) async fn expire(db: &mut SqliteConnection, now: UnixMillis) -> Result
          DELETE FROM mimi_key_packages WHERE not_after <= ?",
         "-- mimi packages: expire spent
          DELETE FROM mimi_spent_key_packages WHERE not_after <= ?",
+        "-- mimi packages: expire issued
+         DELETE FROM mimi_issued_key_packages WHERE not_after <= ?",
         "-- mimi packages: expire granted
          DELETE FROM granted_key_packages WHERE not_after <= ?",
     ] {

@@ -145,8 +145,13 @@ impl MimiUserStore for SqliteStore {
         Ok(mimi_key_packages::claim(writer, claims, usable_at).await?)
     }
 
-    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
-        snapshot!(self, mimi_key_packages::issued, references)
+    async fn issued_key_packages(
+        &self,
+        references: &[Bytes],
+        hub: &ServerName,
+        room: &MimiUri,
+    ) -> Result<Vec<IssuedKeyPackage>, StoreError> {
+        snapshot!(self, mimi_key_packages::issued, references, hub, room)
     }
 
     async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {

@@ -29,8 +29,9 @@ pub use mimi_policy::{JoinLinkTerms, PolicyStore, PolicyWrite};
 pub use mimi_reports::{KeptReport, NewReport, OpenReports, ReportState, ReportStore, ReportWrite, UnknownReportState};
 pub use mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
-    KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
-    MimiUserWrite, NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode,
+    KeptConsent, KeyPackageUse, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer,
+    MimiUserStore, MimiUserWrite, NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable,
+    ShownJoinCode,
 };
 pub use model::{
     Account, ClaimedKeyPackage, DeliveryRange, DestinationStatus, DirectItem, EntryBytes, Follower, IdempotencyKey,

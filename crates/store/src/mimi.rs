@@ -74,6 +74,8 @@ pub struct FetchedKeyPackage {
     pub reference: Bytes,
     /// Whose it is.
     pub route: KeyPackageRoute,
+    /// For which room; `None` for any of ours, until it is proposed in one.
+    pub room: Option<MimiUri>,
     /// When it expires; then it need not be remembered.
     pub expires_at: UnixMillis,
     /// Whether it is remembered until then, whatever Welcomes are on their way: it is a last-resort package, or somebody proposed to add
@@ -157,8 +159,8 @@ pub enum MimiWrite {
         /// What went wrong, for operators.
         last_error: String,
     },
-    /// Remembers whose key packages are. One that is remembered already stays as it is, but it is remembered until it expires if that
-    /// was said once.
+    /// Remembers whose key packages are, each for a room. One that is remembered already for that room stays as it is, but it is remembered
+    /// until it expires if that was said once. What was for any room is for this one alone from now on.
     PutKeyPackages {
         /// The key packages.
         packages: Vec<FetchedKeyPackage>,
@@ -217,6 +219,10 @@ pub trait MimiStore {
     /// The request in flight to a follower of a room.
     async fn notification(&self, room: &MimiUri, provider: &ServerName) -> Result<Option<Notification>, StoreError>;
 
-    /// Which of these key packages are remembered, in no particular order.
-    async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError>;
+    /// Which of these key packages are remembered for a room or for any, in no particular order; without a room, whatever they are for.
+    async fn fetched_key_packages(
+        &self,
+        references: &[Bytes],
+        room: Option<&MimiUri>,
+    ) -> Result<Vec<FetchedKeyPackage>, StoreError>;
 }

@@ -118,6 +118,18 @@ pub struct MimiKeyPackageClaim {
     pub kinds: Vec<(u16, Bytes)>,
     /// Whether a last-resort package will do when there is no other.
     pub last_resort: bool,
+    /// What it is handed out for.
+    pub for_use: KeyPackageUse,
+}
+
+/// What a key package is handed out for: a single room (MIMI #fetch-key-material). A Welcome of another hub, or for another room, is not
+/// what it was for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyPackageUse {
+    /// The room's hub.
+    pub hub: ServerName,
+    /// The room; `None` for any of the hub's.
+    pub room: Option<MimiUri>,
 }
 
 /// A key package handed out.
@@ -411,8 +423,13 @@ pub trait MimiUserStore {
         usable_at: UnixMillis,
     ) -> Result<Vec<Option<ClaimedMimiKeyPackage>>, StoreError>;
 
-    /// Whose key packages these are, as far as they were handed out, in no particular order.
-    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError>;
+    /// Whose key packages these are, as far as they were handed out for use in this room by this hub, in no particular order.
+    async fn issued_key_packages(
+        &self,
+        references: &[Bytes],
+        hub: &ServerName,
+        room: &MimiUri,
+    ) -> Result<Vec<IssuedKeyPackage>, StoreError>;
 
     /// A local user's profile, in order.
     async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError>;

@@ -127,7 +127,7 @@ impl Mimi {
         if decision_of(entry)? != ConsentDecision::Granted {
             return Err(wrong_operation("should be grant"));
         }
-        let claimed = self.key_packages_to_grant(&scope.target).await?;
+        let claimed = self.key_packages_to_grant(&scope).await?;
         let packages = claimed.iter().filter_map(|claimed| read_package(&claimed.body));
         let entry = ConsentEntry {
             operation: ConsentAction::Grant {

@@ -2,7 +2,7 @@
 //! whose hub we are, what is for our own users goes into the same log. How what our users send gets into it is in `forward` and `order`.
 //!
 //! A hub is believed about its own rooms alone. A room that none of our users is in yet begins with a Welcome for a key package that
-//! we handed out; whoever it is for may read the room from there on.
+//! we handed out to that hub for that room; whoever it is for may read the room from there on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -193,7 +193,7 @@ impl Mimi {
             let references = references.filter(|reference| HASH_LENGTHS.contains(&reference.len()));
             let references: Vec<Bytes> = references.take(left).map(Bytes::copy_from_slice).collect();
             left -= references.len();
-            let issued = self.service.store().issued_key_packages(&references).await;
+            let issued = self.service.store().issued_key_packages(&references, hub, room).await;
             for package in issued? {
                 if seen.insert(package.user.clone()) && self.may_open(hub, room, &package.user).await? {
                     users.push((package.user, index));

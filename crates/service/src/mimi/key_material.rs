@@ -17,7 +17,7 @@ use nabe_signing::sha256;
 use nabe_store::rules::MAX_KEY_PACKAGES;
 use nabe_store::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, FetchedKeyPackage, KeyPackageKept,
-    MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiWrite, Write,
+    KeyPackageUse, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiWrite, Write,
 };
 use nabe_types::{ServerName, UnixMillis};
 use nabe_wire::codec::{Decode as _, Kept, Reader};
@@ -103,6 +103,8 @@ struct Asked {
     target: MimiUri,
     /// `None` if it is for no room.
     room: Option<MimiUri>,
+    /// The room's hub; without a room the requester's provider.
+    hub: ServerName,
     query: KeyMaterialQuery,
 }
 
@@ -228,10 +230,7 @@ impl Mimi {
         }
         let body = bytes_of(&request);
         let asked = read(target.clone(), request)?;
-        let hub = match &asked.room {
-            Some(room) => provider_of(room, "roomId")?,
-            None => provider_of(&asked.requester, "requestingUser")?,
-        };
+        let hub = asked.hub.clone();
         let of_requester = is_of(&asked.requester, from);
         if hub == *self.domain()
             && from == self.domain()
@@ -304,9 +303,16 @@ impl Mimi {
         Ok(Some(response))
     }
 
-    /// Claims of each client of a local user one key package of any kind, for a grant.
-    pub(super) async fn key_packages_to_grant(&self, user: &MimiUri) -> Result<Vec<ClaimedMimiKeyPackage>, MimiError> {
-        let offers = self.key_packages_on_offer(user).await?;
+    /// Claims of each client of a local user one key package of any kind, for a grant. They are for rooms at the requester's provider.
+    pub(super) async fn key_packages_to_grant(
+        &self,
+        scope: &ConsentScope,
+    ) -> Result<Vec<ClaimedMimiKeyPackage>, MimiError> {
+        let for_use = KeyPackageUse {
+            hub: provider_of(&scope.requester, "requesterUri")?,
+            room: scope.room.clone(),
+        };
+        let offers = self.key_packages_on_offer(&scope.target).await?;
         let clients: BTreeSet<&MimiUri> = offers.iter().map(|offer| &offer.client).collect();
         let claims = clients.into_iter().map(|client| {
             let of_client = offers.iter().filter(|offer| offer.client == *client);
@@ -318,6 +324,7 @@ impl Mimi {
                 client: client.clone(),
                 kinds,
                 last_resort: false,
+                for_use: for_use.clone(),
             }
         });
         Ok(self.claim(claims.collect()).await?.into_iter().flatten().collect())
@@ -390,6 +397,10 @@ impl Mimi {
             client: choice.client.clone(),
             kinds: choice.kinds.clone(),
             last_resort,
+            for_use: KeyPackageUse {
+                hub: asked.hub.clone(),
+                room: asked.room.clone(),
+            },
         });
         let mut claimed = self.claim(claims.collect()).await?.into_iter();
         let material = |choice: Choice| {
@@ -459,6 +470,7 @@ impl Mimi {
                 user: asked.target.clone(),
                 client: fetched.client,
             },
+            room: asked.room.clone(),
             expires_at: fetched.offered.expires,
             until_expiry: fetched.offered.last_resort,
         });
@@ -565,10 +577,15 @@ fn read(target: MimiUri, request: KeyMaterialRequest) -> Result<Asked, MimiError
         let (field, rule) = ("requesterCredential", "should be the requesting user's");
         return Err(MimiError::Invalid { field, rule });
     }
+    let hub = match &room {
+        Some(room) => provider_of(room, "roomId")?,
+        None => provider_of(&requester, "requestingUser")?,
+    };
     Ok(Asked {
         requester,
         target,
         room,
+        hub,
         query,
     })
 }

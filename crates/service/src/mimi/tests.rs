@@ -132,6 +132,11 @@ impl Room {
 
     /// A key package was fetched through the hub.
     async fn fetched(&self, package: &[u8], client: &str) {
+        self.fetched_for(&self.uri, package, client).await;
+    }
+
+    /// The same, for this room.
+    async fn fetched_for(&self, room: &MimiUri, package: &[u8], client: &str) {
         let client = MimiUri::parse(client).unwrap();
         let user = client.name().split_once('/').unwrap().0;
         let fetched = FetchedKeyPackage {
@@ -141,6 +146,7 @@ impl Room {
                 user: MimiUri::parse(&format!("mimi://{}/u/{user}", client.host())).unwrap(),
                 client,
             },
+            room: Some(room.clone()),
             expires_at: UnixMillis::new(u64::from(u32::MAX) * 1_000),
             until_expiry: false,
         };

@@ -61,7 +61,7 @@ impl Mimi {
             };
             // Looked up while nobody else can forget them, and for nobody who is refused anyway.
             let found = match open.room().may_come_from(from, &request.proposal_or_commit) {
-                true => self.fetched_packages_of(request).await?,
+                true => self.fetched_packages_of(uri, request).await?,
                 false => Vec::new(),
             };
             let routes = routes(&found);
@@ -87,7 +87,7 @@ impl Mimi {
             let answer = UpdateRoomResponse::success(outcome.accepted.as_u64());
             let (reply, keep) = transaction.keep(answer.to_bytes().into(), &self.service);
             let extra = std::iter::once(keep)
-                .chain(to_remember(found, &outcome.to_add))
+                .chain(to_remember(uri, found, &outcome.to_add))
                 .chain(join_links::used(open.room(), shown.clone(), code))
                 .collect();
             match open.commit(self, outcome, extra).await {
@@ -99,12 +99,21 @@ impl Mimi {
         Err(ServiceError::RoomTooBusy)
     }
 
-    /// Whose the key packages are that a commit's Welcome or proposals name, as far as they were fetched through us.
-    async fn fetched_packages_of(&self, request: &UpdateRequest) -> Result<Vec<FetchedKeyPackage>, ServiceError> {
+    /// Whose the key packages are that a commit's Welcome or proposals name, as far as they were fetched through us for this
+    /// room.
+    async fn fetched_packages_of(
+        &self,
+        room: &MimiUri,
+        request: &UpdateRequest,
+    ) -> Result<Vec<FetchedKeyPackage>, ServiceError> {
         let references = references_in(request);
         match references.is_empty() {
             true => Ok(Vec::new()),
-            false => Ok(self.service.store().fetched_key_packages(&references).await?),
+            false => Ok(self
+                .service
+                .store()
+                .fetched_key_packages(&references, Some(room))
+                .await?),
         }
     }
 
@@ -182,11 +191,12 @@ fn routes(found: &[FetchedKeyPackage]) -> BTreeMap<Vec<u8>, KeyPackageRoute> {
     found.iter().map(route).collect()
 }
 
-/// Where the Welcomes go of those whose Add waits for a commit.
-fn to_remember(found: Vec<FetchedKeyPackage>, to_add: &[Bytes]) -> Option<Write> {
+/// Where the Welcomes go of those whose Add waits for a commit of this room.
+fn to_remember(room: &MimiUri, found: Vec<FetchedKeyPackage>, to_add: &[Bytes]) -> Option<Write> {
     let packages = found.into_iter().filter(|package| to_add.contains(&package.reference));
     let packages: Vec<_> = packages
         .map(|package| FetchedKeyPackage {
+            room: Some(room.clone()),
             until_expiry: true,
             ..package
         })

@@ -409,6 +409,7 @@ pub async fn fetched_key_packages_are_remembered(store: &dyn Store) {
             user: MimiUri::parse("mimi://b.example/u/bob").unwrap(),
             client: MimiUri::parse(&format!("mimi://b.example/d/bob/{client}")).unwrap(),
         },
+        room: Some(uri("a")),
         expires_at: at(expires_at),
         until_expiry: false,
     };
@@ -421,7 +422,7 @@ pub async fn fetched_key_packages_are_remembered(store: &dyn Store) {
         .unwrap();
     let known = || async {
         let references: Vec<_> = [b"1", b"2", b"3", b"4"].map(|it| Bytes::from_static(it)).to_vec();
-        let mut found = store.fetched_key_packages(&references).await.unwrap();
+        let mut found = store.fetched_key_packages(&references, None).await.unwrap();
         found.sort_by_key(|package| package.reference.clone());
         found
     };
@@ -452,4 +453,44 @@ pub async fn fetched_key_packages_are_remembered(store: &dyn Store) {
         .await
         .unwrap();
     assert_eq!(known().await, []);
+}
+
+/// What was for any room is for the one that it is proposed in, from then on; and one of last resort is for several, each by itself.
+pub async fn fetched_key_packages_are_for_a_room(store: &dyn Store) {
+    let package = |reference: &'static [u8], room: Option<&str>, until_expiry| FetchedKeyPackage {
+        reference: Bytes::from_static(reference),
+        route: KeyPackageRoute {
+            provider: server("b.example"),
+            user: MimiUri::parse("mimi://b.example/u/bob").unwrap(),
+            client: MimiUri::parse("mimi://b.example/d/bob/A").unwrap(),
+        },
+        room: room.map(uri),
+        expires_at: at(10),
+        until_expiry,
+    };
+    let remember = async |package: FetchedKeyPackage| {
+        let packages = vec![package];
+        put(store, [MimiWrite::PutKeyPackages { packages }]).await.unwrap();
+    };
+    let known_in = async |room: Option<&str>| {
+        let references = [b"1", b"2", b"3"].map(|it| Bytes::from_static(it));
+        let room = room.map(uri);
+        let mut found = store.fetched_key_packages(&references, room.as_ref()).await.unwrap();
+        found.sort_by_key(|package| (package.reference.clone(), package.room.clone()));
+        found
+    };
+    let (one, any) = (package(b"1", Some("a"), false), package(b"2", None, false));
+    let last = ["a", "b"].map(|room| package(b"3", Some(room), true));
+    for package in [&one, &any, &last[0], &last[1]] {
+        remember(package.clone()).await;
+    }
+    assert_eq!(known_in(Some("a")).await, [one.clone(), any.clone(), last[0].clone()]);
+    assert_eq!(known_in(Some("b")).await, [any.clone(), last[1].clone()]);
+    assert_eq!(known_in(None).await, [one, any, last[0].clone(), last[1].clone()]);
+    let proposed = package(b"2", Some("b"), true);
+    remember(proposed.clone()).await;
+    let references = vec![Bytes::from_static(b"1"), Bytes::from_static(b"2")];
+    put(store, [MimiWrite::ForgetKeyPackages { references }]).await.unwrap();
+    assert_eq!(known_in(Some("a")).await, [last[0].clone()]);
+    assert_eq!(known_in(Some("b")).await, [proposed, last[1].clone()]);
 }

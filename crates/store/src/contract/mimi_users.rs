@@ -11,8 +11,9 @@ use super::fixture::{at, commit, pos, server};
 use crate::rules::{MAX_GRANTED_KEY_PACKAGES, MAX_HEARD_CONSENTS, MAX_KEY_PACKAGES};
 use crate::{
     ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage, KeptConsent, KeyPackageKept,
-    LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserWrite, MimiWrite,
-    NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode, Store, StoreError, Write,
+    KeyPackageUse, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserWrite,
+    MimiWrite, NewLocalMessage, ProfileEntry, ProfileFieldName, ReadableRoom, Searchable, ShownJoinCode, Store,
+    StoreError, Write,
 };
 
 const ALICE: &str = "mimi://a.example/u/alice";
@@ -237,6 +238,14 @@ fn claim_of(client: &str, suites: &[u16], last_resort: bool) -> MimiKeyPackageCl
             .map(|suite| (*suite, Bytes::from_static(b"some")))
             .collect(),
         last_resort,
+        for_use: use_in("hub.example", None),
+    }
+}
+
+fn use_in(hub: &str, room: Option<&str>) -> KeyPackageUse {
+    KeyPackageUse {
+        hub: server(hub),
+        room: room.map(uri),
     }
 }
 
@@ -277,8 +286,9 @@ pub async fn mimi_key_package_is_claimed_once(store: &dyn Store) {
     let mine = package("mine", 1, 90);
     let twice = add(store, PHONE, &[mine.clone(), mine]).await;
     assert_eq!(twice, [KeyPackageKept::Kept, KeyPackageKept::Known]);
+    let references = ["ref soon", "ref mine", "ref ?"].map(Bytes::from);
     let issued = store
-        .issued_key_packages(&["ref soon", "ref mine", "ref ?"].map(Bytes::from))
+        .issued_key_packages(&references, &server("hub.example"), &uri(ROOM))
         .await;
     let soon = IssuedKeyPackage {
         reference: Bytes::from_static(b"ref soon"),
@@ -308,7 +318,48 @@ pub async fn last_resort_mimi_key_package_stays(store: &dyn Store) {
     assert_eq!(newest, Some((Bytes::from("newer"), true)));
     assert_eq!(add(store, PHONE, &packages[1..2]).await, [KeyPackageKept::Spent]);
     let references = ["ref last", "ref newer"].map(Bytes::from);
-    assert_eq!(store.issued_key_packages(&references).await.unwrap().len(), 2);
+    let issued = store
+        .issued_key_packages(&references, &server("hub.example"), &uri(ROOM))
+        .await;
+    assert_eq!(issued.unwrap().len(), 2);
+}
+
+/// A Welcome counts in the room that a key package was handed out for, and in no other; a last-resort one may be for several.
+pub async fn mimi_key_package_is_issued_for_a_room(store: &dyn Store) {
+    let other = "mimi://hub.example/r/other";
+    add(
+        store,
+        PHONE,
+        &[package("one", 1, 50), package("any", 1, 60), last_resort("last", 1, 90)],
+    )
+    .await;
+    for (name, for_use) in [
+        ("one", use_in("hub.example", Some(ROOM))),
+        ("any", use_in("hub.example", None)),
+        ("last", use_in("hub.example", Some(ROOM))),
+        ("last", use_in("hub.example", Some(ROOM))),
+        ("last", use_in("c.example", Some("mimi://c.example/r/x"))),
+    ] {
+        let claimed = MimiKeyPackageClaim {
+            for_use,
+            ..claim_of(PHONE, &[1], true)
+        };
+        assert_eq!(claim(store, claimed).await.unwrap().0, name);
+    }
+    let references = ["ref one", "ref any", "ref last"].map(Bytes::from);
+    let issued = async |hub: &str, room: &str| {
+        let issued = store.issued_key_packages(&references, &server(hub), &uri(room)).await;
+        let mut names: Vec<_> = issued.unwrap().into_iter().map(|package| package.reference).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(issued("hub.example", ROOM).await, ["ref any", "ref last", "ref one"]);
+    assert_eq!(issued("hub.example", other).await, ["ref any"]);
+    assert_eq!(issued("c.example", "mimi://c.example/r/x").await, ["ref last"]);
+    assert_eq!(issued("e.example", "mimi://e.example/r/x").await, Vec::<Bytes>::new());
+    let expire = MimiUserWrite::ExpireKeyPackages { now: at(60) };
+    put(store, [expire]).await;
+    assert_eq!(issued("hub.example", ROOM).await, ["ref last"]);
 }
 
 /// By client, suite and what the client can do; clients with nothing left are still known.

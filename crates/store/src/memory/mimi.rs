@@ -1,6 +1,6 @@
 //! Rooms of MIMI in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,8 +23,11 @@ pub(super) struct Mimi {
     followers: BTreeMap<(MimiUri, ServerName, LogPosition), MimiFollower>,
     in_flight: BTreeMap<(MimiUri, ServerName), Notification>,
     failures: BTreeMap<(MimiUri, ServerName), (u32, UnixMillis)>,
-    packages: BTreeMap<Bytes, FetchedKeyPackage>,
+    packages: BTreeMap<PackageKey, FetchedKeyPackage>,
 }
+
+/// A reference, and the room it is for.
+type PackageKey = (Bytes, Option<MimiUri>);
 
 #[derive(Clone, Debug)]
 struct Room {
@@ -126,33 +129,36 @@ impl Journal<'_> {
             }
             MimiWrite::PutKeyPackages { packages } => {
                 for package in packages {
-                    let reference = package.reference.clone();
-                    let package = match self.tables.mimi.packages.get(&reference).cloned() {
+                    let key = (package.reference.clone(), package.room.clone());
+                    if package.room.is_some() {
+                        self.set(|tables| &mut tables.mimi.packages, (key.0.clone(), None), None);
+                    }
+                    let package = match self.tables.mimi.packages.get(&key).cloned() {
                         Some(known) => FetchedKeyPackage {
                             until_expiry: known.until_expiry || package.until_expiry,
                             ..known
                         },
                         None => package,
                     };
-                    self.set(|tables| &mut tables.mimi.packages, reference, Some(package));
+                    self.set(|tables| &mut tables.mimi.packages, key, Some(package));
                 }
                 Ok(())
             }
             MimiWrite::ForgetKeyPackages { references } => {
-                for reference in references {
-                    let known = self.tables.mimi.packages.get(&reference);
-                    if known.is_some_and(|known| !known.until_expiry) {
-                        self.set(|tables| &mut tables.mimi.packages, reference, None);
-                    }
+                let packages = &self.tables.mimi.packages;
+                let used = packages
+                    .iter()
+                    .filter(|((reference, _), package)| !package.until_expiry && references.contains(reference));
+                for key in used.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    self.set(|tables| &mut tables.mimi.packages, key, None);
                 }
                 Ok(())
             }
             MimiWrite::ExpireKeyPackages { now } => {
                 let packages = &self.tables.mimi.packages;
-                let old = packages.values().filter(|package| package.expires_at < now);
-                let old: Vec<_> = old.map(|package| package.reference.clone()).collect();
-                for reference in old {
-                    self.set(|tables| &mut tables.mimi.packages, reference, None);
+                let old = packages.iter().filter(|(_, package)| package.expires_at < now);
+                for key in old.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    self.set(|tables| &mut tables.mimi.packages, key, None);
                 }
                 Ok(())
             }
@@ -428,11 +434,17 @@ impl MimiStore for MemoryStore {
         Ok(self.tables().mimi.in_flight.get(&key).cloned())
     }
 
-    async fn fetched_key_packages(&self, references: &[Bytes]) -> Result<Vec<FetchedKeyPackage>, StoreError> {
+    async fn fetched_key_packages(
+        &self,
+        references: &[Bytes],
+        room: Option<&MimiUri>,
+    ) -> Result<Vec<FetchedKeyPackage>, StoreError> {
         let tables = self.tables();
-        let found = references
-            .iter()
-            .filter_map(|reference| tables.mimi.packages.get(reference));
+        let wanted: BTreeSet<&Bytes> = references.iter().collect();
+        let found = tables.mimi.packages.values().filter(|package| {
+            let is_for_it = room.is_none() || package.room.is_none() || package.room.as_ref() == room;
+            is_for_it && wanted.contains(&package.reference)
+        });
         Ok(found.cloned().collect())
     }
 }

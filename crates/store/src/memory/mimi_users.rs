@@ -13,8 +13,8 @@ use crate::error::StoreError;
 use crate::mimi_order::{Forwarded, WaitingMessage};
 use crate::mimi_users::{
     ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage,
-    KeptConsent, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserStore,
-    MimiUserWrite, NewLocalMessage, ProfileEntry, ReadableRoom, Searchable, ShownJoinCode,
+    KeptConsent, KeyPackageUse, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer,
+    MimiUserStore, MimiUserWrite, NewLocalMessage, ProfileEntry, ReadableRoom, Searchable, ShownJoinCode,
 };
 use crate::model::KeyPackageKept;
 use crate::rules::{self, ReaderChange};
@@ -43,6 +43,8 @@ pub(super) struct MimiUsers {
     last_package: u64,
     /// By client, in the order they went.
     spent: BTreeMap<MimiUri, Vec<(Bytes, UnixMillis)>>,
+    /// By client, in the order they went.
+    issued: BTreeMap<MimiUri, Vec<Issued>>,
     consents: BTreeMap<ConsentScope, Consent>,
     /// Index of `consents`: what is known by one provider's word alone.
     heard: BTreeMap<(ServerName, i64), ConsentScope>,
@@ -53,6 +55,20 @@ pub(super) struct MimiUsers {
 
 /// A user, and the index of the first or last message that they may read.
 type ReaderAt = (MimiUri, usize);
+
+/// A key package that was handed out.
+#[derive(Clone, Debug)]
+struct Issued {
+    reference: Bytes,
+    for_use: KeyPackageUse,
+    not_after: UnixMillis,
+}
+
+impl Issued {
+    fn is_for(&self, hub: &ServerName, room: &MimiUri) -> bool {
+        self.for_use.hub == *hub && self.for_use.room.as_ref().is_none_or(|named| named == room)
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Consent {
@@ -126,6 +142,7 @@ impl Journal<'_> {
                     self.set(|tables| &mut tables.mimi_users.packages, key, None);
                 }
                 self.set(|tables| &mut tables.mimi_users.spent, client.clone(), None);
+                self.set(|tables| &mut tables.mimi_users.issued, client.clone(), None);
                 self.set(|tables| &mut tables.mimi_users.clients, client, None);
             }
             MimiUserWrite::ExpireKeyPackages { now } => self.expire_mimi_key_packages(now),
@@ -287,6 +304,10 @@ impl Journal<'_> {
         for (client, mut spent) in self.tables.mimi_users.spent.clone() {
             spent.retain(|(_, not_after)| *not_after > now);
             self.set(|tables| &mut tables.mimi_users.spent, client, Some(spent));
+        }
+        for (client, mut issued) in self.tables.mimi_users.issued.clone() {
+            issued.retain(|issued| issued.not_after > now);
+            self.set(|tables| &mut tables.mimi_users.issued, client, Some(issued));
         }
         let old = self.tables.mimi_users.granted.iter();
         let old = old.filter(|(_, granted)| granted.package.not_after <= now);
@@ -458,11 +479,27 @@ impl MimiUsers {
             self.packages.remove(&key);
             self.spend(&claim.client, package.reference.clone(), package.not_after);
         }
+        self.issue(claim, &package);
         Some(ClaimedMimiKeyPackage {
             reference: package.reference,
             body: package.body,
             last_resort: package.last_resort,
         })
+    }
+
+    fn issue(&mut self, claim: &MimiKeyPackageClaim, package: &MimiKeyPackage) {
+        let issued = self.issued.entry(claim.client.clone()).or_default();
+        let is_same = |known: &Issued| known.reference == package.reference && known.for_use == claim.for_use;
+        if issued.iter().any(is_same) {
+            return;
+        }
+        issued.push(Issued {
+            reference: package.reference.clone(),
+            for_use: claim.for_use.clone(),
+            not_after: package.not_after,
+        });
+        let beyond = issued.len().saturating_sub(rules::MAX_SPENT_KEY_PACKAGES);
+        issued.drain(..beyond);
     }
 
     fn find(&self, claim: &MimiKeyPackageClaim, last_resort: bool, usable_at: UnixMillis) -> Option<(MimiUri, u64)> {
@@ -630,28 +667,32 @@ impl MimiUserStore for MemoryStore {
         Ok(claims.map(|claim| tables.mimi_users.claim(claim, usable_at)).collect())
     }
 
-    async fn issued_key_packages(&self, references: &[Bytes]) -> Result<Vec<IssuedKeyPackage>, StoreError> {
+    async fn issued_key_packages(
+        &self,
+        references: &[Bytes],
+        hub: &ServerName,
+        room: &MimiUri,
+    ) -> Result<Vec<IssuedKeyPackage>, StoreError> {
         self.count_lookups(references.len());
         let tables = self.tables();
         let tables = &tables.mimi_users;
         let wanted: BTreeSet<&Bytes> = references.iter().collect();
-        let spent = tables.spent.iter().flat_map(|(client, spent)| {
-            let references = spent.iter().map(|(reference, _)| reference);
-            references.map(move |reference| (client, reference))
-        });
-        let last_resort = tables.packages.iter().filter(|(_, package)| package.last_resort);
-        let last_resort = last_resort.map(|((client, _), package)| (client, &package.reference));
-        let issued = spent
-            .chain(last_resort)
-            .filter(|(_, reference)| wanted.contains(reference));
-        let found = issued.filter_map(|(client, reference)| {
-            Some(IssuedKeyPackage {
-                reference: reference.clone(),
-                user: tables.clients.get(client)?.clone(),
-                client: client.clone(),
-            })
-        });
-        Ok(found.collect())
+        let mut found = BTreeMap::new();
+        for (client, issued) in &tables.issued {
+            let Some(user) = tables.clients.get(client) else {
+                continue;
+            };
+            let fitting = issued.iter().filter(|issued| issued.is_for(hub, room));
+            for issued in fitting.filter(|issued| wanted.contains(&issued.reference)) {
+                let package = IssuedKeyPackage {
+                    reference: issued.reference.clone(),
+                    user: user.clone(),
+                    client: client.clone(),
+                };
+                found.insert(issued.reference.clone(), package);
+            }
+        }
+        Ok(found.into_values().collect())
     }
 
     async fn profile(&self, user: &MimiUri) -> Result<Vec<ProfileEntry>, StoreError> {

@@ -241,7 +241,11 @@ async fn key_packages_that_go_with_a_grant_count_as_handed_out_and_are_there_for
         [PHONE]
     );
     let references = [at_a[0].reference.clone()];
-    let issued = providers.store("b").issued_key_packages(&references).await.unwrap();
+    let issued = providers
+        .store("b")
+        .issued_key_packages(&references, &server("a"), &uri(ROOM))
+        .await
+        .unwrap();
     assert_eq!(issued.len(), 1);
 }
 

@@ -7,7 +7,7 @@ use nabe_wire::{Encode as _, Kept, Message as _};
 
 use super::*;
 use crate::client::testing::server;
-use crate::mimi::users::testing::{ALICE, BOB, Providers, ROOM, uri};
+use crate::mimi::users::testing::{ALICE, BOB, Providers, ROOM, scope, uri};
 
 const PHONE: &str = "mimi://b.example/d/bob/phone";
 
@@ -20,6 +20,11 @@ struct Story {
 
 impl Story {
     async fn new() -> Self {
+        Self::granted_for(None).await
+    }
+
+    /// The key package was handed out for this room of `a.example`, or for any of its.
+    async fn granted_for(room: Option<&str>) -> Self {
         let providers = Providers::new().await;
         let phone = MimiDevice::new(PHONE);
         let package = phone.key_package();
@@ -30,7 +35,7 @@ impl Story {
         assert!(kept.unwrap()[0].is_ok());
         // Handed out, so that the Welcome finds its way.
         providers.bob_grants(ALICE, None).await;
-        mimi.key_packages_to_grant(&uri(BOB)).await.unwrap();
+        mimi.key_packages_to_grant(&scope(ALICE, BOB, room)).await.unwrap();
         let hub = TestHub::new("mimi://a.example");
         let mut alice = MimiDevice::new("mimi://a.example/d/alice/A").create_room(&hub);
         let bundle = alice.commit(Change {
@@ -63,12 +68,16 @@ impl Story {
     }
 
     async fn notify(&self, from: &str, messages: &[FanoutMessage]) -> Result<(), MimiError> {
+        self.notify_of(ROOM, from, messages).await
+    }
+
+    async fn notify_of(&self, room: &str, from: &str, messages: &[FanoutMessage]) -> Result<(), MimiError> {
         let batch = FanoutBatch::new(messages.to_vec()).unwrap();
         let body = batch.to_bytes();
         let mimi = self.providers.mimi("b");
         mimi.notify(
             &server(from),
-            &uri(ROOM),
+            &uri(room),
             &FanoutBatch::from_bytes(&body).unwrap(),
             &body,
         )
@@ -152,6 +161,26 @@ async fn a_room_that_nobody_here_has_to_do_with_is_unknown() {
     // A Welcome for somebody else's key package.
     let unknown = story.notify("a", std::slice::from_ref(&other.welcome)).await;
     assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_welcome_opens_no_room_but_the_one_that_the_key_package_was_handed_out_for() {
+    let (other, of_c) = ("mimi://a.example/r/other", "mimi://c.example/r/theirs");
+    let story = Story::granted_for(Some(ROOM)).await;
+    for (hub, room) in [("a", other), ("c", of_c)] {
+        let unknown = story.notify_of(room, hub, std::slice::from_ref(&story.welcome)).await;
+        assert!(
+            matches!(unknown, Err(MimiError::Unknown("room"))),
+            "{room}: {unknown:?}"
+        );
+    }
+    story.notify("a", std::slice::from_ref(&story.welcome)).await.unwrap();
+    // Without a room it is for any of that hub's.
+    let story = Story::granted_for(None).await;
+    let unknown = story.notify_of(of_c, "c", std::slice::from_ref(&story.welcome)).await;
+    assert!(matches!(unknown, Err(MimiError::Unknown("room"))), "{unknown:?}");
+    let opened = story.notify_of(other, "a", std::slice::from_ref(&story.welcome)).await;
+    opened.unwrap();
 }
 
 /// A Welcome for clients with such references.

@@ -87,7 +87,7 @@ async fn whoever_has_consent_gets_a_key_package_of_every_client_and_the_hub_know
     assert_eq!(clients, [PHONE, TABLET]);
     let mut routes = providers
         .store("a")
-        .fetched_key_packages(&references(&answer))
+        .fetched_key_packages(&references(&answer), Some(&uri(ROOM)))
         .await
         .unwrap();
     routes.sort_by_key(|fetched| fetched.route.client.to_string());
@@ -101,7 +101,7 @@ async fn whoever_has_consent_gets_a_key_package_of_every_client_and_the_hub_know
     // And Bob's provider knows which client each is of.
     let issued = providers
         .store("b")
-        .issued_key_packages(&references(&answer))
+        .issued_key_packages(&references(&answer), &server("a"), &uri(ROOM))
         .await
         .unwrap();
     assert_eq!(issued.len(), 2);
@@ -131,7 +131,7 @@ async fn a_request_for_another_hub_s_room_goes_through_that_hub() {
     assert_eq!(ways, [(server("c"), server("a")), (server("a"), server("b"))]);
     let hub_knows = providers
         .store("a")
-        .fetched_key_packages(&references(&answer))
+        .fetched_key_packages(&references(&answer), Some(&uri(ROOM)))
         .await
         .unwrap();
     assert_eq!(hub_knows.len(), 1);
@@ -146,7 +146,7 @@ async fn key_packages_that_are_asked_for_without_a_room_are_for_no_room_of_ours(
         let answer = providers.ask("a", BOB, request(BOB, room)).await.unwrap();
         let handed_out = references(&answer);
         assert_eq!(handed_out.len(), 1);
-        let hub_knows = providers.store("a").fetched_key_packages(&handed_out).await;
+        let hub_knows = providers.store("a").fetched_key_packages(&handed_out, None).await;
         assert_eq!(hub_knows.unwrap().len(), known, "{room:?}");
     }
 }
@@ -215,7 +215,7 @@ async fn what_came_with_a_grant_is_used_before_more_is_asked_for_and_each_once()
         .collect();
     assert_eq!(clients, [PHONE, TABLET]);
     let mut seen = references(&of_grant);
-    let routes = providers.store("a").fetched_key_packages(&seen).await.unwrap();
+    let routes = providers.store("a").fetched_key_packages(&seen, Some(&uri(ROOM))).await.unwrap();
     assert_eq!(routes.len(), 2, "the hub knows where the Welcome goes");
     providers.crash("a");
     let others = providers.alice_asks(BOB).await;
@@ -582,7 +582,7 @@ async fn a_hub_passes_on_no_key_package_that_is_not_what_was_asked_for() {
             "{refused:?}"
         );
         let reference = Bytes::from(key_package_ref(&package));
-        let known = providers.store("a").fetched_key_packages(&[reference]).await.unwrap();
+        let known = providers.store("a").fetched_key_packages(&[reference], None).await.unwrap();
         assert_eq!(known, []);
     }
     let good = bytes_of(&answer(BOB, PHONE, &[package]));

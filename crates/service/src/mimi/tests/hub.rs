@@ -56,6 +56,33 @@ async fn what_comes_again_has_the_same_answer_and_is_done_once() {
 }
 
 #[tokio::test]
+async fn a_key_package_that_was_fetched_for_one_room_adds_nobody_to_another() {
+    let mut room = Room::new().await;
+    let work = MimiUri::parse("mimi://a.example/r/work").unwrap();
+    let package = MimiDevice::new("mimi://b.example/d/bob/B").key_package();
+    let change = || Change {
+        add: vec![package.clone()],
+        updates: vec![add_participants(&[(BOB, templates::ORDINARY_USER)])],
+        ..Change::default()
+    };
+    room.fetched_for(&work, &package, "mimi://b.example/d/bob/B").await;
+    let bundle = room.member("alice").commit(change());
+    let refused = room.update("alice", &bundle.to_request()).await;
+    assert_eq!(refused.code(), UpdateResponseCode::NOT_ALLOWED, "{refused:?}");
+    // A proposal by somebody does not make it one of this room's either.
+    let list = add_participants(&[(BOB, templates::ORDINARY_USER)]);
+    let alice = room.member("alice");
+    alice.clear();
+    let proposed = [alice.propose_add(&package), alice.propose_component(&list)];
+    let refused = room.update("alice", &proposals(&proposed)).await;
+    assert_ne!(refused.code(), UpdateResponseCode::SUCCESS, "{refused:?}");
+    room.fetched(&package, "mimi://b.example/d/bob/B").await;
+    room.member("alice").clear_proposals();
+    let bundle = room.member("alice").commit(change());
+    room.commit("alice", &bundle).await;
+}
+
+#[tokio::test]
 async fn a_message_that_was_taken_is_not_taken_under_another_name() {
     for backend in crate::mimi::testing::BACKENDS {
         let mut room = Room::on(backend, |_| {}).await;
