@@ -185,8 +185,8 @@ pub enum GroupFault {
     /// The group is one of another room, or of no room.
     #[error("the group is not this room's")]
     OtherRoom,
-    /// The suite is not what was asked for.
-    #[error("the suite is another one")]
+    /// The suite is none of this client's.
+    #[error("the suite is none of this client's")]
     Suite,
     /// Its policy does not read.
     #[error("its policy does not read")]

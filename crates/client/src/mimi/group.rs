@@ -262,18 +262,21 @@ pub(super) fn join_externally(
     Made::new(bundle, full_group_info)
 }
 
-/// Joins by a Welcome and the tree that comes with it, if the group is the room's.
+/// Joins by a Welcome and the tree that comes with it, if the group is the room's. `opened` says whether one of our key packages opened
+/// the Welcome, whatever comes after.
 pub(super) fn join(
     provider: &Provider<'_>,
     room: &MimiUri,
     welcome: &Kept<Welcome>,
     tree: &RatchetTreeOption,
+    opened: &mut bool,
 ) -> Result<MlsGroup, MimiError> {
     const DOING: &str = "opening a Welcome";
     let welcome = openmls::messages::Welcome::tls_deserialize_exact(welcome.as_bytes()).doing(DOING)?;
     let tree = tree_in(tree).ok_or_else(|| unsound(room, GroupFault::NoTree))?;
-    let staged = StagedWelcome::build_from_welcome(provider, &join_config(), welcome)
-        .doing(DOING)?
+    let welcome = StagedWelcome::build_from_welcome(provider, &join_config(), welcome).doing(DOING)?;
+    *opened = true;
+    let staged = welcome
         .with_ratchet_tree(tree)
         .replace_old_group()
         .skip_lifetime_validation()

@@ -71,8 +71,9 @@ impl MimiClient {
         })
     }
 
-    /// The GroupInfo, the tree and the pending proposals, if the hub gives them out. The suite of a room is not known before; it is one
-    /// of these, so each is tried.
+    /// The GroupInfo, the tree and the pending proposals, if the hub gives them out, and the suite of the room's group, which is not known
+    /// before. A question by any suite that the hub signs by has an answer (MIMI #claim-group-key-information); other hubs answer by the
+    /// group's alone, so each is tried.
     pub(super) async fn fetch_group_info(
         &mut self,
         room: &MimiUri,
@@ -102,7 +103,11 @@ impl MimiClient {
                 }
                 GroupInfoOutcome::Refused(_) => continue,
             }
-            return Ok((suite, open(response, room, suite, &keys.private)?));
+            let offer = open(response, room, &keys.private)?;
+            let group_suite = Suite::from_id(offer.group_info.group_context.cipher_suite.0);
+            let group_suite = group_suite.filter(|suite| self.device.suites().contains(suite));
+            let group_suite = group_suite.ok_or_else(|| group::unsound(room, GroupFault::Suite))?;
+            return Ok((group_suite, offer));
         }
         Err(MimiError::NotAuthorized(room.clone()))
     }
@@ -151,12 +156,7 @@ impl MimiClient {
 }
 
 /// Checks and opens what the hub answered. Its key has to be that of the group's first external sender (D-response-key).
-fn open(
-    response: GroupInfoResponse,
-    room: &MimiUri,
-    suite: Suite,
-    private_key: &[u8],
-) -> Result<GroupInfoRatchetTreeTbe, MimiError> {
+fn open(response: GroupInfoResponse, room: &MimiUri, private_key: &[u8]) -> Result<GroupInfoRatchetTreeTbe, MimiError> {
     let fault = |fault| group::unsound(room, fault);
     if response.room_id != identifier(room) {
         return Err(fault(GroupFault::Signature));
@@ -166,9 +166,6 @@ fn open(
         .open(crypto(), private_key)
         .map_err(|_| fault(GroupFault::Sealing))?;
     let context = &offer.group_info.group_context;
-    if context.cipher_suite.0 != suite.id() {
-        return Err(fault(GroupFault::Suite));
-    }
     let senders = group::senders_in(&context.extensions)?;
     if senders.first() != Some(&granted.sealed.hub_sender) {
         return Err(fault(GroupFault::NotTheHub));

@@ -235,8 +235,9 @@ impl<'c> Work<'c> {
         };
         self.key_packages_low = true;
         let connection = self.connection;
+        let mut opened = false;
         let joined = attempt(connection, || {
-            let group = group::join(&Provider::new(connection), room, welcome, tree)?;
+            let group = group::join(&Provider::new(connection), room, welcome, tree, &mut opened)?;
             match KnownRoom::of_group(connection, group.group_id().as_slice())? {
                 Some(other) if other != room.to_string() => Err(group::unsound(room, GroupFault::OtherRoom)),
                 _ => Ok(group),
@@ -246,8 +247,11 @@ impl<'c> Work<'c> {
             Ok(group) => group,
             Err(error @ MimiError::Store(_)) => return Err(error),
             Err(error) => {
-                OwnKeyPackage::delete(connection, reference)?;
-                drop_private_key(connection, reference)?;
+                // What it does not open was not made for it: anybody can name a key package that they saw proposed.
+                if opened {
+                    OwnKeyPackage::delete(connection, reference)?;
+                    drop_private_key(connection, reference)?;
+                }
                 let notice = MimiNotice::Malformed {
                     room: room.to_string(),
                     reason: sentence(&error),

@@ -77,6 +77,7 @@ struct State {
 
 /// Franks as the real one does.
 struct Agent {
+    data: FrankingAgentData,
     key: SigningKey,
     keys: content::KeyRing,
 }
@@ -104,7 +105,13 @@ impl MimiHub {
         let mut keys = content::KeyRing::new();
         keys.add(UnixMillis(0), content::HubKey::from_random([2; 32]));
         let key = SigningKey::from_seed(KeyId::ed25519("frank").unwrap(), [1; 32]);
-        hub.lock().agent = Some(Agent { key, keys });
+        let data = FrankingAgentData {
+            franking_signature_key: key.public().to_bytes().as_slice().into(),
+            credential: Credential::Basic {
+                identity: b"mimi://a.example".as_slice().into(),
+            },
+        };
+        hub.lock().agent = Some(Agent { data, key, keys });
         hub
     }
 
@@ -329,6 +336,7 @@ impl State {
             now: self.now,
             signer: self.key.signer(),
             franking: self.agent.as_ref().map(|agent| agent as &dyn HubFranking),
+            franking_agent: self.agent.as_ref().map(|agent| &agent.data),
             parent: None,
         }
     }
@@ -501,12 +509,7 @@ fn no(status: u16, message: &str) -> TransportError {
 impl MimiTransport for Line {
     async fn hub(&self, _: CipherSuite) -> Result<HubKeys, TransportError> {
         self.request(|state| {
-            let franking_agent = state.agent.as_ref().map(|agent| FrankingAgentData {
-                franking_signature_key: agent.key.public().to_bytes().as_slice().into(),
-                credential: Credential::Basic {
-                    identity: b"mimi://a.example".as_slice().into(),
-                },
-            });
+            let franking_agent = state.agent.as_ref().map(|agent| agent.data.clone());
             Ok(HubKeys {
                 sender: state.key.sender().clone(),
                 franking_agent,
