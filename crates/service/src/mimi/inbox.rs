@@ -42,13 +42,14 @@ impl Mimi {
                 what: "the room",
             });
         }
-        self.limit(from, Endpoint::Notify)?;
         let once = sha256(body);
         let store = self.service.store();
         let was_delivered = store.was_delivered(from, room, &once).await;
         if was_delivered? {
             return Ok(());
         }
+        // What came before is taken again however often it comes: one look-up, and nothing more.
+        self.limit(from, Endpoint::Notify)?;
         let notified = Notified {
             hub: from,
             room,

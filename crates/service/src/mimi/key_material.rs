@@ -59,7 +59,15 @@ pub enum OfferNotKept {
 /// Requests of local users that other hubs are being asked right now. A hub asks us back for our own users' key packages, and we
 /// know its question by the bytes.
 #[derive(Default)]
-pub(crate) struct PassingOn(Mutex<BTreeMap<[u8; 32], usize>>);
+pub(crate) struct PassingOn(Mutex<BTreeMap<[u8; 32], Underway>>);
+
+/// The same request, as often as it is being passed on at this moment.
+#[derive(Default)]
+struct Underway {
+    times: usize,
+    /// How often it may still be asked back.
+    left: usize,
+}
 
 /// One of them, until its answer is there.
 struct Passing<'a> {
@@ -70,7 +78,11 @@ struct Passing<'a> {
 impl PassingOn {
     fn begin(&self, body: &[u8]) -> Passing<'_> {
         let request = sha256(body);
-        *self.lock().entry(request).or_default() += 1;
+        let mut all = self.lock();
+        let underway = all.entry(request).or_default();
+        underway.times += 1;
+        underway.left += 1;
+        drop(all);
         Passing { all: self, request }
     }
 
@@ -78,22 +90,30 @@ impl PassingOn {
     fn take(&self, body: &[u8]) -> bool {
         let mut all = self.lock();
         match all.get_mut(&sha256(body)) {
-            Some(left) if *left > 0 => {
-                *left -= 1;
+            Some(underway) if underway.left > 0 => {
+                underway.left -= 1;
                 true
             }
             _ => false,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], usize>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], Underway>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Passing<'_> {
     fn drop(&mut self) {
-        self.all.lock().remove(&self.request);
+        let mut all = self.all.lock();
+        let Some(underway) = all.get_mut(&self.request) else {
+            return;
+        };
+        underway.times -= 1;
+        underway.left = underway.left.min(underway.times);
+        if underway.times == 0 {
+            all.remove(&self.request);
+        }
     }
 }
 
@@ -250,7 +270,11 @@ impl Mimi {
             (true, false) => {
                 let provider = provider_of(target, "targetUser")?;
                 let response = self.fetch(&provider, target, body).await?;
-                self.note(&provider, &asked, &response).await?;
+                let fetched = self
+                    .look_at(&asked, &response)
+                    .map_err(|what| bad_answer(&provider, what))?;
+                self.are_new(&provider, &fetched).await?;
+                self.note_fetched(&provider, &asked, fetched).await?;
                 Ok(response)
             }
             // One of ours asks another hub.
@@ -459,6 +483,10 @@ impl Mimi {
         let fetched = self
             .look_at(asked, response)
             .map_err(|what| bad_answer(provider, what))?;
+        self.note_fetched(provider, asked, fetched).await
+    }
+
+    async fn note_fetched(&self, provider: &ServerName, asked: &Asked, fetched: Vec<Fetched>) -> Result<(), MimiError> {
         // What is asked for without saying for which room is not for adding somebody to one.
         if asked.room.is_none() || fetched.is_empty() {
             return Ok(());
@@ -479,6 +507,21 @@ impl Mimi {
         Ok(self.service.commit(write.into()).await?)
     }
 
+    /// Whether another provider hands out nothing that it has handed out before (MIMI #fetch-key-material), but what may be used more than
+    /// once.
+    async fn are_new(&self, provider: &ServerName, fetched: &[Fetched]) -> Result<(), MimiError> {
+        let single_use = fetched.iter().filter(|fetched| !fetched.offered.last_resort);
+        let references: Vec<Bytes> = single_use.map(|fetched| fetched.offered.reference.clone()).collect();
+        if references.is_empty() {
+            return Ok(());
+        }
+        let known = self.service.store().fetched_key_packages(&references, None).await?;
+        match known.is_empty() {
+            true => Ok(()),
+            false => Err(bad_answer(provider, "a key package was handed out before")),
+        }
+    }
+
     /// Whether another provider's answer is one to this request, and its key packages are good.
     fn look_at(&self, asked: &Asked, response: &KeyMaterialResponse) -> Result<Vec<Fetched>, &'static str> {
         if *response.user_uri != *asked.target.to_string() {
@@ -487,6 +530,16 @@ impl Mimi {
         // Each costs two signatures to check.
         if response.clients.len() > MAX_CLIENTS {
             return Err("it lists too many clients");
+        }
+        let has_one = |client: &&ClientKeyMaterial| matches!(client.material, ClientMaterial::KeyPackage(_));
+        let with_one = response.clients.iter().filter(has_one).count();
+        let agrees = match response.user_status {
+            KeyMaterialUserCode::SUCCESS => with_one > 0 && with_one == response.clients.len(),
+            KeyMaterialUserCode::PARTIAL_SUCCESS => with_one > 0,
+            _ => with_one == 0,
+        };
+        if !agrees {
+            return Err("its status is not what became of the clients");
         }
         off_reactor(|| self.look_at_clients(asked, response))
     }

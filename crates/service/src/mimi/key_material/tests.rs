@@ -215,7 +215,11 @@ async fn what_came_with_a_grant_is_used_before_more_is_asked_for_and_each_once()
         .collect();
     assert_eq!(clients, [PHONE, TABLET]);
     let mut seen = references(&of_grant);
-    let routes = providers.store("a").fetched_key_packages(&seen, Some(&uri(ROOM))).await.unwrap();
+    let routes = providers
+        .store("a")
+        .fetched_key_packages(&seen, Some(&uri(ROOM)))
+        .await
+        .unwrap();
     assert_eq!(routes.len(), 2, "the hub knows where the Welcome goes");
     providers.crash("a");
     let others = providers.alice_asks(BOB).await;
@@ -582,12 +586,70 @@ async fn a_hub_passes_on_no_key_package_that_is_not_what_was_asked_for() {
             "{refused:?}"
         );
         let reference = Bytes::from(key_package_ref(&package));
-        let known = providers.store("a").fetched_key_packages(&[reference], None).await.unwrap();
+        let known = providers
+            .store("a")
+            .fetched_key_packages(&[reference], None)
+            .await
+            .unwrap();
         assert_eq!(known, []);
     }
     let good = bytes_of(&answer(BOB, PHONE, &[package]));
     providers.intercept(move |_, _| Some(response(200, good.clone())));
     assert_eq!(references(&providers.alice_asks(BOB).await).len(), 1);
+    let again = providers.ask("a", BOB, request(BOB, Some(ROOM))).await;
+    let what = "a key package was handed out before";
+    assert!(
+        matches!(again, Err(MimiError::BadAnswer { what: found, .. }) if found == what),
+        "{again:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_whose_status_is_not_what_it_lists_is_passed_on_to_nobody() {
+    let providers = Providers::of_bob(0, 0).await;
+    let package = read_package(&MimiDevice::new(PHONE).key_package()).unwrap();
+    let with = ClientMaterial::KeyPackage(Box::new(package));
+    let without = ClientMaterial::Exhausted;
+    for (status, materials) in [
+        (KeyMaterialUserCode::SUCCESS, vec![]),
+        (KeyMaterialUserCode::SUCCESS, vec![with.clone(), without.clone()]),
+        (KeyMaterialUserCode::PARTIAL_SUCCESS, vec![without]),
+        (KeyMaterialUserCode::NO_COMPATIBLE_MATERIAL, vec![with]),
+    ] {
+        let clients = materials.into_iter().map(|material| ClientKeyMaterial {
+            client_uri: identifier(&uri(PHONE)),
+            material,
+        });
+        let answer = KeyMaterialResponse {
+            clients: clients.collect(),
+            ..refused(status, BOB)
+        };
+        let bytes = bytes_of(&answer);
+        providers.intercept(move |_, _| Some(response(200, bytes.clone())));
+        let refused = providers.ask("a", BOB, request(BOB, Some(ROOM))).await;
+        let what = "its status is not what became of the clients";
+        assert!(
+            matches!(refused, Err(MimiError::BadAnswer { what: found, .. }) if found == what),
+            "{status:?}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_end_of_one_of_two_equal_requests_leaves_the_other_what_it_may() {
+    let all = PassingOn::default();
+    let (first, second) = (all.begin(b"request"), all.begin(b"request"));
+    drop(first);
+    assert!(all.take(b"request"));
+    assert!(!all.take(b"request"), "each is asked back once");
+    drop(second);
+    assert!(!all.take(b"request"));
+    assert!(all.lock().is_empty());
+    let (first, second) = (all.begin(b"request"), all.begin(b"request"));
+    assert!(all.take(b"request"));
+    drop(first);
+    assert!(all.take(b"request"), "which of them it was nobody knows");
+    drop(second);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nabe_wire::directory::Endpoint;
+use nabe_wire::notify::FanoutBatch;
 
 use super::*;
 use crate::mimi::testing::{Answers, status};
@@ -189,4 +190,24 @@ async fn a_repetition_that_comes_too_soon_leaves_the_request_on_record() {
     room.is_delivered().await;
     room.catch_up("cathy").await;
     assert_eq!(room.client("cathy").heard, ["said"]);
+}
+
+#[tokio::test]
+async fn what_a_hub_repeats_is_taken_again_however_often_it_asks() {
+    let mut room = Room::of_three().await;
+    let notify = SLOW;
+    room.limit(
+        "b",
+        RateSettings {
+            notify,
+            ..RateSettings::default()
+        },
+    );
+    let known = room.inbox("bob").await.pop().unwrap();
+    let batch = FanoutBatch::new(vec![known]).unwrap();
+    let body = batch.to_bytes();
+    let mimi = room.providers.mimi("b");
+    for _ in 0..5 {
+        mimi.notify(&server("a"), &room.uri, &batch, &body).await.unwrap();
+    }
 }
