@@ -155,6 +155,7 @@ impl Case {
             now: wall_clock(),
             signer: self.hub.signer(),
             franking: None,
+            franking_agent: None,
             parent: None,
         }
     }

@@ -41,7 +41,7 @@ use nabe_auth::mimi as policy;
 use nabe_mls::mimi::{MimiGroup, NextEpoch};
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::IdentifierUri;
-use nabe_wire::franking::{Frank, ServerFrankingContext};
+use nabe_wire::franking::{Frank, FrankingAgentData, ServerFrankingContext};
 use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::{CipherSuite, ExternalSender, GroupInfo, RatchetTree};
 use nabe_wire::report_abuse::AbusiveMessage;
@@ -101,6 +101,8 @@ pub struct MimiCtx<'a> {
     pub signer: &'a dyn Signer,
     /// By which messages are franked; `None` franks nothing.
     pub franking: Option<&'a dyn Franking>,
+    /// By whose signature everybody recognizes those franks; no room has another agent (MIMI #hub-processing).
+    pub franking_agent: Option<&'a FrankingAgentData>,
     /// The room that this one depends on, if it does (MRP #base-room-policy-component-syntax).
     pub parent: Option<&'a policy::Room>,
 }

@@ -1,10 +1,10 @@
 //! The GroupInfo, for those who join by themselves (MIMI #claim-group-key-information).
 
 use nabe_auth::mimi::{Claims, Client, JoinCode, user_of};
+use nabe_mls::mimi::Identity;
 use nabe_types::ServerName;
 use nabe_wire::group_info::{GroupInfoQuery, GroupInfoResponse};
 use nabe_wire::label::Verified;
-use nabe_wire::uri::MimiUri;
 
 use super::refusal::GroupInfoRefusal;
 use super::{Key, MimiCtx, MimiRoom};
@@ -24,8 +24,9 @@ impl MimiRoom {
     ) -> Result<GroupInfoResponse, GroupInfoRefusal> {
         let credential = &query.requesting_credential;
         let user = user_of(credential).ok_or(GroupInfoRefusal::NoUser)?;
-        let is_theirs = MimiUri::parse(user.as_str()).is_ok_and(|uri| uri.host() == from.as_str());
-        if !is_theirs {
+        let identity = Identity::parse(credential, &query.requesting_signature_key);
+        let identity = identity.map_err(|_| GroupInfoRefusal::OtherKey)?;
+        if identity.user().host() != from.as_str() {
             return Err(GroupInfoRefusal::OtherProvider);
         }
         let client = Client::new(user, Claims::of(credential));

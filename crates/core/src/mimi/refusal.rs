@@ -57,6 +57,12 @@ pub enum UpdateRefusal {
     /// A provider speaks for its own users and nobody else.
     #[error("the sender is not a client of the provider that sends")]
     OtherProvider,
+    /// Whoever takes no part in the room, and could not see its GroupInfo, is not told its epoch either.
+    #[error("the provider has nobody in the room")]
+    Stranger,
+    /// The hub's own agent franks, or none does (MIMI #hub-processing).
+    #[error("the franking agent is not the hub's")]
+    OtherFrankingAgent,
     /// Proposals that come together are of one proposer.
     #[error("the proposals are of several proposers")]
     SeveralProposers,
@@ -95,14 +101,14 @@ impl UpdateRefusal {
         };
         Some(match code {
             UpdateResponseCode::WRONG_EPOCH => UpdateRoomResponse::wrong_epoch(epoch, &text),
-            UpdateResponseCode::INVALID_PROPOSAL => {
-                let proposal = match self {
-                    Self::Group { proposal, .. } => proposal.as_ref(),
-                    _ => None,
-                };
-                let references = proposal.iter().map(|reference| reference.as_bytes().into());
-                UpdateRoomResponse::invalid_proposal(references.collect(), &text)
-            }
+            // It names those that are invalid; what has no reference cannot be named.
+            UpdateResponseCode::INVALID_PROPOSAL => match self {
+                Self::Group {
+                    proposal: Some(reference),
+                    ..
+                } => UpdateRoomResponse::invalid_proposal(vec![reference.as_bytes().into()], &text),
+                _ => UpdateRoomResponse::not_allowed(&text),
+            },
             _ => UpdateRoomResponse::not_allowed(&text),
         })
     }
@@ -110,7 +116,11 @@ impl UpdateRefusal {
 
 impl From<MimiRefusal> for UpdateRefusal {
     fn from(reason: MimiRefusal) -> Self {
-        Self::Group { reason, proposal: None }
+        let proposal = match &reason {
+            MimiRefusal::NotPending { reference } => Some(reference.clone()),
+            _ => None,
+        };
+        Self::Group { reason, proposal }
     }
 }
 
@@ -143,6 +153,9 @@ pub enum GroupInfoRefusal {
     /// The credential names nobody.
     #[error("the credential names no user")]
     NoUser,
+    /// The credential is for another signature key than the request's.
+    #[error("the credential is not for the signature key")]
+    OtherKey,
     /// A provider speaks for its own users and nobody else.
     #[error("whoever asks is not a user of the provider that sends")]
     OtherProvider,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use nabe_auth::mimi::Rejection;
 use nabe_types::ServerName;
+use nabe_wire::IdentifierUri;
 use nabe_wire::report_abuse::AbuseReport;
 use nabe_wire::uri::{MimiKind, MimiUri};
 
@@ -137,7 +138,7 @@ impl MimiRoom {
             let franked = franking.ok_or(Evidence::NoKeys)?.recognize(message)?;
             match () {
                 () if franked.room_uri != room => Err(Evidence::OtherRoom),
-                () if franked.sender_uri != report.alleged_abuser_uri => Err(Evidence::OtherSender),
+                () if !is_same(&franked.sender_uri, &report.alleged_abuser_uri) => Err(Evidence::OtherSender),
                 () => Ok(Evidence::Genuine),
             }
         };
@@ -145,6 +146,14 @@ impl MimiRoom {
         messages
             .map(|message| worth(message).unwrap_or_else(|not| not))
             .collect()
+    }
+}
+
+/// Whether two URIs name the same user, whatever the case of the host.
+fn is_same(one: &IdentifierUri, other: &IdentifierUri) -> bool {
+    match (MimiUri::parse(one), MimiUri::parse(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
     }
 }
 

@@ -79,7 +79,14 @@ impl MimiRoom {
             return Err(SubmitRefusal::OtherProvider);
         }
         let message = submission.private_message().ok_or(MessageRefusal::NotApplication)?;
-        let checked = self.group.check_message(message)?;
+        let checked = match self.group.check_message(message) {
+            Ok(checked) => checked,
+            // Nobody hears the epoch who may not send in any.
+            Err(refusal) => {
+                self.policy.send(sender, MessageEpoch::Behind(0))?;
+                return Err(refusal.into());
+            }
+        };
         let behind = MessageEpoch::Behind(self.group.epoch() - checked.epoch);
         self.policy.send(sender, behind)?;
         let accepted = ctx.now.max(newest);

@@ -38,7 +38,18 @@ struct Hub {
     followers: Vec<FollowerChange>,
     left_over: Bytes,
     parent: Option<policy::Room>,
+    agent: FrankingAgentData,
     now: UnixMillis,
+}
+
+/// The hub's agent.
+fn agent() -> FrankingAgentData {
+    FrankingAgentData {
+        franking_signature_key: b"key".as_slice().into(),
+        credential: Credential::Basic {
+            identity: b"mimi://a.example".as_slice().into(),
+        },
+    }
 }
 
 /// A key for franks, of which only the presence counts here.
@@ -94,6 +105,7 @@ impl Hub {
             followers: Vec::new(),
             left_over: Bytes::new(),
             parent: None,
+            agent: agent(),
             now,
         }
     }
@@ -143,6 +155,7 @@ impl Hub {
             now: self.now,
             signer: self.key.signer(),
             franking: Some(&Stamp),
+            franking_agent: Some(&self.agent),
             parent: self.parent.as_ref(),
         }
     }

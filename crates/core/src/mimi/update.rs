@@ -14,7 +14,8 @@ use nabe_mls::mimi::{
 };
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::{
-    Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, Sender, WireFormat,
+    ComponentId, Credential, ExternalSender, FramedContentBody, LeafNode, MlsMessage, MlsMessageBody, Proposal, Sender,
+    WireFormat,
 };
 use nabe_wire::notify::{FanoutBatch, FanoutParts};
 use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
@@ -57,6 +58,9 @@ impl MimiRoom {
     ) -> Result<MimiOutcome, UpdateRefusal> {
         if !self.may_come_from(from, &bundle.proposal_or_commit) {
             return Err(UpdateRefusal::OtherProvider);
+        }
+        if !self.may_hear_the_epoch(from, &bundle.proposal_or_commit, code, ctx) {
+            return Err(UpdateRefusal::Stranger);
         }
         let accepted = self.accepted_at(ctx.now);
         let outcome = match &bundle.with {
@@ -117,6 +121,33 @@ impl MimiRoom {
         }
     }
 
+    /// Whether this may be answered with the current epoch, if it is of another one: to a provider with clients in the group, or for somebody
+    /// who could see it in the GroupInfo.
+    fn may_hear_the_epoch(
+        &self,
+        from: &ServerName,
+        message: &Kept<MlsMessage>,
+        code: JoinCode,
+        ctx: &MimiCtx<'_>,
+    ) -> bool {
+        let MlsMessageBody::Public(public) = &message.body else {
+            return true;
+        };
+        if public.content.epoch == self.group.epoch() || self.reach.active().any(|provider| provider == from) {
+            return true;
+        }
+        let (Sender::NewMemberCommit, FramedContentBody::Commit(commit)) =
+            (&public.content.sender, &public.content.body)
+        else {
+            return false;
+        };
+        let Some(leaf) = commit.path.as_ref().map(|path| &path.leaf_node) else {
+            return false;
+        };
+        let is_theirs = user_named(leaf).is_some_and(|user| user.host() == from.as_str());
+        is_theirs && Client::of_leaf(leaf).is_ok_and(|client| self.policy.group_info(&client, code, ctx.parent).is_ok())
+    }
+
     fn take_proposals(
         &self,
         from: &ServerName,
@@ -136,6 +167,7 @@ impl MimiRoom {
         if !motion.actor.is_of(from) {
             return Err(UpdateRefusal::OtherProvider);
         }
+        check_agent(staged.proposals.iter().map(|pending| &pending.proposal), ctx)?;
         let proposed = self.policy.propose(&motion.bundle(), ctx.parent)?;
         // The next commit has to have them, and whoever has them in a commit needs to know where the Welcome goes.
         let to_add = proposed_packages(&staged.proposals, routes)?;
@@ -195,6 +227,11 @@ impl MimiRoom {
         if staged.committer.identity.user().host() != from.as_str() {
             return Err(UpdateRefusal::OtherProvider);
         }
+        let by_value = staged
+            .proposals
+            .iter()
+            .filter(|committed| committed.reference.is_none());
+        check_agent(by_value.map(|committed| &committed.proposal), ctx)?;
         let merge = self.judge(commit, staged, code, ctx)?;
         let providers = welcomed_providers(&staged.added, routes)?;
         let position = self.position.next();
@@ -225,7 +262,11 @@ impl MimiRoom {
             reached,
             group: Vec::new(),
         };
-        let external_proposals = again.iter().flat_map(|again| again.messages.iter().cloned()).collect();
+        // Stapled to external commits alone, which is where they are looked for.
+        let external_proposals = match (staged.external, &again) {
+            (true, Some(again)) => again.messages.clone(),
+            _ => Vec::new(),
+        };
         let with = FanoutParts::Commit { external_proposals };
         outcome.append.push(MimiEntry::new(
             (position, MimiEntryKind::Commit),
@@ -249,13 +290,16 @@ impl MimiRoom {
             bytes: staged.bytes.clone(),
         });
         if let Some(Again { messages, change }) = again {
-            // All others have them with the commit, which is not sent to whoever comes with it.
+            // All others have them with an external commit, which is not sent to whoever comes with it.
             let come = outcome.followers.iter().filter_map(|change| match change {
                 FollowerChange::Open { server, .. } => Some(server),
                 _ => None,
             });
             let receivers: BTreeSet<_> = come.chain([from]).cloned().collect();
-            let audience = Audience::Only(receivers.into_iter().collect());
+            let audience = match staged.external {
+                true => Audience::Only(receivers.into_iter().collect()),
+                false => Audience::Others,
+            };
             let position = outcome.append.last().map_or(position, |last| last.position).next();
             outcome
                 .append
@@ -379,6 +423,24 @@ impl MimiRoom {
         }
         !absent.is_empty()
     }
+}
+
+/// Nobody but the hub can frank in the hub's name, and who takes its agent away leaves all that comes after without a frank (MIMI
+/// #hub-processing).
+fn check_agent<'p>(proposals: impl Iterator<Item = &'p Proposal>, ctx: &MimiCtx<'_>) -> Result<(), UpdateRefusal> {
+    for proposal in proposals {
+        let Proposal::AppDataUpdate(update) = proposal else {
+            continue;
+        };
+        if update.component_id != ComponentId::FRANKING_AGENT {
+            continue;
+        }
+        let own = ctx.franking_agent.map(|agent| agent.to_bytes());
+        if update.update.as_ref().map(|agent| &agent[..]) != own.as_deref() {
+            return Err(UpdateRefusal::OtherFrankingAgent);
+        }
+    }
+    Ok(())
 }
 
 /// What takes followers off the list of external senders that have no participants (MIMI #authenticating-proposals). What stands

@@ -575,7 +575,10 @@ impl From<CreateRefused> for ClientError {
             CreateRefused::Failed(error) => error.into(),
             CreateRefused::Exists(_) => Self::conflict(&refused.to_string()),
             CreateRefused::NotTheCreator(_) => Self::forbidden(&refused.to_string()),
-            CreateRefused::NotOurs(_) | CreateRefused::Unsound(_) => Self::bad_request(refused.to_string()),
+            CreateRefused::NotOurs(_)
+            | CreateRefused::Unsound(_)
+            | CreateRefused::Suite
+            | CreateRefused::OtherFrankingAgent => Self::bad_request(refused.to_string()),
         }
     }
 }

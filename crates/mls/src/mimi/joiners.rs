@@ -10,8 +10,8 @@ use crate::provider::crypto;
 /// Why there is no answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum JoinerError {
-    /// The asker is at home with another suite than the group's, so it cannot join.
-    #[error("the group is of another cipher suite than whoever asks")]
+    /// The hub signs nothing by the suite that the question is signed by.
+    #[error("the hub does not sign by the cipher suite of the question")]
     OtherSuite,
     /// The public key is none of the suite.
     #[error("the answer cannot be sealed: {0}")]
@@ -31,17 +31,17 @@ pub fn check_group_info_query(query: GroupInfoQuery) -> Result<Verified<GroupInf
 
 impl MimiGroup {
     /// GroupInfo, tree and pending proposals, sealed for whoever asks and signed with the key that stands for the hub among the
-    /// group's external senders.
+    /// group's external senders: both by the suite of the question, whatever the group's is (MIMI #claim-group-key-information).
     ///
     /// # Errors
-    /// The keys do not fit the group's suite.
+    /// The keys do not fit that suite.
     pub fn for_joiner(
         &self,
         query: &Verified<GroupInfoQuery>,
         signer: &impl Signer,
     ) -> Result<GroupInfoResponse, JoinerError> {
         let suite = query.cipher_suite;
-        if suite.0 != self.suite().id() {
+        if suite.signature_scheme() != Some(signer.signature_scheme()) {
             return Err(JoinerError::OtherSuite);
         }
         let room = IdentifierUri::new(self.room().to_string()).expect("a mimi URI is short enough for any field");

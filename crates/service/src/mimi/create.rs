@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use nabe_core::mimi::{MimiRoom, MimiUri, UnsoundRoom};
 use nabe_store::{Batch, MimiWrite, StoreError, StoredReply, Write};
-use nabe_wire::mls::{GroupInfo, RatchetTree};
+use nabe_wire::mls::{CipherSuite, ComponentId, GroupInfo, RatchetTree};
 use nabe_wire::uri::MimiKind;
 use nabe_wire::{Encode as _, Kept};
 
@@ -30,6 +30,12 @@ pub enum CreateRefused {
     /// The group's one member is a client of somebody else.
     #[error("the group's member is no client of {0}")]
     NotTheCreator(MimiUri),
+    /// The hub could neither propose nor answer in the room (MIMI #authenticating-proposals), or makes no rooms of this suite.
+    #[error("this provider makes no rooms of the group's cipher suite")]
+    Suite,
+    /// Messages would be franked by nobody, or by somebody else (MIMI #message-franking).
+    #[error("the group's franking agent is not this provider's")]
+    OtherFrankingAgent,
     /// It could not be found out.
     #[error(transparent)]
     Failed(#[from] MimiError),
@@ -58,6 +64,15 @@ impl Mimi {
         let (founded, outcome) = founded;
         if founded.group().members().any(|(_, member)| member.user() != creator) {
             return Err(CreateRefused::NotTheCreator(creator.clone()));
+        }
+        let suite = founded.group().suite();
+        let scheme = CipherSuite(suite.id()).signature_scheme();
+        if scheme != Some(self.state.hub.signer.signature_scheme()) || !self.service.settings().suites.contains(suite) {
+            return Err(CreateRefused::Suite);
+        }
+        let agent = founded.group().component(ComponentId::FRANKING_AGENT);
+        if agent.is_some_and(|agent| self.franking_agent().is_none_or(|own| own.to_bytes() != agent)) {
+            return Err(CreateRefused::OtherFrankingAgent);
         }
         let mut request = group_info.as_bytes().to_vec();
         tree.encode(&mut request);

@@ -123,6 +123,7 @@ impl OpenRoom {
             now: mimi.service.now(),
             signer: &*mimi.state.hub.signer,
             franking: mimi.state.franking.as_deref(),
+            franking_agent: mimi.state.franking_agent.as_ref(),
             parent: self.parent.as_ref().map(|parent| parent.room().policy()),
         }
     }

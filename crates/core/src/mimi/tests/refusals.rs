@@ -1,6 +1,7 @@
 //! What is refused, with which answer, and that nothing has changed then.
 
 use nabe_auth::mimi::Rejection;
+use nabe_mls::mimi::MimiRefusal;
 use nabe_wire::app_data::{AppAck, MessageRange};
 use nabe_wire::mls::{AppEphemeral, Proposal, Welcome};
 use nabe_wire::notify::FanoutBatch;
@@ -232,6 +233,122 @@ fn a_message_of_an_epoch_that_is_over_is_answered_with_the_epoch() {
         refusal.verdict(epoch),
         SubmitVerdict::EpochTooOld { current_epoch: epoch }
     );
+}
+
+#[test]
+fn a_stranger_and_somebody_banned_hear_of_no_epoch() {
+    let mut hub = Hub::of_three();
+    let dave = MimiDevice::new("mimi://d.example/d/dave/D");
+    let message = hub.member("bob").encrypt(b"late", None);
+    let (_, join) = dave.join_externally(&hub.room.group, &[]);
+    let old = hub.member("bob").update();
+    hub.member("bob").clear();
+    let proposal = hub.member("bob").propose_update();
+    let commit = hub.member("alice").update();
+    hub.commit("a", "alice", &commit);
+    // Whoever can be seen to be in the room, though with a message of another epoch.
+    let refusal = refused(&hub, "b", &bundle_of(&old));
+    let answer = refusal.response(hub.room.group().epoch()).unwrap();
+    assert_eq!(answer.code(), UpdateResponseCode::WRONG_EPOCH);
+    // Whatever a stranger sends.
+    for bundle in [bundle_of(&old), proposals(&[proposal]), bundle_of(&join)] {
+        assert_eq!(refused(&hub, "d", &bundle), UpdateRefusal::Stranger);
+    }
+    let sent = hub.room.submit(&server("d"), &submission(message, DAVE), &hub.ctx());
+    assert_eq!(sent.unwrap_err().verdict(9), SubmitVerdict::NotAllowed);
+}
+
+#[test]
+fn invalid_proposals_are_named_and_what_is_wrong_with_a_commit_is_no_invalid_proposal() {
+    let mut hub = Hub::of_three();
+    let unknown = hub.member("bob").propose_update();
+    hub.member("alice").process(&unknown);
+    let commit = hub.member("alice").commit(Change::default());
+    let refusal = refused(&hub, "a", &bundle_of(&commit));
+    let UpdateVerdict::InvalidProposal { invalid_proposals } = refusal.response(0).unwrap().verdict else {
+        panic!("{refusal}");
+    };
+    assert_eq!(invalid_proposals.len(), 1);
+    hub.member("alice").clear();
+    hub.member("alice").clear_proposals();
+    let reason = MimiRefusal::BadSignature;
+    let refusal = UpdateRefusal::from(reason);
+    assert_eq!(refusal.response(0).unwrap().code(), UpdateResponseCode::NOT_ALLOWED);
+}
+
+/// Not even by whoever may change all that the policy lets anybody change.
+#[test]
+fn nobody_puts_another_franking_agent_in_the_hub_s_place_or_takes_it_away() {
+    let mut hub = Hub::with(|draft| {
+        let mut roles = templates::cooperative("a.example").roles;
+        for role in &mut roles.roles {
+            let capability = nabe_wire::policy::Capability::CAN_CHANGE_MLS_OPERATIONAL_POLICIES;
+            if !role.role_capabilities.contains(&capability) {
+                role.role_capabilities.push(capability);
+            }
+        }
+        draft.set(ComponentId::ROLES_LIST, roles.to_bytes());
+        draft.set(ComponentId::FRANKING_AGENT, agent().to_bytes());
+    });
+    let other = FrankingAgentData {
+        franking_signature_key: b"another".as_slice().into(),
+        ..agent()
+    };
+    let component = ComponentId::FRANKING_AGENT;
+    for update in [set_component(component, other.to_bytes()), remove_component(component)] {
+        let proposal = hub.member("alice").propose_component(&update);
+        assert_eq!(
+            refused(&hub, "a", &proposals(&[proposal])),
+            UpdateRefusal::OtherFrankingAgent
+        );
+        hub.member("alice").clear_proposals();
+        let commit = hub.member("alice").commit(Change {
+            updates: vec![update],
+            ..Change::default()
+        });
+        assert_eq!(
+            refused(&hub, "a", &bundle_of(&commit)),
+            UpdateRefusal::OtherFrankingAgent
+        );
+        hub.member("alice").clear();
+    }
+    let own = set_component(component, agent().to_bytes());
+    let commit = hub.member("alice").commit(Change {
+        updates: vec![own],
+        ..Change::default()
+    });
+    let rejection = Rejection::NoChange;
+    assert_eq!(
+        refused(&hub, "a", &bundle_of(&commit)),
+        UpdateRefusal::Policy { rejection },
+        "the hub's own is no other"
+    );
+}
+
+/// Leaves are seen by everybody, and so are the pseudonyms in them.
+#[test]
+fn a_pseudonym_that_is_for_another_key_is_not_given_the_group_info() {
+    let first = "mimi://a.example/d/alice/A";
+    let mut base = templates::cooperative("a.example").base;
+    base.pseudonyms_allowed = true;
+    let hub = Hub::with(|draft| draft.set(ComponentId::BASE_ROOM_POLICY, base.to_bytes()));
+    let copied = nabe_wire::pseudonym::PseudonymousCredential {
+        client_pseudonym: uri(first),
+        user_pseudonym: uri(ALICE),
+        signature_public_key: b"somebody else's".as_slice().into(),
+        identity_link_ciphertext: b"sealed".as_slice().into(),
+    };
+    let pseudonymous = nabe_wire::mls::CredentialType::PSEUDONYMOUS;
+    let ask = |device: &MimiDevice| {
+        let (query, _) = group_info_query(device);
+        let query = nabe_mls::mimi::check_group_info_query(query).unwrap();
+        let answer = hub.room.group_info(&server("a"), &query, JoinCode::Absent, &hub.ctx());
+        answer.map(drop)
+    };
+    let device = MimiDevice::new(first);
+    let thief = device.with_credential_type(pseudonymous, copied.to_bytes());
+    assert_eq!(ask(&thief), Err(GroupInfoRefusal::OtherKey));
+    assert_eq!(ask(&device.under_pseudonyms(first, ALICE)), Ok(()));
 }
 
 #[test]

@@ -23,12 +23,18 @@ fn of_three_with_senders() -> (Hub, TestHub, TestHub) {
     (hub, follower, service)
 }
 
-/// What the hub proposes along with a commit.
-fn proposed_with(entry: &MimiEntry) -> Vec<Kept<MlsMessage>> {
-    let FanoutParts::Commit { external_proposals } = fanned_out(entry).with else {
+/// What the hub proposes after a member's commit: for everybody, and by itself, since only external commits have something stapled to them.
+fn proposed_after(appended: &[MimiEntry]) -> Vec<Kept<MlsMessage>> {
+    let FanoutParts::Commit { external_proposals } = fanned_out(&appended[0]).with else {
         panic!("a commit");
     };
-    external_proposals
+    assert_eq!(external_proposals, []);
+    let proposed = appended.last().unwrap();
+    assert_eq!(
+        (proposed.kind, &proposed.audience),
+        (MimiEntryKind::Proposal, &Audience::Others)
+    );
+    proposed.messages().unwrap()
 }
 
 #[test]
@@ -47,7 +53,7 @@ fn a_follower_whose_last_participant_has_left_is_no_sender_any_more() {
     let bundle = hub.member("cathy").update();
     let appended = hub.commit("c", "cathy", &bundle);
     assert_eq!(kinds(&appended), [MimiEntryKind::Commit, MimiEntryKind::Proposal]);
-    let proposed = proposed_with(&appended[0]);
+    let proposed = proposed_after(&appended);
     let [message] = &proposed[..] else {
         panic!("{proposed:?}")
     };
@@ -123,11 +129,16 @@ fn what_an_external_commit_makes_void_of_it_the_hub_proposes_again() {
         .propose_component(&change_participants(&[], &[1], &[]));
     hub.update("a", &proposals(&[remove, list]));
     let bundle = hub.member("alice").update();
-    let first = proposed_with(&hub.update("a", &bundle_of(&bundle))[0]);
+    let first = proposed_after(&hub.update("a", &bundle_of(&bundle)));
     let device = MimiDevice::new("mimi://c.example/d/cathy/C2");
     let (mut joined, bundle) = device.join_externally(&hub.room.group, &[]);
     let appended = hub.update("c", &bundle_of(&bundle));
-    let second = proposed_with(&appended[0]);
+    let FanoutParts::Commit {
+        external_proposals: second,
+    } = fanned_out(&appended[0]).with
+    else {
+        panic!("a commit");
+    };
     assert_eq!((first.len(), second.len()), (1, 1));
     joined.merge();
     joined.process(&second[0]);

@@ -2,6 +2,9 @@
 
 use nabe_wire::mls::AppDataUpdate;
 
+use nabe_mls::Suite;
+use nabe_mls::mimi::JoinerError;
+
 use super::*;
 
 #[test]
@@ -30,13 +33,7 @@ fn a_welcome_goes_to_the_new_provider_and_the_commit_to_the_others() {
 #[test]
 fn a_message_is_stamped_and_handed_to_all_providers_but_its_own() {
     let mut hub = Hub::with(|draft| {
-        let agent = FrankingAgentData {
-            franking_signature_key: b"key".as_slice().into(),
-            credential: Credential::Basic {
-                identity: b"mimi://a.example".as_slice().into(),
-            },
-        };
-        draft.set(ComponentId::FRANKING_AGENT, agent.to_bytes());
+        draft.set(ComponentId::FRANKING_AGENT, agent().to_bytes());
     });
     hub.add("alice", "bob", "mimi://b.example/d/bob/B", &[(BOB, 2)]);
     for tag in [None, Some([7; 32])] {
@@ -205,6 +202,24 @@ fn a_participant_gets_the_group_info_for_a_new_device_and_a_stranger_does_not() 
     );
     let stranger = ask("mimi://d.example/d/dave/D", "d").unwrap_err();
     assert!(matches!(stranger, GroupInfoRefusal::Policy { .. }), "{stranger}");
+}
+
+/// The suite of the question is that of its signature and of the seal; the group's is another matter.
+#[test]
+fn whoever_asks_by_another_suite_that_the_hub_signs_by_gets_the_group_info() {
+    let hub = Hub::of_three();
+    let ask = |suite| {
+        let device = MimiDevice::with_suite("mimi://c.example/d/cathy/C2", suite);
+        let (query, private_key) = group_info_query(&device);
+        let query = nabe_mls::mimi::check_group_info_query(query).unwrap();
+        let answer = hub.room.group_info(&server("c"), &query, JoinCode::Absent, &hub.ctx());
+        answer.map(|answer| open_group_info(answer, &private_key))
+    };
+    assert_ne!(hub.room.group().suite(), Suite::X25519_CHACHA20);
+    assert_eq!(ask(Suite::X25519_CHACHA20), Ok(hub.room.group().for_joiners()));
+    let refused = ask(Suite::P256_AES128).unwrap_err();
+    assert_eq!(refused, GroupInfoRefusal::Joiner(JoinerError::OtherSuite));
+    assert!(!refused.is_ours());
 }
 
 /// Cathy's second device joins before anybody has committed that Alice renames the room and throws Bob out.

@@ -1,8 +1,11 @@
 //! What the hub takes, once, and what it says.
 
+use nabe_mls::Suite;
 use nabe_wire::codec;
 use nabe_wire::directory::Endpoint;
+use nabe_wire::franking::FrankingAgentData;
 use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest};
+use nabe_wire::mls::Credential;
 use nabe_wire::policy::{Capability, JoinLink, JoinLinksData, RoleData};
 use nabe_wire::update::UpdateResponseCode;
 use tokio::task::JoinSet;
@@ -376,6 +379,41 @@ async fn a_room_is_created_once_by_a_client_of_its_creator_at_the_creators_provi
     let (other, tree) = device.create_room_with(&draft(&device)).hand_over();
     let refused = mimi.create_room(&alice, &room, other, tree).await;
     assert!(matches!(refused, Err(CreateRefused::Exists(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_room_that_the_hub_could_not_sign_for_or_that_somebody_else_franks_is_not_created() {
+    let providers = Providers::new(&["a"]).await;
+    let (room, alice) = (MimiUri::parse(ROOM).unwrap(), MimiUri::parse(ALICE).unwrap());
+    let create = async |suite, agent: Option<FrankingAgentData>| {
+        let device = MimiDevice::with_suite("mimi://a.example/d/alice/A", suite);
+        let mut draft = RoomDraft::new(&device, providers.key("a"));
+        let list = ParticipantListData {
+            participants: vec![UserRolePair {
+                user: identifier(ALICE),
+                role_index: templates::SUPER_ADMIN,
+            }],
+        };
+        for entry in templates::cooperative("a.example").dictionary(&list).entries() {
+            draft.set(entry.component_id, entry.data.to_vec());
+        }
+        if let Some(agent) = agent {
+            draft.set(ComponentId::FRANKING_AGENT, agent.to_bytes());
+        }
+        let (info, tree) = device.create_room_with(&draft).hand_over();
+        providers.mimi("a").create_room(&alice, &room, info, tree).await
+    };
+    let refused = create(Suite::P256_AES128, None).await;
+    assert!(matches!(refused, Err(CreateRefused::Suite)), "{refused:?}");
+    let of_alice = FrankingAgentData {
+        franking_signature_key: [9; 32].as_slice().into(),
+        credential: Credential::Basic {
+            identity: b"mimi://a.example".as_slice().into(),
+        },
+    };
+    let refused = create(Suite::X25519_AES128, Some(of_alice)).await;
+    assert!(matches!(refused, Err(CreateRefused::OtherFrankingAgent)), "{refused:?}");
+    create(Suite::X25519_AES128, None).await.unwrap();
 }
 
 /// The code is in the request for the GroupInfo alone; the commit comes after a restart.

@@ -118,6 +118,16 @@ async fn what_is_no_evidence_is_taken_and_said_to_be_none() {
 }
 
 #[tokio::test]
+async fn whoever_is_accused_may_be_written_with_another_case_of_the_host() {
+    let room = Room::of_three().await;
+    let messages = vec![message(BOB, ROOM, BELIEVED)];
+    let report = report(ALICE, "mimi://B.Example/u/bob", messages);
+    room.report("alice", &report).await.unwrap();
+    let kept = room.open_reports().await;
+    assert_eq!(kept[0].kept.report.evidence, [Evidence::Genuine]);
+}
+
+#[tokio::test]
 async fn reports_come_from_those_who_take_part() {
     let room = Room::of_three().await;
     let good = || report(CATHY, BOB, vec![message(BOB, ROOM, BELIEVED)]);
