@@ -516,6 +516,7 @@ impl Work<'_> {
         };
         match request.kind {
             RequestKind::Create => {
+                self.note_framing(&self.group(&room)?, &room.room)?;
                 room.status = MimiStatus::Active;
                 room.first_epoch = Some(0);
                 room.epoch = Some(0);
@@ -536,6 +537,7 @@ impl Work<'_> {
                 let mut group = self.group(&room)?;
                 group::merge_pending(&Provider::new(self.connection), &mut group)?;
                 let epoch = group.epoch().as_u64();
+                self.note_framing(&group, &room.room)?;
                 room.status = MimiStatus::Active;
                 room.reason = None;
                 room.first_epoch = Some(epoch);

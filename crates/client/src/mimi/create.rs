@@ -106,20 +106,20 @@ impl MimiClient {
             return Err(MimiError::KnownRoom(new.uri.clone()));
         }
         let hub = self.transport.hub(nabe_wire::mls::CipherSuite(new.suite.id())).await?;
-        let intent = self.begin(new, &hub)?;
+        let intent = self.begin(new, &hub, group::fresh_id(&new.uri)?)?;
         self.drive(intent).await
     }
 
     /// Makes the group, and keeps what the hub is to be handed.
-    fn begin(&mut self, new: &NewRoom, hub: &HubKeys) -> Result<i64, MimiError> {
+    pub(super) fn begin(&mut self, new: &NewRoom, hub: &HubKeys, group_id: Vec<u8>) -> Result<i64, MimiError> {
         let now = self.now();
         let device = &self.device;
         self.store.transaction(|connection| {
             let provider = Provider::new(connection);
-            let founded = group::create(&provider, device, new, hub)?;
+            let founded = group::create(&provider, device, new, hub, &group_id)?;
             let mut room = KnownRoom::load_or_new(connection, &new.uri)?;
             room.status = MimiStatus::Creating;
-            room.group_id = Some(founded.group_id);
+            room.group_id = Some(group_id);
             room.save(connection)?;
             let intent = StoredIntent::insert(connection, &new.uri, &MimiIntent::Create, now)?;
             let request = Request {

@@ -182,6 +182,9 @@ pub enum GroupFault {
     /// The first external sender is not who answers, or not the room's provider.
     #[error("the hub is not the group's first external sender")]
     NotTheHub,
+    /// The group has an ID that is another group's, or another provider's to give, or a room's of Linearized Matrix.
+    #[error("the group's ID is not this room's to have")]
+    GroupId,
     /// The group is one of another room, or of no room.
     #[error("the group is not this room's")]
     OtherRoom,

@@ -2,6 +2,7 @@
 
 use nabe_mls::Suite;
 use nabe_mls::mimi::{Identity, component_changes, queue_external_proposal};
+use nabe_types::RoomId;
 use nabe_wire::app_data::{AppDataDictionary, MediaTypeList};
 use nabe_wire::franking::FrankingAgentData;
 use nabe_wire::group_info::GroupInfoRatchetTreeTbe;
@@ -33,6 +34,8 @@ use openmls::prelude::{
     ProtocolMessage, RatchetTreeIn, RequiredCapabilitiesExtension,
 };
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::random::OpenMlsRand as _;
+use rusqlite::Connection;
 use tls_codec::{Deserialize as _, Serialize as _};
 
 use super::create::NewRoom;
@@ -40,10 +43,11 @@ use super::device::{
     Device, PROPOSALS, SUPPORTED, capabilities, components_list, dictionary_extension, identifier, leaf_extensions,
 };
 use super::error::{Doing as _, GroupFault, MimiError, Unexpected};
+use super::store::KnownRoom;
 use super::transport::HubKeys;
 use crate::error::StoreError;
 use crate::mls::{MAX_PAST_EPOCHS, PADDING, ratchets};
-use crate::provider::Provider;
+use crate::provider::{Provider, crypto};
 
 /// A commit as it is sent: the message, by which its echo is known, and the whole request.
 pub(super) struct Made {
@@ -117,9 +121,14 @@ pub(super) fn delete(provider: &Provider<'_>, group_id: &[u8]) -> Result<(), Mim
     }
 }
 
+/// The ID of a room's group to be, of the room's host. Nobody can have a group of that ID before (D-group-id).
+pub(super) fn fresh_id(room: &MimiUri) -> Result<Vec<u8>, MimiError> {
+    let random: [u8; 16] = crypto().random_array().doing("making a group's ID")?;
+    Ok(format!("mimi://{}/g/{:032x}", room.host(), u128::from_be_bytes(random)).into_bytes())
+}
+
 /// A room's group at its beginning, and what is handed to the hub.
 pub(super) struct Founded {
-    pub(super) group_id: Vec<u8>,
     pub(super) group_info: Vec<u8>,
     pub(super) tree: Vec<u8>,
 }
@@ -130,11 +139,11 @@ pub(super) fn create(
     device: &Device,
     room: &NewRoom,
     hub: &HubKeys,
+    group_id: &[u8],
 ) -> Result<Founded, MimiError> {
     let signer = device.signer(room.suite)?;
-    let group_id = format!("mimi://{}/g/{}", room.uri.host(), room.uri.name()).into_bytes();
     let group = MlsGroup::builder()
-        .with_group_id(GroupId::from_slice(&group_id))
+        .with_group_id(GroupId::from_slice(group_id))
         .ciphersuite(room.suite.ciphersuite())
         .with_capabilities(capabilities(room.suite))
         .with_leaf_node_extensions(leaf_extensions()?)
@@ -155,7 +164,6 @@ pub(super) fn create(
     };
     let tree = encode(&group.export_ratchet_tree())?;
     Ok(Founded {
-        group_id,
         group_info: info.as_bytes().to_vec(),
         tree,
     })
@@ -265,13 +273,14 @@ pub(super) fn join_externally(
 /// Joins by a Welcome and the tree that comes with it, if the group is the room's. `opened` says whether one of our key packages opened
 /// the Welcome, whatever comes after.
 pub(super) fn join(
-    provider: &Provider<'_>,
-    room: &MimiUri,
+    connection: &Connection,
+    known: &KnownRoom,
     welcome: &Kept<Welcome>,
     tree: &RatchetTreeOption,
     opened: &mut bool,
 ) -> Result<MlsGroup, MimiError> {
     const DOING: &str = "opening a Welcome";
+    let (provider, room) = (&Provider::new(connection), &known.room);
     let welcome = openmls::messages::Welcome::tls_deserialize_exact(welcome.as_bytes()).doing(DOING)?;
     let tree = tree_in(tree).ok_or_else(|| unsound(room, GroupFault::NoTree))?;
     let welcome = StagedWelcome::build_from_welcome(provider, &join_config(), welcome).doing(DOING)?;
@@ -283,7 +292,25 @@ pub(super) fn join(
         .build()
         .doing(DOING)?;
     check_room(room, staged.group_context())?;
+    check_id(connection, known, staged.group_context().group_id().as_slice())?;
     staged.into_group(provider).doing(DOING)
+}
+
+/// Whether a group that a client is about to be in may be the room's by its ID (D-group-id). OpenMLS knows groups by nothing else, so
+/// that one would take the place of another: of another room's, or of a room of Linearized Matrix, whose groups have the rooms' IDs.
+pub(super) fn check_id(connection: &Connection, known: &KnownRoom, group_id: &[u8]) -> Result<(), MimiError> {
+    let is_ours = known.group_id.as_deref() == Some(group_id);
+    let is_there = !is_ours && load(&Provider::new(connection), group_id)?.is_some();
+    let room_there = KnownRoom::of_group(connection, group_id)?;
+    let is_others = room_there.is_some_and(|other| other != known.room.to_string());
+    let text = std::str::from_utf8(group_id).ok();
+    let is_of_matrix = text.is_some_and(|text| RoomId::parse(text).is_ok());
+    let host = text.and_then(|text| text.strip_prefix("mimi://")?.split_once("/g/"));
+    let is_elsewhere = host.is_some_and(|(host, _)| !host.eq_ignore_ascii_case(known.room.host()));
+    match is_there || is_others || is_of_matrix || is_elsewhere {
+        true => Err(unsound(&known.room, GroupFault::GroupId)),
+        false => Ok(()),
+    }
 }
 
 /// Whether a group is the room's: the room's provider stands first among the external senders, and the metadata, if there are any, are

@@ -2,13 +2,13 @@
 //!
 //! What a hub could forge is checked here: who sent a message, and when.
 
-use nabe_content::mimi::arrival::{self, Arrival};
+use nabe_content::mimi::arrival::{self, Arrival, Suspicion};
 use nabe_content::mimi::franking::{self, FrankingTag, Known};
 use nabe_content::mimi::status::MessageStatus;
 use nabe_content::mimi::{MEDIA_TYPE, MessageId, Origin, Received};
 use nabe_mls::mimi::Identity;
 use nabe_types::UnixMillis;
-use nabe_wire::app_data::{ApplicationFraming, SafeAad};
+use nabe_wire::app_data::{ApplicationFraming, MediaTypeList, SafeAad};
 use nabe_wire::franking::Frank;
 use nabe_wire::mls::{CipherSuite, ComponentId, MlsMessage, MlsMessageBody};
 use nabe_wire::uri::MimiUri;
@@ -22,7 +22,8 @@ use super::error::MimiError;
 use super::group;
 use super::receive::{Work, epoch_of, hash_of};
 use super::status::{is_worth_telling, report_in};
-use super::store::{KnownRoom, MimiItem, MimiStatus, NewItem};
+use super::store::{Framing, KnownRoom, MimiItem, MimiStatus, NewItem};
+use crate::error::StoreError;
 use crate::mls::MAX_PAST_EPOCHS;
 use crate::provider::{Provider, crypto};
 use crate::receive::reason;
@@ -129,7 +130,18 @@ impl Work<'_> {
         item.franking = &worth;
         let is_own = *by.user() == self.device.user;
         item.read_at = is_own.then_some(self.now);
-        let read = self.read(&group, room, &by, accepted, &data);
+        let types = self.media_types_of(&group, room, message)?;
+        let read = self.read(types, room, &by, accepted, &data);
+        if let Ok(Said::Mimi(received)) = &read
+            && MimiItem::has_come(self.connection, room, &received.id())?
+        {
+            // The ciphertext is known from now on, and nobody is told.
+            let what = Suspicion::DuplicateId.to_string();
+            let duplicate = Unreadable::Suspicious { what };
+            item.content = Err(&duplicate);
+            item.keep(self.connection)?;
+            return Ok(());
+        }
         item.message_id = match &read {
             Ok(Said::Mimi(received)) => Some(received.id()),
             Ok(Said::Other { .. }) => None,
@@ -200,16 +212,43 @@ impl Work<'_> {
         }
     }
 
+    /// The media types of the epoch that a message is of; `None` if messages were not framed in it (MLSX #app-framing).
+    fn media_types_of(
+        &self,
+        group: &MlsGroup,
+        room: &MimiUri,
+        message: &MlsMessage,
+    ) -> Result<Option<MediaTypeList>, StoreError> {
+        let epoch = epoch_of(message).filter(|epoch| *epoch < group.epoch().as_u64());
+        let then = epoch.map(|epoch| Framing::of_epoch(self.connection, room, epoch));
+        Ok(match then.transpose()?.flatten() {
+            Some(then) => then.media_types,
+            None => group::media_types(group),
+        })
+    }
+
+    /// The room is in another epoch: how its messages are framed from now on, if that is new.
+    pub(super) fn note_framing(&self, group: &MlsGroup, room: &MimiUri) -> Result<(), StoreError> {
+        let epoch = group.epoch().as_u64();
+        let media_types = group::media_types(group);
+        Framing { media_types }.note(
+            self.connection,
+            room,
+            epoch,
+            epoch.saturating_sub(MAX_PAST_EPOCHS as u64),
+        )
+    }
+
     /// What was encrypted.
     fn read(
         &self,
-        group: &MlsGroup,
+        types: Option<MediaTypeList>,
         room: &MimiUri,
         by: &Identity,
         accepted: UnixMillis,
         data: &[u8],
     ) -> Result<Said, Refused> {
-        let content = match group::media_types(group) {
+        let content = match types {
             None => data.to_vec(),
             Some(types) => {
                 let framing = ApplicationFraming::from_bytes(data).map_err(|_| Unreadable::NotFramed)?;
@@ -225,7 +264,8 @@ impl Work<'_> {
         let received = Received::decode(content, origin.clone()).map_err(|error| Unreadable::Malformed {
             what: error.to_string(),
         })?;
-        if Origin::claimed(received.content()).is_some_and(|claimed| claimed != origin) {
+        let said = &received.content().extensions;
+        if is_other(said.sender_uri(), by.user()) || is_other(said.room_uri(), room) {
             return Err(Unreadable::OtherOrigin.into());
         }
         let arrival = Arrival {
@@ -331,6 +371,12 @@ enum NotGenuine {
     NotTheHub,
     #[error("the message has no franking tag")]
     NoTag,
+}
+
+/// Whether a message names another user or room than it is of. Each is looked at by itself, if it is there; the case of a host's letters
+/// makes no other one of it (D-id-uris).
+fn is_other(said: Option<&str>, is: &MimiUri) -> bool {
+    said.is_some_and(|said| MimiUri::parse(said).as_ref() != Ok(is))
 }
 
 /// The tag beside a message.

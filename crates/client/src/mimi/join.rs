@@ -43,10 +43,7 @@ impl MimiClient {
         let full = self.settings.full_group_info;
         self.in_transaction(|work, connection| {
             let mut room = KnownRoom::load_or_new(connection, &room.room)?;
-            let other = KnownRoom::of_group(connection, &group_id)?;
-            if other.is_some_and(|other| other != room.room.to_string()) {
-                return Err(group::unsound(&room.room, GroupFault::OtherRoom));
-            }
+            group::check_id(connection, &room, &group_id)?;
             work.forget_group(&room)?;
             let provider = Provider::new(connection);
             let made = group::join_externally(&provider, work.device, suite, &offer, &updates, full)?;

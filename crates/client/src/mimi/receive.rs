@@ -236,13 +236,7 @@ impl<'c> Work<'c> {
         self.key_packages_low = true;
         let connection = self.connection;
         let mut opened = false;
-        let joined = attempt(connection, || {
-            let group = group::join(&Provider::new(connection), room, welcome, tree, &mut opened)?;
-            match KnownRoom::of_group(connection, group.group_id().as_slice())? {
-                Some(other) if other != room.to_string() => Err(group::unsound(room, GroupFault::OtherRoom)),
-                _ => Ok(group),
-            }
-        });
+        let joined = attempt(connection, || group::join(connection, &known, welcome, tree, &mut opened));
         let group = match joined {
             Ok(group) => group,
             Err(error @ MimiError::Store(_)) => return Err(error),
@@ -270,6 +264,7 @@ impl<'c> Work<'c> {
             }
         }
         forget_pending(connection, room)?;
+        self.note_framing(&group, room)?;
         let epoch = group.epoch().as_u64();
         known.status = MimiStatus::Active;
         known.reason = None;
@@ -398,6 +393,7 @@ impl<'c> Work<'c> {
         by: &str,
     ) -> Result<(), MimiError> {
         forget_pending(self.connection, &known.room)?;
+        self.note_framing(group, &known.room)?;
         known.tend_due = None;
         known.epoch = Some(group.epoch().as_u64());
         self.moved.insert(known.room.clone());

@@ -381,6 +381,14 @@ impl Work<'_> {
         let Some(outgoing) = Outgoing::load(self.connection, n)? else {
             return Ok(true);
         };
+        let id = MessageId::from_bytes(outgoing.message_id).ok();
+        if let Some(id) = &id
+            && MimiItem::has_come(self.connection, room, id)?
+        {
+            // It was sent before, and is there once.
+            Outgoing::finish(self.connection, n, self.now)?;
+            return Ok(true);
+        }
         let known = KnownRoom::load(self.connection, room)?;
         let franking = match known.filter(|known| known.status.is_in()) {
             Some(known) => {
@@ -408,7 +416,7 @@ impl Work<'_> {
             sender: Some(&self.device.user),
             client: Some(&self.device.client),
             content: Ok((MEDIA_TYPE, &outgoing.content, &data)),
-            message_id: MessageId::from_bytes(outgoing.message_id).ok(),
+            message_id: id,
             frank,
             franking: &franking,
             sent: true,

@@ -1,6 +1,7 @@
 //! The rows of a MIMI client. They are in the file of [`ClientStore`], beside OpenMLS's, and change with them in one transaction.
 
 mod expiry;
+mod framing;
 mod outbox;
 mod requests;
 mod rooms;
@@ -22,6 +23,7 @@ use crate::store::{ClientStore, meta, set_meta};
 pub(super) use expiry::{
     has_expired, look_at_by, look_at_next, next_look, note_read, to_be_looked_at, truncate_log, wipe,
 };
+pub(super) use framing::Framing;
 pub(super) use outbox::Outgoing;
 pub(super) use requests::{Request, RequestKind, RequestState, StoredIntent, keep_material, material};
 pub(super) use rooms::{Held, drop_pending, forget_pending, newest_pending, note_pending, pending};
@@ -143,7 +145,10 @@ pub(super) fn prepare(store: &mut ClientStore) -> Result<(), StoreError> {
         if found.unwrap_or_default() < 2 {
             connection.execute_batch(include_str!("schema_2.sql"))?;
         }
-        connection.execute_batch(include_str!("schema_3.sql"))?;
+        if found.unwrap_or_default() < 3 {
+            connection.execute_batch(include_str!("schema_3.sql"))?;
+        }
+        connection.execute_batch(include_str!("schema_4.sql"))?;
         if found == Some(1) {
             MimiItem::note_message_ids(connection)?;
         }
@@ -201,5 +206,5 @@ pub(super) const KEYS: KeyNames = KeyNames {
     key: "mimi.signature_key.",
 };
 const FORMAT: &str = "mimi.format";
-const KNOWN_FORMAT: u8 = 3;
+const KNOWN_FORMAT: u8 = 4;
 const MAX_NOTICES: i64 = 100_000;

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod expiry;
+mod faults;
 mod files;
 mod hub;
 mod hubs;

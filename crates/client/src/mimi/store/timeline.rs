@@ -77,11 +77,21 @@ pub(crate) struct NewItem<'a> {
 impl NewItem<'_> {
     /// Puts it there and tells the user, unless it is there already. Its number, if it was not.
     pub(crate) fn put(&self, connection: &Connection) -> Result<Option<i64>, StoreError> {
+        let item = self.keep(connection)?;
+        if let Some(item) = item {
+            let room = self.room.to_string();
+            tell(connection, &MimiNotice::Item { room, item })?;
+        }
+        Ok(item)
+    }
+
+    /// Puts it there and tells nobody.
+    pub(crate) fn keep(&self, connection: &Connection) -> Result<Option<i64>, StoreError> {
         let (content, reason) = match self.content {
             Ok(content) => (Some(content), None),
             Err(reason) => (None, Some(json(reason))),
         };
-        let item: Option<i64> = connection
+        Ok(connection
             .prepare_cached(
                 "INSERT INTO mimi_timeline (room, hash, accepted, sender, client, media_type, content, data, reason, \
                  frank, franking, sent, message_id, read_at) \
@@ -107,12 +117,7 @@ impl NewItem<'_> {
                 ],
                 |row| row.get(0),
             )
-            .optional()?;
-        if let Some(item) = item {
-            let room = self.room.to_string();
-            tell(connection, &MimiNotice::Item { room, item })?;
-        }
-        Ok(item)
+            .optional()?)
     }
 }
 
@@ -148,6 +153,13 @@ impl MimiItem {
             })
             .optional()?
             .transpose()
+    }
+
+    /// Whether a message has come, whatever became of it.
+    pub(crate) fn has_come(connection: &Connection, room: &MimiUri, id: &MessageId) -> Result<bool, StoreError> {
+        Ok(connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM mimi_timeline WHERE room = ?1 AND message_id = ?2)")?
+            .query_row(params![room.to_string(), &id.as_bytes()[..]], |row| row.get(0))?)
     }
 
     /// How many there are of a room.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// One in which strangers may take the role of a member.
-fn open_room() -> NewRoom {
+pub(super) fn open_room() -> NewRoom {
     let mut open = new_room();
     for role in &mut open.policy.roles.roles {
         if role.role_index == 0 {
