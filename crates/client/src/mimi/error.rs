@@ -3,9 +3,9 @@
 use std::error::Error;
 
 use nabe_auth::mimi::Rejection;
-use nabe_content::mimi::Malformed;
 use nabe_content::mimi::external::{OpenError, TooLarge};
 use nabe_content::mimi::status::MessageStatus;
+use nabe_content::mimi::{Malformed, WrongReference};
 use nabe_wire::DecodeError;
 use nabe_wire::key_material::KeyMaterialUserCode;
 use nabe_wire::update::UpdateResponseCode;
@@ -132,6 +132,15 @@ pub enum MimiError {
     /// A message that names another sender or another room.
     #[error("the message names another sender or room than this")]
     OtherOrigin,
+    /// A part refers to one that is not there, or to several (MC #message-bodies).
+    #[error(transparent)]
+    WrongReference(#[from] WrongReference),
+    /// An answer that leads back to what it takes the place of (MC #message-behavior-fields).
+    #[error("the answer would be, by way of others, an answer to itself")]
+    ReplyLoop,
+    /// What the message says about its file is that it is no longer valid (MC #external).
+    #[error("by its sender's word what lies at the file's URL is no longer the file")]
+    FileExpired,
     /// There is no such message, or it cannot be read.
     #[error("there is no such message")]
     NoSuchMessage,

@@ -24,7 +24,14 @@ use crate::store::ClientStore;
 impl MimiClient {
     /// What the messages of a room make of each other: edits, deletes, reactions, replies, and what has expired.
     pub fn timeline(&self, room: &MimiUri) -> Result<Timeline, MimiError> {
-        let mut timeline = timeline_of(self.store.read(), room)?;
+        let mut timeline = timeline_of(MimiItem::newest(self.store.read(), room, u32::MAX)?);
+        timeline.expire(self.now());
+        Ok(timeline)
+    }
+
+    /// The same of one message and its versions, without the rest of the room.
+    pub(super) fn timeline_about(&self, room: &MimiUri, id: &MessageId) -> Result<Timeline, MimiError> {
+        let mut timeline = timeline_of(MimiItem::versions(self.store.read(), room, id)?);
         timeline.expire(self.now());
         Ok(timeline)
     }
@@ -46,19 +53,17 @@ impl MimiClient {
 impl Work<'_> {
     /// The user has read messages, here or, if others need not be told any more, elsewhere.
     pub(super) fn read_by_user(&mut self, room: &MimiUri, ids: &[MessageId], tell: bool) -> Result<(), MimiError> {
-        let mut is_new = false;
         for id in ids {
             let Some(item) = MimiItem::of_message(self.connection, room, id)? else {
                 continue;
             };
-            is_new |= note_read(self.connection, room, id, self.now)?;
+            if note_read(self.connection, room, id, self.now)? {
+                // Which message it was a version of, and when that expires, is for the timeline to say.
+                look_at_by(self.connection, room, id, UnixMillis(0))?;
+            }
             if tell {
                 self.note_read_status(&item, id)?;
             }
-        }
-        if is_new {
-            // Which message it was a version of, and when that expires, is for the timeline to say.
-            look_at_by(self.connection, room, UnixMillis(0))?;
         }
         Ok(())
     }
@@ -67,25 +72,28 @@ impl Work<'_> {
     pub(super) fn note_expiry(
         &self,
         room: &MimiUri,
+        id: &MessageId,
         content: &MimiContent,
         read_at: Option<UnixMillis>,
     ) -> Result<(), StoreError> {
-        if let Some(due) = content.expires.and_then(|expires| expires.deadline(read_at)) {
-            look_at_by(self.connection, room, due)?;
+        if let Some(expires) = content.expires {
+            // If nobody has read it, a version of it that came first may have been read.
+            let due = expires.deadline(read_at).unwrap_or(UnixMillis(0));
+            look_at_by(self.connection, room, id, due)?;
         }
         // A version of what has expired goes at once.
         if content.replaces.is_some() && has_expired(self.connection, room)? {
-            look_at_by(self.connection, room, UnixMillis(0))?;
+            look_at_by(self.connection, room, id, UnixMillis(0))?;
         }
         Ok(())
     }
 }
 
-/// The messages of a room, but for reports of their status.
-pub(super) fn timeline_of(connection: &Connection, room: &MimiUri) -> Result<Timeline, StoreError> {
+/// What messages make of each other; reports of their status are none.
+fn timeline_of(items: Vec<MimiItem>) -> Timeline {
     let mut timeline = Timeline::new();
     let mut read = Vec::new();
-    for item in MimiItem::newest(connection, room, u32::MAX)? {
+    for item in items {
         let (MimiBody::Content(received) | MimiBody::Expired(received)) = item.body else {
             continue;
         };
@@ -93,7 +101,7 @@ pub(super) fn timeline_of(connection: &Connection, room: &MimiUri) -> Result<Tim
             continue;
         }
         read.extend(item.read_at.map(|at| (at, received.id())));
-        // One that is there already was refused when it came; what is stored is there once.
+        // What came twice was not kept.
         let _ = timeline.insert(*received, item.accepted);
     }
     // Of the versions of a message, the one that was read first counts.
@@ -101,14 +109,14 @@ pub(super) fn timeline_of(connection: &Connection, room: &MimiUri) -> Result<Tim
     for (at, id) in read {
         timeline.mark_read(&id, at);
     }
-    Ok(timeline)
+    timeline
 }
 
 /// Forgets what has expired by now, in every room.
 pub(super) fn expire(store: &mut ClientStore, now: UnixMillis) -> Result<(), MimiError> {
     let mut has_wiped = false;
-    for room in to_be_looked_at(store.read(), now)? {
-        has_wiped |= store.transaction(|connection| expire_in(connection, &room, now))?;
+    for (room, id) in to_be_looked_at(store.read(), now)? {
+        has_wiped |= store.transaction(|connection| look_at(connection, &room, &id, now))?;
     }
     if has_wiped {
         truncate_log(store.read())?;
@@ -116,26 +124,28 @@ pub(super) fn expire(store: &mut ClientStore, now: UnixMillis) -> Result<(), Mim
     Ok(())
 }
 
-fn expire_in(connection: &Connection, room: &MimiUri, now: UnixMillis) -> Result<bool, StoreError> {
-    let mut timeline = timeline_of(connection, room)?;
-    let due = timeline.expire(now);
-    let items = MimiItem::newest(connection, room, u32::MAX)?.into_iter();
-    let kept: BTreeSet<MessageId> = items
-        .filter_map(|item| match item.body {
+/// Forgets a message with all its versions, if it has expired.
+fn look_at(connection: &Connection, room: &MimiUri, id: &MessageId, now: UnixMillis) -> Result<bool, StoreError> {
+    let versions = MimiItem::versions(connection, room, id)?;
+    let kept: BTreeSet<MessageId> = versions
+        .iter()
+        .filter_map(|item| match &item.body {
             MimiBody::Content(received) => Some(received.id()),
             _ => None,
         })
         .collect();
+    let mut timeline = timeline_of(versions);
+    let due = timeline.expire(now);
     let gone = kept.iter().filter_map(|id| timeline.received(id));
     let gone: Vec<_> = gone.filter(|received| received.is_forgotten()).collect();
     for left in &gone {
         wipe(connection, room, left)?;
     }
-    for id in due {
-        let (room, message) = (room.to_string(), id.to_string());
+    for expired in due {
+        let (room, message) = (room.to_string(), expired.to_string());
         tell(connection, &MimiNotice::Expired { room, message })?;
     }
-    look_at_next(connection, room, timeline.next_expiry())?;
+    look_at_next(connection, room, id, timeline.next_expiry())?;
     Ok(!gone.is_empty())
 }
 

@@ -32,6 +32,8 @@ pub struct Fetch {
     /// The keys of the hub's gateway, `application/ohttp-keys`, of a user who has them from the hub. Without them they come by way of the
     /// user's provider, which could put its own in their place.
     pub ohttp_keys: Option<Bytes>,
+    /// Also what is no longer valid by its sender's word.
+    pub expired: bool,
 }
 
 /// A file that has been fetched, checked and opened.
@@ -92,7 +94,7 @@ impl MimiClient {
     /// it.
     ///
     /// # Errors
-    /// [`MimiError::NoFile`] if the message has none; [`MimiError::File`] if something else lies where it says; [`MimiError::FilePolicy`];
+    /// [`MimiError::NoFile`] if the message has none; [`MimiError::FileExpired`]; [`MimiError::File`] if something else lies where it says; [`MimiError::FilePolicy`];
     /// [`MimiError::Oblivious`]; [`MimiError::Transport`].
     pub async fn fetch_file(&self, room: &MimiUri, id: &MessageId) -> Result<(ExternalPart, Vec<u8>), MimiError> {
         let fetched = self.fetch_file_by(room, id, &Fetch::default()).await?;
@@ -104,7 +106,7 @@ impl MimiClient {
     /// # Errors
     /// As for [`MimiClient::fetch_file`].
     pub async fn fetch_file_by(&self, room: &MimiUri, id: &MessageId, fetch: &Fetch) -> Result<FetchedFile, MimiError> {
-        let timeline = self.timeline(room)?;
+        let timeline = self.timeline_about(room, id)?;
         let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
         let State::Shown { body, .. } = &post.state else {
             return Err(MimiError::NoFile);
@@ -114,6 +116,9 @@ impl MimiClient {
             _ => None,
         });
         let (part, disposition) = files.next().ok_or(MimiError::NoFile)?;
+        if part.is_expired(self.now()) && !fetch.expired {
+            return Err(MimiError::FileExpired);
+        }
         let kind = match disposition {
             Disposition::RENDER => kind_of(&part.content_type),
             _ => AssetKind::Attachment,

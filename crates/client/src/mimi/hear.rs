@@ -5,7 +5,7 @@
 use nabe_content::mimi::arrival::{self, Arrival, Suspicion};
 use nabe_content::mimi::franking::{self, FrankingTag, Known};
 use nabe_content::mimi::status::MessageStatus;
-use nabe_content::mimi::{MEDIA_TYPE, MessageId, Origin, Received};
+use nabe_content::mimi::{MEDIA_TYPE, Origin, Received};
 use nabe_mls::mimi::Identity;
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::{ApplicationFraming, MediaTypeList, SafeAad};
@@ -13,7 +13,7 @@ use nabe_wire::franking::Frank;
 use nabe_wire::mls::{CipherSuite, ComponentId, MlsMessage, MlsMessageBody};
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Kept, Message as _};
-use openmls::framing::ProcessedMessageContent;
+use openmls::framing::{ProcessedMessageContent, Sender};
 use openmls::group::MlsGroup;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use super::error::MimiError;
 use super::group;
 use super::receive::{Work, epoch_of, hash_of};
 use super::status::{is_worth_telling, report_in};
-use super::store::{Framing, KnownRoom, MimiItem, MimiStatus, NewItem};
+use super::store::{Framing, GroupPlace, KnownRoom, MimiItem, MimiStatus, Names, NewItem};
 use crate::error::StoreError;
 use crate::mls::MAX_PAST_EPOCHS;
 use crate::provider::{Provider, crypto};
@@ -104,7 +104,8 @@ impl Work<'_> {
             sender: None,
             client: None,
             content: Err(&NOT_IN_GROUP),
-            message_id: None,
+            names: None,
+            place: None,
             frank,
             franking: &Franking::None,
             sent: false,
@@ -115,7 +116,7 @@ impl Work<'_> {
             return Ok(());
         }
         let mut group = self.group(&known)?;
-        let (by, data) = match self.decrypt(&known, &mut group, message)? {
+        let Decrypted { by, leaf, data } = match self.decrypt(&known, &mut group, message)? {
             Ok(decrypted) => decrypted,
             Err(reason) => {
                 item.content = Err(&reason);
@@ -125,6 +126,9 @@ impl Work<'_> {
         };
         item.sender = Some(by.user());
         item.client = by.client();
+        let group_id = group.group_id().as_slice().to_vec();
+        let place = GroupPlace { group_id, leaf };
+        item.place = Some(&place);
         let tag = franking_tag(message);
         let worth = self.franking(&group, room, by.user(), accepted, &data, tag, frank)?;
         item.franking = &worth;
@@ -142,10 +146,10 @@ impl Work<'_> {
             item.keep(self.connection)?;
             return Ok(());
         }
-        item.message_id = match &read {
-            Ok(Said::Mimi(received)) => Some(received.id()),
+        item.names = match &read {
+            Ok(Said::Mimi(received)) => Some(Names::of(received)),
             Ok(Said::Other { .. }) => None,
-            Err(refused) => refused.id,
+            Err(refused) => refused.names.as_deref().copied(),
         };
         item.content = match &read {
             Ok(Said::Mimi(received)) => Ok((MEDIA_TYPE, received.bytes(), &data)),
@@ -157,8 +161,8 @@ impl Work<'_> {
         }
         match read {
             Ok(Said::Mimi(received)) => self.said(&group, room, &received, is_own),
-            Err(Refused { id: Some(id), .. }) if !is_own => {
-                Ok(self.note_arrival(&group, room, &id, MessageStatus::ERROR)?)
+            Err(Refused { names: Some(names), .. }) if !is_own => {
+                Ok(self.note_arrival(&group, room, &names.id, MessageStatus::ERROR)?)
             }
             _ => Ok(()),
         }
@@ -166,7 +170,7 @@ impl Work<'_> {
 
     /// What a message that has come brings about.
     fn said(&mut self, group: &MlsGroup, room: &MimiUri, received: &Received, is_own: bool) -> Result<(), MimiError> {
-        self.note_expiry(room, received.content(), is_own.then_some(self.now))?;
+        self.note_expiry(room, &received.id(), received.content(), is_own.then_some(self.now))?;
         match report_in(received) {
             Some(report) if is_own => self.told_elsewhere(room, &report),
             None if !is_own && is_worth_telling(received) => {
@@ -182,7 +186,7 @@ impl Work<'_> {
         known: &KnownRoom,
         group: &mut MlsGroup,
         message: &Kept<MlsMessage>,
-    ) -> Result<Result<(Identity, Vec<u8>), Unreadable>, MimiError> {
+    ) -> Result<Result<Decrypted, Unreadable>, MimiError> {
         let no = |reason| Ok(Err(Unreadable::Undecryptable { reason }));
         let Some(epoch) = epoch_of(message) else {
             return no(Undecryptable::Malformed);
@@ -202,9 +206,16 @@ impl Work<'_> {
             Err(error) => return no(reason(&error, epoch)),
         };
         let by = group::who(processed.credential());
+        let Sender::Member(leaf) = *processed.sender() else {
+            return no(Undecryptable::NotAMessage);
+        };
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(data) => Ok(match by {
-                Some(by) => Ok((by, data.into_bytes())),
+                Some(by) => Ok(Decrypted {
+                    by,
+                    leaf: leaf.u32(),
+                    data: data.into_bytes(),
+                }),
                 None => Err(Unreadable::NoUser),
             }),
             ProcessedMessageContent::OwnPrivateMessage => no(Undecryptable::OwnMessage),
@@ -280,7 +291,7 @@ impl Work<'_> {
                 reason: Unreadable::Suspicious {
                     what: suspicion.to_string(),
                 },
-                id: Some(received.id()),
+                names: Some(Box::new(Names::of(&received))),
             }),
         }
     }
@@ -344,21 +355,28 @@ impl Work<'_> {
     }
 }
 
+/// Who sent a message, from which leaf, and what was encrypted.
+struct Decrypted {
+    by: Identity,
+    leaf: u32,
+    data: Vec<u8>,
+}
+
 /// What a message says.
 enum Said {
     Mimi(Box<Received>),
     Other { media_type: String, content: Vec<u8> },
 }
 
-/// Why a message is not shown, and its ID, if it has one all the same.
+/// Why a message is not shown, and what it is called, if it has one all the same.
 struct Refused {
     reason: Unreadable,
-    id: Option<MessageId>,
+    names: Option<Box<Names>>,
 }
 
 impl From<Unreadable> for Refused {
     fn from(reason: Unreadable) -> Self {
-        Self { reason, id: None }
+        Self { reason, names: None }
     }
 }
 

@@ -63,7 +63,7 @@ pub use nabe_auth::mimi::templates;
 pub use notice::MimiNotice;
 pub use oblivious::ObliviousError;
 pub use settings::MimiSettings;
-pub use store::{KnownRoom, MimiBody, MimiItem, MimiStatus};
+pub use store::{GroupPlace, KnownRoom, MimiBody, MimiItem, MimiStatus};
 pub use transport::MimiTransport;
 
 #[cfg(test)]

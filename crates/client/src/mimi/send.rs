@@ -28,7 +28,7 @@ use super::intent::MimiIntent;
 use super::notice::MimiNotice;
 use super::receive::{Work, epoch_of, hash_of};
 use super::status::is_report;
-use super::store::{KnownRoom, MimiItem, MimiStatus, NewItem, Outgoing, Request, pending, tell};
+use super::store::{GroupPlace, KnownRoom, MimiItem, MimiStatus, Names, NewItem, Outgoing, Request, pending, tell};
 use crate::provider::{Provider, crypto};
 use crate::transport::TransportError;
 
@@ -79,7 +79,7 @@ impl MimiClient {
 
     /// A reply, for [`MimiClient::send`].
     pub fn compose_reply(&self, room: &MimiUri, to: &MessageId, body: NestedPart) -> Result<MimiContent, MimiError> {
-        let timeline = self.timeline(room)?;
+        let timeline = self.timeline_about(room, to)?;
         let topic_id = timeline
             .post(to, authors_only)
             .map(|post| post.content.topic_id.clone());
@@ -99,7 +99,7 @@ impl MimiClient {
 
     /// The topic that a message belongs to; of one that belongs to none, the topic that begins with it: its own ID names it.
     pub fn topic_of(&self, room: &MimiUri, id: &MessageId) -> Result<Vec<u8>, MimiError> {
-        let timeline = self.timeline(room)?;
+        let timeline = self.timeline_about(room, id)?;
         let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
         Ok(match post.content.topic_id.is_empty() {
             true => post.id.as_bytes().to_vec(),
@@ -205,6 +205,14 @@ impl MimiClient {
             MimiStatus::Active => {}
             MimiStatus::Leaving => return Err(MimiError::Leaving(room.clone())),
             _ => return Err(MimiError::NotInGroup(room.clone())),
+        }
+        if let Some(wrong) = content.body.wrong_references().first() {
+            return Err((*wrong).into());
+        }
+        if let (Some(replaced), Some(to)) = (&content.replaces, &content.in_reply_to)
+            && MimiItem::leads_back(self.store.read(), room, to, replaced)?
+        {
+            return Err(MimiError::ReplyLoop);
         }
         let received = Received::decode(content.encode()?, origin)?;
         let id = received.id();
@@ -312,7 +320,7 @@ impl MimiClient {
 
     /// The first version of a message, and its ID.
     fn original(&self, room: &MimiUri, id: &MessageId) -> Result<(MessageId, MimiContent), MimiError> {
-        let timeline = self.timeline(room)?;
+        let timeline = self.timeline_about(room, id)?;
         let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
         Ok((post.id, post.content.clone()))
     }
@@ -390,9 +398,14 @@ impl Work<'_> {
             return Ok(true);
         }
         let known = KnownRoom::load(self.connection, room)?;
+        let mut place = None;
         let franking = match known.filter(|known| known.status.is_in()) {
             Some(known) => {
                 let group = self.group(&known)?;
+                place = Some(GroupPlace {
+                    group_id: group.group_id().as_slice().to_vec(),
+                    leaf: group.own_leaf_index().u32(),
+                });
                 let tag = group::franking_agent(&group).map(|_| {
                     let salt = MimiContent::decode(&outgoing.content)?.salt;
                     Ok::<_, MimiError>(FrankingTag::compute(&salt, &data))
@@ -409,6 +422,10 @@ impl Work<'_> {
             }
             None => Franking::None,
         };
+        let origin = Origin::new(&self.device.user.to_string(), &room.to_string());
+        let received = origin
+            .ok()
+            .and_then(|origin| Received::decode(outgoing.content.clone(), origin).ok());
         let item = NewItem {
             room,
             hash,
@@ -416,14 +433,17 @@ impl Work<'_> {
             sender: Some(&self.device.user),
             client: Some(&self.device.client),
             content: Ok((MEDIA_TYPE, &outgoing.content, &data)),
-            message_id: id,
+            names: received.as_ref().map(Names::of),
+            place: place.as_ref(),
             frank,
             franking: &franking,
             sent: true,
             read_at: Some(self.now),
         };
-        if item.put(self.connection)?.is_some() {
-            self.note_expiry(room, &MimiContent::decode(&outgoing.content)?, Some(self.now))?;
+        if item.put(self.connection)?.is_some()
+            && let Some(received) = &received
+        {
+            self.note_expiry(room, &received.id(), received.content(), Some(self.now))?;
         }
         Outgoing::finish(self.connection, n, self.now)?;
         Ok(true)

@@ -73,19 +73,22 @@ impl MimiClient {
     /// user, but for an error: it counts as long as no other client of the user got the message.
     pub fn statuses(&self, room: &MimiUri) -> Result<BTreeMap<MessageId, BTreeMap<String, MessageStatus>>, MimiError> {
         let mut known: BTreeMap<MessageId, BTreeMap<String, (MessageStatus, Option<MimiUri>)>> = BTreeMap::new();
-        for item in MimiItem::newest(self.store.read(), room, u32::MAX)? {
+        let reports = MimiItem::each(self.store.read(), room, |item| {
             let MimiBody::Content(received) = &item.body else {
-                continue;
+                return None;
             };
-            for (id, status) in report_in(received).unwrap_or_default().entries {
+            let report = report_in(received)?;
+            Some((received.origin().sender().to_owned(), item.client, report))
+        })?;
+        for (sender, client, report) in reports {
+            for (id, status) in report.entries {
                 let of_message = known.entry(id).or_default();
-                let sender = received.origin().sender().to_owned();
-                let counts = of_message.get(&sender).is_none_or(|(before, by)| {
-                    let is_others_error = status == MessageStatus::ERROR && *by != item.client;
+                let counts = of_message.get(&*sender).is_none_or(|(before, by)| {
+                    let is_others_error = status == MessageStatus::ERROR && *by != client;
                     status.may_follow(*before) && !is_others_error
                 });
                 if counts {
-                    of_message.insert(sender, (status, item.client.clone()));
+                    of_message.insert(sender.clone(), (status, client.clone()));
                 }
             }
         }

@@ -29,8 +29,8 @@ pub(super) use requests::{Request, RequestKind, RequestState, StoredIntent, keep
 pub(super) use rooms::{Held, drop_pending, forget_pending, newest_pending, note_pending, pending};
 pub use rooms::{KnownRoom, MimiStatus};
 pub(super) use status::Unreported;
-pub(super) use timeline::NewItem;
-pub use timeline::{MimiBody, MimiItem};
+pub use timeline::{GroupPlace, MimiBody, MimiItem};
+pub(super) use timeline::{Names, NewItem};
 
 // --- Key packages ---
 
@@ -148,9 +148,12 @@ pub(super) fn prepare(store: &mut ClientStore) -> Result<(), StoreError> {
         if found.unwrap_or_default() < 3 {
             connection.execute_batch(include_str!("schema_3.sql"))?;
         }
-        connection.execute_batch(include_str!("schema_4.sql"))?;
-        if found == Some(1) {
-            MimiItem::note_message_ids(connection)?;
+        if found.unwrap_or_default() < 4 {
+            connection.execute_batch(include_str!("schema_4.sql"))?;
+        }
+        connection.execute_batch(include_str!("schema_5.sql"))?;
+        if !is_new {
+            MimiItem::note_names(connection)?;
         }
         set_meta(connection, FORMAT, &[KNOWN_FORMAT])
     })
@@ -206,5 +209,5 @@ pub(super) const KEYS: KeyNames = KeyNames {
     key: "mimi.signature_key.",
 };
 const FORMAT: &str = "mimi.format";
-const KNOWN_FORMAT: u8 = 4;
+const KNOWN_FORMAT: u8 = 5;
 const MAX_NOTICES: i64 = 100_000;

@@ -8,42 +8,56 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{all, bad, millis, uri};
 use crate::error::StoreError;
 
-/// A room is looked at when this comes, unless it is looked at before.
-pub(crate) fn look_at_by(connection: &Connection, room: &MimiUri, due: UnixMillis) -> Result<(), StoreError> {
+/// A message is looked at when this comes, unless it is looked at before.
+pub(crate) fn look_at_by(
+    connection: &Connection,
+    room: &MimiUri,
+    id: &MessageId,
+    due: UnixMillis,
+) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO mimi_expiry (room, due) VALUES (?1, ?2) ON CONFLICT (room) DO UPDATE SET due = MIN(due, ?2)",
+            "UPDATE mimi_timeline SET due = MIN(COALESCE(due, ?3), ?3) WHERE room = ?1 AND message_id = ?2 AND \
+             expired IS NULL",
         )?
-        .execute(params![room.to_string(), due.as_i64()])?;
+        .execute(params![room.to_string(), &id.as_bytes()[..], due.as_i64()])?;
     Ok(())
 }
 
-/// A room has been looked at: when it is to be looked at again, if ever.
-pub(crate) fn look_at_next(connection: &Connection, room: &MimiUri, due: Option<UnixMillis>) -> Result<(), StoreError> {
-    let room = room.to_string();
-    match due {
-        Some(due) => connection
-            .prepare_cached("INSERT OR REPLACE INTO mimi_expiry (room, due) VALUES (?1, ?2)")?
-            .execute(params![room, due.as_i64()])?,
-        None => connection
-            .prepare_cached("DELETE FROM mimi_expiry WHERE room = ?1")?
-            .execute([room])?,
-    };
+/// A message has been looked at: when it is to be looked at again, if ever.
+pub(crate) fn look_at_next(
+    connection: &Connection,
+    room: &MimiUri,
+    id: &MessageId,
+    due: Option<UnixMillis>,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE mimi_timeline SET due = ?3 WHERE room = ?1 AND message_id = ?2")?
+        .execute(params![
+            room.to_string(),
+            &id.as_bytes()[..],
+            due.map(UnixMillis::as_i64)
+        ])?;
     Ok(())
 }
 
-/// The rooms that are to be looked at by now.
-pub(crate) fn to_be_looked_at(connection: &Connection, now: UnixMillis) -> Result<Vec<MimiUri>, StoreError> {
-    let sql = "SELECT room FROM mimi_expiry WHERE due <= ?1";
+/// The messages that are to be looked at by now.
+pub(crate) fn to_be_looked_at(
+    connection: &Connection,
+    now: UnixMillis,
+) -> Result<Vec<(MimiUri, MessageId)>, StoreError> {
+    let sql = "SELECT room, message_id FROM mimi_timeline WHERE due <= ?1 ORDER BY accepted, n";
     all(connection, sql, [now.as_i64()], |row| {
-        uri(&row.get::<_, String>(0)?).ok_or_else(|| bad("mimi_expiry", "room"))
+        let room = uri(&row.get::<_, String>(0)?).ok_or_else(|| bad("mimi_timeline", "room"))?;
+        let id = MessageId::from_bytes(row.get(1)?).map_err(|_| bad("mimi_timeline", "message_id"))?;
+        Ok((room, id))
     })
 }
 
-/// When the next room is to be looked at.
+/// When the next message is to be looked at.
 pub(crate) fn next_look(connection: &Connection) -> Result<Option<UnixMillis>, StoreError> {
     let due: Option<i64> = connection
-        .prepare_cached("SELECT MIN(due) FROM mimi_expiry")?
+        .prepare_cached("SELECT MIN(due) FROM mimi_timeline WHERE due IS NOT NULL")?
         .query_row([], |row| row.get(0))?;
     Ok(due.map(millis))
 }
@@ -63,7 +77,7 @@ pub(crate) fn wipe(connection: &Connection, room: &MimiUri, left: &Received) -> 
     connection
         .prepare_cached(
             "UPDATE mimi_timeline SET content = ?3, expired = ?4, data = NULL, frank = NULL, unreported = NULL, \
-             unreported_since = NULL WHERE room = ?1 AND message_id = ?2",
+             unreported_since = NULL, due = NULL WHERE room = ?1 AND message_id = ?2",
         )?
         .execute(params![
             room.to_string(),

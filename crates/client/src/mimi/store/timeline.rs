@@ -1,5 +1,7 @@
 //! What was said in rooms.
 
+use std::collections::BTreeSet;
+
 use nabe_content::mimi::{MessageId, Origin, Received, Remains};
 use nabe_types::UnixMillis;
 use nabe_wire::franking::Frank;
@@ -25,16 +27,28 @@ pub struct MimiItem {
     pub sender: Option<MimiUri>,
     /// The client.
     pub client: Option<MimiUri>,
+    /// The ID of the MLS group that it came by, and the index of its sender's leaf (MC #derived-data-values); `None` if it cannot be
+    /// read, and of what an earlier version of this client took in.
+    pub place: Option<GroupPlace>,
     /// What it holds.
     pub body: MimiBody,
     /// What the hub's stamp on it is worth.
     pub franking: Franking,
     /// Whether this client sent it.
     pub sent: bool,
-    /// What a report has to show: all that was encrypted, and the hub's stamp.
+    /// What a report has to show: all that was encrypted, and the hub's stamp. Items that are listed with others come without it.
     pub evidence: Option<(Vec<u8>, Frank)>,
     /// When the user read it, as far as this client knows; what they sent themselves they have read.
     pub read_at: Option<UnixMillis>,
+}
+
+/// Where in which group a message's sender is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupPlace {
+    /// The group's ID.
+    pub group_id: Vec<u8>,
+    /// The index of the leaf.
+    pub leaf: u32,
 }
 
 /// What an item of a timeline holds.
@@ -55,6 +69,27 @@ pub enum MimiBody {
     Unreadable(Unreadable),
 }
 
+/// By what others call a message, and what it refers to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    pub(crate) id: MessageId,
+    former: MessageId,
+    replaces: Option<MessageId>,
+    in_reply_to: Option<MessageId>,
+}
+
+impl Names {
+    pub(crate) fn of(received: &Received) -> Self {
+        let content = received.content();
+        Self {
+            id: received.id(),
+            former: received.id_by_draft_07(),
+            replaces: content.replaces,
+            in_reply_to: content.in_reply_to,
+        }
+    }
+}
+
 /// An item to be put into the timeline.
 #[derive(Clone, Debug)]
 pub(crate) struct NewItem<'a> {
@@ -66,7 +101,9 @@ pub(crate) struct NewItem<'a> {
     /// Media type, content, and what was encrypted.
     pub(crate) content: Result<(&'a str, &'a [u8], &'a [u8]), &'a Unreadable>,
     /// Of MIMI content.
-    pub(crate) message_id: Option<MessageId>,
+    pub(crate) names: Option<Names>,
+    /// Group and leaf of its sender.
+    pub(crate) place: Option<&'a GroupPlace>,
     pub(crate) frank: Option<&'a Frank>,
     pub(crate) franking: &'a Franking,
     pub(crate) sent: bool,
@@ -94,8 +131,8 @@ impl NewItem<'_> {
         Ok(connection
             .prepare_cached(
                 "INSERT INTO mimi_timeline (room, hash, accepted, sender, client, media_type, content, data, reason, \
-                 frank, franking, sent, message_id, read_at) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
+                 frank, franking, sent, message_id, read_at, former, replaces, in_reply_to, group_id, leaf) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
                  ON CONFLICT (room, hash) DO NOTHING RETURNING n",
             )?
             .query_row(
@@ -112,8 +149,13 @@ impl NewItem<'_> {
                     self.frank.map(|frank| frank.to_bytes()),
                     json(self.franking),
                     self.sent,
-                    self.message_id.as_ref().map(|id| &id.as_bytes()[..]),
+                    bytes(self.names.map(|names| names.id).as_ref()),
                     self.read_at.map(UnixMillis::as_i64),
+                    bytes(self.names.map(|names| names.former).as_ref()),
+                    bytes(self.names.and_then(|names| names.replaces).as_ref()),
+                    bytes(self.names.and_then(|names| names.in_reply_to).as_ref()),
+                    self.place.map(|place| &place.group_id[..]),
+                    self.place.map(|place| place.leaf),
                 ],
                 |row| row.get(0),
             )
@@ -132,10 +174,67 @@ impl MimiItem {
 
     /// The newest, oldest first.
     pub(crate) fn newest(connection: &Connection, room: &MimiUri, limit: u32) -> Result<Vec<Self>, StoreError> {
-        let sql = "SELECT * FROM mimi_timeline WHERE room = ?1 ORDER BY accepted DESC, n DESC LIMIT ?2";
-        let mut items = all(connection, sql, params![room.to_string(), limit], Self::from_row)?;
+        let sql = format!("SELECT {LISTED} FROM mimi_timeline WHERE room = ?1 ORDER BY accepted DESC, n DESC LIMIT ?2");
+        let mut items = all(connection, &sql, params![room.to_string(), limit], Self::from_row)?;
         items.reverse();
         Ok(items)
+    }
+
+    /// Reads a room's messages one after the other, oldest first, and keeps what `read` makes of each.
+    pub(crate) fn each<T>(
+        connection: &Connection,
+        room: &MimiUri,
+        read: impl Fn(Self) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = format!("SELECT {LISTED} FROM mimi_timeline WHERE room = ?1 ORDER BY accepted, n");
+        let kept = all(connection, &sql, [room.to_string()], |row| {
+            Ok(read(Self::from_row(row)?))
+        })?;
+        Ok(kept.into_iter().flatten().collect())
+    }
+
+    /// All versions of a message, of which `id` is one, by whomever: what they replace and what replaces them.
+    pub(crate) fn versions(connection: &Connection, room: &MimiUri, id: &MessageId) -> Result<Vec<Self>, StoreError> {
+        let sql = format!(
+            "WITH RECURSIVE versions (version, message_id, former, replaces) AS ( \
+             SELECT n, message_id, former, replaces FROM mimi_timeline \
+             WHERE room = ?1 AND (message_id = ?2 OR former = ?2) UNION \
+             SELECT t.n, t.message_id, t.former, t.replaces FROM versions v JOIN mimi_timeline t ON t.room = ?1 AND \
+             (t.message_id = v.replaces OR t.former = v.replaces OR t.replaces = v.message_id OR t.replaces = v.former)) \
+             SELECT {LISTED} FROM mimi_timeline WHERE n IN (SELECT version FROM versions) ORDER BY accepted, n"
+        );
+        all(
+            connection,
+            &sql,
+            params![room.to_string(), &id.as_bytes()[..]],
+            Self::from_row,
+        )
+    }
+
+    /// Whether a reply to `to` that takes the place of `instead_of` would lead back to itself (MC #message-behavior-fields): whether of the
+    /// messages that `to` answers, one after the other, one is a version of the other.
+    pub(crate) fn leads_back(
+        connection: &Connection,
+        room: &MimiUri,
+        to: &MessageId,
+        instead_of: &MessageId,
+    ) -> Result<bool, StoreError> {
+        let Some((end, _)) = first_version(connection, room, instead_of)? else {
+            return Ok(false);
+        };
+        let (mut next, mut met) = (Some(*to), BTreeSet::new());
+        while let Some(id) = next.take() {
+            let Some((n, answers)) = first_version(connection, room, &id)? else {
+                break;
+            };
+            if n == end {
+                return Ok(true);
+            }
+            if met.insert(n) {
+                next = answers;
+            }
+        }
+        Ok(false)
     }
 
     /// The item of a message.
@@ -177,15 +276,31 @@ impl MimiItem {
             .query_row(params![room.to_string(), hash], |row| row.get(0))?)
     }
 
-    /// Items that are older than the column of their messages' IDs.
-    pub(crate) fn note_message_ids(connection: &Connection) -> Result<(), StoreError> {
-        for item in all(connection, "SELECT * FROM mimi_timeline", [], Self::from_row)? {
-            if let MimiBody::Content(received) = &item.body {
-                let id = received.id();
-                connection
-                    .prepare_cached("UPDATE mimi_timeline SET message_id = ?2 WHERE n = ?1")?
-                    .execute(params![item.n, &id.as_bytes()[..]])?;
-            }
+    /// Items that are older than the columns of what messages are called and refer to.
+    pub(crate) fn note_names(connection: &Connection) -> Result<(), StoreError> {
+        let numbers: Vec<i64> = all(connection, "SELECT n FROM mimi_timeline", [], |row| Ok(row.get(0)?))?;
+        for n in numbers {
+            let Some(MimiBody::Content(received) | MimiBody::Expired(received)) =
+                Self::load(connection, n)?.map(|item| item.body)
+            else {
+                continue;
+            };
+            let names = Names::of(&received);
+            // Whatever may expire is looked at.
+            let due = received.content().expires.map(|_| 0);
+            connection
+                .prepare_cached(
+                    "UPDATE mimi_timeline SET message_id = ?2, former = ?3, replaces = ?4, in_reply_to = ?5, due = ?6 \
+                     WHERE n = ?1",
+                )?
+                .execute(params![
+                    n,
+                    bytes(Some(&names.id)),
+                    bytes(Some(&names.former)),
+                    bytes(names.replaces.as_ref()),
+                    bytes(names.in_reply_to.as_ref()),
+                    due
+                ])?;
         }
         Ok(())
     }
@@ -233,6 +348,10 @@ impl MimiItem {
             n: row.get("n")?,
             accepted: millis(row.get("accepted")?),
             client: named("client")?,
+            place: match (row.get("group_id")?, row.get("leaf")?) {
+                (Some(group_id), Some(leaf)) => Some(GroupPlace { group_id, leaf }),
+                _ => None,
+            },
             franking: from_json(&franking).ok_or_else(|| bad("franking"))?,
             sent: row.get("sent")?,
             read_at: row.get::<_, Option<i64>>("read_at")?.map(millis),
@@ -243,6 +362,39 @@ impl MimiItem {
         })
     }
 }
+
+/// The row of the first version of a message that is here, and what it answers. An edit leads to what it replaces.
+fn first_version(
+    connection: &Connection,
+    room: &MimiUri,
+    id: &MessageId,
+) -> Result<Option<(i64, Option<MessageId>)>, StoreError> {
+    let mut found = None;
+    let mut next = Some(id.as_bytes().to_vec());
+    while let Some(id) = next.take() {
+        let row = connection
+            .prepare_cached(
+                "SELECT n, replaces, in_reply_to FROM mimi_timeline WHERE room = ?1 AND (message_id = ?2 OR former = ?2) \
+                 ORDER BY message_id = ?2 DESC, accepted, n LIMIT 1",
+            )?
+            .query_row(params![room.to_string(), id], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<Vec<u8>>>(2)?)))
+            .optional()?;
+        // A message cannot name one that names it: an ID is a hash.
+        if let Some((n, replaces, answers)) = row {
+            found = Some((n, answers.and_then(message_id)));
+            next = replaces;
+        }
+    }
+    Ok(found)
+}
+
+fn bytes(id: Option<&MessageId>) -> Option<&[u8]> {
+    id.map(|id| &id.as_bytes()[..])
+}
+
+/// All that an item has but for what reports have to show, which takes as much room again.
+const LISTED: &str = "n, room, accepted, sender, client, media_type, content, NULL AS data, reason, NULL AS frank, \
+                      franking, sent, message_id, read_at, expired, group_id, leaf";
 
 fn message_id(bytes: Vec<u8>) -> Option<MessageId> {
     MessageId::from_bytes(bytes.try_into().ok()?).ok()

@@ -1,10 +1,12 @@
 //! Peers that say more than they should: of which group a room's is, what was said before, who said it, and how it is framed.
 
 use nabe_content::mimi::cbor::CborValue;
-use nabe_content::mimi::{ExtensionKey, Extensions, MimiContent, Origin, Received, Salt};
+use nabe_content::mimi::{Expiration, ExtensionKey, Extensions, MessageId, MimiContent, Origin, Received, Salt};
 
 use super::*;
+use crate::error::StoreError;
 use crate::mimi::store::Outgoing;
+use crate::store::set_meta;
 
 const HALL: &str = "mimi://a.example/r/hall";
 
@@ -177,7 +179,16 @@ fn a_false_name_is_none_even_if_nothing_else_is_named() {
 #[test]
 fn a_message_is_framed_as_its_own_epoch_has_it() {
     let hub = MimiHub::new();
-    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    let (mut alice, mut bob, mut cathy) = (client(&hub, A), client(&hub, B), client(&hub, C));
+    let mut new = new_room();
+    for role in &mut new.policy.roles.roles {
+        let may = nabe_wire::policy::Capability::CAN_CHANGE_MLS_OPERATIONAL_POLICIES;
+        role.role_capabilities.push(may);
+    }
+    now(alice.create_room(&new)).unwrap();
+    now(alice.add(&room(), &[(uri(BOB), MEMBER), (uri(CATHY), MEMBER)])).unwrap();
+    sync(&mut bob);
+    sync(&mut cathy);
     let types = alice.group(&room()).unwrap().unwrap();
     let types = types
         .components
@@ -206,4 +217,123 @@ fn a_message_is_framed_as_its_own_epoch_has_it() {
     }
     sync(&mut cathy);
     assert_eq!(read(&cathy), expected);
+}
+
+/// A message of Alice's with an edit, and one that expires in a hundred seconds. The edit's ID, and that of the other.
+fn edited_and_fleeting(hub: &MimiHub, alice: &mut MimiClient) -> [MessageId; 3] {
+    let first = say(alice, "a fsh");
+    let edit = now(alice.edit(&room(), &first, NestedPart::text("a fish"))).unwrap();
+    let mut content = alice.compose(&room(), NestedPart::text("fleeting")).unwrap();
+    let seconds = u32::try_from(hub.clock()().as_u64() / 1000).unwrap() + 100;
+    content.expires = Some(Expiration::Absolute { seconds });
+    [first, edit, now(alice.send(&room(), &content)).unwrap()]
+}
+
+/// A reply to the first is one to its edit, and what expires goes.
+fn answers_and_forgets(hub: &MimiHub, client: &mut MimiClient, [first, edit, fleeting]: [MessageId; 3]) {
+    let reply = now(client.reply(&room(), &first, NestedPart::text("indeed"))).unwrap();
+    let Some(MimiBody::Content(said)) = client.item_of(&room(), &reply).unwrap().map(|item| item.body) else {
+        panic!("it was sent");
+    };
+    assert_eq!(said.content().in_reply_to, Some(edit));
+    assert!(client.next_due().unwrap().is_some());
+    hub.advance(Duration::from_secs(101));
+    client.expire().unwrap();
+    let left = client.item_of(&room(), &fleeting).unwrap().unwrap();
+    assert!(matches!(left.body, MimiBody::Expired(_)), "{left:?}");
+}
+
+#[test]
+fn of_a_room_no_more_is_read_than_the_versions_of_the_message_that_is_meant() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    let ids = edited_and_fleeting(&hub, &mut alice);
+    let other = say(&mut alice, "something else");
+    sync(&mut bob);
+    // Whoever reads that stumbles over it.
+    let spoil = |connection: &rusqlite::Connection| -> Result<usize, StoreError> {
+        let sql = "UPDATE mimi_timeline SET content = x'00' WHERE message_id = ?1";
+        Ok(connection.execute(sql, [&other.as_bytes()[..]])?)
+    };
+    assert_eq!(bob.store.transaction(spoil).unwrap(), 1);
+    bob.timeline(&room()).unwrap_err();
+    answers_and_forgets(&hub, &mut bob, ids);
+}
+
+#[test]
+fn a_file_of_an_earlier_version_is_brought_up_to_this_one() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    let ids = edited_and_fleeting(&hub, &mut alice);
+    sync(&mut bob);
+    let mut store = bob.into_store();
+    let age = |connection: &rusqlite::Connection| -> Result<(), StoreError> {
+        connection.execute_batch(
+            "DROP TABLE mimi_framing; DROP INDEX mimi_timeline_by_former; DROP INDEX mimi_timeline_by_replaces; \
+             DROP INDEX mimi_timeline_by_due; CREATE TABLE mimi_expiry (room TEXT PRIMARY KEY, due INTEGER NOT NULL);",
+        )?;
+        for column in ["former", "replaces", "in_reply_to", "due", "group_id", "leaf"] {
+            connection.execute_batch(&format!("ALTER TABLE mimi_timeline DROP COLUMN {column}"))?;
+        }
+        set_meta(connection, "mimi.format", &[3])
+    };
+    store.transaction(age).unwrap();
+    let mut bob = MimiClient::open(hub.transport(B), store, obedient(), hub.clock()).unwrap();
+    answers_and_forgets(&hub, &mut bob, ids);
+}
+
+#[test]
+fn an_item_says_from_which_leaf_of_which_group_it_came() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    let id = say(&mut bob, "here");
+    sync(&mut alice);
+    let group = alice.group(&room()).unwrap().unwrap();
+    let (leaf, _) = *group.members.iter().find(|(_, client)| *client == uri(B)).unwrap();
+    let group_id = alice.room(&room()).unwrap().group_id.unwrap();
+    for client in [&alice, &bob] {
+        let place = client.item_of(&room(), &id).unwrap().unwrap().place;
+        let group_id = group_id.clone();
+        assert_eq!(place, Some(GroupPlace { group_id, leaf }), "{}", client.client());
+    }
+}
+
+#[test]
+fn no_client_sends_what_refers_to_no_part_or_answers_itself() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = of_three(&hub);
+    // There is no part 7.
+    let body = NestedPart::markdown("![fish](cid:7@local.invalid)");
+    assert_eq!(body.wrong_references().len(), 1, "{body:?}");
+    let refused = now(bob.say(&room(), body)).unwrap_err();
+    assert!(matches!(refused, MimiError::WrongReference(_)), "{refused}");
+
+    let first = say(&mut alice, "one");
+    sync(&mut bob);
+    let answer = now(bob.reply(&room(), &first, NestedPart::text("two"))).unwrap();
+    sync(&mut alice);
+    let mut edit = alice.compose(&room(), NestedPart::text("three")).unwrap();
+    edit.replaces = Some(first);
+    edit.in_reply_to = Some(answer);
+    let refused = now(alice.send(&room(), &edit)).unwrap_err();
+    assert!(matches!(refused, MimiError::ReplyLoop), "{refused}");
+    // It may answer what does not lead there.
+    let other = say(&mut alice, "four");
+    edit.in_reply_to = Some(other);
+    now(alice.send(&room(), &edit)).unwrap();
+}
+
+#[test]
+fn every_client_has_the_moment_at_which_the_hub_accepted_a_message() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    let id = say(&mut bob, "now");
+    let accepted = hub.clock()();
+    hub.advance(Duration::from_mins(3));
+    for client in [&mut alice, &mut cathy, &mut bob] {
+        sync(client);
+        let item = client.item_of(&room(), &id).unwrap().unwrap();
+        // Bob has it by the hub's answer, the others with the message.
+        assert_eq!((item.accepted, item.franking), (accepted, Franking::Genuine));
+    }
 }

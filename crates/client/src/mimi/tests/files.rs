@@ -4,6 +4,7 @@ use nabe_auth::mimi::Rejection;
 use nabe_content::Label;
 use nabe_content::MediaType as ContentType;
 use nabe_content::attachment::Outgoing;
+use nabe_content::mimi::Part;
 use nabe_content::mimi::external::OpenError;
 use nabe_wire::Encode as _;
 use nabe_wire::policy::{
@@ -94,7 +95,10 @@ fn a_file_comes_as_the_rooms_policy_suggests_or_as_the_user_says() {
             set(&mut alice, &policy);
         }
         sync(&mut bob);
-        let by = Fetch { way, ohttp_keys: None };
+        let by = Fetch {
+            way,
+            ..Fetch::default()
+        };
         let fetched = now(bob.fetch_file_by(&room(), &id, &by)).map(|file| {
             assert_eq!(file.bytes, b"a fish");
             file.way
@@ -131,7 +135,10 @@ fn without_a_gateway_a_file_comes_by_proxy_if_that_is_allowed_and_nothing_else_w
     let mut fetch = |allowed: &[By], way| {
         set(&mut alice, &policy(allowed, By::OHTTP));
         sync(&mut bob);
-        let by = Fetch { way, ohttp_keys: None };
+        let by = Fetch {
+            way,
+            ..Fetch::default()
+        };
         now(bob.fetch_file_by(&room(), &id, &by)).map(|file| file.way)
     };
     assert_eq!(fetch(&[], None).unwrap(), By::HUB_PROXY);
@@ -152,6 +159,7 @@ fn a_gateways_new_key_is_fetched_unless_the_user_trusts_another() {
     let mut by = Fetch {
         way: Some(DownloadPrivacyType::OHTTP),
         ohttp_keys: None,
+        ..Fetch::default()
     };
     hub.open_gateway(2);
     now(bob.fetch_file_by(&room(), &id, &by)).unwrap();
@@ -219,4 +227,30 @@ fn a_rooms_policy_about_files_is_kept() {
     sync(&mut bob);
     let by_hub = now(bob.fetch_file(&room(), &id)).map(|_| id);
     assert_eq!(refused(by_hub), Rejection::DownloadWay);
+}
+
+#[test]
+fn a_file_that_is_no_longer_valid_is_fetched_only_for_who_insists() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob] = of_two(&hub);
+    let file = now(alice.send_file(&room(), picture())).unwrap();
+    let Some(MimiBody::Content(said)) = alice.item_of(&room(), &file).unwrap().map(|item| item.body) else {
+        panic!("it was sent");
+    };
+    let mut body = said.content().body.clone();
+    let Part::External(part) = &mut body.part else {
+        panic!("it is a file");
+    };
+    part.expires = u32::try_from(hub.clock()().as_u64() / 1000).unwrap() + 60;
+    let id = now(alice.say(&room(), body)).unwrap();
+    sync(&mut bob);
+    now(bob.fetch_file(&room(), &id)).unwrap();
+    hub.advance(Duration::from_secs(62));
+    let refused = now(bob.fetch_file(&room(), &id)).unwrap_err();
+    assert!(matches!(refused, MimiError::FileExpired), "{refused}");
+    let insist = Fetch {
+        expired: true,
+        ..Fetch::default()
+    };
+    now(bob.fetch_file_by(&room(), &id, &insist)).unwrap();
 }

@@ -210,6 +210,9 @@ pub(crate) struct Way {
     /// their place
     #[arg(long, value_name = "FILE")]
     pub(crate) ohttp_keys: Option<PathBuf>,
+    /// Also a file that is no longer valid by its sender's word: something else may lie there now
+    #[arg(long)]
+    pub(crate) expired: bool,
     /// With `--by direct`: the address of a server, instead of what DNS says
     #[arg(long, value_name = "NAME=ADDRESS:PORT", value_parser = resolved)]
     pub(crate) resolve: Vec<(ServerName, SocketAddr)>,

@@ -225,6 +225,7 @@ async fn get_file(
     let fetch = Fetch {
         way: way.by.map(DownloadPrivacyType::from),
         ohttp_keys: keys.context("the keys of the hub's gateway")?.map(Bytes::from),
+        expired: way.expired,
     };
     let fetched = client.fetch_file_by(room, &message_id(message)?, &fetch).await?;
     let FetchedFile { part, bytes, way } = fetched;
