@@ -236,7 +236,9 @@ impl<'c> Work<'c> {
         self.key_packages_low = true;
         let connection = self.connection;
         let mut opened = false;
-        let joined = attempt(connection, || group::join(connection, &known, welcome, tree, &mut opened));
+        let joined = attempt(connection, || {
+            group::join(connection, &known, welcome, tree, &mut opened)
+        });
         let group = match joined {
             Ok(group) => group,
             Err(error @ MimiError::Store(_)) => return Err(error),
