@@ -2,17 +2,20 @@
 //!
 //! Rendering it as plain text is support enough by the draft, and what [`super::MimiContent::to_plain`] does. Two things matter all
 //! the same: HTML is no part of it, so senders escape what looks like HTML; and a link to a user is a mention
-//! (MC #mentions, #link-and-mention-handling).
+//! (MC #mentions, #link-and-mention-handling). What is code, a link or HTML is for a parser of CommonMark to say.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use pulldown_cmark::{Event, LinkType, Options, Parser, Tag, TagEnd};
 
 use super::part::{NestedPart, Part};
 
 /// Escapes what Markdown would take for HTML: the `<` of any tag, comment, declaration or instruction becomes `&lt;`. Links in angle
 /// brackets stay, as does code, where nothing is a tag.
 ///
-/// A little more is escaped than must be, every `<` before a letter, `/`, `!` or `?`: it reads the same.
+/// A little more is escaped than must be, every `<` of a text before a letter, `/`, `!` or `?`: it reads the same.
 ///
 /// ```
 /// use nabe_content::mimi::markdown::no_html;
@@ -22,24 +25,76 @@ use super::part::{NestedPart, Part};
 /// ```
 #[must_use]
 pub fn no_html(markdown: &str) -> Cow<'_, str> {
-    let mut out = String::new();
-    let mut copied = 0;
-    let mut scan = Scan::new(markdown);
-    while let Some(piece) = scan.next() {
-        if let Piece::Angle(at) = piece
-            && looks_like_tag(scan.from(at + 1))
-            && autolink(scan.from(at)).is_none()
-        {
-            out.push_str(markdown.get(copied..at).unwrap_or_default());
-            out.push_str("&lt;");
-            copied = at + 1;
+    let mut text = Cow::Borrowed(markdown);
+    // Where HTML ended a paragraph before, code may begin elsewhere now.
+    for _ in 0..MAX_PASSES {
+        match escape(&text, &tags(&text)) {
+            Some(escaped) => text = Cow::Owned(escaped),
+            None => return text,
         }
     }
-    if copied == 0 {
-        return Cow::Borrowed(markdown);
+    let all: Vec<usize> = tag_starts(&text, 0..text.len()).collect();
+    escape(&text, &all).map_or(text, Cow::Owned)
+}
+
+/// How often a text is read anew after its HTML was escaped. What then still reads as HTML was made for that, and loses its links in
+/// angle brackets, too.
+const MAX_PASSES: usize = 8;
+
+/// The text with `&lt;` in the places of the `<` that are named, in order; nothing if there are none.
+fn escape(text: &str, places: &[usize]) -> Option<String> {
+    let mut out = String::with_capacity(text.len() + 3 * places.len());
+    let mut copied = 0;
+    for &at in places {
+        out.push_str(text.get(copied..at)?);
+        out.push_str("&lt;");
+        copied = at + 1;
     }
-    out.push_str(markdown.get(copied..).unwrap_or_default());
-    Cow::Owned(out)
+    out.push_str(text.get(copied..)?);
+    (!places.is_empty()).then_some(out)
+}
+
+/// Where in a Markdown text something begins that is a tag, or looks like one.
+fn tags(markdown: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut code_blocks = 0_usize;
+    let mut autolinks = 0_usize;
+    for (event, range) in parse(markdown) {
+        match event {
+            Event::Start(Tag::CodeBlock(_)) => code_blocks += 1,
+            Event::End(TagEnd::CodeBlock) => code_blocks = code_blocks.saturating_sub(1),
+            Event::Start(Tag::Link { link_type, .. }) if is_autolink(link_type) => autolinks += 1,
+            Event::End(TagEnd::Link) => autolinks = autolinks.saturating_sub(1),
+            Event::Html(_) | Event::InlineHtml(_) => found.extend(tag_starts(markdown, range)),
+            Event::Text(_) if code_blocks == 0 && autolinks == 0 => {
+                let is_escaped =
+                    |at: usize| at == range.start && markdown.get(..at).is_some_and(|it| it.ends_with('\\'));
+                found.extend(tag_starts(markdown, range.clone()).filter(|&at| !is_escaped(at)));
+            }
+            _ => {}
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// The places of `<` in this part of the text that could begin a tag.
+fn tag_starts(text: &str, range: Range<usize>) -> impl Iterator<Item = usize> {
+    let part = text.get(range.clone()).unwrap_or_default();
+    part.match_indices('<').filter_map(move |(at, _)| {
+        let at = range.start + at;
+        looks_like_tag(text.get(at + 1..).unwrap_or_default()).then_some(at)
+    })
+}
+
+/// What there is in a Markdown text, with the bytes that say it (MC #gfm-mimi: tables, task lists and strikethrough of GFM's extensions).
+fn parse(markdown: &str) -> impl Iterator<Item = (Event<'_>, Range<usize>)> {
+    let extensions = Options::ENABLE_TABLES | Options::ENABLE_TASKLISTS | Options::ENABLE_STRIKETHROUGH;
+    Parser::new_ext(markdown, extensions).into_offset_iter()
+}
+
+const fn is_autolink(link: LinkType) -> bool {
+    matches!(link, LinkType::Autolink | LinkType::Email)
 }
 
 /// A link in a text.
@@ -52,37 +107,32 @@ pub struct Link {
 }
 
 impl Link {
-    /// The links of a Markdown text, in order: `[text](target)` and `<target>`.
+    /// The links of a Markdown text, in order: `[text](target)`, `<target>`, and those whose target is given elsewhere in the text.
     #[must_use]
     pub fn in_markdown(markdown: &str) -> Vec<Self> {
         let mut links = Vec::new();
-        // Where the texts begin that may turn out to be a link's, the innermost last.
-        let mut open = Vec::new();
-        let mut scan = Scan::new(markdown);
-        while let Some(piece) = scan.next() {
-            match piece {
-                Piece::Angle(at) => {
-                    if let Some(target) = autolink(scan.from(at)) {
-                        links.push(Self {
-                            text: target.to_owned(),
-                            target: target.to_owned(),
-                        });
-                        scan.at = at + target.len() + 2;
+        // No link holds another one.
+        let mut open: Option<Self> = None;
+        for (event, _) in parse(markdown) {
+            match event {
+                Event::Start(Tag::Link { dest_url, .. }) => {
+                    open = Some(Self {
+                        text: String::new(),
+                        target: dest_url.into_string(),
+                    });
+                }
+                Event::End(TagEnd::Link) => links.extend(open.take()),
+                Event::Text(text) | Event::Code(text) => {
+                    if let Some(link) = &mut open {
+                        link.text.push_str(&text);
                     }
                 }
-                Piece::Open(at) => open.push(at + 1),
-                Piece::Close(at) => {
-                    let Some(start) = open.pop() else { continue };
-                    if let Some((target, length)) = destination(scan.from(at + 1)) {
-                        links.push(Self {
-                            text: markdown.get(start..at).unwrap_or_default().to_owned(),
-                            target: target.to_owned(),
-                        });
-                        scan.at = at + 1 + length;
-                        // No link holds another one.
-                        open.clear();
+                Event::SoftBreak | Event::HardBreak => {
+                    if let Some(link) = &mut open {
+                        link.text.push(' ');
                     }
                 }
+                _ => {}
             }
         }
         links
@@ -119,16 +169,16 @@ impl Link {
         }
         let (text_scheme, text_rest) = scheme_and_rest(text);
         let (target_scheme, target_rest) = scheme_and_rest(target);
-        let scheme = text_scheme.as_deref().or(target_scheme.as_deref()).unwrap_or_default();
-        let same_place =
-            canonical(scheme, text_rest) == canonical(target_scheme.as_deref().unwrap_or_default(), target_rest);
-        match (text_scheme.as_deref(), target_scheme.as_deref()) {
-            _ if !same_place => Some(LinkWarning::Differs),
-            (Some("https"), Some("http")) => Some(LinkWarning::Downgrade),
-            (Some(text), Some(target)) if text != target && (text, target) != ("http", "https") => {
+        // Who reads a place without a scheme expects it by https.
+        let text_scheme = text_scheme.as_deref().unwrap_or("https");
+        let target_scheme = target_scheme.as_deref().unwrap_or_default();
+        match (text_scheme, target_scheme) {
+            _ if canonical(text_scheme, text_rest) != canonical(target_scheme, target_rest) => {
                 Some(LinkWarning::Differs)
             }
-            _ => None,
+            ("https", "http") => Some(LinkWarning::Downgrade),
+            (text, target) if text == target || (text, target) == ("http", "https") => None,
+            _ => Some(LinkWarning::Differs),
         }
     }
 }
@@ -138,7 +188,7 @@ impl Link {
 pub enum LinkWarning {
     /// It leads elsewhere than its text says, or its text says nothing about it.
     Differs,
-    /// Its text says `https` and it is `http`.
+    /// Its text says `https`, or no scheme, and it is `http`.
     Downgrade,
 }
 
@@ -172,148 +222,10 @@ fn canonical(scheme: &str, rest: &str) -> String {
     format!("{authority}{path}")
 }
 
-/// What the scan stops at.
-enum Piece {
-    Angle(usize),
-    Open(usize),
-    Close(usize),
-}
-
-/// Walks over Markdown, past code and escaped characters. Every byte is looked at a bounded number of times.
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-    /// Where the runs of backticks begin, by their length; made for the first one.
-    runs: Option<BTreeMap<usize, Vec<usize>>>,
-}
-
-impl<'a> Scan<'a> {
-    const fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            at: 0,
-            runs: None,
-        }
-    }
-
-    fn from(&self, at: usize) -> &'a str {
-        self.text.get(at..).unwrap_or_default()
-    }
-
-    fn next(&mut self) -> Option<Piece> {
-        let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.at) {
-            let at = self.at;
-            self.at += 1;
-            match byte {
-                b'\\' if bytes.get(self.at).is_some_and(u8::is_ascii_punctuation) => self.at += 1,
-                b'`' => self.code(at),
-                b'<' => return Some(Piece::Angle(at)),
-                b'[' => return Some(Piece::Open(at)),
-                b']' => return Some(Piece::Close(at)),
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// Past a code span or a block between backtick fences; past the backticks only, if they have no end.
-    fn code(&mut self, start: usize) {
-        let length = run(self.from(start));
-        let after = start + length;
-        self.at = after;
-        let text = self.text;
-        let runs = self.runs.get_or_insert_with(|| backtick_runs(text));
-        let same = runs.get(&length).map(Vec::as_slice).unwrap_or_default();
-        if let Some(closing) = same.get(same.partition_point(|&at| at < after)) {
-            self.at = closing + length;
-        }
-    }
-}
-
-/// Length of the run of backticks that `text` begins with.
-fn run(text: &str) -> usize {
-    text.len() - text.trim_start_matches('`').len()
-}
-
-/// Where the runs of backticks in `text` begin, in order, by their length.
-fn backtick_runs(text: &str) -> BTreeMap<usize, Vec<usize>> {
-    let mut runs: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let (mut at, mut rest) = (0, text);
-    while let Some(found) = rest.find('`') {
-        let (_, from) = rest.split_at(found);
-        let length = run(from);
-        runs.entry(length).or_default().push(at + found);
-        at += found + length;
-        rest = from.get(length..).unwrap_or_default();
-    }
-    runs
-}
-
 /// `rest` follows a `<`.
 fn looks_like_tag(rest: &str) -> bool {
     rest.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'))
 }
-
-/// The URI or mail address of `<…>` at the beginning of `text` (CommonMark, autolinks).
-fn autolink(text: &str) -> Option<&str> {
-    let inside = text.strip_prefix('<')?;
-    let end = inside.find(['<', '>', ' ', '\n', '\t'])?;
-    let target = inside.get(..end)?;
-    if !inside.get(end..)?.starts_with('>') || target.chars().any(char::is_control) {
-        return None;
-    }
-    let is_uri = target.split_once(':').is_some_and(|(scheme, _)| {
-        (2..=32).contains(&scheme.len())
-            && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(is_scheme_byte)
-    });
-    let is_mail = target.split_once('@').is_some_and(|(local, host)| {
-        let allowed = |c: u8| c.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&c);
-        let label = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
-        !local.is_empty() && local.bytes().all(allowed) && !host.is_empty() && host.bytes().all(label)
-    });
-    (is_uri || is_mail).then_some(target)
-}
-
-/// The target of `(target "title")` at the beginning of `text`, and the length of it all.
-fn destination(text: &str) -> Option<(&str, usize)> {
-    // However many brackets there are, each looks only so far.
-    let text = text.get(..text.floor_char_boundary(MAX_DESTINATION_BYTES))?;
-    let inside = text.strip_prefix('(')?;
-    let space = inside.len() - inside.trim_start_matches([' ', '\n']).len();
-    let rest = inside.get(space..)?;
-    let (target, used) = if let Some(bracketed) = rest.strip_prefix('<') {
-        let end = bracketed.find(['>', '<', '\n'])?;
-        bracketed.get(end..)?.starts_with('>').then_some(())?;
-        (bracketed.get(..end)?, end + 2)
-    } else {
-        let mut depth = 0_usize;
-        let end = rest.find(|c: char| match c {
-            '(' => {
-                depth += 1;
-                depth > MAX_PARENTHESES
-            }
-            ')' if depth > 0 => {
-                depth -= 1;
-                false
-            }
-            c => c == ')' || c.is_ascii_whitespace(),
-        })?;
-        (depth <= MAX_PARENTHESES).then_some(())?;
-        (rest.get(..end)?, end)
-    };
-    // A title, or only space, up to the closing parenthesis on the same line.
-    let tail = rest.get(used..)?;
-    let close = tail.find([')', '\n'])?;
-    tail.get(close..)?.starts_with(')').then_some(())?;
-    Some((target, 1 + space + used + close + 1))
-}
-
-/// Longest target and title of a link that are found.
-const MAX_DESTINATION_BYTES: usize = 2048;
-/// Levels of parentheses in a target, as in the reference implementation of CommonMark.
-const MAX_PARENTHESES: usize = 32;
 
 const fn is_scheme_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-')
@@ -353,6 +265,20 @@ mod tests {
                 "<mimi://a.example/u/alice onclick=x>",
                 "&lt;mimi://a.example/u/alice onclick=x>",
             ),
+            ("[a](<b c>) [d]\n\n[d]: <e f>", "[a](<b c>) [d]\n\n[d]: <e f>"),
+            (r"\\<b>", r"\\&lt;b>"),
+            // A code span ends with its paragraph, and a paragraph where a block of HTML begins.
+            (
+                "it`s\n\n<script>x</script>\n\nthat`s",
+                "it`s\n\n&lt;script>x&lt;/script>\n\nthat`s",
+            ),
+            ("`a\n<div onclick=x>\n`", "`a\n&lt;div onclick=x>\n`"),
+            ("- `a\n- <b>`", "- `a\n- &lt;b>`"),
+            ("|a|b|\n|---|---|\n|`x|<b>`|", "|a|b|\n|---|---|\n|`x|&lt;b>`|"),
+            // Code of other kinds than between backticks, and code that has no end.
+            ("~~~\n<b>\n~~~\n<b>", "~~~\n<b>\n~~~\n&lt;b>"),
+            ("    <b>\n\n<b>", "    <b>\n\n&lt;b>"),
+            ("```\n<b>", "```\n<b>"),
             ("é <b> é", "é &lt;b> é"),
         ] {
             assert_eq!(no_html(markdown), escaped);
@@ -369,8 +295,17 @@ mod tests {
             [
                 link("a", "https://a.example/x_(y)"),
                 link("mimi://a.example/u/b", "mimi://a.example/u/b"),
-                link("[c]", "d e"),
-            ]
+            ],
+            "a picture is no link"
+        );
+        assert_eq!(
+            Link::in_markdown("[**a** `b`\nc][d], [![picture](p)](q)\n\n[d]: https://d.example \"t\""),
+            [link("a b c", "https://d.example"), link("picture", "q")]
+        );
+        assert_eq!(
+            Link::in_markdown("it`s [a](b)\n\nthat`s"),
+            [link("a", "b")],
+            "code ends with its paragraph"
         );
     }
 
@@ -420,13 +355,27 @@ mod tests {
             link("https://example.com/Foobar", "https://example.com/foobar").warning(),
             Some(LinkWarning::Differs)
         );
+        for (text, target) in [
+            ("[example.com/%0aalert(1)", "javascript://example.com/%0aalert(1)"),
+            ("example.com/%0aalert(1)", "javascript://example.com/%0aalert(1)"),
+            ("example.com/x", "example.com/x/"),
+            ("ftp://example.com/x", "https://example.com/x"),
+        ] {
+            assert_eq!(link(text, target).warning(), Some(LinkWarning::Differs), "{text}");
+        }
+        assert_eq!(
+            link("example.com/x", "http://example.com/x").warning(),
+            Some(LinkWarning::Downgrade)
+        );
         let downgrade = link("https://example.com/foobar", "http://example.com/foobar");
         assert_eq!(downgrade.warning(), Some(LinkWarning::Downgrade));
     }
 
     #[test]
     fn hostile_text_takes_linear_time() {
-        for unit in ["[", "`", "<", "](", "[](", "``` ", "<a:"] {
+        for unit in [
+            "[", "`", "<", "](", "[](", "``` ", "<a:", "<b", "> ", "- ", "*_", "![", "<!--", "|", "&",
+        ] {
             let text = unit.repeat(40_000);
             assert!(Link::in_markdown(&text).len() < 5_000);
             assert!(no_html(&text).len() >= text.len());
