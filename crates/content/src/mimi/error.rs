@@ -136,6 +136,9 @@ pub enum Rule {
     /// An integer key whose magnitude is above 2^53 − 1 (MC #data-model-restrictions).
     #[error("integer key beyond 2^53 - 1")]
     KeyRange,
+    /// Key 0 of extensions, which nobody may write (MC #keys-registry).
+    #[error("key 0 is reserved")]
+    KeyReserved,
     /// Tags, maps, arrays or parts in too many levels (MC #depth-restrictions).
     #[error("more than {max} levels deep")]
     TooDeep {
@@ -193,6 +196,7 @@ impl Rule {
             Self::UnsortedKey => "unsorted-key",
             Self::DuplicateKey => "duplicate-key",
             Self::KeyRange => "key-range",
+            Self::KeyReserved => "key-reserved",
             Self::TooDeep { .. } => "too-deep",
             Self::TooManyParts { .. } => "too-many-parts",
             Self::TooFewParts => "too-few-parts",

@@ -24,8 +24,11 @@ impl ExtensionKey {
     /// The room, a text.
     pub const ROOM_URI: Self = Self(Repr::Int(2));
 
-    /// An integer key.
+    /// An integer key. 0 is reserved, so there is none to write; what came under it is kept.
     pub const fn int(number: i64) -> Result<Self, Rule> {
+        if number == 0 {
+            return Err(Rule::KeyReserved);
+        }
         if number.unsigned_abs() > MAX_KEY {
             return Err(Rule::KeyRange);
         }
@@ -215,4 +218,20 @@ fn check_known(key: &ExtensionKey, found: Kind) -> Result<(), Rule> {
         return Err(Rule::WrongKind { expected, found });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_zero_is_kept_and_nobodys_to_set() {
+        assert_eq!(ExtensionKey::int(0), Err(Rule::KeyReserved));
+        let came = [0xa1, 0x00, 0x18, 0x2a];
+        let extensions = Extensions::read(&mut Reader::new(&came)).unwrap();
+        assert_eq!(extensions.iter().next().unwrap().0.as_int(), Some(0));
+        let mut written = Vec::new();
+        extensions.write(&mut written);
+        assert_eq!(written, came);
+    }
 }

@@ -363,7 +363,8 @@ pub fn application_framing(message: &[u8]) -> Vec<u8> {
 }
 
 /// The message inside what MLS decrypted, framed or not. MIMI content begins with 0x87; a framing begins with the length of a
-/// media type, which would have to be over 100 MB to look like that.
+/// media type, which would have to be over 100 MB to look like that. A framing may leave its type out: then it is the group's first
+/// one (MLSX #app-framing), which this does not know; what is inside has to be MIMI content all the same.
 pub fn unframe(application_data: &[u8]) -> Result<&[u8], FrankError> {
     if application_data.first() == Some(&0x87) {
         return Ok(application_data);
@@ -372,7 +373,8 @@ pub fn unframe(application_data: &[u8]) -> Result<&[u8], FrankError> {
     let media_type = read_vector(&mut rest).ok_or(FrankError::Framing)?;
     let _parameters = read_vector(&mut rest).ok_or(FrankError::Framing)?;
     let message = read_vector(&mut rest).ok_or(FrankError::Framing)?;
-    if !media_type.eq_ignore_ascii_case(super::MEDIA_TYPE.as_bytes()) || !rest.is_empty() {
+    let is_content = media_type.is_empty() || media_type.eq_ignore_ascii_case(super::MEDIA_TYPE.as_bytes());
+    if !is_content || !rest.is_empty() {
         return Err(FrankError::Framing);
     }
     Ok(message)

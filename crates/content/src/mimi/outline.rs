@@ -3,7 +3,6 @@
 use super::cbor::{CborValue, Key, NULL, Reader, VALUE_LEVEL};
 use super::content::MimiContent;
 use super::error::{Kind, Malformed};
-use super::extensions::ExtensionKey;
 use super::limits::{MAX_PART_LEVELS, MAX_PARTS};
 use super::part::Disposition;
 use super::status::{MAX_ENTRIES, MessageStatus, StatusReport};
@@ -89,7 +88,7 @@ impl Walk<'_> {
         self.item("inReplyTo")?;
         for _ in 0..self.reader.map()? {
             let key = match self.reader.extension_key()?.0 {
-                Key::Int(number) => ExtensionKey::int(number).map(|key| key.to_string()).unwrap_or_default(),
+                Key::Int(number) => number.to_string(),
                 Key::Text(name) => format!("{name:?}"),
             };
             self.item(&format!("mimiExtensions[{key}]"))?;

@@ -609,8 +609,8 @@ fn any_part() -> impl Strategy<Value = NestedPart> {
 
 fn any_extensions() -> impl Strategy<Value = Extensions> {
     let key = prop_oneof![
-        any::<i64>().prop_map(|number| ExtensionKey::int(number >> 11).unwrap()),
-        (-300_i64..300).prop_map(|number| ExtensionKey::int(number).unwrap()),
+        any::<i64>().prop_map(|number| ExtensionKey::int((number >> 11) | 1).unwrap()),
+        (1_i64..600).prop_map(|number| ExtensionKey::int(if number < 300 { -number } else { number - 299 }).unwrap()),
         ".{1,40}".prop_map(|name| ExtensionKey::text(name).unwrap()),
     ];
     let value = prop_oneof![

@@ -213,8 +213,11 @@ fn framing_has_the_media_type_and_is_taken_off_again() {
     assert_eq!(framed, b"\x18application/mimi-content\x00\x02\x87x");
     assert_eq!(unframe(&framed), Ok(&b"\x87x"[..]));
     assert_eq!(unframe(b"\x87x"), Ok(&b"\x87x"[..]));
+    let without_type = b"\x00\x00\x02\x87x";
+    assert_eq!(unframe(without_type), Ok(&b"\x87x"[..]), "it is of the group's first");
     for wrong in [
         &b""[..],
+        b"\x00\x00\x01\x87x",
         b"\x18application/mimi-content\x00\x02\x87",
         b"\x18application/mimi-content\x00\x01\x87x",
         b"\x0aimage/jpeg\x00\x02\x87x",
