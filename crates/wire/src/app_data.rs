@@ -208,6 +208,35 @@ impl MediaType {
             parameters: Vec::new(),
         }
     }
+
+    /// The same with one parameter more.
+    pub fn with_parameter(mut self, name: &str, value: &str) -> Self {
+        self.parameters.push(Parameter {
+            parameter_name: name.into(),
+            parameter_value: value.into(),
+        });
+        self
+    }
+
+    /// Whether who reads this reads the other: the same type, with the parameters that the other has, as far as this one mentions
+    /// them. Case does not matter.
+    ///
+    /// ```
+    /// use nabe_wire::app_data::MediaType;
+    ///
+    /// let markdown = MediaType::new("text/markdown");
+    /// let ours = markdown.clone().with_parameter("variant", "GFM-MIMI");
+    /// assert!(markdown.covers(&ours) && ours.covers(&markdown));
+    /// assert!(!ours.covers(&markdown.with_parameter("Variant", "CommonMark")));
+    /// ```
+    pub fn covers(&self, other: &Self) -> bool {
+        let is_covered = |wanted: &Parameter| {
+            let mut own = self.parameters.iter();
+            let own = own.find(|it| it.parameter_name.eq_ignore_ascii_case(&wanted.parameter_name));
+            own.is_none_or(|it| it.parameter_value.eq_ignore_ascii_case(&wanted.parameter_value))
+        };
+        self.media_type.eq_ignore_ascii_case(&other.media_type) && other.parameters.iter().all(is_covered)
+    }
 }
 
 /// `MediaTypeList`: the data of `content_media_types`. Never empty.

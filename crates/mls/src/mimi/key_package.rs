@@ -97,10 +97,11 @@ pub fn meets(capabilities: &Capabilities, required: &RequiredCapabilities) -> bo
     shape::covers(capabilities, required)
 }
 
+/// Whether it is marked so by the component, whose entry has no data (MLSX #format). One with data says something else.
 fn is_of_last_resort(extensions: &[Extension]) -> bool {
     let dictionary = Extension::app_data_dictionary(extensions).and_then(Result::ok);
     dictionary
-        .is_some_and(|dictionary: AppDataDictionary| dictionary.data(ComponentId::LAST_RESORT_KEY_PACKAGE).is_some())
+        .is_some_and(|dictionary: AppDataDictionary| dictionary.data(ComponentId::LAST_RESORT_KEY_PACKAGE) == Some(&[]))
 }
 
 #[cfg(test)]
@@ -150,5 +151,19 @@ mod tests {
         let of_matrix = TestDevice::new("@alice:a.test", "A").key_package();
         let refused = OfferedKeyPackage::check(&of_matrix, wall_clock());
         assert!(matches!(refused, Err(OfferRefused::Identity(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn an_entry_without_data_marks_a_key_package_of_last_resort() {
+        let phone = MimiDevice::new("mimi://b.example/d/bob/phone");
+        let is_marked = |component: ComponentId, data: &[u8]| {
+            let mut dictionary = AppDataDictionary::new();
+            dictionary.set(component, data.to_vec());
+            let package = phone.key_package_with(&dictionary);
+            OfferedKeyPackage::check(&package, wall_clock()).unwrap().last_resort
+        };
+        assert!(is_marked(ComponentId::LAST_RESORT_KEY_PACKAGE, b""));
+        assert!(!is_marked(ComponentId::LAST_RESORT_KEY_PACKAGE, b"\0"));
+        assert!(!is_marked(ComponentId(0x1a1a), b""));
     }
 }

@@ -128,9 +128,11 @@ impl Requirements {
             }
         }
         let supported = media_types(leaf)?;
-        // A leaf names types without saying which of their parameters it minds.
-        let reads = |required: &MediaType| supported.iter().any(|read| read.media_type == required.media_type);
-        if !self.media_types.iter().all(reads) {
+        if !self
+            .media_types
+            .iter()
+            .all(|it| supported.iter().any(|read| read.covers(it)))
+        {
             return Err(MimiRefusal::MediaTypeUnsupported);
         }
         Ok(())

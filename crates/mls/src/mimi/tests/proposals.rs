@@ -1,6 +1,6 @@
 //! Proposals by themselves: one test for each rule.
 
-use nabe_wire::app_data::AppAck;
+use nabe_wire::app_data::{AppAck, AppDataDictionary};
 use nabe_wire::mls::{
     AppEphemeral, CipherSuite, ContentType, FramedContent, FramedContentBody, MlsMessageBody, PreSharedKeyId,
     PrivateMessage, ProposalType, ProtocolVersion, Psk, ReInit, Sender,
@@ -386,6 +386,16 @@ fn who_is_added_can_be_in_the_group() {
     assert_eq!(add(&deaf), Some(MimiRefusal::ComponentUnsupported { component }));
     let blind = dave.with_component(ComponentId::CONTENT_MEDIA_TYPES, Some(media_types(&["text/plain"])));
     assert_eq!(add(&blind), Some(MimiRefusal::MediaTypeUnsupported));
+}
+
+#[test]
+fn values_that_stand_for_nothing_do_no_harm_where_clients_say_what_they_know() {
+    let mut room = Room::of_three();
+    let dave = MimiDevice::new("mimi://d.example/d/dave/D").with_grease();
+    let mut dictionary = AppDataDictionary::new();
+    dictionary.set(ComponentId(0x3a3a), b"nothing".to_vec());
+    let message = room.member("alice").propose_add(&dave.key_package_with(&dictionary));
+    assert_eq!(room.propose(&message).err(), None);
 }
 
 #[test]

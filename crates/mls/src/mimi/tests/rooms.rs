@@ -2,6 +2,8 @@
 
 use openmls::prelude::ProposalType;
 
+use nabe_wire::app_data::{MediaType, MediaTypeList};
+
 use super::*;
 
 fn alice() -> MimiDevice {
@@ -120,6 +122,26 @@ fn what_has_data_is_required_of_members() {
     assert_eq!(required, Err(MimiRefusal::ComponentUnsupported { component: aad }));
     let types = found_with(|draft| draft.set(ComponentId::CONTENT_MEDIA_TYPES, media_types(&["text/markdown"])));
     assert_eq!(types, Err(MimiRefusal::MediaTypeUnsupported));
+}
+
+#[test]
+fn a_media_type_is_read_with_its_parameters() {
+    let list = |types: &[MediaType]| MediaTypeList::new(types.to_vec()).unwrap().to_bytes();
+    let markdown = |variant| MediaType::new("text/markdown").with_parameter("variant", variant);
+    let found_by_reader_of = |read: MediaType| {
+        let hub = TestHub::new("mimi://a.example");
+        let read = list(&[MediaType::new("Application/MIMI-Content"), read]);
+        let reader = alice().with_component(ComponentId::CONTENT_MEDIA_TYPES, Some(read));
+        let mut draft = RoomDraft::new(&reader, &hub);
+        let required = [MediaType::new("application/mimi-content"), markdown("GFM-MIMI")];
+        draft.set(ComponentId::CONTENT_MEDIA_TYPES, list(&required));
+        let (info, tree) = reader.create_room_with(&draft).hand_over();
+        MimiGroup::found(&room(), hub.sender(), &info, &tree, wall_clock()).map(|_| ())
+    };
+    assert_eq!(found_by_reader_of(markdown("gfm-mimi")), Ok(()));
+    assert_eq!(found_by_reader_of(MediaType::new("text/markdown")), Ok(()));
+    let other = found_by_reader_of(markdown("CommonMark"));
+    assert_eq!(other, Err(MimiRefusal::MediaTypeUnsupported));
 }
 
 #[test]

@@ -78,6 +78,19 @@ impl MimiDevice {
         }
     }
 
+    /// The same client, which puts values that stand for nothing wherever its leaves may have them (MLSX #grease).
+    #[must_use]
+    pub fn with_grease(&self) -> Self {
+        let greased = |list: &[ComponentId], value| components_list(&[list, &[ComponentId(value)]].concat());
+        let mut device = self.clone();
+        device.capabilities = device.capabilities.with_grease(self.shared.provider.rand());
+        let dictionary = &mut device.dictionary;
+        dictionary.set(ComponentId::APP_COMPONENTS, greased(SUPPORTED, 0x0a0a));
+        dictionary.set(ComponentId::SAFE_AAD, greased(&[ComponentId::FRANK_AAD], 0x1a1a));
+        dictionary.set(ComponentId(0x2a2a), vec![0x2a]);
+        device
+    }
+
     /// The same client with these components' data in its leaves.
     #[must_use]
     pub fn with_component(&self, component: ComponentId, data: Option<Vec<u8>>) -> Self {
@@ -192,6 +205,25 @@ impl MimiDevice {
         }
         let shared = &self.shared;
         let bundle = builder
+            .build(
+                shared.suite.ciphersuite(),
+                &shared.provider,
+                &shared.signer,
+                self.credential_with_key(),
+            )
+            .expect("a key package is made");
+        encode(bundle.key_package())
+    }
+
+    /// A new key package that has components beside those of its leaf.
+    #[must_use]
+    pub fn key_package_with(&self, dictionary: &AppDataDictionary) -> Vec<u8> {
+        let extensions = Extensions::single(dictionary_extension(dictionary)).expect("it belongs into a key package");
+        let shared = &self.shared;
+        let bundle = KeyPackage::builder()
+            .leaf_node_capabilities(self.capabilities.clone())
+            .leaf_node_extensions(self.leaf_extensions())
+            .key_package_extensions(extensions)
             .build(
                 shared.suite.ciphersuite(),
                 &shared.provider,
