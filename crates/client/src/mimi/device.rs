@@ -9,9 +9,11 @@ use nabe_wire::{Encode as _, IdentifierUri};
 use openmls::ciphersuite::hash_ref::KeyPackageRef;
 use openmls::credentials::{BasicCredential, CredentialWithKey};
 use openmls::extensions::{AppDataDictionary as MlsDictionary, AppDataDictionaryExtension, Extension};
+use openmls::grease::random_grease_value;
 use openmls::prelude::{Capabilities, ExtensionType, Extensions, KeyPackage, LeafNode, ProposalType};
 use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::random::OpenMlsRand;
 use openmls_traits::storage::StorageProvider as _;
 use rusqlite::Connection;
 use tls_codec::{Deserialize as _, Serialize as _, VLBytes};
@@ -86,8 +88,8 @@ impl Device {
         let provider = Provider::new(connection);
         for _ in 0..count {
             let bundle = KeyPackage::builder()
-                .leaf_node_capabilities(capabilities(suite))
-                .leaf_node_extensions(leaf_extensions()?)
+                .leaf_node_capabilities(capabilities(suite, provider.rand()))
+                .leaf_node_extensions(leaf_extensions(provider.rand())?)
                 .build(
                     suite.ciphersuite(),
                     &provider,
@@ -130,22 +132,34 @@ pub(super) fn identifier(uri: &MimiUri) -> IdentifierUri {
     IdentifierUri::new(uri.to_string()).expect("a mimi URI is short enough for any field")
 }
 
-pub(super) fn capabilities(suite: Suite) -> Capabilities {
-    Capabilities::new(
+/// What a leaf of ours is capable of, and a value of each kind that stands for nothing (RFC 9420, 7.2).
+pub(super) fn capabilities(suite: Suite, rand: &impl OpenMlsRand) -> Capabilities {
+    let capabilities = Capabilities::new(
         None,
         Some(&[suite.ciphersuite()]),
         Some(&[ExtensionType::AppDataDictionary]),
         Some(PROPOSALS),
         None,
-    )
+    );
+    capabilities.with_grease(rand)
 }
 
-/// What a leaf of ours says about this client (MLSX #negotiation).
-pub(super) fn leaf_extensions() -> Result<Extensions<LeafNode>, MimiError> {
+/// What a leaf of ours says about this client (MLSX #negotiation), and components that stand for nothing, to keep others used to
+/// them (MLSX #grease).
+pub(super) fn leaf_extensions(rand: &impl OpenMlsRand) -> Result<Extensions<LeafNode>, MimiError> {
+    // Components have the lower half of these values.
+    let grease = || ComponentId(random_grease_value(rand) & 0x7f7f);
     let mut dictionary = AppDataDictionary::new();
-    dictionary.set(ComponentId::APP_COMPONENTS, components_list(SUPPORTED));
-    dictionary.set(ComponentId::SAFE_AAD, components_list(&[ComponentId::FRANK_AAD]));
-    dictionary.set(ComponentId::CONTENT_MEDIA_TYPES, media_types(READABLE).to_bytes());
+    dictionary.set(grease(), Vec::new());
+    dictionary.set(
+        ComponentId::APP_COMPONENTS,
+        components_list(&[SUPPORTED, &[grease()]].concat()),
+    );
+    dictionary.set(
+        ComponentId::SAFE_AAD,
+        components_list(&[ComponentId::FRANK_AAD, grease()]),
+    );
+    dictionary.set(ComponentId::CONTENT_MEDIA_TYPES, readable().to_bytes());
     Extensions::single(dictionary_extension(&dictionary)).doing("writing a leaf's extensions")
 }
 
@@ -201,9 +215,12 @@ pub(super) const PROPOSALS: &[ProposalType] = &[
 ];
 
 /// The media types that this client reads, Markdown as plain text (MC #mimi-required-and-recommended-media-types).
-const READABLE: &[&str] = &[
-    nabe_content::mimi::MEDIA_TYPE,
-    nabe_content::mimi::status::MEDIA_TYPE,
-    "text/plain",
-    "text/markdown",
-];
+fn readable() -> MediaTypeList {
+    let types = vec![
+        MediaType::new(nabe_content::mimi::MEDIA_TYPE),
+        MediaType::new(nabe_content::mimi::status::MEDIA_TYPE),
+        MediaType::new("text/plain").with_parameter("charset", "utf-8"),
+        MediaType::new("text/markdown").with_parameter("variant", "GFM-MIMI"),
+    ];
+    MediaTypeList::new(types).expect("there is a type")
+}

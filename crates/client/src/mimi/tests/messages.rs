@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use nabe_content::mimi::status::MessageStatus;
 use nabe_content::mimi::{MimiContent, Origin, Salt};
-use nabe_wire::app_data::MediaTypeList;
-use nabe_wire::mls::Extension;
+use nabe_wire::app_data::{ComponentsList, MediaType, MediaTypeList};
+use nabe_wire::mls::{ComponentId, Extension};
 use nabe_wire::notify::FanoutParts;
 use nabe_wire::{Decode as _, Message as _, Reader};
+use openmls_rust_crypto::RustCrypto;
 use tls_codec::Serialize as _;
 
 use super::*;
 use crate::Undecryptable;
-use crate::mimi::device::leaf_extensions;
+use crate::mimi::device::{capabilities, leaf_extensions};
 
 #[test]
 fn messages_are_edited_deleted_answered_reacted_to_and_read() {
@@ -187,16 +188,17 @@ fn every_message_has_a_salt_of_its_own() {
 fn a_client_says_that_it_reads_what_everybody_has_to_read_and_does() {
     let hub = MimiHub::new();
     let [mut alice, mut bob, _] = of_three(&hub);
-    let leaf = leaf_extensions().unwrap().tls_serialize_detached().unwrap();
+    let leaf = leaf_extensions(&RustCrypto::default()).unwrap();
+    let leaf = leaf.tls_serialize_detached().unwrap();
     let leaf = Reader::new(&leaf).vector(Extension::decode).unwrap();
     let dictionary = Extension::app_data_dictionary(&leaf).unwrap().unwrap();
     let said = MediaTypeList::from_bytes(dictionary.data(ComponentId::CONTENT_MEDIA_TYPES).unwrap()).unwrap();
-    let required = ["application/mimi-content", "text/plain", "text/markdown"];
-    for needed in required {
-        assert!(
-            said.media_types().iter().any(|it| *it.media_type == *needed),
-            "{needed}"
-        );
+    for required in [
+        MediaType::new("application/mimi-content"),
+        MediaType::new("text/plain").with_parameter("charset", "utf-8"),
+        MediaType::new("text/markdown").with_parameter("variant", "GFM-MIMI"),
+    ] {
+        assert!(said.media_types().contains(&required), "{required:?}");
     }
     for (content_type, words) in [
         ("text/plain;charset=utf-8", "Fish!"),
@@ -206,4 +208,22 @@ fn a_client_says_that_it_reads_what_everybody_has_to_read_and_does() {
     }
     sync(&mut bob);
     assert_eq!(read(&bob), ["Fish!", "**Fish!**"]);
+}
+
+#[test]
+fn what_a_client_says_of_itself_has_values_that_stand_for_nothing() {
+    let rand = RustCrypto::default();
+    let capabilities = capabilities(Suite::default(), &rand);
+    assert!(capabilities.ciphersuites().iter().any(|it| it.is_grease()));
+    assert!(capabilities.extensions().iter().any(|it| it.is_grease()));
+    assert!(capabilities.proposals().iter().any(|it| it.is_grease()));
+    assert!(capabilities.credentials().iter().any(|it| it.is_grease()));
+    let leaf = leaf_extensions(&rand).unwrap().tls_serialize_detached().unwrap();
+    let leaf = Reader::new(&leaf).vector(Extension::decode).unwrap();
+    let dictionary = Extension::app_data_dictionary(&leaf).unwrap().unwrap();
+    assert!(dictionary.entries().iter().any(|entry| entry.component_id.is_grease()));
+    for list in [ComponentId::APP_COMPONENTS, ComponentId::SAFE_AAD] {
+        let list = ComponentsList::from_bytes(dictionary.data(list).unwrap()).unwrap();
+        assert!(list.component_ids.iter().any(|component| component.is_grease()));
+    }
 }
