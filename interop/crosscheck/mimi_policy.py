@@ -331,7 +331,13 @@ class Room:
 
     # --- Decisions
 
+    def is_going_on(self):
+        policy = self.state.policy
+        temporary = NUMBERS["base"] in policy.components and not policy.base().get("persistent_room")
+        refuse_if(temporary and self.state.start_leaves and not self.state.leaves, "room-over")
+
     def propose(self, step, parent):
+        self.is_going_on()
         self.takes(step)
         state, by = copy.deepcopy(self.state), step["by"]
         claims = claims_of(by.get("claims"))
@@ -355,6 +361,7 @@ class Room:
         self.pending = [one for one in self.pending if one[0] not in state.dropped]
 
     def commit(self, step, parent):
+        self.is_going_on()
         self.takes(step)
         state, by = copy.deepcopy(self.state), step["by"]
         joins = "new_member" in by
@@ -823,6 +830,7 @@ class Room:
         self.needs(index, "canDestroyRoom")
 
     def group_info(self, step, parent):
+        self.is_going_on()
         policy, user = self.state.policy, step["client"]["user"]
         refuse_if(not policy.operational().get("external_commit_allowed", True), "external-commits-off")
         index = self.state.standing(user)

@@ -453,6 +453,22 @@ def cases():
     case("a room becomes one of a parent", room(participants=SMALL, leaves=[[ALICE, 0]]), proposed(member(0), {"base": SUBSET}), parent="hall")
     case("a room with strangers does not", "club", proposed(member(AL), {"base": SUBSET}), "not-in-parent", parent="hall")
 
+    # Rooms that end with their last client, and rooms that stay.
+    def small(**base):
+        return room(participants=SMALL, leaves=[[ALICE, 0], [BOB, 1]], base=base)
+    ending, staying = small(), small(persistent_room=True)
+    one_left = [proposed(member(0), SELF_REMOVE)]
+    all_left = [*one_left, proposed(member(1), SELF_REMOVE, first=1)]
+    case("a room with a client goes on", ending, joined(BOB), before=one_left[:0], after={"leaves": [[ALICE, 0], [BOB, 1], [BOB, 2]]})
+    case("a room with a client that stays goes on", ending, {"group_info": {"client": client(BOB)}}, before=one_left)
+    case("nobody joins when the last client has left", ending, joined(BOB), "room-over", before=all_left)
+    case("nobody gets the GroupInfo when the last client has left", ending, {"group_info": {"client": client(BOB)}}, "room-over", before=all_left)
+    case("nobody proposes when the last client has left", ending, proposed(member(1), gone(1), first=2), "room-over", before=all_left)
+    case("a room that stays gives its GroupInfo to who comes back", staying, {"group_info": {"client": client(BOB)}}, before=all_left)
+    case("somebody comes back to a room that stays", staying, joined(BOB, "p0", "p1"), before=all_left, after={"leaves": [[BOB, 0]]})
+    case("a room without a base policy stays", room(participants=SMALL, leaves=[[ALICE, 0], [BOB, 1]]), {"group_info": {"client": client(BOB)}},
+         before=all_left)
+
     # Components.
     more = roles(guest=role(7, "guest"))
     case("an owner changes the roles", "club", committed(member(AL), {"roles": more}))
@@ -844,6 +860,8 @@ ABOUT = {
         "one client each where somebody has two"],
     "MRP-base-max-clients": ["no more clients than the maximum", "one comes and one goes at the maximum"],
     "MRP-base-max-users": ["no more users than the maximum", "the banned do not count", "a ban is not lifted in a full room"],
+    "MRP-base-persistent": ["nobody joins when the last client has left", "nobody gets the GroupInfo when the last client has left",
+        "somebody comes back to a room that stays"],
     "MRP-base-pseudonyms": ["a pseudonym where there are none", "a pseudonym"],
     "MRP-link-single": ["two links where there is one at a time", "one link where there is one at a time"],
     "MRP-link-list-change": ["join links change", "a join link that is not there", "a join link is not removed twice"],

@@ -428,12 +428,8 @@ impl PolicyStore for Disk {
         call!(self.join_link(room, link))
     }
 
-    async fn fixed_room(&self, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, StoreError> {
-        call!(self.fixed_room(members_sha256))
-    }
-
-    async fn due_child_rooms(&self, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
-        call!(self.due_child_rooms(limit))
+    async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.due_child_rooms(after, limit))
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `mimi/reach.rs` | which providers take part |
 //! | `mimi/pending.rs` | how many bytes wait to be committed |
 //! | `mimi/report.rs` | reports of abuse |
+//! | `mimi/strangers.rs` | who is in a room that depends on another, and in that no more |
 //! | `mimi/refusal.rs` | every way to say no, with the answer on the wire |
 
 mod actor;
@@ -29,6 +30,7 @@ mod pending;
 mod reach;
 mod refusal;
 mod report;
+mod strangers;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -56,6 +58,7 @@ use update::Motion;
 pub use entry::{Audience, MimiEntry, MimiEntryKind, UnknownEntryKind};
 pub use refusal::{GroupInfoRefusal, SubmitRefusal, UnsoundRoom, UpdateRefusal};
 pub use report::{Evidence, MAX_REPORTED_MESSAGES, ReportRefusal, UnknownEvidence};
+pub use strangers::Strangers;
 pub use submit::Submitted;
 pub use update::KeyPackageRoute;
 
@@ -158,6 +161,14 @@ enum Judged {
     Merged(Box<policy::Merge>),
     /// A commit takes effect, and what the hub proposed again counts.
     Replaced(Box<policy::Room>),
+}
+
+impl MimiOutcome {
+    /// Whether somebody may take part no more because of it.
+    #[must_use]
+    pub const fn may_take_out(&self) -> bool {
+        matches!(self.reached, Reached::Others)
+    }
 }
 
 impl MimiRoom {

@@ -232,6 +232,11 @@ impl ServiceError {
         matches!(self, Self::Store(error) if matches!(**error, StoreError::Conflict { .. } | StoreError::MimiConflict { .. }))
     }
 
+    /// Whether another room with fixed membership has the same users.
+    pub(crate) fn is_fixed_members_taken(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, StoreError::FixedMembersTaken { .. }))
+    }
+
     /// Whether a profile was changed by somebody else meanwhile.
     pub(crate) fn is_profile_changed(&self) -> bool {
         matches!(self, Self::Store(error) if matches!(**error, StoreError::ProfileChanged { .. }))

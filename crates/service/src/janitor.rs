@@ -19,6 +19,7 @@ impl Service {
             self.evict_rooms().await;
             if let Some(mimi) = self.mimi() {
                 mimi.evict_rooms();
+                mimi.wake_children();
                 mimi.end_long_waits().await;
             }
             if rounds.is_multiple_of(EXPIRE_EVERY_ROUNDS) {

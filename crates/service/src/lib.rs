@@ -177,6 +177,7 @@ impl Service {
             workers.spawn(service.clone().wake_streams());
             if let Some(mimi) = service.mimi() {
                 workers.spawn(mimi.clone().notify_followers());
+                workers.spawn(mimi.clone().tend_children());
                 workers.spawn(mimi.repeat_forwards());
             }
         }

@@ -21,7 +21,7 @@ pub(crate) fn unknown(room: &MimiUri) -> Failure {
     StoreError::UnknownMimiRoom { room: room.clone() }.into()
 }
 
-pub(crate) fn conflict(room: &MimiUri) -> Failure {
+fn conflict(room: &MimiUri) -> Failure {
     StoreError::MimiConflict { room: room.clone() }.into()
 }
 

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use crate::failure::Failure;
 use crate::fields::{Fields, millis, rows};
-use crate::mimi::{conflict, room_no, uri};
+use crate::mimi::{room_no, uri};
 use crate::{SqliteStore, read};
 
 pub(crate) async fn write(db: &mut SqliteConnection, write: &PolicyWrite) -> Result<(), Failure> {
@@ -97,12 +97,13 @@ async fn set_fixed_members(
     )
     .bind(room_no)
     .bind(&members[..])
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    match set.rows_affected() {
-        0 => Err(conflict(room)),
-        _ => Ok(()),
+    if set.rows_affected() > 0 {
+        return Ok(());
     }
+    let room = fixed_room(db, members).await?;
+    Err(StoreError::FixedMembersTaken { room }.into())
 }
 
 async fn set_parent(db: &mut SqliteConnection, room: &MimiUri, parent: Option<&MimiUri>) -> Result<(), Failure> {
@@ -176,23 +177,29 @@ async fn join_link(db: &mut SqliteConnection, room: &MimiUri, link: &[u8]) -> Re
     }))
 }
 
-async fn fixed_room(db: &mut SqliteConnection, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, Failure> {
+/// The room that has these users.
+async fn fixed_room(db: &mut SqliteConnection, members_sha256: &[u8; 32]) -> Result<MimiUri, Failure> {
     let row = sqlx::query(
         "-- mimi_policy: fixed_room
          SELECT room_no AS row_key, uri FROM mimi_fixed_rooms JOIN mimi_rooms USING (room_no) WHERE members_sha256 = ?",
     )
     .bind(&members_sha256[..])
-    .fetch_optional(db)
+    .fetch_one(db)
     .await?;
-    row.map(|row| uri(Fields::new("mimi_rooms", &row), "uri")).transpose()
+    uri(Fields::new("mimi_rooms", &row), "uri")
 }
 
-async fn due_child_rooms(db: &mut SqliteConnection, limit: usize) -> Result<Vec<MimiUri>, Failure> {
+async fn due_child_rooms(
+    db: &mut SqliteConnection,
+    after: Option<&MimiUri>,
+    limit: usize,
+) -> Result<Vec<MimiUri>, Failure> {
     let found = sqlx::query(
         "-- mimi_policy: due_child_rooms
          SELECT room_no AS row_key, uri FROM mimi_child_rooms JOIN mimi_rooms USING (room_no)
-         WHERE is_due = 1 ORDER BY uri LIMIT +?",
+         WHERE is_due = 1 AND uri > ? ORDER BY uri LIMIT +?",
     )
+    .bind(after.map(MimiUri::to_string).unwrap_or_default())
     .bind(rows(limit))
     .fetch_all(db)
     .await?;
@@ -208,11 +215,7 @@ impl PolicyStore for SqliteStore {
         read!(self, join_link, room, link)
     }
 
-    async fn fixed_room(&self, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, StoreError> {
-        read!(self, fixed_room, members_sha256)
-    }
-
-    async fn due_child_rooms(&self, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
-        read!(self, due_child_rooms, limit)
+    async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        read!(self, due_child_rooms, after, limit)
     }
 }

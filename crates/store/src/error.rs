@@ -39,6 +39,12 @@ pub enum StoreError {
         /// Who is notified.
         provider: ServerName,
     },
+    /// Another room with fixed membership has the same users.
+    #[error("the same users have room {room}, and with fixed membership there is one")]
+    FixedMembersTaken {
+        /// The other room.
+        room: MimiUri,
+    },
     /// A user's profile is not the one that the write was made on.
     #[error("the profile of {user} has changed since it was read")]
     ProfileChanged {
@@ -116,6 +122,7 @@ impl StoreError {
                 | Self::MimiConflict { .. }
                 | Self::UnknownMimiRoom { .. }
                 | Self::MimiNotInFlight { .. }
+                | Self::FixedMembersTaken { .. }
                 | Self::ProfileChanged { .. }
                 | Self::TooManyDevices { .. }
                 | Self::OverQuota { .. }

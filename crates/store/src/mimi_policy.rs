@@ -43,7 +43,7 @@ pub enum PolicyWrite {
         /// Who.
         user: MimiUri,
     },
-    /// A room has fixed membership from now on, with the users of this hash, or not any more. `MimiConflict` if another has the same.
+    /// A room has fixed membership from now on, with the users of this hash, or not any more. `FixedMembersTaken` if another has the same.
     SetFixedMembers {
         /// The room.
         room: MimiUri,
@@ -75,9 +75,6 @@ pub trait PolicyStore {
     /// A join link of a room; `None` if it is none, or was before there were terms.
     async fn join_link(&self, room: &MimiUri, link: &[u8]) -> Result<Option<JoinLinkTerms>, StoreError>;
 
-    /// The room with fixed membership that has these users.
-    async fn fixed_room(&self, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, StoreError>;
-
-    /// Rooms that depend on another and are due, in the order of their URIs.
-    async fn due_child_rooms(&self, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
+    /// Rooms that depend on another and are due, in the order of their URIs, from the first or from that after this one.
+    async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
 }

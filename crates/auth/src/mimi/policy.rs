@@ -306,7 +306,7 @@ fn without_preauthorization() -> PreAuthData {
     }
 }
 
-/// What holds in a room without the component: several clients for each user, which the draft calls the default, and no limits.
+/// What holds in a room without the component: several clients for each user, which the draft calls the default, no limits, and no end.
 fn without_base_policy() -> BaseRoomPolicy {
     BaseRoomPolicy {
         fixed_membership: false,
@@ -316,7 +316,7 @@ fn without_base_policy() -> BaseRoomPolicy {
         max_clients: None,
         max_users: None,
         pseudonyms_allowed: true,
-        persistent_room: false,
+        persistent_room: true,
         discoverable: false,
         policy_component_ids: Vec::new(),
     }

@@ -68,6 +68,7 @@ impl std::error::Error for Rejection {}
 
 rejections! {
     // Who proposes.
+    RoomOver "room-over" "MRP #base-room-policy-component-syntax": "the last client has left, and the room is not persistent; make another room"
     UnknownLeaf "unknown-leaf" "MRP #membership-capabilities": "no client of the room has this leaf; fetch the current tree"
     ProposerRemoved "proposer-removed" "MIMI #update-room-state": "the user is not on the list and can only remove clients of their own"
     ProposerBanned "proposer-banned" "MIMI #update-room-state": "the user is banned and can only remove clients of their own"

@@ -104,6 +104,7 @@ impl Room {
     /// # Errors
     /// Why not.
     pub fn group_info(&self, client: &Client, code: JoinCode, parent: Option<&Self>) -> Result<(), Rejection> {
+        self.is_going_on()?;
         let policy = self.policy();
         if policy.operational().is_some_and(|it| !it.external_commit_allowed) {
             return Err(Rejection::ExternalCommitsOff);

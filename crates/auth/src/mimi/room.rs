@@ -199,6 +199,7 @@ impl Room {
     }
 
     fn proposed(&self, bundle: &Bundle<'_>, parent: Parent<'_>) -> Result<Proposed, Rejection> {
+        self.is_going_on()?;
         self.takes(bundle.wire_format)?;
         let around = self.around(parent, JoinCode::Absent);
         let mut view = self.view();
@@ -262,6 +263,7 @@ impl Room {
     /// # Errors
     /// The first rule broken.
     pub fn commit(&self, commit: &Commit<'_>, parent: Option<&Self>) -> Result<Merge, Rejection> {
+        self.is_going_on()?;
         self.takes(commit.wire_format)?;
         let code = match commit.committer {
             Committer::Member { .. } => JoinCode::Absent,
@@ -401,6 +403,54 @@ impl Room {
     /// A user is on the list, as it counts now, and not banned.
     pub fn takes_part(&self, user: &IdentifierUri) -> bool {
         component::takes_part(&self.view(), user)
+    }
+
+    /// Every client that the group has is to go, so that nobody is left to commit anything, and the room is not one that stays for whoever
+    /// comes back: it is inaccessible from now on (D-room-over).
+    pub fn is_over(&self) -> bool {
+        if self.policy().base().persistent_room {
+            return false;
+        }
+        let clients = self.participants.clients();
+        let view = self.view();
+        let changes = view.changed_users();
+        clients > 0 && clients == changes.values().map(|change| change.removed.len()).sum::<usize>()
+    }
+
+    /// # Errors
+    /// The room is over.
+    pub(super) fn is_going_on(&self) -> Result<(), Rejection> {
+        if self.is_over() {
+            Err(Rejection::RoomOver)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a new room may depend on another: everybody who takes part in it takes part there, and others do (MRP
+    /// #base-room-policy-component-syntax).
+    ///
+    /// # Errors
+    /// Why not; a room that depends on none may.
+    pub fn fits_parent(&self, parent: Option<&Self>) -> Result<(), Rejection> {
+        if !self.policy().base().parent_dependant {
+            return Ok(());
+        }
+        let parent = parent.ok_or(Rejection::ParentUnknown)?;
+        if self.strangers_to(parent).next().is_some() {
+            return Err(Rejection::NotInParent);
+        }
+        if self.unbanned() < parent.unbanned() {
+            Ok(())
+        } else {
+            Err(Rejection::NotStrictSubset)
+        }
+    }
+
+    /// The users on the list as it was committed who take part, but not in this other room.
+    pub fn strangers_to<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a super::participants::Participant> {
+        let committed = self.participants.iter();
+        committed.filter(|it| self.takes_part(it.user()) && !other.takes_part(it.user()))
     }
 
     /// What was accepted and counts on though an external commit kept it from being committed. To be stored with the epoch.

@@ -176,6 +176,12 @@ impl GroupInfoRefusal {
     pub const fn is_ours(&self) -> bool {
         matches!(self, Self::Joiner(JoinerError::Sign(_)))
     }
+
+    /// Whether the room is over, and to be found no more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Policy { rejection } if *rejection == Rejection::RoomOver)
+    }
 }
 
 impl From<Rejection> for GroupInfoRefusal {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use nabe_auth::mimi::{self as policy, Action, Bundle, Claims, Client, Commit, CommitProposal, Committer, JoinCode};
 use nabe_mls::mimi::{
     AddedMember, Identity, MimiGroup, MimiRefusal, PendingProposal, ProposalRef, ProposalRefused, StagedCommit,
-    key_package_ref,
+    StagedProposals, key_package_ref,
 };
 use nabe_types::{LogPosition, ServerName, UnixMillis};
 use nabe_wire::mls::{
@@ -381,12 +381,7 @@ impl MimiRoom {
         let sign = |proposal| group.hub_proposal(proposal, &key).map_err(UpdateRefusal::Signing);
         let messages: Vec<_> = proposals.into_iter().map(sign).collect::<Result<_, _>>()?;
         // What can no longer be proposed is no reason to keep somebody out; it counts on, as the policy has it.
-        let try_these = |messages: &[Kept<MlsMessage>]| {
-            let staged = group.propose(&messages[0], &messages[1..], accepted).ok()?;
-            let motion = Motion::read(&group, messages).ok()?;
-            let proposed = after.propose(&motion.bundle(), ctx.parent).ok()?;
-            Some((staged, proposed))
-        };
+        let try_these = |messages: &[Kept<MlsMessage>]| propose_as_hub(&group, &after, messages, accepted, ctx);
         let messages = as_many_as(&messages, |some| try_these(some).is_some());
         let found = (!messages.is_empty()).then(|| try_these(&messages)).flatten();
         let again = found.and_then(|(staged, proposed)| {
@@ -532,9 +527,23 @@ impl Motion {
     }
 }
 
+/// What becomes of a room by proposals of its hub, at least one, if it takes them.
+pub(super) fn propose_as_hub(
+    group: &MimiGroup,
+    policy: &policy::Room,
+    messages: &[Kept<MlsMessage>],
+    accepted: UnixMillis,
+    ctx: &MimiCtx<'_>,
+) -> Option<(StagedProposals, policy::Proposed)> {
+    let staged = group.propose(&messages[0], &messages[1..], accepted).ok()?;
+    let motion = Motion::read(group, messages).ok()?;
+    let proposed = policy.propose(&motion.bundle(), ctx.parent).ok()?;
+    Some((staged, proposed))
+}
+
 /// Of these, in their order, as many as are fine together: all of them, or else those that are fine with the ones before. Of many that are
 /// fine few questions are asked.
-fn as_many_as<T: Clone>(all: &[T], are_fine: impl Fn(&[T]) -> bool) -> Vec<T> {
+pub(super) fn as_many_as<T: Clone>(all: &[T], are_fine: impl Fn(&[T]) -> bool) -> Vec<T> {
     let mut kept: Vec<T> = Vec::with_capacity(all.len());
     let mut untried = vec![all];
     while let Some(some) = untried.pop().filter(|some| !some.is_empty()) {
@@ -599,7 +608,7 @@ fn route_of<'r>(
     Ok(route)
 }
 
-fn proposals_entry(
+pub(super) fn proposals_entry(
     position: LogPosition,
     origin: &ServerName,
     audience: Audience,

@@ -573,7 +573,7 @@ impl From<CreateRefused> for ClientError {
     fn from(refused: CreateRefused) -> Self {
         match refused {
             CreateRefused::Failed(error) => error.into(),
-            CreateRefused::Exists(_) => Self::conflict(&refused.to_string()),
+            CreateRefused::Exists(_) | CreateRefused::SameMembers(_) => Self::conflict(&refused.to_string()),
             CreateRefused::NotTheCreator(_) => Self::forbidden(&refused.to_string()),
             CreateRefused::NotOurs(_)
             | CreateRefused::Unsound(_)

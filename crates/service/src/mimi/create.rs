@@ -9,8 +9,8 @@ use nabe_wire::mls::{CipherSuite, ComponentId, GroupInfo, RatchetTree};
 use nabe_wire::uri::MimiKind;
 use nabe_wire::{Encode as _, Kept};
 
-use super::rooms::{append, for_local_users, policy_changes};
-use super::{Mimi, MimiError};
+use super::rooms::{OpenRoom, append, for_local_users};
+use super::{Mimi, MimiError, beside};
 use crate::error::ServiceError;
 use crate::idempotency::Transaction;
 use crate::off_reactor::off_reactor;
@@ -24,6 +24,9 @@ pub enum CreateRefused {
     /// There is a room of this name.
     #[error("{0} is there already")]
     Exists(MimiUri),
+    /// The same users have a room with fixed membership already (MRP #base-room-policy-component-syntax).
+    #[error("the same users have {0} already, and with fixed membership they have one room")]
+    SameMembers(MimiUri),
     /// The group makes no room.
     #[error(transparent)]
     Unsound(#[from] UnsoundRoom),
@@ -74,6 +77,13 @@ impl Mimi {
         if agent.is_some_and(|agent| self.franking_agent().is_none_or(|own| own.to_bytes() != agent)) {
             return Err(CreateRefused::OtherFrankingAgent);
         }
+        // Nobody leaves it until the room is there that depends on it.
+        let parent = match beside::parent_of(founded.policy().policy()) {
+            Some(parent) => self.open(&parent).await.map_err(MimiError::from)?,
+            None => None,
+        };
+        let fits = founded.policy().fits_parent(parent.as_ref().map(OpenRoom::policy));
+        fits.map_err(UnsoundRoom::from)?;
         let mut request = group_info.as_bytes().to_vec();
         tree.encode(&mut request);
         let transaction = Transaction::of_bytes(creator, "mimi/create", room, &request);
@@ -83,19 +93,23 @@ impl Mimi {
             let uri = founded.uri().clone();
             let mut writes = vec![Write::Mimi(MimiWrite::Found { room: uri.clone(), now })];
             writes.extend(append(&founded, &outcome, &mimi));
-            writes.extend(policy_changes(None, &founded, &mimi));
+            writes.extend(beside::changes(None, &founded, &mimi));
             writes.extend(for_local_users(&founded, &BTreeSet::new(), &outcome.append, &mimi));
             writes.push(keep);
             mimi.service.commit(Batch(writes)).await?;
             mimi.wake_local(&uri).await;
             Ok::<StoredReply, ServiceError>(reply)
         };
-        match self.service.once(transaction, false, work).await {
-            Ok(_) => Ok(()),
-            Err(ServiceError::Store(error)) if matches!(*error, StoreError::MimiConflict { .. }) => {
-                Err(CreateRefused::Exists(room.clone()))
-            }
-            Err(error) => Err(MimiError::from(error).into()),
-        }
+        let Err(error) = self.service.once(transaction, false, work).await else {
+            return Ok(());
+        };
+        Err(match error.clone() {
+            ServiceError::Store(refused) => match &*refused {
+                StoreError::FixedMembersTaken { room } => CreateRefused::SameMembers(room.clone()),
+                StoreError::MimiConflict { .. } => CreateRefused::Exists(room.clone()),
+                _ => MimiError::from(error).into(),
+            },
+            _ => MimiError::from(error).into(),
+        })
     }
 }

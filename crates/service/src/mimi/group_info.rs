@@ -66,7 +66,10 @@ impl Mimi {
             }
             Err(refusal) => {
                 tracing::info!(%room, provider = %from, %refusal, "refused a request for the GroupInfo");
-                return refused(GroupInfoCode::NOT_AUTHORIZED);
+                return refused(match refusal.is_over() {
+                    true => GroupInfoCode::NO_SUCH_ROOM,
+                    false => GroupInfoCode::NOT_AUTHORIZED,
+                });
             }
         };
         if let (Some(mut shown), JoinCode::For(_)) = (asked, code) {

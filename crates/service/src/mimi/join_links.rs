@@ -42,7 +42,7 @@ fn is_good(terms: &JoinLinkTerms, user: &MimiUri, now: UnixMillis) -> bool {
 }
 
 /// Of links that came and went with what a room has accepted.
-pub(super) fn changes(room: &MimiUri, before: Option<&Policy>, after: &Policy, now: UnixMillis) -> Option<Write> {
+pub(super) fn changes(room: &MimiUri, before: Option<&Policy>, after: &Policy, now: UnixMillis) -> Option<PolicyWrite> {
     let links = |policy: &Policy| -> BTreeSet<Bytes> {
         let links = policy.join_links().iter();
         links.map(|link| Bytes::copy_from_slice(&link.join_link)).collect()
@@ -59,8 +59,7 @@ pub(super) fn changes(room: &MimiUri, before: Option<&Policy>, after: &Policy, n
     let added: Vec<_> = links.difference(&before).map(terms).collect();
     let removed: Vec<_> = before.difference(&links).cloned().collect();
     let room = room.clone();
-    (!added.is_empty() || !removed.is_empty())
-        .then(|| Write::Mimi(MimiWrite::Policy(PolicyWrite::ChangeJoinLinks { room, added, removed })))
+    (!added.is_empty() || !removed.is_empty()).then_some(PolicyWrite::ChangeJoinLinks { room, added, removed })
 }
 
 /// That somebody joins by a link who is not on the list yet.

@@ -11,11 +11,13 @@
 //! | a user's provider, or a local user | `consent`, `identifier` |
 //! | a local user | `create`, `forward`, `relay` |
 //! | the operator | `report` |
-//! | nobody: workers | `notify` (one task for each follower of each room that is owed something), `forward` (what has no verdict yet) |
+//! | nobody: workers | `notify` (one task for each follower of each room that is owed something), `forward` (what has no verdict yet), `children` (who left the room that another depends on) |
 //!
 //! `recent` is what the workers need not read again. `order` is how what comes from hubs and what our users send become one log.
 
 mod assets;
+mod beside;
+mod children;
 mod consent;
 mod create;
 mod error;
@@ -71,6 +73,7 @@ use crate::ports::assets::Assets;
 use crate::ports::mimi::MimiPeers;
 use crate::shares::Shares;
 use assets::Reader;
+use children::Children;
 use forward::Forwarding;
 use inbox::HeldRooms;
 use key_material::PassingOn;
@@ -153,6 +156,7 @@ pub(crate) struct MimiState {
     settings: MimiSettings,
     news: News,
     rooms: MimiRooms,
+    children: Children,
     woken: Woken,
     recent: Recent,
     waiting: submit::Waiting,
@@ -176,6 +180,7 @@ impl MimiState {
             settings: deps.settings,
             news: News::default(),
             rooms: MimiRooms::default(),
+            children: Children::default(),
             woken: Woken::default(),
             recent: Recent::default(),
             waiting: submit::Waiting::default(),

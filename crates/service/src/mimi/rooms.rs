@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use nabe_auth::mimi::Policy;
 use nabe_core::FollowerChange;
 use nabe_core::mimi::{Audience, MimiCtx, MimiEntry, MimiEntryKind, MimiOutcome, MimiRoom, MimiUri, UnsoundRoom};
-use nabe_store::{Batch, MimiWrite, NewLocalMessage, StoreError, Write};
+use nabe_store::{Batch, MimiWrite, NewLocalMessage, PolicyWrite, StoreError, Write};
 use nabe_types::ServerName;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Mimi, join_links};
+use super::{Mimi, beside};
 use crate::error::ServiceError;
 use crate::metric;
 use crate::off_reactor::off_reactor;
@@ -112,6 +111,11 @@ impl MimiRooms {
 }
 
 impl OpenRoom {
+    /// Its policy, for a room that is to depend on it.
+    pub(super) fn policy(&self) -> &nabe_auth::mimi::Room {
+        self.room().policy()
+    }
+
     /// The room as it is stored.
     pub(super) fn room(&self) -> &MimiRoom {
         self.room.room()
@@ -140,7 +144,7 @@ impl OpenRoom {
         let mut woken: BTreeSet<ServerName> = loaded.room.followers().cloned().collect();
         let mut writes = append(&loaded.room, &outcome, mimi);
         let had_own_clients = loaded.room.has_own_clients();
-        let policy = Arc::clone(loaded.room.policy().policy());
+        let beside = beside::Before::of(&loaded.room);
         let is_commit = outcome
             .append
             .first()
@@ -149,6 +153,7 @@ impl OpenRoom {
             true => local_users(&loaded.room, mimi.domain()),
             false => BTreeSet::new(),
         };
+        let may_take_out = outcome.may_take_out();
         let (appended, newest_change) = (outcome.append.clone(), outcome.group.last().map(|it| it.position));
         for change in &outcome.followers {
             let (FollowerChange::Open { server, .. }
@@ -176,7 +181,11 @@ impl OpenRoom {
                 }
             }
         }
-        writes.extend(policy_changes(Some(&policy), &loaded.room, mimi));
+        writes.extend(beside::changes(Some(&beside), &loaded.room, mimi));
+        if may_take_out {
+            let parent = loaded.room.uri().clone();
+            writes.push(Write::Mimi(MimiWrite::Policy(PolicyWrite::MarkChildrenDue { parent })));
+        }
         let mut is_for_local_users = false;
         if had_own_clients || loaded.room.has_own_clients() {
             let delivery = for_local_users(&loaded.room, &before, &appended, mimi);
@@ -199,9 +208,13 @@ impl OpenRoom {
         if newest_change.is_some() {
             room.slot.bytes.store(loaded.room.size_bytes(), Ordering::Relaxed);
         }
+        let is_child = loaded.room.policy().policy().base().parent_dependant;
         *room.guard = Some(loaded);
         drop(room);
         mimi.wake_notify(&uri, woken);
+        if may_take_out || is_commit && is_child {
+            mimi.wake_children();
+        }
         if is_for_local_users {
             mimi.wake_local(&uri).await;
         }
@@ -216,9 +229,7 @@ impl Guarded {
 
     /// The room that this one depends on.
     fn parent(&self) -> Option<MimiUri> {
-        let base = self.room().policy().policy().base();
-        let parent = base.parent_room.first().filter(|_| base.parent_dependant)?;
-        MimiUri::parse(parent).ok()
+        beside::parent_of(self.room().policy().policy())
     }
 }
 
@@ -353,16 +364,6 @@ pub(super) fn append(room: &MimiRoom, outcome: &MimiOutcome, mimi: &Mimi) -> Vec
         writes.push(Write::Mimi(MimiWrite::ForgetKeyPackages { references }));
     }
     writes
-}
-
-/// What is kept beside a room of what it has accepted.
-pub(super) fn policy_changes(before: Option<&Arc<Policy>>, room: &MimiRoom, mimi: &Mimi) -> Vec<Write> {
-    let after = room.policy().policy();
-    if before.is_some_and(|before| Arc::ptr_eq(before, after)) {
-        return Vec::new();
-    }
-    let links = join_links::changes(room.uri(), before.map(|it| &**it), after, mimi.service.now());
-    links.into_iter().collect()
 }
 
 /// What of these entries goes into the log that our own users read, where the hub is us as well as elsewhere. Whoever comes to the room

@@ -1,5 +1,6 @@
 //! The hub and its followers with real clients: the draft's story (MIMI #example-protocol-flow), what comes twice, and followers that fail.
 
+mod base_policy;
 mod follow;
 mod hub;
 mod join_links;

@@ -93,6 +93,11 @@ impl Mimi {
             match open.commit(self, outcome, extra).await {
                 Ok(()) => return Ok(reply),
                 Err(error) if error.is_conflict() => {}
+                Err(error) if error.is_fixed_members_taken() => {
+                    tracing::info!(room = %uri, provider = %from, %error, "refused an update");
+                    let answer = UpdateRoomResponse::not_allowed(SAME_MEMBERS);
+                    return Ok(transaction.answer(answer.to_bytes().into()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -203,3 +208,6 @@ fn to_remember(room: &MimiUri, found: Vec<FetchedKeyPackage>, to_add: &[Bytes]) 
         .collect();
     (!packages.is_empty()).then(|| Write::Mimi(MimiWrite::PutKeyPackages { packages }))
 }
+
+/// What an update hears that would fix the membership of a second room with the same users.
+const SAME_MEMBERS: &str = "the same users have a room with fixed membership already, and there is one for them (MRP #base-room-policy-component-syntax)";

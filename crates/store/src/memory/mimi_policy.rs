@@ -52,8 +52,8 @@ impl Journal<'_> {
                     .fixed
                     .iter()
                     .filter(|(other, _)| **other != room);
-                if others.any(|(_, members)| Some(*members) == members_sha256) {
-                    return Err(StoreError::MimiConflict { room });
+                if let Some((taken, _)) = others.find(|(_, members)| Some(**members) == members_sha256) {
+                    return Err(StoreError::FixedMembersTaken { room: taken.clone() });
                 }
                 self.set(|tables| &mut tables.mimi_policy.fixed, room, members_sha256);
             }
@@ -95,20 +95,11 @@ impl PolicyStore for MemoryStore {
         Ok(self.tables().mimi_policy.links.get(&key).cloned())
     }
 
-    async fn fixed_room(&self, members_sha256: &[u8; 32]) -> Result<Option<MimiUri>, StoreError> {
-        let tables = self.tables();
-        let found = tables
-            .mimi_policy
-            .fixed
-            .iter()
-            .find(|(_, members)| *members == members_sha256);
-        Ok(found.map(|(room, _)| room.clone()))
-    }
-
-    async fn due_child_rooms(&self, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+    async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
         let tables = self.tables();
         let due = tables.mimi_policy.children.iter().filter(|(_, (_, is_due))| *is_due);
         let mut rooms: Vec<_> = due.map(|(room, _)| room.clone()).collect();
+        rooms.retain(|room| after.is_none_or(|after| room.to_string() > after.to_string()));
         rooms.sort_by_key(MimiUri::to_string);
         rooms.truncate(limit);
         Ok(rooms)
