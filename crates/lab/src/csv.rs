@@ -1,4 +1,5 @@
-//! A run as two tables: `cells.csv`, a row for each cell, and `samples.csv`, a row for each sample. Times in nanoseconds.
+//! A run as tables: `cells.csv`, a row for each cell, `samples.csv`, a row for each sample, and `steps.csv`, a row for each step of a scenario.
+//! Times in nanoseconds.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,13 +8,40 @@ use std::{fs, io};
 use crate::cell::Cell;
 use crate::record::Run;
 
-/// Writes both into a directory.
+/// Writes them into a directory; `steps.csv` only if there are scenarios.
 ///
 /// # Errors
 /// If it cannot be written to.
 pub fn save(run: &Run, directory: &Path) -> io::Result<()> {
     fs::write(directory.join("cells.csv"), cells(run))?;
-    fs::write(directory.join("samples.csv"), samples(run))
+    fs::write(directory.join("samples.csv"), samples(run))?;
+    match run.scenarios.is_empty() {
+        true => Ok(()),
+        false => fs::write(directory.join("steps.csv"), steps(run)),
+    }
+}
+
+/// A row for each step of a scenario.
+#[must_use]
+pub fn steps(run: &Run) -> String {
+    let mut csv = String::from("scenario,way,phase,step,kind,accepted_ns,followed_ns\n");
+    for record in &run.scenarios {
+        for phase in &record.phases {
+            for (number, step) in phase.steps.iter().enumerate() {
+                let _ = writeln!(
+                    csv,
+                    "{},{},{},{number},{},{},{}",
+                    quoted(&record.scenario.name),
+                    record.way.name(),
+                    quoted(&phase.name),
+                    step.kind.name(),
+                    step.accepted_ns,
+                    step.followed_ns
+                );
+            }
+        }
+    }
+    csv
 }
 
 /// A row for each cell. What was not measured is empty.

@@ -3,6 +3,7 @@
 mod everyone;
 mod grown;
 mod operations;
+mod rehearsal;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use nabe_types::RoomId;
 
 use self::grown::Grown;
+pub(crate) use self::rehearsal::Rehearsal;
 use crate::cell::{Operation, Shape};
 use crate::measure::Stopwatch;
 use crate::protocol::{Hello, PROTOCOL, Witness};

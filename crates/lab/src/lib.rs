@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 mod seed;
 #[cfg(feature = "openmls")]
 pub mod stack;

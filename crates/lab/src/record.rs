@@ -10,6 +10,7 @@ use crate::cell::Cell;
 use crate::machine::Machine;
 use crate::plan::Settings;
 use crate::protocol::{Hello, Sample};
+use crate::scenario::ScenarioRecord;
 use crate::stats::{self, Summary};
 
 /// The version of the format.
@@ -36,6 +37,9 @@ pub struct Run {
     pub workers: Vec<Hello>,
     /// What came out, in the order in which it was measured.
     pub cells: Vec<CellRecord>,
+    /// Scenarios that were played.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scenarios: Vec<ScenarioRecord>,
 }
 
 /// The program that measured.

@@ -2,6 +2,7 @@
 
 mod curves;
 mod plot;
+mod scenarios;
 mod text;
 
 use std::fmt::Write as _;
@@ -51,8 +52,11 @@ pub fn html(run: &Run) -> io::Result<String> {
             kinds.share(run).iter().for_each(|table| page.push_str(table));
         }
     }
-    sizes(&mut page, run, &kinds);
-    method(&mut page, run);
+    scenarios::write(&mut page, run);
+    if !run.cells.is_empty() {
+        sizes(&mut page, run, &kinds);
+        method(&mut page, run);
+    }
     data(&mut page, run)?;
     page.push_str("</body></html>\n");
     Ok(page)
@@ -66,8 +70,9 @@ fn head(page: &mut String, run: &Run) {
     let count = |status| run.cells.iter().filter(|record| record.status == status).count();
     let _ = write!(
         page,
-        "<h1>MLS group operations</h1><p class=\"soft\">{} · {} cells measured, {} over budget, {} not supported, {} failed</p>",
+        "<h1>MLS group operations</h1><p class=\"soft\">{} · {} scenarios played; {} cells measured, {} over budget, {} not supported, {} failed</p>",
         date(run.started),
+        run.scenarios.len(),
         count(Status::Measured),
         count(Status::Exceeded),
         count(Status::Unsupported),
@@ -127,7 +132,8 @@ fn warnings(run: &Run) -> Vec<String> {
 
 fn facts(run: &Run) -> Vec<(&'static str, String)> {
     let machine = &run.machine;
-    let loads = run.cells.iter().filter_map(|record| record.load_before);
+    let cells = run.cells.iter().filter_map(|record| record.load_before);
+    let loads = cells.chain(run.scenarios.iter().filter_map(|record| record.load_before));
     let (least, greatest) = loads.fold((f64::INFINITY, 0.0_f64), |(least, greatest), load| {
         (least.min(load), greatest.max(load))
     });
@@ -176,7 +182,7 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
         ),
     ];
     if least.is_finite() {
-        facts.push(("Load before cells", format!("{least:.1} to {greatest:.1}")));
+        facts.push(("Load before each", format!("{least:.1} to {greatest:.1}")));
     }
     facts
 }
@@ -186,7 +192,13 @@ fn contents(page: &mut String, run: &Run) {
     for operation in Operation::ALL.iter().filter(|&&operation| has(run, operation)) {
         let _ = write!(page, "<a href=\"#{operation}\">{operation}</a>");
     }
-    page.push_str("<a href=\"#bytes\">bytes</a><a href=\"#method\">method</a><a href=\"#data\">data</a></nav>");
+    if !run.scenarios.is_empty() {
+        page.push_str("<a href=\"#scenarios\">scenarios</a>");
+    }
+    if !run.cells.is_empty() {
+        page.push_str("<a href=\"#bytes\">bytes</a><a href=\"#method\">method</a>");
+    }
+    page.push_str("<a href=\"#data\">data</a></nav>");
 }
 
 /// What goes over the wire, as curves of its own.
@@ -220,6 +232,7 @@ fn data(page: &mut String, run: &Run) -> io::Result<()> {
         ("run.json", "application/json", serde_json::to_vec(run)?),
         ("cells.csv", "text/csv", csv::cells(run).into_bytes()),
         ("samples.csv", "text/csv", csv::samples(run).into_bytes()),
+        ("steps.csv", "text/csv", csv::steps(run).into_bytes()),
     ];
     for (name, kind, bytes) in files {
         let _ = write!(

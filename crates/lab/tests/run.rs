@@ -13,6 +13,8 @@ use nabe_lab::plan::{Plan, Settings};
 use nabe_lab::protocol::Hello;
 use nabe_lab::record::{FORMAT, Run, Status, Tool};
 use nabe_lab::run::{Event, WorkerCommand, hello, run};
+use nabe_lab::scenario::record::Way;
+use nabe_lab::scenario::{Phase, Scenario, ScenarioRecord, library};
 use nabe_lab::{csv, report};
 use serde_json::Value;
 
@@ -57,6 +59,7 @@ fn begin(settings: Settings, workers: Vec<Hello>) -> Run {
         settings,
         workers,
         cells: Vec::new(),
+        scenarios: Vec::new(),
     }
 }
 
@@ -101,6 +104,8 @@ fn every_operation_is_measured_in_every_shape_and_the_files_tell_of_it() {
         }
     }
     what_is_counted_is_what_mls_says(&record);
+    let mut record = record;
+    record.scenarios.push(played());
     the_schema_describes(&record);
 
     let directory = tempfile::tempdir().unwrap();
@@ -117,12 +122,14 @@ fn every_operation_is_measured_in_every_shape_and_the_files_tell_of_it() {
     measured.for_each(|line| assert_eq!(commas(line), commas(cells.lines().next().unwrap()), "{line}"));
     let samples: usize = record.cells.iter().map(|cell| cell.samples.len()).sum();
     assert_eq!(read("samples.csv").lines().count(), 1 + samples);
+    assert_eq!(read("steps.csv").lines().count(), 1 + 5);
     let page = read("report.html");
     for operation in Operation::ALL {
         assert!(page.contains(&format!("id=\"{operation}\"")), "{operation}");
     }
     // The data at the end is in base64, which may read like anything.
     let (page, _) = page.split_once("<h2 id=\"data\">").unwrap();
+    assert!(page.contains("id=\"scenarios\"") && page.contains("<td>4 message</td>"));
     assert!(page.contains("id=\"share\"") && !page.contains("NaN") && !page.contains("http"));
 
     let same = compare(&record, &record);
@@ -135,6 +142,33 @@ fn every_operation_is_measured_in_every_shape_and_the_files_tell_of_it() {
             .iter()
             .all(|change| change.verdict == Verdict::Unsure && change.bytes.is_empty())
     );
+}
+
+/// A small scenario, played by the library alone.
+fn played() -> ScenarioRecord {
+    let scenario = Scenario {
+        name: "small, \"very\"".to_owned(),
+        about: "Few words.".to_owned(),
+        seed: 1,
+        members: 3,
+        live: 2,
+        phases: vec![Phase {
+            name: "words".to_owned(),
+            messages: 4,
+            joins: 1,
+            ..Phase::default()
+        }],
+    };
+    ScenarioRecord {
+        phases: library::play(&scenario).unwrap(),
+        scenario,
+        way: Way::Library,
+        build: "debug".to_owned(),
+        status: Status::Measured,
+        reason: None,
+        load_before: Some(1.5),
+        load_after: None,
+    }
 }
 
 /// Figures that follow from RFC 9420 alone.

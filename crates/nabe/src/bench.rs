@@ -8,6 +8,7 @@ mod mimi;
 pub(crate) mod mls;
 mod open_loop;
 mod process;
+pub(crate) mod scenario;
 pub(crate) mod sink;
 mod start;
 

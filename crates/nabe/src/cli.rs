@@ -416,6 +416,8 @@ pub(crate) enum BenchCommand {
     Group(BenchGroup),
     /// What operations on MLS groups cost, up to 10,000 members: times, bytes and counts, as data and as a report
     Mls(Box<BenchMls>),
+    /// What happens to a room, as a file says it: by the library alone, and through two servers by either protocol
+    Scenario(BenchScenario),
     /// What changed between two runs of `bench mls` beyond noise
     Compare {
         /// The directory of the first, or its run.json
@@ -590,6 +592,40 @@ pub(crate) struct BenchMls {
     /// Only say what would be measured and how long it would take
     #[arg(long)]
     pub(crate) plan: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchScenario {
+    /// Files, or names of scenarios that come along
+    pub(crate) scenarios: Vec<String>,
+    /// Say which come along
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// By what they are played
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [ScenarioWay::Library, ScenarioWay::Lm, ScenarioWay::Mimi]
+    )]
+    pub(crate) by: Vec<ScenarioWay>,
+    /// Instead of the file's
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Where run.json, the CSV files and report.html go; must not hold a run yet
+    #[arg(long, value_name = "DIR", default_value = "nabe-bench-scenario")]
+    pub(crate) out: PathBuf,
+}
+
+/// By what a scenario is played.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum ScenarioWay {
+    /// OpenMLS's members and Nabe's hub group, without a wire
+    Library,
+    /// Two servers with Linearized Matrix between them
+    Lm,
+    /// Two providers with MIMI between them
+    Mimi,
 }
 
 /// The implementations that are measured without a program of their own.

@@ -116,6 +116,9 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         Command::Bench(BenchCommand::Start(arguments)) => runtime()?.block_on(bench::start(&arguments))?,
         Command::Bench(BenchCommand::Group(arguments)) => runtime()?.block_on(bench::group(&arguments))?,
         Command::Bench(BenchCommand::Mls(arguments)) => return holds(bench::mls::run(&arguments, SystemClock.now())?),
+        Command::Bench(BenchCommand::Scenario(arguments)) => {
+            return holds(bench::scenario::run(&arguments, SystemClock.now())?);
+        }
         Command::Bench(BenchCommand::Compare { before, after }) => bench::mls::compare(&before, &after)?,
         Command::Bench(BenchCommand::MlsWorker { implementation }) => bench::mls::worker(implementation)?,
         Command::Bench(BenchCommand::Sink { dir }) => runtime()?.block_on(bench::sink::run(&dir))?,

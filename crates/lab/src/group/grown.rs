@@ -31,6 +31,12 @@ pub(super) struct Grown<S: Stack> {
 impl<S: Stack> Grown<S> {
     pub(super) fn new(wanted: &Wanted) -> Result<Self, Failure> {
         let size = usize::try_from(wanted.size).map_err(Failure::at("reading the size"))?;
+        Self::with_live(wanted, live_members(wanted.shape, size))
+    }
+
+    /// With so many live members.
+    pub(super) fn with_live(wanted: &Wanted, live: usize) -> Result<Self, Failure> {
+        let size = usize::try_from(wanted.size).map_err(Failure::at("reading the size"))?;
         let suite = Suite::from_id(wanted.suite);
         let suite = suite.ok_or_else(|| Failure::Unsupported(format!("suite {} on paper", wanted.suite)))?;
         let on_paper = match wanted.shape {
@@ -45,7 +51,7 @@ impl<S: Stack> Grown<S> {
             _ => Parents::Full,
         };
         let mut seed = Seed::new(wanted.seed);
-        let mut places = seed.choose(live_members(wanted.shape, size), on_paper);
+        let mut places = seed.choose(live, on_paper);
         seed.shuffle(&mut places);
         let (first, others) = places
             .split_first()

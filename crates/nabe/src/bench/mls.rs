@@ -123,6 +123,7 @@ fn begin(arguments: &BenchMls, commands: &[WorkerCommand], now: UnixMillis) -> a
         settings: settings(arguments, all),
         workers,
         cells: Vec::new(),
+        scenarios: Vec::new(),
     })
 }
 
@@ -191,7 +192,7 @@ fn resume(directory: &Path, commands: &[WorkerCommand]) -> anyhow::Result<Run> {
 }
 
 /// The commit of the repository that this program lies in.
-fn commit() -> Option<String> {
+pub(super) fn commit() -> Option<String> {
     let program = std::env::current_exe().ok()?;
     let output = Command::new("git")
         .arg("-C")
