@@ -1,6 +1,7 @@
 //! A store as a process sees it that may die at any moment: once its [`Life`] is over, no call returns any more and nothing is
 //! written. A fuse makes it die at a chosen commit, just before it or just after it.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -214,6 +215,15 @@ impl Store for Disk {
 
     async fn reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, StoreError> {
         call!(self.reply(key))
+    }
+
+    async fn replies(
+        &self,
+        scope: &str,
+        endpoint: &str,
+        txn_ids: &[&str],
+    ) -> Result<BTreeMap<String, StoredReply>, StoreError> {
+        call!(self.replies(scope, endpoint, txn_ids))
     }
 
     async fn parked(&self, room: &RoomId) -> Result<Vec<ParkedEvent>, StoreError> {
@@ -561,11 +571,15 @@ impl MimiUserStore for Disk {
         call!(self.consents_of(user, after, limit))
     }
 
-    async fn take_granted_key_packages(
+    async fn granted_key_packages(
         &self,
         scope: &ConsentScope,
         usable_at: UnixMillis,
     ) -> Result<Vec<GrantedKeyPackage>, StoreError> {
-        call!(self.take_granted_key_packages(scope, usable_at))
+        call!(self.granted_key_packages(scope, usable_at))
+    }
+
+    async fn take_granted_key_packages(&self, references: &[Bytes]) -> Result<bool, StoreError> {
+        call!(self.take_granted_key_packages(references))
     }
 }
