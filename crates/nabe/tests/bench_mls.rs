@@ -102,7 +102,7 @@ fn wrong_options_are_told_what_is_wrong() {
         (
             ["--suites=99", "--out", out],
             3,
-            "none of the workers can do what is asked for",
+            "no worker that is asked has suite 99; they have: 1, 2, 3",
         ),
         (
             ["--implementations=x", "--out", out],

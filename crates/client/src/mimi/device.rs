@@ -1,7 +1,11 @@
 //! The client itself: who it is, the keys it signs with, what its leaves say, and its key packages (MIMI
 //! #end-to-end-security-layer, #fetch-key-material).
 
+use std::cell::Cell;
+use std::convert::Infallible;
+
 use nabe_mls::Suite;
+use nabe_signing::sha256;
 use nabe_wire::app_data::{AppDataDictionary, ComponentsList, MediaType, MediaTypeList};
 use nabe_wire::mls::{ComponentId, Credential as WireCredential};
 use nabe_wire::uri::{MimiKind, MimiUri};
@@ -83,13 +87,22 @@ impl Device {
         })
     }
 
+    /// Where the values that stand for nothing come from: they differ from client to client, and are the same in all that one says
+    /// of itself, so that its key packages offer the same.
+    pub(super) fn grease(&self, suite: Suite) -> Result<Grease, MimiError> {
+        Ok(Grease {
+            bytes: sha256(self.signer(suite)?.public()),
+            at: Cell::new(0),
+        })
+    }
+
     /// Makes key packages and notes them as not uploaded.
     pub(super) fn make_key_packages(&self, connection: &Connection, suite: Suite, count: u64) -> Result<(), MimiError> {
         let provider = Provider::new(connection);
         for _ in 0..count {
             let bundle = KeyPackage::builder()
-                .leaf_node_capabilities(capabilities(suite, provider.rand()))
-                .leaf_node_extensions(leaf_extensions(provider.rand())?)
+                .leaf_node_capabilities(capabilities(suite, &self.grease(suite)?))
+                .leaf_node_extensions(leaf_extensions(&self.grease(suite)?)?)
                 .build(
                     suite.ciphersuite(),
                     &provider,
@@ -104,6 +117,30 @@ impl Device {
             OwnKeyPackage { reference, suite, body }.insert(connection)?;
         }
         Ok(())
+    }
+}
+
+/// Numbers that look random and are always the same, for [`Device::grease`] alone.
+pub(super) struct Grease {
+    bytes: [u8; 32],
+    at: Cell<usize>,
+}
+
+impl OpenMlsRand for Grease {
+    type Error = Infallible;
+
+    fn random_array<const N: usize>(&self) -> Result<[u8; N], Infallible> {
+        let mut out = [0; N];
+        out.fill_with(|| {
+            let at = self.at.get();
+            self.at.set(at + 1);
+            self.bytes.get(at % self.bytes.len()).copied().unwrap_or_default()
+        });
+        Ok(out)
+    }
+
+    fn random_vec(&self, len: usize) -> Result<Vec<u8>, Infallible> {
+        Ok((0..len).flat_map(|_| self.random_array::<1>()).flatten().collect())
     }
 }
 

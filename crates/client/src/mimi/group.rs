@@ -145,8 +145,8 @@ pub(super) fn create(
     let group = MlsGroup::builder()
         .with_group_id(GroupId::from_slice(group_id))
         .ciphersuite(room.suite.ciphersuite())
-        .with_capabilities(capabilities(room.suite, provider.rand()))
-        .with_leaf_node_extensions(leaf_extensions(provider.rand())?)
+        .with_capabilities(capabilities(room.suite, &device.grease(room.suite)?))
+        .with_leaf_node_extensions(leaf_extensions(&device.grease(room.suite)?)?)
         .doing("making a group")?
         .with_group_context_extensions(context_extensions(device, room, hub)?)
         .use_ratchet_tree_extension(false)
@@ -251,8 +251,8 @@ pub(super) fn join_externally(
         .doing(DOING)?
         .leaf_node_parameters(
             LeafNodeParameters::builder()
-                .with_capabilities(capabilities(suite, provider.rand()))
-                .with_extensions(leaf_extensions(provider.rand())?)
+                .with_capabilities(capabilities(suite, &device.grease(suite)?))
+                .with_extensions(leaf_extensions(&device.grease(suite)?)?)
                 .build(),
         );
     for update in updates {

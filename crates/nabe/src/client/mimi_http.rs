@@ -384,9 +384,10 @@ impl MimiTransport for MimiHttp {
         }
         let client = client.to_string();
         let answer: Offers = self.get("key_packages").await?;
-        let of_client = answer.key_packages.iter();
-        let mut of_client = of_client.filter(|offer| offer.client == client && offer.suite == suite.0);
-        Ok(of_client.next().map_or(0, |offer| offer.left))
+        // One for all that are of the same capabilities.
+        let offers = answer.key_packages.iter();
+        let of_client = offers.filter(|offer| offer.client == client && offer.suite == suite.0);
+        Ok(of_client.map(|offer| offer.left).sum())
     }
 
     async fn create_room(&self, room: &MimiUri, group_info: &[u8], tree: &[u8]) -> Result<(), TransportError> {

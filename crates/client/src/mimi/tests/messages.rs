@@ -13,7 +13,7 @@ use tls_codec::Serialize as _;
 
 use super::*;
 use crate::Undecryptable;
-use crate::mimi::device::{capabilities, leaf_extensions};
+use crate::mimi::device::{Device, capabilities, leaf_extensions};
 
 #[test]
 fn messages_are_edited_deleted_answered_reacted_to_and_read() {
@@ -212,13 +212,17 @@ fn a_client_says_that_it_reads_what_everybody_has_to_read_and_does() {
 
 #[test]
 fn what_a_client_says_of_itself_has_values_that_stand_for_nothing() {
-    let rand = RustCrypto::default();
-    let capabilities = capabilities(Suite::default(), &rand);
+    let suite = Suite::default();
+    let device = Device::generate(MimiUri::parse(A).unwrap(), &[suite]).unwrap();
+    let grease = || device.grease(suite).unwrap();
+    let say = || capabilities(suite, &grease());
+    let capabilities = say();
+    assert_eq!(capabilities, say(), "the same each time");
     assert!(capabilities.ciphersuites().iter().any(|it| it.is_grease()));
     assert!(capabilities.extensions().iter().any(|it| it.is_grease()));
     assert!(capabilities.proposals().iter().any(|it| it.is_grease()));
     assert!(capabilities.credentials().iter().any(|it| it.is_grease()));
-    let leaf = leaf_extensions(&rand).unwrap().tls_serialize_detached().unwrap();
+    let leaf = leaf_extensions(&grease()).unwrap().tls_serialize_detached().unwrap();
     let leaf = Reader::new(&leaf).vector(Extension::decode).unwrap();
     let dictionary = Extension::app_data_dictionary(&leaf).unwrap().unwrap();
     assert!(dictionary.entries().iter().any(|entry| entry.component_id.is_grease()));
