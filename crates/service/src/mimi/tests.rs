@@ -202,6 +202,7 @@ impl Room {
     /// A user's client has uploaded a key package, and lets it be fetched, through the hub.
     async fn key_package(&mut self, adder: &str, device: &MimiDevice, client: &str, user: &str) -> Vec<u8> {
         let (target, client) = (MimiUri::parse(user).unwrap(), MimiUri::parse(client).unwrap());
+        let room = self.uri.to_string();
         let theirs = ServerName::parse(target.host()).unwrap();
         let mimi = self.providers.mimi(theirs.host().split('.').next().unwrap());
         let packages = vec![Bytes::from(device.key_package())];
@@ -210,14 +211,14 @@ impl Room {
         let grant = ConsentAction::Grant {
             client_key_packages: Vec::new(),
         };
-        let grant = entry(grant, &user_of(adder).to_string(), user, Some(ROOM));
+        let grant = entry(grant, &user_of(adder).to_string(), user, Some(&room));
         mimi.update_consent(&theirs, &grant).await.unwrap();
         let required = RequiredCapabilities {
             extension_types: Vec::new(),
             proposal_types: Vec::new(),
             credential_types: Vec::new(),
         };
-        let request = key_material_request(self.member(adder).device(), user, Some(ROOM), required);
+        let request = key_material_request(self.member(adder).device(), user, Some(&room), required);
         let asking = self.providers.mimi(provider_of(adder));
         let mut answer = asking.key_material(asking.domain(), &target, request).await.unwrap();
         match answer.clients.remove(0).material {
