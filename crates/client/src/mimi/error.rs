@@ -8,6 +8,7 @@ use nabe_content::mimi::status::MessageStatus;
 use nabe_content::mimi::{Malformed, WrongReference};
 use nabe_wire::DecodeError;
 use nabe_wire::key_material::KeyMaterialUserCode;
+use nabe_wire::policy::Capability;
 use nabe_wire::update::UpdateResponseCode;
 use nabe_wire::uri::MimiUri;
 
@@ -144,6 +145,12 @@ pub enum MimiError {
     /// There is no such message, or it cannot be read.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// The user's role does not let them say this.
+    #[error("your role in the room lacks {}", capability.name().unwrap_or("a capability"))]
+    NotPermitted {
+        /// What it would take.
+        capability: Capability,
+    },
     /// The room's policy does not let this be told.
     #[error("the room's policy forbids to tell that a message is {status}")]
     StatusForbidden {

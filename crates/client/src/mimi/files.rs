@@ -9,7 +9,7 @@ use nabe_auth::mimi::{AssetKind, Rejection, Room, Upload};
 use nabe_content::MediaType;
 use nabe_content::attachment::Outgoing;
 use nabe_content::mimi::external::{self, Secret};
-use nabe_content::mimi::timeline::{State, authors_only};
+use nabe_content::mimi::timeline::State;
 use nabe_content::mimi::{Disposition, ExternalPart, MessageId, NestedPart, Part};
 use nabe_wire::app_data::{MediaType as WireMediaType, Parameter};
 use nabe_wire::policy::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType};
@@ -106,8 +106,8 @@ impl MimiClient {
     /// # Errors
     /// As for [`MimiClient::fetch_file`].
     pub async fn fetch_file_by(&self, room: &MimiUri, id: &MessageId, fetch: &Fetch) -> Result<FetchedFile, MimiError> {
-        let timeline = self.timeline_about(room, id)?;
-        let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
+        let (timeline, moderation) = (self.timeline_about(room, id)?, self.moderation(room)?);
+        let post = timeline.post(id, moderation.policy()).ok_or(MimiError::NoSuchMessage)?;
         let State::Shown { body, .. } = &post.state else {
             return Err(MimiError::NoFile);
         };

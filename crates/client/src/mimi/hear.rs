@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MimiError;
 use super::group;
+use super::may;
 use super::receive::{Work, epoch_of, hash_of};
 use super::status::{is_worth_telling, report_in};
 use super::store::{Framing, GroupPlace, KnownRoom, MimiItem, MimiStatus, Names, NewItem};
@@ -54,6 +55,12 @@ pub enum Unreadable {
     /// It says that somebody else sent it, or to another room.
     #[error("it names another sender or another room than it came from")]
     OtherOrigin,
+    /// The role of who sent it does not let them say that (MRP #message-capabilities).
+    #[error("its sender's role lacks {capability}")]
+    NotPermitted {
+        /// What it would take.
+        capability: String,
+    },
     /// Most likely malicious (MC #general-handling).
     #[error("discarded: {what}")]
     Suspicious {
@@ -110,6 +117,7 @@ impl Work<'_> {
             franking: &Franking::None,
             sent: false,
             read_at: None,
+            moderates: false,
         };
         if !known.status.is_in() {
             item.put(self.connection)?;
@@ -136,6 +144,11 @@ impl Work<'_> {
         item.read_at = is_own.then_some(self.now);
         let types = self.media_types_of(&group, room, message)?;
         let read = self.read(types, room, &by, accepted, &data);
+        let read = self.permitted(&group, room, by.user(), read)?;
+        item.moderates = match &read {
+            Ok(Said::Mimi(received)) => may::moderates(&group, by.user(), received.content()),
+            _ => false,
+        };
         if let Ok(Said::Mimi(received)) = &read
             && MimiItem::has_come(self.connection, room, &received.id())?
         {
@@ -165,6 +178,26 @@ impl Work<'_> {
                 Ok(self.note_arrival(&group, room, &names.id, MessageStatus::ERROR)?)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What was said, if the sender's role let them say it.
+    fn permitted(
+        &self,
+        group: &MlsGroup,
+        room: &MimiUri,
+        sender: &MimiUri,
+        read: Result<Said, Refused>,
+    ) -> Result<Result<Said, Refused>, MimiError> {
+        let Ok(Said::Mimi(received)) = &read else {
+            return Ok(read);
+        };
+        match may::lacks(self.connection, group, room, sender, received.content())? {
+            None => Ok(read),
+            Some(capability) => {
+                let capability = capability.name().unwrap_or("a capability").to_owned();
+                Ok(Err(Unreadable::NotPermitted { capability }.into()))
+            }
         }
     }
 

@@ -20,6 +20,7 @@
 //! | `mimi/join.rs` | external commits |
 //! | `mimi/lines.rs` | hubs that do not answer |
 //! | `mimi/send.rs` | messages that go out, reports |
+//! | `mimi/may.rs` | what roles let users say |
 //! | `mimi/expiry.rs` | messages that expire |
 //! | `mimi/status.rs` | what becomes of others' messages here, and who is told |
 //! | `mimi/files.rs` | files in messages |
@@ -43,6 +44,7 @@ mod hear;
 mod intent;
 mod join;
 mod lines;
+mod may;
 mod notice;
 mod oblivious;
 mod pending;
@@ -59,6 +61,7 @@ pub use error::{GroupFault, MimiError};
 pub use files::{Fetch, FetchedFile};
 pub use hear::{Franking, Unreadable};
 pub use intent::{MimiIntent, Newcomer};
+pub use may::Moderation;
 pub use nabe_auth::mimi::templates;
 pub use notice::MimiNotice;
 pub use oblivious::ObliviousError;

@@ -4,7 +4,6 @@
 //! however often it has to be encrypted.
 
 use nabe_content::mimi::franking::FrankingTag;
-use nabe_content::mimi::timeline::authors_only;
 use nabe_content::mimi::{MEDIA_TYPE, MessageId, MimiContent, NestedPart, Origin, Received, Salt};
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::{AppDataDictionary, ApplicationFraming, MediaType};
@@ -25,6 +24,7 @@ use super::expiry::is_too_late;
 use super::group;
 use super::hear::Franking;
 use super::intent::MimiIntent;
+use super::may;
 use super::notice::MimiNotice;
 use super::receive::{Work, epoch_of, hash_of};
 use super::status::is_report;
@@ -79,11 +79,11 @@ impl MimiClient {
 
     /// A reply, for [`MimiClient::send`].
     pub fn compose_reply(&self, room: &MimiUri, to: &MessageId, body: NestedPart) -> Result<MimiContent, MimiError> {
-        let timeline = self.timeline_about(room, to)?;
+        let (timeline, moderation) = (self.timeline_about(room, to)?, self.moderation(room)?);
         let topic_id = timeline
-            .post(to, authors_only)
+            .post(to, moderation.policy())
             .map(|post| post.content.topic_id.clone());
-        let to = timeline.reply_to(to, None, authors_only).unwrap_or(*to);
+        let to = timeline.reply_to(to, None, moderation.policy()).unwrap_or(*to);
         Ok(MimiContent {
             topic_id: topic_id.unwrap_or_default(),
             ..MimiContent::reply(self.salt()?, &self.origin(room), to, body)
@@ -99,8 +99,8 @@ impl MimiClient {
 
     /// The topic that a message belongs to; of one that belongs to none, the topic that begins with it: its own ID names it.
     pub fn topic_of(&self, room: &MimiUri, id: &MessageId) -> Result<Vec<u8>, MimiError> {
-        let timeline = self.timeline_about(room, id)?;
-        let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
+        let (timeline, moderation) = (self.timeline_about(room, id)?, self.moderation(room)?);
+        let post = timeline.post(id, moderation.policy()).ok_or(MimiError::NoSuchMessage)?;
         Ok(match post.content.topic_id.is_empty() {
             true => post.id.as_bytes().to_vec(),
             false => post.content.topic_id.clone(),
@@ -129,9 +129,9 @@ impl MimiClient {
 
     /// Takes back whatever this user reacted to a message with (MC #unlike). What was sent for it: nothing, if there was no reaction.
     pub async fn unreact(&mut self, room: &MimiUri, to: &MessageId) -> Result<Vec<MessageId>, MimiError> {
-        let timeline = self.timeline(room)?;
+        let (timeline, moderation) = (self.timeline(room)?, self.moderation(room)?);
         let user = self.device.user.to_string();
-        let reactions = timeline.reactions(to, authors_only).into_iter();
+        let reactions = timeline.reactions(to, moderation.policy()).into_iter();
         let own: Vec<_> = reactions
             .filter(|reaction| reaction.by == user)
             .map(|own| own.id)
@@ -214,7 +214,17 @@ impl MimiClient {
         {
             return Err(MimiError::ReplyLoop);
         }
-        let received = Received::decode(content.encode()?, origin)?;
+        self.check_permission(room, content)?;
+        self.keep_message(room, content)
+    }
+
+    /// Keeps a message, whatever it says.
+    pub(super) fn keep_message(
+        &mut self,
+        room: &MimiUri,
+        content: &MimiContent,
+    ) -> Result<(i64, MessageId), MimiError> {
+        let received = Received::decode(content.encode()?, self.origin(room))?;
         let id = received.id();
         self.worked = None;
         self.store.transaction(|connection| {
@@ -320,8 +330,8 @@ impl MimiClient {
 
     /// The first version of a message, and its ID.
     fn original(&self, room: &MimiUri, id: &MessageId) -> Result<(MessageId, MimiContent), MimiError> {
-        let timeline = self.timeline_about(room, id)?;
-        let post = timeline.post(id, authors_only).ok_or(MimiError::NoSuchMessage)?;
+        let (timeline, moderation) = (self.timeline_about(room, id)?, self.moderation(room)?);
+        let post = timeline.post(id, moderation.policy()).ok_or(MimiError::NoSuchMessage)?;
         Ok((post.id, post.content.clone()))
     }
 
@@ -399,9 +409,11 @@ impl Work<'_> {
         }
         let known = KnownRoom::load(self.connection, room)?;
         let mut place = None;
+        let mut moderates = false;
         let franking = match known.filter(|known| known.status.is_in()) {
             Some(known) => {
                 let group = self.group(&known)?;
+                moderates = may::moderates(&group, &self.device.user, &MimiContent::decode(&outgoing.content)?);
                 place = Some(GroupPlace {
                     group_id: group.group_id().as_slice().to_vec(),
                     leaf: group.own_leaf_index().u32(),
@@ -439,6 +451,7 @@ impl Work<'_> {
             franking: &franking,
             sent: true,
             read_at: Some(self.now),
+            moderates,
         };
         if item.put(self.connection)?.is_some()
             && let Some(received) = &received

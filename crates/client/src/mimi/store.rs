@@ -151,10 +151,13 @@ pub(super) fn prepare(store: &mut ClientStore) -> Result<(), StoreError> {
         if found.unwrap_or_default() < 4 {
             connection.execute_batch(include_str!("schema_4.sql"))?;
         }
-        connection.execute_batch(include_str!("schema_5.sql"))?;
-        if !is_new {
-            MimiItem::note_names(connection)?;
+        if found.unwrap_or_default() < 5 {
+            connection.execute_batch(include_str!("schema_5.sql"))?;
+            if !is_new {
+                MimiItem::note_names(connection)?;
+            }
         }
+        connection.execute_batch(include_str!("schema_6.sql"))?;
         set_meta(connection, FORMAT, &[KNOWN_FORMAT])
     })
 }
@@ -209,5 +212,5 @@ pub(super) const KEYS: KeyNames = KeyNames {
     key: "mimi.signature_key.",
 };
 const FORMAT: &str = "mimi.format";
-const KNOWN_FORMAT: u8 = 5;
+const KNOWN_FORMAT: u8 = 6;
 const MAX_NOTICES: i64 = 100_000;

@@ -9,6 +9,7 @@ mod hubs;
 mod joining;
 mod kinds;
 mod messages;
+mod moderation;
 mod patience;
 mod races;
 mod receipts;

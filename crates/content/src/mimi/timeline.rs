@@ -93,6 +93,8 @@ pub struct Act<'a> {
     pub author: &'a str,
     /// The message's first version.
     pub of: MessageId,
+    /// The message that edits or deletes it.
+    pub by: MessageId,
     /// It is deleted, not edited.
     pub deletes: bool,
 }
@@ -590,6 +592,7 @@ fn may_replace(root: &Stored, replacement: &Stored, policy: &impl Fn(&Act<'_>) -
         actor: replacement.sender(),
         author: root.sender(),
         of: root.received.id(),
+        by: replacement.received.id(),
         deletes: matches!(replacement.content().intent(), Intent::Delete { .. }),
     };
     act.actor == act.author || policy(&act)

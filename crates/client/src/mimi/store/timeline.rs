@@ -109,6 +109,8 @@ pub(crate) struct NewItem<'a> {
     pub(crate) sent: bool,
     /// When its user read it, if that is known.
     pub(crate) read_at: Option<UnixMillis>,
+    /// Whether it may delete what somebody else said.
+    pub(crate) moderates: bool,
 }
 
 impl NewItem<'_> {
@@ -131,8 +133,8 @@ impl NewItem<'_> {
         Ok(connection
             .prepare_cached(
                 "INSERT INTO mimi_timeline (room, hash, accepted, sender, client, media_type, content, data, reason, \
-                 frank, franking, sent, message_id, read_at, former, replaces, in_reply_to, group_id, leaf) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
+                 frank, franking, sent, message_id, read_at, former, replaces, in_reply_to, group_id, leaf, moderates) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
                  ON CONFLICT (room, hash) DO NOTHING RETURNING n",
             )?
             .query_row(
@@ -156,6 +158,7 @@ impl NewItem<'_> {
                     bytes(self.names.and_then(|names| names.in_reply_to).as_ref()),
                     self.place.map(|place| &place.group_id[..]),
                     self.place.map(|place| place.leaf),
+                    self.moderates,
                 ],
                 |row| row.get(0),
             )
@@ -259,6 +262,14 @@ impl MimiItem {
         Ok(connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM mimi_timeline WHERE room = ?1 AND message_id = ?2)")?
             .query_row(params![room.to_string(), &id.as_bytes()[..]], |row| row.get(0))?)
+    }
+
+    /// The messages of a room that may delete what somebody else said.
+    pub(crate) fn moderating(connection: &Connection, room: &MimiUri) -> Result<Vec<MessageId>, StoreError> {
+        let sql = "SELECT message_id FROM mimi_timeline WHERE room = ?1 AND moderates = 1";
+        all(connection, sql, [room.to_string()], |row| {
+            message_id(row.get(0)?).ok_or_else(|| bad("mimi_timeline", "message_id"))
+        })
     }
 
     /// How many there are of a room.

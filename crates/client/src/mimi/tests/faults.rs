@@ -270,9 +270,17 @@ fn a_file_of_an_earlier_version_is_brought_up_to_this_one() {
     let age = |connection: &rusqlite::Connection| -> Result<(), StoreError> {
         connection.execute_batch(
             "DROP TABLE mimi_framing; DROP INDEX mimi_timeline_by_former; DROP INDEX mimi_timeline_by_replaces; \
-             DROP INDEX mimi_timeline_by_due; CREATE TABLE mimi_expiry (room TEXT PRIMARY KEY, due INTEGER NOT NULL);",
+             DROP INDEX mimi_timeline_by_due; DROP INDEX mimi_timeline_moderates; CREATE TABLE mimi_expiry (room TEXT PRIMARY KEY, due INTEGER NOT NULL);",
         )?;
-        for column in ["former", "replaces", "in_reply_to", "due", "group_id", "leaf"] {
+        for column in [
+            "former",
+            "replaces",
+            "in_reply_to",
+            "due",
+            "group_id",
+            "leaf",
+            "moderates",
+        ] {
             connection.execute_batch(&format!("ALTER TABLE mimi_timeline DROP COLUMN {column}"))?;
         }
         set_meta(connection, "mimi.format", &[3])

@@ -34,7 +34,7 @@ fn messages_are_edited_deleted_answered_reacted_to_and_read() {
     let reactions = timeline.reactions(&first, authors_only);
     assert_eq!((reactions.len(), reactions[0].by), (1, BOB));
     assert_eq!(alice.statuses(&room()).unwrap()[&first][BOB], MessageStatus::READ);
-    // Nobody edits what somebody else said.
+    // Nobody edits what somebody else said: there is no role for that.
     now(bob.edit(&room(), &first, NestedPart::text("I am a bird"))).unwrap();
     sync(&mut alice);
     assert_eq!(read(&alice)[0], "I am a fish");

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use nabe_client::mimi::{MimiBody, MimiClient, MimiError};
+use nabe_client::mimi::{MimiBody, MimiClient, MimiError, Moderation};
 use nabe_content::mimi::{
     Expiration, MessageId, MimiContent, NestedPart,
     status::{MessageStatus, StatusReport},
-    timeline::{Post, State, Timeline, authors_only},
+    timeline::{Post, State, Timeline},
 };
 use nabe_wire::uri::MimiUri;
 use serde_json::{Map, Value, json};
@@ -276,14 +276,14 @@ fn show_statuses(client: &MimiClient, room: &MimiUri, ids: &[MessageId], style: 
 }
 
 fn show_timeline(client: &MimiClient, room: &MimiUri, topic: Option<Topic>, style: Style) -> anyhow::Result<()> {
-    let timeline = client.timeline(room)?;
+    let (timeline, moderation) = (client.timeline(room)?, client.moderation(room)?);
     let statuses = client.statuses(room)?;
     let posts = match &topic {
-        Some(Topic(topic)) => timeline.topic(topic, authors_only),
-        None => timeline.posts(authors_only),
+        Some(Topic(topic)) => timeline.topic(topic, moderation.policy()),
+        None => timeline.posts(moderation.policy()),
     };
     for post in posts {
-        let mut object = post_object(&timeline, &post);
+        let mut object = post_object(&timeline, &moderation, &post);
         let known = statuses.get(&post.id).into_iter().flatten();
         let known: Map<String, Value> = known
             .map(|(user, status)| (user.clone(), json!(status.to_string())))
@@ -294,7 +294,7 @@ fn show_timeline(client: &MimiClient, room: &MimiUri, topic: Option<Topic>, styl
     Ok(())
 }
 
-fn post_object(timeline: &Timeline, post: &Post<'_>) -> Value {
+fn post_object(timeline: &Timeline, moderation: &Moderation, post: &Post<'_>) -> Value {
     let (state, text) = match &post.state {
         State::Shown { body, edited, .. } => {
             let shown = MimiContent {
@@ -307,11 +307,14 @@ fn post_object(timeline: &Timeline, post: &Post<'_>) -> Value {
         State::Deleted { .. } => ("deleted", "(deleted)".to_owned()),
         State::Expired => ("expired", "(expired)".to_owned()),
     };
-    let reactions = timeline.reactions(&post.id, authors_only).into_iter().map(|reaction| {
-        let mut content = post.content.clone();
-        (content.replaces, content.in_reply_to, content.body) = (None, None, reaction.body.clone());
-        json!({ "by": reaction.by, "text": content.to_plain() })
-    });
+    let reactions = timeline
+        .reactions(&post.id, moderation.policy())
+        .into_iter()
+        .map(|reaction| {
+            let mut content = post.content.clone();
+            (content.replaces, content.in_reply_to, content.body) = (None, None, reaction.body.clone());
+            json!({ "by": reaction.by, "text": content.to_plain() })
+        });
     let mut object = json!({
         "message": post.id.to_string(),
         "sender": post.sender,
