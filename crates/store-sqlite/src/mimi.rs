@@ -459,7 +459,7 @@ async fn put_key_packages(db: &mut SqliteConnection, packages: &[FetchedKeyPacka
         if room.is_some() {
             sqlx::query(
                 "-- mimi: narrow_key_packages
-                 DELETE FROM fetched_key_packages WHERE reference = ? AND room_uri = ''",
+                 DELETE FROM fetched_key_packages WHERE reference = ? AND room_uri = '' AND until_expiry = 0",
             )
             .bind(&package.reference[..])
             .execute(&mut *db)

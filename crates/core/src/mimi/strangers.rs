@@ -35,6 +35,10 @@ impl MimiRoom {
         let Some(parent) = ctx.parent.filter(|_| self.policy.policy().base().parent_dependant) else {
             return Ok(nobody);
         };
+        // Nobody is in it who could hear of it.
+        if self.policy.is_over() {
+            return Ok(nobody);
+        }
         let listed = self.policy.effective_list().participants;
         let takes_part = |user| self.policy.takes_part(user) && !parent.takes_part(user);
         let strangers = listed.iter().filter(|it| takes_part(&it.user)).count();

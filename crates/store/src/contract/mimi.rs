@@ -492,5 +492,12 @@ pub async fn fetched_key_packages_are_for_a_room(store: &dyn Store) {
     let references = vec![Bytes::from_static(b"1"), Bytes::from_static(b"2")];
     put(store, [MimiWrite::ForgetKeyPackages { references }]).await.unwrap();
     assert_eq!(known_in(Some("a")).await, [last[0].clone()]);
-    assert_eq!(known_in(Some("b")).await, [proposed, last[1].clone()]);
+    assert_eq!(known_in(Some("b")).await, [proposed.clone(), last[1].clone()]);
+    // For which room is not known, and some Add waits for it: it stays.
+    let anywhere = package(b"1", None, true);
+    remember(anywhere.clone()).await;
+    let here = package(b"1", Some("b"), false);
+    remember(here.clone()).await;
+    assert_eq!(known_in(Some("a")).await, [anywhere.clone(), last[0].clone()]);
+    assert_eq!(known_in(Some("b")).await, [anywhere, here, proposed, last[1].clone()]);
 }

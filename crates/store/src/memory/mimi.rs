@@ -130,8 +130,11 @@ impl Journal<'_> {
             MimiWrite::PutKeyPackages { packages } => {
                 for package in packages {
                     let key = (package.reference.clone(), package.room.clone());
-                    if package.room.is_some() {
-                        self.set(|tables| &mut tables.mimi.packages, (key.0.clone(), None), None);
+                    // One that some Add may wait for stays for any room.
+                    let any = (key.0.clone(), None);
+                    let known = self.tables.mimi.packages.get(&any);
+                    if package.room.is_some() && known.is_some_and(|known| !known.until_expiry) {
+                        self.set(|tables| &mut tables.mimi.packages, any, None);
                     }
                     let package = match self.tables.mimi.packages.get(&key).cloned() {
                         Some(known) => FetchedKeyPackage {
