@@ -97,7 +97,9 @@ fn needed(
         Intent::Post if !content.topic_id.is_empty() => needed.push(vec![Capability::CAN_START_TOPIC]),
         Intent::Post | Intent::Nothing => {}
         Intent::Reply { to } => {
-            let stays = !content.topic_id.is_empty() && topic_of(connection, room, &to)? == content.topic_id;
+            // What topic a message has that is not here, nobody here can say.
+            let is_its_topic = topic_of(connection, room, &to)?.is_none_or(|topic| topic == content.topic_id);
+            let stays = !content.topic_id.is_empty() && is_its_topic;
             let mut ways = vec![Capability::CAN_REPLY_TO_MESSAGE];
             if stays {
                 ways.push(Capability::CAN_REPLY_IN_TOPIC);
@@ -132,11 +134,13 @@ fn needed(
     Ok(needed)
 }
 
-fn topic_of(connection: &Connection, room: &MimiUri, id: &MessageId) -> Result<Vec<u8>, StoreError> {
+fn topic_of(connection: &Connection, room: &MimiUri, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(
         match MimiItem::of_message(connection, room, id)?.map(|item| item.body) {
-            Some(MimiBody::Content(received) | MimiBody::Expired(received)) => received.content().topic_id.clone(),
-            _ => Vec::new(),
+            Some(MimiBody::Content(received) | MimiBody::Expired(received)) => {
+                Some(received.content().topic_id.clone())
+            }
+            _ => None,
         },
     )
 }

@@ -595,7 +595,9 @@ fn may_replace(root: &Stored, replacement: &Stored, policy: &impl Fn(&Act<'_>) -
         by: replacement.received.id(),
         deletes: matches!(replacement.content().intent(), Intent::Delete { .. }),
     };
-    act.actor == act.author || policy(&act)
+    // Who may delete others' reactions may not delete their messages by calling that a reaction.
+    let is_reaction = |it: &Stored| it.content().body.disposition == Disposition::REACTION;
+    act.actor == act.author || (is_reaction(root) == is_reaction(replacement) && policy(&act))
 }
 
 #[cfg(test)]
