@@ -120,6 +120,8 @@ async fn what_waits_for_a_dead_hub_survives_both_servers_and_the_client() {
     let room = alice.create_room("Waiting");
     alice.bring_in(&room, &bob, "hub.localhost").await;
     bob.run(&["send", &room, "before"]);
+    // Whoever was added commits once without being told to: nothing of that may be on its way when the hub dies.
+    settle(&hub, &room, &[&alice, &bob]).await;
     let epoch = bob.group(&room)["epoch"].as_u64().unwrap();
 
     hub_process.kill();
