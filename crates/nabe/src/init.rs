@@ -289,6 +289,9 @@ provider_token_file = "provider.token"
 # Per origin, on the endpoints the draft marks as rate-limited.
 # requests_per_second = 20.0
 # burst = 100
+# Per local user, on the client API.
+# user_requests_per_second = 50.0
+# user_burst = 500
 # connections = 4096
 # connections_per_address = 256
 # body_bytes = 9895936

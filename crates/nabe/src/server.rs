@@ -309,6 +309,10 @@ fn settings(config: &Config) -> Settings {
                 per_second: limits.requests_per_second,
                 burst: f64::from(limits.burst),
             },
+            client: RateLimit {
+                per_second: limits.user_requests_per_second,
+                burst: f64::from(limits.user_burst),
+            },
             room_memory_bytes: limits.room_cache_bytes,
             outbox_items: delivery.outbox_limit,
             ..config.notary.limits(LimitSettings::default())

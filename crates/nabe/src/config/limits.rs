@@ -20,6 +20,10 @@ pub(crate) struct Limits {
     pub(crate) requests_per_second: f64,
     /// Requests an origin may make at once before the rate applies.
     pub(crate) burst: u32,
+    /// Requests per second and user on the client API.
+    pub(crate) user_requests_per_second: f64,
+    /// Requests a user may make at once before that rate applies.
+    pub(crate) user_burst: u32,
     pub(crate) connections: usize,
     pub(crate) connections_per_address: usize,
     /// Bytes of a request body; at least a full transaction.
@@ -35,6 +39,8 @@ impl Default for Limits {
             room_cache_bytes: limits.room_memory_bytes,
             requests_per_second: limits.federation.per_second,
             burst: whole(limits.federation.burst),
+            user_requests_per_second: limits.client.per_second,
+            user_burst: whole(limits.client.burst),
             connections: listener.connections,
             connections_per_address: listener.connections_per_address,
             body_bytes: MAX_BODY_BYTES,
@@ -45,12 +51,19 @@ impl Default for Limits {
 
 impl Limits {
     pub(super) fn check(&self) -> Result<(), Broken> {
+        let is_rate = |rate: f64| rate.is_finite() && rate > 0.0;
         hold(
-            self.requests_per_second.is_finite() && self.requests_per_second > 0.0,
+            is_rate(self.requests_per_second),
             &["limits.requests_per_second"],
             "must be above zero",
         )?;
+        hold(
+            is_rate(self.user_requests_per_second),
+            &["limits.user_requests_per_second"],
+            "must be above zero",
+        )?;
         hold(self.burst > 0, &["limits.burst"], "must be above zero")?;
+        hold(self.user_burst > 0, &["limits.user_burst"], "must be above zero")?;
         hold(
             (1..=MAX_CONNECTIONS).contains(&self.connections),
             &["limits.connections"],

@@ -160,6 +160,19 @@ fn a_log_level_that_is_no_filter_is_an_error() {
 }
 
 #[test]
+fn a_rate_of_nothing_is_no_rate() {
+    for (option, named) in [
+        ("requests_per_second = 0", "limits.requests_per_second"),
+        ("burst = 0", "limits.burst"),
+        ("user_requests_per_second = nan", "limits.user_requests_per_second"),
+        ("user_burst = 0", "limits.user_burst"),
+    ] {
+        let text = format!("{MINIMAL}[limits]\n{option}\n");
+        assert_eq!(broken_by_file(&text, &[]), [named], "{option}");
+    }
+}
+
+#[test]
 fn tls_files_and_plain_http_exclude_each_other() {
     let text = "server_name = \"a.example\"\n[listen]\nplain_http = true\ntls_key = \"k\"\n";
     assert_eq!(broken_by_file(text, &[]), LISTEN_TLS);
