@@ -1,12 +1,15 @@
 //! What changed between two runs, beyond what chance explains.
 
+mod scenarios;
+
 use std::fmt;
 
+pub use self::scenarios::{Place, Scenarios, StepChange, UsedChange};
 use crate::cell::Cell;
 use crate::record::Run;
 use crate::stats::Summary;
 
-/// Two runs, cell by cell.
+/// Two runs, cell by cell, and scenario by scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     /// Why the runs are not alike, if they are not: machine, build, load.
@@ -15,6 +18,8 @@ pub struct Comparison {
     pub changes: Vec<Change>,
     /// Cells that only one of them measured.
     pub unmatched: usize,
+    /// What they played.
+    pub scenarios: Scenarios,
 }
 
 /// A cell in both runs.
@@ -82,6 +87,7 @@ pub fn compare(before: &Run, after: &Run) -> Comparison {
         caveats: caveats(before, after),
         changes,
         unmatched,
+        scenarios: Scenarios::compare(before, after),
     }
 }
 
@@ -145,6 +151,9 @@ fn caveats(before: &Run, after: &Run) -> Vec<String> {
             ));
         }
     }
+    for (which, run) in [("first", before), ("second", after)] {
+        caveats.extend(scenarios::caveat(which, run));
+    }
     caveats
 }
 
@@ -153,34 +162,26 @@ impl fmt::Display for Comparison {
         for caveat in &self.caveats {
             writeln!(f, "note: {caveat}")?;
         }
-        let count = |verdict| self.changes.iter().filter(|change| change.verdict == verdict).count();
-        writeln!(
-            f,
-            "{} cells in both: {} slower, {} faster, {} the same within noise, {} with too few samples; {} in one only",
-            self.changes.len(),
-            count(Verdict::Slower),
-            count(Verdict::Faster),
-            count(Verdict::Same),
-            count(Verdict::Unsure),
-            self.unmatched
-        )?;
+        if self.scenarios.is_empty() || !self.changes.is_empty() || self.unmatched > 0 {
+            self.write_cells(f)?;
+        }
+        match self.scenarios.is_empty() {
+            true => Ok(()),
+            false => write!(f, "{}", self.scenarios),
+        }
+    }
+}
+
+impl Comparison {
+    fn write_cells(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdicts: Vec<_> = self.changes.iter().map(|change| change.verdict).collect();
+        let (both, only) = (verdicts.len(), self.unmatched);
+        writeln!(f, "{both} cells in both: {}; {only} in one only", changed(&verdicts))?;
         let said =
             |change: &&Change| matches!(change.verdict, Verdict::Slower | Verdict::Faster) || !change.bytes.is_empty();
         for change in self.changes.iter().filter(said) {
-            let verdict = match change.verdict {
-                Verdict::Slower => "slower",
-                Verdict::Faster => "faster",
-                Verdict::Same | Verdict::Unsure => "",
-            };
-            write!(
-                f,
-                "{:6}  ×{:<6.2} {} → {}  {}",
-                verdict,
-                change.ratio(),
-                crate::report::time(change.before.median),
-                crate::report::time(change.after.median),
-                change.cell
-            )?;
+            write_times(f, change.verdict, &change.before, &change.after)?;
+            write!(f, "{}", change.cell)?;
             for (name, before, after) in &change.bytes {
                 write!(f, "; {name} {before} → {after} bytes")?;
             }
@@ -188,6 +189,34 @@ impl fmt::Display for Comparison {
         }
         Ok(())
     }
+}
+
+/// How many of what, in words.
+fn changed(verdicts: &[Verdict]) -> String {
+    let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    format!(
+        "{} slower, {} faster, {} the same within noise, {} with too few samples",
+        count(Verdict::Slower),
+        count(Verdict::Faster),
+        count(Verdict::Same),
+        count(Verdict::Unsure)
+    )
+}
+
+/// The beginning of a line, up to the name of what was timed.
+fn write_times(f: &mut fmt::Formatter<'_>, verdict: Verdict, before: &Summary, after: &Summary) -> fmt::Result {
+    let word = match verdict {
+        Verdict::Slower => "slower",
+        Verdict::Faster => "faster",
+        Verdict::Same | Verdict::Unsure => "",
+    };
+    write!(
+        f,
+        "{word:6}  ×{:<6.2} {} → {}  ",
+        after.median / before.median.max(1.0),
+        crate::report::time(before.median),
+        crate::report::time(after.median)
+    )
 }
 
 /// Below this ratio of medians a difference is not worth a word, however sure it is.

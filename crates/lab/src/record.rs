@@ -198,3 +198,22 @@ pub enum LoadError {
         format: u32,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A run in which nothing was measured.
+    pub(crate) fn nothing() -> Run {
+        Run {
+            format: FORMAT,
+            started: 0,
+            tool: Tool::default(),
+            machine: Machine::default(),
+            settings: Settings::quick(1),
+            workers: Vec::new(),
+            cells: Vec::new(),
+            scenarios: Vec::new(),
+        }
+    }
+}
