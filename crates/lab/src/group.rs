@@ -51,6 +51,7 @@ impl<S: Stack> Implementation for Groups<S> {
             operations: Operation::ALL.to_vec(),
             threads: self.threads,
             build: worker::BUILD.to_owned(),
+            note: None,
         }
     }
 

@@ -323,6 +323,7 @@ mod tests {
             operations: Operation::ALL.to_vec(),
             threads: 1,
             build: "release".to_owned(),
+            note: None,
         }
     }
 

@@ -96,6 +96,9 @@ pub struct Hello {
     pub threads: u32,
     /// How it was built: `release`, or something slower.
     pub build: String,
+    /// What a reader of its figures has to know, for the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// One time.
@@ -205,6 +208,7 @@ mod tests {
     fn replies_are_the_documented_lines() {
         for line in [
             r#"{"type":"hello","protocol":1,"implementation":"x","versions":{"x":"1"},"suites":[1],"shapes":["full"],"operations":["hub"],"threads":1,"build":"release"}"#,
+            r#"{"type":"hello","protocol":1,"implementation":"x","versions":{},"suites":[1],"shapes":["full"],"operations":["hub"],"threads":1,"build":"release","note":"by gRPC"}"#,
             r#"{"type":"prepared","tree":{"leaves":2},"check":[{"leaf":0,"epoch":1,"tree_hash":"aa","authenticator":"bb"}]}"#,
             r#"{"type":"sample","ns":5,"waited_ns":null,"allocations":2,"peak_bytes":64}"#,
             r#"{"type":"measured","bytes":{"commit":9},"work":{"seals":1},"check":[]}"#,

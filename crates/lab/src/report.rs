@@ -102,6 +102,11 @@ fn warnings(run: &Run) -> Vec<String> {
             worker.implementation, worker.build
         ));
     }
+    for worker in &run.workers {
+        if let Some(note) = &worker.note {
+            warnings.push(format!("{}: {note}.", worker.implementation));
+        }
+    }
     let busy = run.busy_share();
     if busy > curves::BUSY {
         let shown = match curves::is_net(run) {

@@ -106,6 +106,7 @@ fn every_operation_is_measured_in_every_shape_and_the_files_tell_of_it() {
     what_is_counted_is_what_mls_says(&record);
     let mut record = record;
     record.scenarios.push(played());
+    record.workers[0].note = Some("driven by hand".to_owned());
     the_schema_describes(&record);
 
     let directory = tempfile::tempdir().unwrap();
@@ -129,6 +130,7 @@ fn every_operation_is_measured_in_every_shape_and_the_files_tell_of_it() {
     }
     // The data at the end is in base64, which may read like anything.
     let (page, _) = page.split_once("<h2 id=\"data\">").unwrap();
+    assert!(page.contains("<p>openmls: driven by hand.</p>"));
     assert!(page.contains("id=\"scenarios\"") && page.contains("<td>4 message</td>"));
     assert!(page.contains("id=\"share\"") && !page.contains("NaN") && !page.contains("http"));
 

@@ -50,6 +50,7 @@ impl Implementation for Megolm {
             ],
             threads: 1,
             build: BUILD.to_owned(),
+            note: Some(NOTE.to_owned()),
         }
     }
 
@@ -91,3 +92,5 @@ impl Implementation for Megolm {
 fn nothing_prepared() -> Failure {
     Failure::Unsupported("no group has been prepared".to_owned())
 }
+
+const NOTE: &str = "what one sender does; each has a session of its own, so what a removal costs is to be multiplied by those who write, and nobody agrees on who is there";
