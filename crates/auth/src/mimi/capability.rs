@@ -7,7 +7,8 @@ use super::Rejection;
 /// Who can make sure that a capability is kept to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Enforcement {
-    /// The hub sees what the capability is about. Named is the rule that refuses without it.
+    /// The hub sees what the capability is about, or could if requests said of which room a file is (D-assets-hub). Named is the rule that
+    /// refuses without it, which of files clients ask.
     Hub(Rejection),
     /// It is about what stands in encrypted messages or happens in clients: other clients see it, the hub does not.
     Clients,

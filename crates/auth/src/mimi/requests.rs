@@ -1,6 +1,6 @@
-//! What the hub decides beside proposals and commits: messages, the GroupInfo, reports, files, the room's end (MIMI
-//! #submit-a-message, MIMI #claim-group-key-information, MIMI #report-abuse, MRP #message-capabilities, MRP #asset-capabilities,
-//! MRP #assets).
+//! What is decided beside proposals and commits. By the hub: messages, the GroupInfo, reports, the room's end (MIMI #submit-a-message,
+//! MIMI #claim-group-key-information, MIMI #report-abuse, MRP #message-capabilities). By clients, since nobody else sees them: files
+//! (MRP #asset-capabilities, MRP #assets, D-assets-hub).
 
 use nabe_wire::IdentifierUri;
 use nabe_wire::app_data::{MediaType, Parameter};
@@ -37,10 +37,10 @@ pub enum AssetKind {
     Attachment,
 }
 
-/// A file that somebody uploads for the room.
+/// A file that somebody uploads for the room, or names in a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Upload<'a> {
-    /// Who.
+    /// Who sends it.
     pub user: &'a IdentifierUri,
     /// As what.
     pub kind: AssetKind,
@@ -48,7 +48,7 @@ pub struct Upload<'a> {
     pub media_type: &'a MediaType,
     /// How large, in bytes.
     pub size: u64,
-    /// To which host.
+    /// On which host it lies.
     pub host: &'a str,
 }
 
@@ -159,17 +159,25 @@ impl Room {
         needs(role.ok_or(Rejection::SenderWithoutRole)?, Rejection::CannotDestroyRoom)
     }
 
-    /// Whether a user may upload a file.
+    /// Whether a user may upload a file, and name it in a message.
     ///
     /// # Errors
     /// The role cannot, or the policy of files has it otherwise.
     pub fn upload(&self, upload: &Upload<'_>) -> Result<(), Rejection> {
         let (_, role) = self.participant(upload.user)?;
         needs(role, upload.kind.cannot_upload())?;
-        self.policy().assets().map_or(Ok(()), |policy| takes(policy, upload))
+        self.accepts(upload)
     }
 
-    /// Whether a user may fetch a file in this way; a proxy may not know of which kind it is.
+    /// Whether the room has such files, whatever the role of who sent it is by now.
+    ///
+    /// # Errors
+    /// The policy of files has it otherwise.
+    pub fn accepts(&self, file: &Upload<'_>) -> Result<(), Rejection> {
+        self.policy().assets().map_or(Ok(()), |policy| takes(policy, file))
+    }
+
+    /// Whether a user may fetch a file in this way; without a kind only the way is asked about.
     ///
     /// # Errors
     /// The role cannot, or the room has files fetched otherwise.
@@ -193,19 +201,6 @@ impl Room {
         } else {
             Err(Rejection::DownloadWay)
         }
-    }
-
-    /// The hosts where the room's files lie, as far as the policy names them: what a proxy may fetch from (MIMI
-    /// #download-using-a-hub-proxy).
-    pub fn asset_hosts(&self) -> impl Iterator<Item = &str> {
-        let domains = self
-            .policy()
-            .assets()
-            .into_iter()
-            .flat_map(|policy| &policy.upload_domains);
-        domains
-            .flat_map(|domains| &domains.asset_upload_destinations)
-            .map(|host| &**host)
     }
 
     /// Who is on the list and not banned, with their role.

@@ -2,7 +2,7 @@
 //! fetches them through the room's hub, so that whoever stores them does not learn who does; or sealed, so that their own provider does not
 //! learn which; or from where they lie.
 //!
-//! What a room's `asset_policy` says is for clients to see to, since nobody else sees what files are (MRP #assets).
+//! What the room's policy says of files is in `assets.rs`.
 
 use bytes::Bytes;
 use nabe_auth::mimi::{AssetKind, Rejection, Room, Upload};
@@ -11,11 +11,11 @@ use nabe_content::attachment::Outgoing;
 use nabe_content::mimi::external::{self, Secret};
 use nabe_content::mimi::timeline::State;
 use nabe_content::mimi::{Disposition, ExternalPart, MessageId, NestedPart, Part};
-use nabe_wire::app_data::{MediaType as WireMediaType, Parameter};
-use nabe_wire::policy::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType};
+use nabe_wire::policy::{DownloadPrivacy, DownloadPrivacyType};
 use nabe_wire::uri::MimiUri;
 use openmls_traits::random::OpenMlsRand as _;
 
+use super::assets;
 use super::client::MimiClient;
 use super::device::identifier;
 use super::error::{Doing as _, GroupFault, MimiError};
@@ -55,30 +55,23 @@ impl MimiClient {
     /// [`MimiError::FilePolicy`] if the user may not send it; [`MimiError::FileTooLarge`]; [`MimiError::Transport`] if the provider does
     /// not take it; and as [`MimiClient::send`] has them.
     pub async fn send_file(&mut self, room: &MimiUri, file: Outgoing) -> Result<MessageId, MimiError> {
-        let policy = self.policy_of(room)?;
         let media_type = file.media_type.as_ref().map_or("", MediaType::as_str).to_owned();
-        let user = identifier(&self.device.user);
-        let kind = kind_of(&media_type);
-        let wire_type = wire_type(&media_type);
-        let size = file.bytes.len() as u64;
-        let upload = |host| Upload {
-            user: &user,
+        let kind = assets::kind_of(&media_type);
+        let upload = Upload {
+            user: &identifier(&self.device.user),
             kind,
-            media_type: &wire_type,
-            size,
-            host,
+            media_type: &assets::wire_type(&media_type),
+            size: file.bytes.len() as u64,
+            // Where it will lie is known later.
+            host: "",
         };
-        // Where it will lie is known later.
-        match policy.upload(&upload("")) {
+        match self.policy_of(room)?.upload(&upload) {
             Ok(()) | Err(Rejection::AssetHost) => {}
             Err(rejection) => return Err(MimiError::FilePolicy(rejection)),
         }
         let secret: [u8; Secret::RANDOM_BYTES] = crypto().random_array().doing("making a key")?;
         let (ciphertext, sealed) = external::seal(file.bytes, Secret::from_random(secret))?;
         let url = self.transport.upload_asset(ciphertext.into()).await?;
-        policy
-            .upload(&upload(host_of(&url).unwrap_or_default()))
-            .map_err(MimiError::FilePolicy)?;
         let mut part = sealed.at(&url);
         part.content_type = media_type;
         part.filename = file.name.map(|name| name.as_str().to_owned()).unwrap_or_default();
@@ -111,32 +104,24 @@ impl MimiClient {
         let State::Shown { body, .. } = &post.state else {
             return Err(MimiError::NoFile);
         };
-        let mut files = body.parts().filter_map(|(_, part)| match &part.part {
-            Part::External(external) => Some(((**external).clone(), part.disposition)),
-            _ => None,
-        });
-        let (part, disposition) = files.next().ok_or(MimiError::NoFile)?;
+        let asset = assets::of(body).next().ok_or(MimiError::NoFile)?;
+        let part = asset.part.clone();
         if part.is_expired(self.now()) && !fetch.expired {
             return Err(MimiError::FileExpired);
         }
-        let kind = match disposition {
-            Disposition::RENDER => kind_of(&part.content_type),
-            _ => AssetKind::Attachment,
-        };
         let policy = self.policy_of(room)?;
         let user = identifier(&self.device.user);
-        let assets = policy.policy().assets();
-        let mut ways = ways(assets.map(|assets| &assets.download_privacy), part.size, fetch.way);
+        let privacy = policy.policy().assets().map(|assets| &assets.download_privacy);
+        let mut ways = ways(privacy, part.size, fetch.way);
         ways.retain(|way| fetch.way.is_some() || policy.download(&user, None, *way).is_ok());
         let usual = ways.first().copied().unwrap_or(DownloadPrivacyType::HUB_PROXY);
         policy
-            .download(&user, Some(kind), usual)
+            .download(&user, Some(asset.kind), usual)
             .map_err(MimiError::FilePolicy)?;
         let sender = self.item_of(room, id)?.and_then(|item| item.sender);
-        let sender = sender.ok_or(MimiError::NoSuchMessage)?;
-        if !assets.is_none_or(|assets| lies_where_it_should(assets, &sender, &part.url)) {
-            return Err(MimiError::FilePolicy(Rejection::AssetHost));
-        }
+        let sender = identifier(&sender.ok_or(MimiError::NoSuchMessage)?);
+        // What the policy said when the message came it may not say any more.
+        policy.accepts(&asset.of_user(&sender)).map_err(MimiError::FilePolicy)?;
         let mut way = usual;
         let mut fetched = self.fetch_by(way, room, &part.url, fetch).await;
         if let Err(error) = &fetched
@@ -148,6 +133,11 @@ impl MimiClient {
             fetched = self.fetch_by(way, room, &part.url, fetch).await;
         }
         let bytes = external::open(fetched?.into(), &part)?;
+        let found = Upload {
+            size: bytes.len() as u64,
+            ..asset.of_user(&sender)
+        };
+        policy.accepts(&found).map_err(MimiError::FilePolicy)?;
         Ok(FetchedFile { part, bytes, way })
     }
 
@@ -190,10 +180,7 @@ impl MimiClient {
     pub(super) fn policy_of(&self, room: &MimiUri) -> Result<Room, MimiError> {
         let known = self.room(room)?;
         let group = self.load(&known)?.ok_or_else(|| MimiError::NotInGroup(room.clone()))?;
-        let members = group::members(&group).into_iter();
-        let leaves = members.map(|member| (member.leaf, identifier(member.identity.user())));
-        Room::load(identifier(room), &group::dictionary(&group), leaves)
-            .map_err(|_| group::unsound(room, GroupFault::Policy))
+        assets::policy_of(&group, room).map_err(|_| group::unsound(room, GroupFault::Policy))
     }
 }
 
@@ -225,53 +212,6 @@ fn ways(policy: Option<&DownloadPrivacy>, size: u64, chosen: Option<DownloadPriv
 
 fn is_no_gateway(error: &MimiError) -> bool {
     matches!(error, MimiError::Transport(TransportError::Refused(refusal)) if refusal.status == 404)
-}
-
-/// What a file is shown as.
-fn kind_of(media_type: &str) -> AssetKind {
-    match media_type.split('/').next() {
-        Some("image") => AssetKind::Image,
-        Some("audio") => AssetKind::Audio,
-        Some("video") => AssetKind::Video,
-        _ => AssetKind::Attachment,
-    }
-}
-
-/// A media type as policies have it.
-fn wire_type(media_type: &str) -> WireMediaType {
-    let mut pieces = media_type.split(';').map(str::trim);
-    let essence = pieces.next().unwrap_or_default();
-    let parameters = pieces.filter_map(|piece| {
-        let (name, value) = piece.split_once('=')?;
-        Some(Parameter {
-            parameter_name: name.trim().into(),
-            parameter_value: value.trim().trim_matches('"').into(),
-        })
-    });
-    WireMediaType {
-        parameters: parameters.collect(),
-        ..WireMediaType::new(essence)
-    }
-}
-
-fn host_of(url: &str) -> Option<&str> {
-    url.strip_prefix("https://")?.split('/').next()
-}
-
-/// A file lies where the policy has files of its sender's provider lie; who sent it may have left since.
-fn lies_where_it_should(policy: &AssetPolicy, sender: &MimiUri, url: &str) -> bool {
-    let is_theirs = |provider: &str| match policy.asset_upload_location {
-        AssetUploadLocation::LOCAL_PROVIDER => provider == sender.host(),
-        _ => true,
-    };
-    let mut domains = policy
-        .upload_domains
-        .iter()
-        .filter(|domains| is_theirs(&domains.provider));
-    policy.asset_upload_location == AssetUploadLocation::UNSPECIFIED
-        || host_of(url).is_some_and(|host| {
-            domains.any(|domains| domains.asset_upload_destinations.iter().any(|there| **there == *host))
-        })
 }
 
 /// Of a file that a gateway answers in one piece, with some room for what is around it.

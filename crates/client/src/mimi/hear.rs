@@ -22,6 +22,7 @@ use super::error::MimiError;
 use super::group;
 use super::may;
 use super::receive::{Work, epoch_of, hash_of};
+use super::rules;
 use super::status::{is_worth_telling, report_in};
 use super::store::{Framing, GroupPlace, KnownRoom, MimiItem, MimiStatus, Names, NewItem};
 use crate::error::StoreError;
@@ -60,6 +61,12 @@ pub enum Unreadable {
     NotPermitted {
         /// What it would take.
         capability: String,
+    },
+    /// It names a file that the room's policy, or the role of who sent it, does not let them send (MRP #assets).
+    #[error("its file: {why}")]
+    FilePolicy {
+        /// Why not.
+        why: String,
     },
     /// Most likely malicious (MC #general-handling).
     #[error("discarded: {what}")]
@@ -181,7 +188,7 @@ impl Work<'_> {
         }
     }
 
-    /// What was said, if the sender's role let them say it.
+    /// What was said, if the sender's role and the room's policy let them say it.
     fn permitted(
         &self,
         group: &MlsGroup,
@@ -192,12 +199,9 @@ impl Work<'_> {
         let Ok(Said::Mimi(received)) = &read else {
             return Ok(read);
         };
-        match may::lacks(self.connection, group, room, sender, received.content())? {
+        match rules::breach(self.connection, group, room, sender, received.content())? {
+            Some(breach) => Ok(Err(Unreadable::from(breach).into())),
             None => Ok(read),
-            Some(capability) => {
-                let capability = capability.name().unwrap_or("a capability").to_owned();
-                Ok(Err(Unreadable::NotPermitted { capability }.into()))
-            }
         }
     }
 

@@ -39,16 +39,6 @@ impl MimiClient {
         let moderating = MimiItem::moderating(self.store.read(), room)?;
         Ok(Moderation(moderating.into_iter().collect()))
     }
-
-    /// Whether this user may say this.
-    pub(super) fn check_permission(&self, room: &MimiUri, content: &MimiContent) -> Result<(), MimiError> {
-        let known = self.room(room)?;
-        let group = self.load(&known)?.ok_or_else(|| MimiError::NotInGroup(room.clone()))?;
-        match lacks(self.store.read(), &group, room, &self.device.user, content)? {
-            Some(capability) => Err(MimiError::NotPermitted { capability }),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What a user's role lacks to say this, if anything. Of who is on the list no more, and of roles that do not read, nothing is known.

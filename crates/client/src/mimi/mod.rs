@@ -20,7 +20,9 @@
 //! | `mimi/join.rs` | external commits |
 //! | `mimi/lines.rs` | hubs that do not answer |
 //! | `mimi/send.rs` | messages that go out, reports |
-//! | `mimi/may.rs` | what roles let users say |
+//! | `mimi/rules.rs` | what the room lets users say |
+//! | `mimi/may.rs` | of that, what roles do |
+//! | `mimi/assets.rs` | and of files, what the policy does |
 //! | `mimi/expiry.rs` | messages that expire |
 //! | `mimi/status.rs` | what becomes of others' messages here, and who is told |
 //! | `mimi/files.rs` | files in messages |
@@ -31,6 +33,7 @@
 //! | `mimi/store.rs` | rows |
 //! | `mimi/transport.rs` | the port to the provider |
 
+mod assets;
 mod change;
 mod client;
 mod commit;
@@ -49,6 +52,7 @@ mod notice;
 mod oblivious;
 mod pending;
 mod receive;
+mod rules;
 mod send;
 mod settings;
 mod status;

@@ -214,7 +214,7 @@ impl MimiClient {
         {
             return Err(MimiError::ReplyLoop);
         }
-        self.check_permission(room, content)?;
+        self.check_rules(room, content)?;
         self.keep_message(room, content)
     }
 

@@ -146,11 +146,6 @@ fn a_commit_refers_or_brings() {
 }
 
 #[test]
-fn hosts_of_files_are_those_of_the_policy() {
-    assert_eq!(club().asset_hosts().count(), 0);
-}
-
-#[test]
 fn as_much_is_pending_as_may_be_and_the_hub_still_proposes() {
     let users = ["alice@a", "bob@b", "cathy@c", "dora@d", "eve@e"].map(|name| (name, SUPER_ADMIN));
     let mut room = room(&templates::cooperative("hub.example"), &users);

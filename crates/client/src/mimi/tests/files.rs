@@ -4,13 +4,14 @@ use nabe_auth::mimi::Rejection;
 use nabe_content::Label;
 use nabe_content::MediaType as ContentType;
 use nabe_content::attachment::Outgoing;
-use nabe_content::mimi::Part;
 use nabe_content::mimi::external::OpenError;
+use nabe_content::mimi::{Disposition, ExternalPart, Part, PartSemantics};
 use nabe_wire::Encode as _;
 use nabe_wire::policy::{
     AssetPolicy, AssetUploadLocation, Capability, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains,
 };
 
+use super::moderation::{shout, with_capabilities};
 use super::*;
 
 fn picture() -> Outgoing {
@@ -227,6 +228,151 @@ fn a_rooms_policy_about_files_is_kept() {
     sync(&mut bob);
     let by_hub = now(bob.fetch_file(&room(), &id)).map(|_| id);
     assert_eq!(refused(by_hub), Rejection::DownloadWay);
+}
+
+/// A part that names a file, which may be there or not.
+fn naming(content_type: &str, size: u64, url: &str, disposition: Disposition) -> NestedPart {
+    let mut part = ExternalPart::link(url, "");
+    part.content_type = content_type.to_owned();
+    part.size = size;
+    NestedPart::new(Part::External(Box::new(part))).with_disposition(disposition)
+}
+
+/// That neither Bob's client says this nor Alice's shows it if another client of his does, and both name the reason.
+fn neither_sent_nor_shown(alice: &mut MimiClient, bob: &mut MimiClient, body: NestedPart, reason: Rejection) {
+    let content = bob.compose(&room(), body).unwrap();
+    let said = bob.enqueue_message(&room(), &content);
+    assert!(
+        matches!(&said, Err(MimiError::FilePolicy(why)) if *why == reason),
+        "{reason}: {said:?}"
+    );
+    let id = shout(bob, &content);
+    sync(alice);
+    assert!(alice.item_of(&room(), &id).unwrap().is_none(), "{reason}");
+    let newest = alice.items(&room(), 1).unwrap().remove(0);
+    let why = reason.to_string();
+    assert_eq!(newest.body, MimiBody::Unreadable(Unreadable::FilePolicy { why }));
+}
+
+#[test]
+fn a_message_with_a_file_that_the_policy_has_not_is_neither_sent_nor_shown() {
+    const HERE: &str = "https://media.b.example/0";
+    let hub = MimiHub::new();
+    let [mut alice, mut bob] = of_two(&hub);
+    let (render, attachment) = (Disposition::RENDER, Disposition::ATTACHMENT);
+    let only_pictures = AssetPolicy {
+        asset_upload_location: AssetUploadLocation::LOCAL_PROVIDER,
+        upload_domains: ["a", "b"]
+            .map(|provider| ProviderAssetUploadDomains {
+                provider: format!("{provider}.example").as_str().into(),
+                asset_upload_destinations: vec![format!("media.{provider}.example").as_str().into()],
+            })
+            .to_vec(),
+        permitted_media_types: Some(vec![
+            nabe_wire::app_data::MediaType::new("image/png"),
+            nabe_wire::app_data::MediaType::new("image/gif"),
+            nabe_wire::app_data::MediaType::new("video/mp4"),
+        ]),
+        ..policy(&[], DownloadPrivacyType::HUB_PROXY)
+    };
+    set(&mut alice, &only_pictures);
+    sync(&mut bob);
+    let picture = naming("image/png", 100, HERE, render);
+    for allowed in [picture.clone(), naming("Image/PNG;x=y", 0, HERE, Disposition(200))] {
+        let id = now(bob.say(&room(), allowed)).unwrap();
+        sync(&mut alice);
+        let item = alice.item_of(&room(), &id).unwrap().expect("it is shown");
+        assert!(matches!(item.body, MimiBody::Content(_)), "{item:?}");
+    }
+    for (body, reason) in [
+        (naming("image/gif", 100, HERE, render), Rejection::AssetTypeForbidden),
+        (
+            naming("image/jpeg", 100, HERE, render),
+            Rejection::AssetTypeNotPermitted,
+        ),
+        (naming("", 1, HERE, attachment), Rejection::AssetTypeNotPermitted),
+        (naming("image/png", 101, HERE, render), Rejection::AssetTooLarge),
+        // The same picture as an attachment, and a film, of which there may be none.
+        (naming("image/png", 4, HERE, attachment), Rejection::AssetTooLarge),
+        (naming("video/mp4", 0, HERE, render), Rejection::AssetTooLarge),
+        // Of another's provider, of nobody's, and by no way that is known.
+        (
+            naming("image/png", 1, "https://media.a.example/0", render),
+            Rejection::AssetHost,
+        ),
+        (
+            naming("image/png", 1, "https://media.b.example@c.example/0", render),
+            Rejection::AssetHost,
+        ),
+        (
+            naming("image/png", 1, "http://media.b.example/0", render),
+            Rejection::AssetHost,
+        ),
+        // However it is wrapped.
+        (
+            NestedPart::multi(
+                PartSemantics::ProcessAll,
+                vec![picture, naming("image/gif", 1, HERE, render)],
+            ),
+            Rejection::AssetTypeForbidden,
+        ),
+    ] {
+        neither_sent_nor_shown(&mut alice, &mut bob, body, reason);
+    }
+    let session = naming("", 0, "https://meet.example/club", Disposition::SESSION);
+    now(bob.say(&room(), session)).expect("a place to meet is no file");
+}
+
+#[test]
+fn files_of_kinds_that_a_role_lacks_are_neither_sent_nor_shown_nor_fetched() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, _] = with_capabilities(&hub, &[Capability::CAN_UPLOAD_AUDIO]);
+    let (url, render) = ("https://files.example/0", Disposition::RENDER);
+    for (content_type, disposition, reason) in [
+        ("image/png", render, Rejection::CannotUploadImage),
+        ("video/mp4", render, Rejection::CannotUploadVideo),
+        ("audio/ogg", Disposition::ATTACHMENT, Rejection::CannotUploadAttachment),
+    ] {
+        let body = naming(content_type, 1, url, disposition);
+        neither_sent_nor_shown(&mut alice, &mut bob, body, reason);
+    }
+    now(bob.say(&room(), naming("audio/ogg", 1, url, render))).unwrap();
+    let file = now(alice.send_file(&room(), picture())).unwrap();
+    sync(&mut bob);
+    let refused = now(bob.fetch_file(&room(), &file)).unwrap_err();
+    assert!(
+        matches!(refused, MimiError::FilePolicy(Rejection::CannotDownloadImage)),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_file_is_not_fetched_that_the_policy_has_no_more_nor_handed_out_if_it_is_larger_than_it_said() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob] = of_two(&hub);
+    let mut large = picture();
+    large.bytes = vec![7; 101];
+    let of_its_size = now(alice.send_file(&room(), large)).unwrap();
+    let Some(MimiBody::Content(said)) = alice.item_of(&room(), &of_its_size).unwrap().map(|item| item.body) else {
+        panic!("it was sent");
+    };
+    set(&mut alice, &policy(&[], DownloadPrivacyType::HUB_PROXY));
+    let mut body = said.content().body.clone();
+    let Part::External(part) = &mut body.part else {
+        panic!("it is a file");
+    };
+    part.size = 0;
+    let of_no_size = now(alice.say(&room(), body)).unwrap();
+    sync(&mut bob);
+    hub.fetched();
+    for (id, is_fetched) in [(of_its_size, false), (of_no_size, true)] {
+        let refused = now(bob.fetch_file(&room(), &id)).unwrap_err();
+        assert!(
+            matches!(refused, MimiError::FilePolicy(Rejection::AssetTooLarge)),
+            "{refused}"
+        );
+        assert_eq!(!hub.fetched().is_empty(), is_fetched);
+    }
 }
 
 #[test]

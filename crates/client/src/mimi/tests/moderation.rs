@@ -5,8 +5,8 @@ use nabe_wire::policy::Capability;
 
 use super::*;
 
-/// As a client says it that does not look at roles.
-fn shout(client: &mut MimiClient, content: &MimiContent) -> MessageId {
+/// As a client says it that does not look at rules.
+pub(super) fn shout(client: &mut MimiClient, content: &MimiContent) -> MessageId {
     let (_, id) = client.keep_message(&room(), content).unwrap();
     sync(client);
     assert!(client.item_of(&room(), &id).unwrap().is_some(), "the hub takes it");
@@ -14,7 +14,7 @@ fn shout(client: &mut MimiClient, content: &MimiContent) -> MessageId {
 }
 
 /// Alice's room, in which ordinary users have these capabilities and no others.
-fn with_capabilities(hub: &MimiHub, capabilities: &[Capability]) -> [MimiClient; 3] {
+pub(super) fn with_capabilities(hub: &MimiHub, capabilities: &[Capability]) -> [MimiClient; 3] {
     let [mut alice, mut bob, mut cathy] = [A, B, C].map(|name| client(hub, name));
     let mut new = new_room();
     let roles = new.policy.roles.roles.iter_mut();
