@@ -24,6 +24,7 @@ use crate::meanwhile::Meanwhile;
 use crate::overdue;
 use crate::provider::{NoStorage, crypto};
 use crate::refusal::{APP_DATA_UPDATE, GroupRefusal};
+use crate::signatures::{self, Signatures};
 use crate::stored::{RestoreError, Stored};
 use crate::suite::Suite;
 
@@ -378,7 +379,11 @@ impl State {
 
     /// Checks a commit by itself: as MLS has it, by the group's rules, and for keys that are in the tree already.
     fn judge(&self, commit: Commit, message: &[u8], now: UnixMillis) -> Result<Judged, GroupRefusal> {
-        let staged = process(&self.group, commit.message)?;
+        let mut first = Some(commit.message);
+        let staged = signatures::checked(|crypto| {
+            let again = || parse_public_message(message);
+            process(&self.group, first.take().map_or_else(again, Ok)?, crypto)
+        })?;
         let (delta, key) = self.delta(&commit.sender, &staged, now)?;
         keys::check(&self.group, message, &staged, &delta)?;
         Ok(Judged {
@@ -631,8 +636,8 @@ fn parse_group_state<'b>(
     Ok(info)
 }
 
-fn process(group: &PublicGroup, message: PublicMessageIn) -> Result<StagedCommit, GroupRefusal> {
-    let processed = group.process_message(crypto(), ProtocolMessage::from(message))?;
+fn process(group: &PublicGroup, message: PublicMessageIn, crypto: &Signatures) -> Result<StagedCommit, GroupRefusal> {
+    let processed = group.process_message(crypto, ProtocolMessage::from(message))?;
     match processed.into_content() {
         ProcessedMessageContent::StagedCommitMessage(staged) => Ok(*staged),
         ProcessedMessageContent::UnresolvedAppDataCommit(_) => Err(GroupRefusal::ProposalNotAllowed {

@@ -22,6 +22,7 @@ pub mod mimi;
 mod overdue;
 mod provider;
 mod refusal;
+mod signatures;
 mod stored;
 mod suite;
 #[cfg(any(test, feature = "testing"))]

@@ -15,7 +15,6 @@
 //! | `mimi.rs` | the group: how it begins, takes in a change, is stored and restored, and what it tells |
 //! | `mimi/framing.rs` | what all messages have in common; application messages, of which no more can be seen |
 //! | `mimi/proposals.rs` | a proposal by itself: whose it is, whether a commit could contain it, what is pending |
-//! | `mimi/ahead.rs` | signatures in a commit that are checked while OpenMLS does other things |
 //! | `mimi/commit.rs` | a commit and what comes with it, from the frame to the GroupInfo |
 //! | `mimi/info.rs` | the GroupInfo that comes with a commit |
 //! | `mimi/external.rs` | proposals from outside, and what OpenMLS lacks for them |
@@ -35,7 +34,6 @@
 //! [`MimiGroup::found`], [`MimiGroup::follow`], [`MimiGroup::propose`] and [`MimiGroup::stage`], and nowhere else; a change is
 //! merged, and a group restored, at any later time.
 
-mod ahead;
 mod commit;
 mod components;
 mod external;

@@ -25,7 +25,6 @@ use openmls::group::{PublicGroup, StagedCommit as MlsStagedCommit};
 use openmls::prelude::{LeafNodeIndex, MlsMessageBodyIn, MlsMessageIn};
 use tls_codec::{Deserialize as _, Serialize as _};
 
-use super::ahead::CheckedAhead;
 use super::components::{self, Changes};
 use super::framing::readable;
 use super::identity::{Identity, Member};
@@ -39,6 +38,7 @@ use super::{MimiGroup, State, read_all, shape, tree};
 use crate::keys;
 use crate::provider::crypto;
 use crate::refusal::GroupRefusal;
+use crate::signatures::{self, Signatures};
 use crate::suite::Suite;
 
 /// What a checked commit does.
@@ -152,15 +152,10 @@ impl MimiGroup {
         let packages = state.key_package_refs(&proposals)?;
         check_welcome(state.suite, &packages, parts.welcome.as_ref())?;
 
-        let place = match committer {
-            Committer::Member(ref member) => Some((self.group_id(), member.leaf)),
-            Committer::Joiner(_) => None,
-        };
         let suite = state.suite.ciphersuite();
-        let ahead = CheckedAhead::of(body, suite.signature_algorithm(), place);
         let changes = components::resolve(|component| state.data(component), updates(&proposals))?;
         let hash = suite.hash_algorithm();
-        let process = || process(&state.group, commit, &changes, &ahead);
+        let process = || signatures::checked(|crypto| process(&state.group, commit, &changes, crypto));
         let (staged, sent_tree) = match &parts.ratchet_tree_option {
             RatchetTreeOption::Full(tree) if tree.len() > WORTH_A_THREAD => {
                 rayon::join(process, || Some(tree::hash(tree, hash)))
@@ -705,7 +700,7 @@ pub(super) fn process(
     group: &PublicGroup,
     commit: &Kept<MlsMessage>,
     changes: &Changes,
-    crypto: &CheckedAhead,
+    crypto: &Signatures,
 ) -> Result<MlsStagedCommit, MimiRefusal> {
     let message = MlsMessageIn::tls_deserialize_exact(commit.as_bytes()).map(MlsMessageIn::extract);
     let Ok(MlsMessageBodyIn::PublicMessage(message)) = message else {

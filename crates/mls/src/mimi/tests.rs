@@ -1,6 +1,5 @@
 //! A room's group as it grows: the draft's story of Alice, Bob and Cathy (MIMI #example-protocol-flow), and the hub's view of it.
 
-mod ahead;
 mod commits;
 mod ephemeral;
 mod messages;
@@ -9,6 +8,7 @@ mod proposals;
 mod pseudonyms;
 mod restoring;
 mod rooms;
+mod signatures;
 
 use std::collections::BTreeMap;
 

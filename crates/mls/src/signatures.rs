@@ -1,14 +1,12 @@
-//! Signatures that OpenMLS will ask about while it processes a commit, offered to other threads before it does: those of new leaves and
-//! key packages, which are known from the commit's bytes alone. OpenMLS asks one after the other and for nothing else meanwhile.
+//! Signatures that other threads check while OpenMLS processes the message that they are in. OpenMLS asks about one after the other, and
+//! does nothing else meanwhile; what it does is little without them, since a hub decrypts nothing.
 //!
-//! An answer counts for exactly the question it was worked out for: algorithm, key, content and signature. Whatever OpenMLS asks that
-//! nobody was asked before is answered on the spot, so nothing is taken for checked that is not.
+//! So OpenMLS is told at once that a signature holds, and goes on. What comes of it counts only if every one of them does, which is waited
+//! for before anybody sees it. If one does not, all is thrown away and done again with each signature checked in its place: the
+//! refusal is the one that OpenMLS has for it, and comes before whatever it would have found later.
 
 use std::sync::{Mutex, PoisonError};
 
-use nabe_wire::Kept;
-use nabe_wire::label::{Signed as _, sign_content};
-use nabe_wire::mls::{Commit, KeyPackage, LeafNode, Proposal, ProposalOrRef};
 use openmls_traits::crypto::OpenMlsCrypto;
 use openmls_traits::types::{
     AeadType, Ciphersuite, CryptoError, ExporterSecret, HashType, HpkeCiphertext, HpkeConfig, HpkeKeyPair, KemOutput,
@@ -19,10 +17,21 @@ use tls_codec::SecretVLBytes;
 use crate::meanwhile::Meanwhile;
 use crate::provider::crypto;
 
-/// The cryptography of a commit that is being processed, with the signatures that are checked ahead.
-pub(super) struct CheckedAhead {
-    scheme: SignatureScheme,
-    checks: Mutex<Vec<Meanwhile<Question, bool>>>,
+/// What `process` makes of a message, which only reads the group: done once, with the signatures checked meanwhile, and a second time with
+/// each in its place if one of them does not hold.
+pub(crate) fn checked<T, E>(mut process: impl FnMut(&Signatures) -> Result<T, E>) -> Result<T, E> {
+    let meanwhile = Signatures::meanwhile();
+    let outcome = process(&meanwhile);
+    match meanwhile.all_hold() {
+        true => outcome,
+        false => process(&Signatures::in_place()),
+    }
+}
+
+/// The cryptography with which OpenMLS processes one message.
+pub(crate) struct Signatures {
+    /// What OpenMLS was told of already. `None`: it is told when it is known.
+    owed: Option<Mutex<Vec<Meanwhile<Question, bool>>>>,
 }
 
 /// Whether this key has signed that.
@@ -33,68 +42,41 @@ struct Question {
     signature: Vec<u8>,
 }
 
-impl CheckedAhead {
-    /// Has the signatures of what is new in a commit checked. `committer` is the group's ID and the leaf of a member that commits; whoever
-    /// joins by the commit has no leaf yet, and its signature is left for later.
-    pub(super) fn of(commit: &Commit, scheme: SignatureScheme, committer: Option<(&[u8], u32)>) -> Self {
-        let ahead = Self {
-            scheme,
-            checks: Mutex::default(),
-        };
-        if let (Some(path), Some(place)) = (&commit.path, committer) {
-            ahead.offer_leaf(&path.leaf_node, Some(place));
+impl Signatures {
+    fn meanwhile() -> Self {
+        Self {
+            owed: Some(Mutex::default()),
         }
-        for proposal in commit.proposals.iter().take(MAX_PACKAGES) {
-            if let ProposalOrRef::Proposal(Proposal::Add(package)) = proposal {
-                ahead.offer_package(package);
-            }
+    }
+
+    /// OpenMLS is told the truth at once.
+    pub(crate) fn in_place() -> Self {
+        Self { owed: None }
+    }
+
+    /// Whether all that is owed holds. Other threads begin with the first, so this one does with the last.
+    fn all_hold(self) -> bool {
+        let owed = self.owed.map(Mutex::into_inner).transpose();
+        let mut owed = owed
+            .unwrap_or_else(|poisoned| Some(poisoned.into_inner()))
+            .unwrap_or_default();
+        let mut all_hold = true;
+        while let Some(check) = owed.pop() {
+            // What is not begun when one has failed is not begun at all.
+            all_hold = all_hold && check.finish();
         }
-        ahead
+        all_hold
     }
 
-    fn offer_package(&self, package: &Kept<KeyPackage>) {
-        let leaf = &package.leaf_node;
-        self.offer_leaf(leaf, None);
-        let content = sign_content(KeyPackage::LABEL, &package.to_be_signed());
-        self.offer(&leaf.signature_key, content, package.signature());
-    }
-
-    fn offer_leaf(&self, leaf: &LeafNode, place: Option<(&[u8], u32)>) {
-        let content = sign_content(LeafNode::LABEL, &leaf.to_be_signed(place));
-        self.offer(&leaf.signature_key, content, &leaf.signature);
-    }
-
-    fn offer(&self, key: &[u8], content: Vec<u8>, signature: &[u8]) {
-        let question = Question {
-            scheme: self.scheme,
-            key: key.to_vec(),
-            content,
-            signature: signature.to_vec(),
-        };
-        let check = Meanwhile::offer(question, Question::answer);
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner).push(check);
-    }
-
-    /// The check of exactly this, if it was offered.
-    fn take(
-        &self,
-        scheme: SignatureScheme,
-        content: &[u8],
-        key: &[u8],
-        signature: &[u8],
-    ) -> Option<Meanwhile<Question, bool>> {
-        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = checks.iter().position(|check| {
-            let asked = check.work();
-            asked.scheme == scheme && asked.signature == signature && asked.key == key && asked.content == content
-        })?;
-        Some(checks.swap_remove(place))
-    }
-
-    /// How many OpenMLS has not asked about.
-    #[cfg(test)]
-    pub(super) fn left(&self) -> usize {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner).len()
+    /// Has the question answered meanwhile, unless too many are.
+    fn owe(&self, question: impl FnOnce() -> Question) -> bool {
+        let Some(owed) = &self.owed else { return false };
+        let mut owed = owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let there_is_room = owed.len() < MAX_OWED;
+        if there_is_room {
+            owed.push(Meanwhile::offer(question(), Question::answer));
+        }
+        there_is_room
     }
 }
 
@@ -105,7 +87,7 @@ impl Question {
     }
 }
 
-impl OpenMlsCrypto for CheckedAhead {
+impl OpenMlsCrypto for Signatures {
     fn supports(&self, suite: Ciphersuite) -> Result<(), CryptoError> {
         crypto().supports(suite)
     }
@@ -169,9 +151,14 @@ impl OpenMlsCrypto for CheckedAhead {
         key: &[u8],
         signature: &[u8],
     ) -> Result<(), CryptoError> {
-        match self.take(scheme, data, key, signature).is_some_and(Meanwhile::finish) {
+        let question = || Question {
+            scheme,
+            key: key.to_vec(),
+            content: data.to_vec(),
+            signature: signature.to_vec(),
+        };
+        match self.owe(question) {
             true => Ok(()),
-            // Nobody was asked; or what fails says why.
             false => crypto().verify_signature(scheme, data, key, signature),
         }
     }
@@ -230,5 +217,5 @@ impl OpenMlsCrypto for CheckedAhead {
     }
 }
 
-/// Key packages whose signatures are checked ahead: looking for one among them costs less than checking it.
-const MAX_PACKAGES: usize = 64;
+/// Signatures of one message that are checked meanwhile, each with a copy of what is signed; those of a commit that adds five hundred.
+const MAX_OWED: usize = 1_024;
