@@ -248,6 +248,8 @@ provider_token_file = "provider.token"
 # proxy_protocol_from = ["192.0.2.10/32"]
 # certificate_header = "x-client-cert"
 # certificate_header_from = ["127.0.0.1/32"]
+# nginx tells of a caller's own certificate alone: the intermediate authorities between it and those that are trusted (PEM).
+# intermediate_files = ["/etc/ssl/intermediates.pem"]
 # Mode 0600, made by `nabe init --mimi`: the key by which we propose in our rooms, and those by which we frank messages.
 # hub_key_file = "mimi-hub.key"
 # franking = true
@@ -419,6 +421,7 @@ mod tests {
             "tls_key",
             "certificate_header",
             "certificate_header_from",
+            "intermediate_files",
         ];
         line.split_once(" = ").is_some_and(|(name, _)| {
             !EXAMPLES.contains(&name)

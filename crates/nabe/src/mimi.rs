@@ -48,6 +48,8 @@ pub(crate) struct Mimi {
     pub(crate) certificate_header: Option<String>,
     /// The proxies that are believed about it.
     pub(crate) certificate_header_from: Vec<IpNet>,
+    /// Intermediate authorities (PEM) of callers of whom proxies show no more than their own certificate.
+    pub(crate) intermediate_files: Vec<PathBuf>,
     /// Authority of a URL to address, instead of DNS: for tests and closed networks. Also of providers' domains.
     pub(crate) overrides: BTreeMap<ServerName, SocketAddr>,
     /// Further authorities of peers' certificates (PEM), whichever way they show them.
@@ -100,6 +102,7 @@ impl Default for Mimi {
             proxy_protocol_from: Vec::new(),
             certificate_header: None,
             certificate_header_from: Vec::new(),
+            intermediate_files: Vec::new(),
             overrides: BTreeMap::new(),
             ca_files: Vec::new(),
             only_ca_files: false,
@@ -183,6 +186,11 @@ impl Mimi {
             &["mimi.certificate_header", "mimi.certificate_header_from"],
             "certificate_header and certificate_header_from go together",
         )?;
+        hold(
+            self.intermediate_files.is_empty() || self.certificate_header.is_some(),
+            &["mimi.intermediate_files"],
+            "are for callers whom a proxy tells of: give certificate_header",
+        )?;
         let is_plain = match is_shared {
             true => listen.plain_http,
             false => self.plain_http,
@@ -234,9 +242,12 @@ impl Mimi {
             false => PeerUsage::Either,
         };
         let peers = peer_certificate::verifier(self.tls().roots()?, usage)?;
+        let intermediates = self.intermediate_files.iter().map(|file| tls::read_chain(file));
+        let intermediates = intermediates.collect::<Result<Vec<_>, _>>()?.concat();
         let forwarded = self.header().flatten().map(|header| ForwardedCertificates {
             proxies: self.certificate_header_from.clone(),
             header,
+            intermediates,
             verifier: Arc::clone(&peers),
         });
         let hub = keys::load_hub(&self.hub_key_file)?;

@@ -28,6 +28,9 @@ pub struct ForwardedCertificates {
     pub proxies: Vec<IpNet>,
     /// The header they set, and take away where a client set it.
     pub header: CertificateHeader,
+    /// Certificates of intermediate authorities, for proxies that tell of the peer's own alone, as nginx does. They are trusted as far as an
+    /// authority of the verifier's stands behind them.
+    pub intermediates: Vec<CertificateDer<'static>>,
     /// Whose certificates are good, [`peer_certificate::verifier`](crate::peer_certificate::verifier).
     pub verifier: Arc<dyn ClientCertVerifier>,
 }
@@ -35,7 +38,7 @@ pub struct ForwardedCertificates {
 /// A header with a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum CertificateHeader {
-    /// PEM, percent-encoded: what nginx has in `$ssl_client_escaped_cert`. Intermediate certificates may follow the first.
+    /// PEM, percent-encoded: what nginx has in `$ssl_client_escaped_cert`, which is the peer's own alone. Intermediate ones may follow.
     EscapedPem(HeaderName),
     /// `Client-Cert` and `Client-Cert-Chain` of RFC 9440.
     ClientCert,
@@ -52,9 +55,10 @@ impl ForwardedCertificates {
         }
         request.extensions_mut().remove::<PeerCertificate>();
         let chain = self.header.read(&taken)?;
-        if let Some((leaf, intermediates)) = chain.split_first() {
+        if let Some((leaf, shown)) = chain.split_first() {
+            let intermediates = [shown, &self.intermediates[..]].concat();
             // The handshakes go by the same clock.
-            let certificate = PeerCertificate::verified(leaf, intermediates, &*self.verifier, UnixTime::now())
+            let certificate = PeerCertificate::verified(leaf, &intermediates, &*self.verifier, UnixTime::now())
                 .map_err(CertificateFault::Untrusted)?;
             request.extensions_mut().insert(certificate);
         }

@@ -202,6 +202,7 @@ fn options_of_mimi_that_do_not_go_together_are_refused() {
             "mimi.certificate_header",
         ),
         ("certificate_header = \"x\"\n", "mimi.certificate_header_from"),
+        ("intermediate_files = [\"x\"]\n", "mimi.intermediate_files"),
         ("reports_per_user = 0\n", "mimi.reports_per_user"),
         ("updates_per_second = 0\n", "mimi.updates_per_second"),
         ("gather_ms = 60001\n", "mimi.gather_ms"),

@@ -28,10 +28,20 @@ fn behind_proxy(header: CertificateHeader, usage: PeerUsage) -> Proxied {
 }
 
 fn routed(header: CertificateHeader, roots: RootCertStore, usage: PeerUsage) -> Router {
+    routed_with(header, roots, usage, Vec::new())
+}
+
+fn routed_with(
+    header: CertificateHeader,
+    roots: RootCertStore,
+    usage: PeerUsage,
+    intermediates: Vec<CertificateDer<'static>>,
+) -> Router {
     let settings = MimiSettings {
         forwarded: Some(ForwardedCertificates {
             proxies: vec!["10.0.0.5/32".parse().unwrap()],
             header,
+            intermediates,
             verifier: verifier(roots, usage).unwrap(),
         }),
         ..settings()
@@ -217,7 +227,7 @@ fn authority(issuer: Option<&CertifiedIssuer<'_, KeyPair>>) -> CertifiedIssuer<'
 }
 
 #[tokio::test]
-async fn intermediate_certificates_come_along() {
+async fn intermediate_certificates_come_along_or_are_known() {
     let root = authority(None);
     let intermediate = authority(Some(&root));
     let mut parameters = CertificateParams::new(["p.example".to_owned()]).unwrap();
@@ -243,8 +253,23 @@ async fn intermediate_certificates_come_along() {
     let answer = call(&router, PROXY, &[first, others], |_| {}).await;
     assert_eq!((answer.status, &*answer.text), (200, "p.example"));
 
-    let router = routed(CertificateHeader::EscapedPem(NGINX), roots, PeerUsage::Either);
+    let router = routed(CertificateHeader::EscapedPem(NGINX), roots.clone(), PeerUsage::Either);
     let pem = escape_pem(&format!("{}{}", leaf.pem(), intermediate.pem()));
     let answer = call(&router, PROXY, &[(NGINX, pem)], |_| {}).await;
     assert_eq!((answer.status, &*answer.text), (200, "p.example"));
+
+    // Nginx tells of the first alone. What is known of intermediates makes nobody trusted for whom no authority stands.
+    let known = vec![intermediate.der().clone()];
+    let alone = [(NGINX, escape_pem(&leaf.pem()))];
+    let mut strange = RootCertStore::empty();
+    strange.add(authority(None).der().clone()).unwrap();
+    for (roots, status) in [(roots, 200), (strange, 401)] {
+        let router = routed_with(
+            CertificateHeader::EscapedPem(NGINX),
+            roots,
+            PeerUsage::Either,
+            known.clone(),
+        );
+        assert_eq!(call(&router, PROXY, &alone, |_| {}).await.status, status);
+    }
 }
