@@ -62,7 +62,7 @@ impl Default for HttpLimits {
             body_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(120),
             media_time: Duration::from_hours(6),
-            heartbeat: Duration::from_secs(15),
+            heartbeat: Duration::from_secs(30),
         }
     }
 }

@@ -226,7 +226,7 @@ async fn silent_stream_has_a_heartbeat() {
     let before = tokio::time::Instant::now();
     let comment = stream.block().await.unwrap();
     assert!(comment.starts_with(':'), "{comment}");
-    assert_eq!(before.elapsed().as_secs(), 15);
+    assert_eq!(before.elapsed().as_secs(), 30);
 }
 
 #[tokio::test]
