@@ -125,6 +125,11 @@ pub(crate) fn config_text(init: &Init) -> String {
         Some(domain) => format!("domain = \"{domain}\""),
         None => format!("# domain = \"{}\"", server_name.host()),
     };
+    // Hubs should be one (MIMI #download-using-oblivious-http).
+    let ohttp = match init.mimi {
+        Some(_) => "ohttp = true",
+        None => "# ohttp = false",
+    };
     format!(
         r#"# Nabe. Every option can also be given as an environment variable: NABE_LISTEN__ADDRESS=0.0.0.0:8448 for `address` in
 # [listen], NABE_SERVER_NAME for a top-level option; an empty one takes the option out of this file. Options that are
@@ -257,8 +262,9 @@ provider_token_file = "provider.token"
 # Hosts where other providers store their users' files, exact names or "*.suffix". From these, and none else, we fetch files for providers that
 # do not want them to know who reads.
 # asset_hosts = []
-# Fetch them also through an OHTTP gateway, for users of whom we only know the provider. The key's file is as above.
-# ohttp = false
+# Be an OHTTP gateway to other providers, by which their users fetch our users' files, and those on these hosts, without our knowing who it is. The key's
+# file is as above.
+{ohttp}
 # ohttp_key_file = "ohttp.toml"
 # Providers hear the same of a user who has not consented and of one who does not exist.
 # hide_users = true
@@ -324,7 +330,7 @@ mod tests {
     use crate::{cli::Profile, config::Config};
 
     #[test]
-    fn a_provider_has_keys_of_its_own_and_a_certificate_for_its_domain() {
+    fn a_provider_has_keys_of_its_own_a_certificate_for_its_domain_and_an_ohttp_gateway() {
         let folder = tempfile::tempdir().unwrap();
         let init = Init {
             dir: folder.path().join("a"),
@@ -338,6 +344,7 @@ mod tests {
         let config = Config::load_with(&init.dir.join("nabe.toml"), []).unwrap();
         assert_eq!(config.mimi.domain, init.mimi);
         assert_eq!(config.mimi.address, None);
+        assert!(config.mimi.ohttp);
         crate::server::check(&config).unwrap();
         fs::remove_file(init.dir.join(HUB_KEY_FILE)).unwrap();
         let missing = format!("{:#}", crate::server::check(&config).unwrap_err());
