@@ -85,7 +85,7 @@ pub(crate) fn create(
         .use_ratchet_tree_extension(true)
         .padding_size(PADDING)
         .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(MAX_PAST_EPOCHS))
-        .sender_ratchet_configuration(ratchets())
+        .sender_ratchet_configuration(ratchets(MAX_SKIPPED))
         .capabilities(capabilities(suite))
         .build();
     MlsGroup::new_with_group_id(
@@ -244,13 +244,13 @@ fn join_config() -> MlsGroupJoinConfig {
         .use_ratchet_tree_extension(true)
         .padding_size(PADDING)
         .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(MAX_PAST_EPOCHS))
-        .sender_ratchet_configuration(ratchets())
+        .sender_ratchet_configuration(ratchets(MAX_SKIPPED))
         .build()
 }
 
 /// A room's log is ordered, but one sender's messages can reach the hub out of order, or not at all if it refuses some.
-pub(crate) fn ratchets() -> SenderRatchetConfiguration {
-    SenderRatchetConfiguration::new(OUT_OF_ORDER, MAX_SKIPPED)
+pub(crate) fn ratchets(skipped: u32) -> SenderRatchetConfiguration {
+    SenderRatchetConfiguration::new(OUT_OF_ORDER, skipped)
 }
 
 /// For how many epochs after its own a message can be read. The keys of older epochs are gone.
@@ -258,6 +258,6 @@ pub(crate) const MAX_PAST_EPOCHS: usize = 8;
 /// How many keys of one sender and epoch are kept for messages that come late.
 const OUT_OF_ORDER: u32 = 32;
 /// How many messages of one sender and epoch may be missing in a row.
-const MAX_SKIPPED: u32 = 2_000;
+pub(crate) const MAX_SKIPPED: u32 = 2_000;
 /// Ciphertexts have lengths in steps of so many bytes.
 pub(crate) const PADDING: usize = 64;

@@ -12,6 +12,7 @@ use nabe_wire::policy::Capability;
 use nabe_wire::update::UpdateResponseCode;
 use nabe_wire::uri::MimiUri;
 
+use super::lifetime::ExpiryFault;
 use super::oblivious::ObliviousError;
 use crate::error::StoreError;
 use crate::keys::KeysError;
@@ -151,6 +152,12 @@ pub enum MimiError {
         /// What it would take.
         capability: Capability,
     },
+    /// The room has no messages that expire as this one does, or does not.
+    #[error("the room's policy: {0}")]
+    Expiry(#[source] ExpiryFault),
+    /// The room has no previews that senders make of links.
+    #[error("the room's policy forbids previews of links")]
+    PreviewForbidden,
     /// The room's policy does not let this be told.
     #[error("the room's policy forbids to tell that a message is {status}")]
     StatusForbidden {

@@ -43,10 +43,11 @@ use super::device::{
     Device, PROPOSALS, SUPPORTED, capabilities, components_list, dictionary_extension, identifier, leaf_extensions,
 };
 use super::error::{Doing as _, GroupFault, MimiError, Unexpected};
+use super::operational;
 use super::store::KnownRoom;
 use super::transport::HubKeys;
 use crate::error::StoreError;
-use crate::mls::{MAX_PAST_EPOCHS, PADDING, ratchets};
+use crate::mls::{MAX_PAST_EPOCHS, MAX_SKIPPED, PADDING, ratchets};
 use crate::provider::{Provider, crypto};
 
 /// A commit as it is sent: the message, by which its echo is known, and the whole request.
@@ -152,7 +153,7 @@ pub(super) fn create(
         .use_ratchet_tree_extension(false)
         .padding_size(PADDING)
         .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(MAX_PAST_EPOCHS))
-        .sender_ratchet_configuration(ratchets())
+        .sender_ratchet_configuration(ratchets(MAX_SKIPPED))
         .with_wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
         .build(provider, signer, device.credential_with_key(room.suite)?)
         .doing("making a group")?;
@@ -501,7 +502,7 @@ pub(super) fn clear_pending(provider: &Provider<'_>, group: &mut MlsGroup) -> Re
         .doing("dropping a commit")
 }
 
-/// Encrypts an application message, with this franking tag beside it.
+/// Encrypts an application message as the room's policy has it padded, with this franking tag beside it.
 pub(super) fn encrypt(
     provider: &Provider<'_>,
     device: &Device,
@@ -510,6 +511,7 @@ pub(super) fn encrypt(
     franking_tag: Option<[u8; 32]>,
 ) -> Result<Kept<MlsMessage>, MimiError> {
     const DOING: &str = "encrypting a message";
+    operational::follow(provider, group)?;
     if component_of(group.public_group().group_context(), ComponentId::SAFE_AAD).is_some() {
         let items = franking_tag.map(|tag| SafeAadItem::new(ComponentId::FRANK_AAD.0, tag.to_vec()));
         group.set_safe_aad(items.into_iter().collect()).doing(DOING)?;
@@ -670,13 +672,7 @@ fn encode(value: &impl tls_codec::Serialize) -> Result<Vec<u8>, MimiError> {
 }
 
 fn join_config() -> MlsGroupJoinConfig {
-    MlsGroupJoinConfig::builder()
-        .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
-        .use_ratchet_tree_extension(false)
-        .padding_size(PADDING)
-        .set_past_epoch_deletion_policy(PastEpochDeletionPolicy::MaxEpochs(MAX_PAST_EPOCHS))
-        .sender_ratchet_configuration(ratchets())
-        .build()
+    operational::configuration(PADDING, MAX_SKIPPED)
 }
 
 /// The external senders among the extensions of a context.

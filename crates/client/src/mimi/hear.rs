@@ -2,10 +2,12 @@
 //!
 //! What a hub could forge is checked here: who sent a message, and when.
 
+use std::borrow::Cow;
+
 use nabe_content::mimi::arrival::{self, Arrival, Suspicion};
 use nabe_content::mimi::franking::{self, FrankingTag, Known};
 use nabe_content::mimi::status::MessageStatus;
-use nabe_content::mimi::{MEDIA_TYPE, Origin, Received};
+use nabe_content::mimi::{MEDIA_TYPE, MimiContent, NestedPart, Origin, Received, Salt};
 use nabe_mls::mimi::Identity;
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::{ApplicationFraming, MediaTypeList, SafeAad};
@@ -18,9 +20,11 @@ use openmls::group::MlsGroup;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use serde::{Deserialize, Serialize};
 
-use super::error::MimiError;
+use super::error::{Doing as _, MimiError};
 use super::group;
+use super::lifetime::Sent;
 use super::may;
+use super::operational;
 use super::receive::{Work, epoch_of, hash_of};
 use super::rules;
 use super::status::{is_worth_telling, report_in};
@@ -67,6 +71,21 @@ pub enum Unreadable {
     FilePolicy {
         /// Why not.
         why: String,
+    },
+    /// It expires as the room's policy has no message expire, or does not though it should (MRP #message-expiration).
+    #[error("{why}")]
+    Expiry {
+        /// What the policy says.
+        why: String,
+    },
+    /// It has a preview of a link, which the room's policy forbids (MRP #link-preview).
+    #[error("it has a preview of a link, which the room's policy forbids")]
+    PreviewForbidden,
+    /// It is of a media type that the room does not have (MLSX #content-advertisement).
+    #[error("it is {media_type}, which nobody in the room has to read")]
+    OtherMediaType {
+        /// Which.
+        media_type: String,
     },
     /// Most likely malicious (MC #general-handling).
     #[error("discarded: {what}")]
@@ -151,7 +170,7 @@ impl Work<'_> {
         item.read_at = is_own.then_some(self.now);
         let types = self.media_types_of(&group, room, message)?;
         let read = self.read(types, room, &by, accepted, &data);
-        let read = self.permitted(&group, room, by.user(), read)?;
+        let read = self.permitted(&group, room, by.user(), accepted, read)?;
         item.moderates = match &read {
             Ok(Said::Mimi(received)) => may::moderates(&group, by.user(), received.content()),
             _ => false,
@@ -194,12 +213,16 @@ impl Work<'_> {
         group: &MlsGroup,
         room: &MimiUri,
         sender: &MimiUri,
+        accepted: UnixMillis,
         read: Result<Said, Refused>,
     ) -> Result<Result<Said, Refused>, MimiError> {
-        let Ok(Said::Mimi(received)) = &read else {
-            return Ok(read);
+        let content = match &read {
+            Ok(Said::Mimi(received)) => Cow::Borrowed(received.content()),
+            Ok(Said::Other { media_type, content }) => Cow::Owned(as_post(room, sender, media_type, content)?),
+            Err(_) => return Ok(read),
         };
-        match rules::breach(self.connection, group, room, sender, received.content())? {
+        let sent = Sent::accepted(accepted);
+        match rules::breach(self.connection, group, room, sender, &content, sent)? {
             Some(breach) => Ok(Err(Unreadable::from(breach).into())),
             None => Ok(read),
         }
@@ -236,6 +259,7 @@ impl Work<'_> {
             return no(Undecryptable::SentBeforeJoining);
         }
         let provider = Provider::new(self.connection);
+        operational::follow(&provider, group)?;
         let processed = match group::process(&provider, group, message.as_bytes())? {
             Ok(processed) => processed,
             // OpenMLS has the same error for keys of a past epoch and for used ones.
@@ -300,7 +324,11 @@ impl Work<'_> {
             None => data.to_vec(),
             Some(types) => {
                 let framing = ApplicationFraming::from_bytes(data).map_err(|_| Unreadable::NotFramed)?;
-                let media_type = framing.effective_type(&types).media_type.0.to_ascii_lowercase();
+                let framed = framing.effective_type(&types);
+                let media_type = framed.media_type.0.to_ascii_lowercase();
+                if !types.media_types().iter().any(|listed| listed.covers(framed)) {
+                    return Err(Unreadable::OtherMediaType { media_type }.into());
+                }
                 let content = framing.inner_application_content.0.clone();
                 if media_type != MEDIA_TYPE {
                     return Ok(Said::Other { media_type, content });
@@ -349,15 +377,16 @@ impl Work<'_> {
         tag: Option<FrankingTag>,
         frank: Option<&Frank>,
     ) -> Result<Franking, MimiError> {
-        let Some(frank) = frank else {
-            return Ok(Franking::None);
-        };
         let no = |reason: &dyn std::error::Error| {
             let reason = reason.to_string();
             Ok(Franking::NotGenuine { reason })
         };
-        let Some(agent) = group::franking_agent(group) else {
-            return no(&NotGenuine::NoAgent);
+        let agent = group::franking_agent(group);
+        let (agent, frank) = match (agent, frank) {
+            (Some(agent), Some(frank)) => (agent, frank),
+            (None, Some(_)) => return no(&NotGenuine::NoAgent),
+            (Some(_), None) if tag.is_some() => return no(&NotGenuine::NoFrank),
+            (_, None) => return Ok(Franking::None),
         };
         let provider = group::provider_of(&agent.credential);
         if provider.is_none_or(|provider| !franking::is_hub(&provider.to_string(), &room.to_string())) {
@@ -426,6 +455,15 @@ enum NotGenuine {
     NotTheHub,
     #[error("the message has no franking tag")]
     NoTag,
+    #[error("the hub's frank is missing")]
+    NoFrank,
+}
+
+/// What is said in a media type of its own, as the message that it would be.
+fn as_post(room: &MimiUri, sender: &MimiUri, media_type: &str, content: &[u8]) -> Result<MimiContent, MimiError> {
+    let origin = Origin::new(&sender.to_string(), &room.to_string()).doing("naming a sender")?;
+    let body = NestedPart::single(media_type, content);
+    Ok(MimiContent::new(Salt::from_random([0; 16]), &origin, body))
 }
 
 /// Whether a message names another user or room than it is of. Each is looked at by itself, if it is there; the case of a host's letters

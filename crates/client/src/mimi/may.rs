@@ -112,8 +112,7 @@ fn needed(
             }]);
         }
     }
-    let is_preview = |disposition| disposition == Disposition::PREVIEW;
-    if content.body.parts().any(|(_, part)| is_preview(part.disposition)) {
+    if has_preview(content) {
         needed.push(vec![Capability::CAN_SEND_LINK_PREVIEW]);
     }
     // Who is mentioned is no link.
@@ -122,6 +121,12 @@ fn needed(
         needed.push(vec![Capability::CAN_SEND_LINK]);
     }
     Ok(needed)
+}
+
+/// Whether a message has a preview that its sender made of something.
+pub(super) fn has_preview(content: &MimiContent) -> bool {
+    let mut parts = content.body.parts();
+    parts.any(|(_, part)| part.disposition == Disposition::PREVIEW)
 }
 
 fn topic_of(connection: &Connection, room: &MimiUri, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -23,6 +23,8 @@
 //! | `mimi/rules.rs` | what the room lets users say |
 //! | `mimi/may.rs` | of that, what roles do |
 //! | `mimi/assets.rs` | and of files, what the policy does |
+//! | `mimi/lifetime.rs` | and of messages that expire |
+//! | `mimi/operational.rs` | how the room's policy has the group run |
 //! | `mimi/expiry.rs` | messages that expire |
 //! | `mimi/status.rs` | what becomes of others' messages here, and who is told |
 //! | `mimi/files.rs` | files in messages |
@@ -46,10 +48,12 @@ mod group;
 mod hear;
 mod intent;
 mod join;
+mod lifetime;
 mod lines;
 mod may;
 mod notice;
 mod oblivious;
+mod operational;
 mod pending;
 mod receive;
 mod rules;
@@ -65,6 +69,7 @@ pub use error::{GroupFault, MimiError};
 pub use files::{Fetch, FetchedFile};
 pub use hear::{Franking, Unreadable};
 pub use intent::{MimiIntent, Newcomer};
+pub use lifetime::ExpiryFault;
 pub use may::Moderation;
 pub use nabe_auth::mimi::templates;
 pub use notice::MimiNotice;

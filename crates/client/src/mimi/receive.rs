@@ -19,6 +19,7 @@ use super::error::{Doing as _, GroupFault, MimiError};
 use super::group::{self, Member};
 use super::intent::MimiIntent;
 use super::notice::MimiNotice;
+use super::operational;
 use super::settings::MimiSettings;
 use super::store::{
     Held, KnownRoom, MimiStatus, Outgoing, OwnKeyPackage, Request, RequestKind, StoredIntent, forget_pending,
@@ -320,8 +321,9 @@ impl<'c> Work<'c> {
         }
         let own = group.own_leaf_index().u32();
         let may_commit = known.status == MimiStatus::Active && !group::pending_removals(&group).contains(&own);
+        let leave_it_for = operational::leaves_it_for(&group, self.settings.tend_after * (own % 8))?;
         if self.settings.tend && may_commit && known.tend_due.is_none() {
-            known.tend_due = Some(self.now.plus(self.settings.tend_after * (own % 8)));
+            known.tend_due = Some(self.now.plus(leave_it_for));
             known.save(connection)?;
         }
         let notice = MimiNotice::Proposed {

@@ -214,8 +214,8 @@ impl MimiClient {
         {
             return Err(MimiError::ReplyLoop);
         }
-        self.check_rules(room, content)?;
-        self.keep_message(room, content)
+        let content = self.by_rules(room, content)?;
+        self.keep_message(room, &content)
     }
 
     /// Keeps a message, whatever it says.

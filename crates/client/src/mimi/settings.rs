@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct MimiSettings {
     /// Whether it commits what others proposed, without being asked.
     pub tend: bool,
-    /// How long it leaves that to others: so long for each place of its leaf, up to eight times.
+    /// How long it leaves that to others, where the room's policy does not say: so long for each place of its leaf, up to eight times.
     pub tend_after: Duration,
     /// How many races a change may lose.
     pub max_attempts: u32,

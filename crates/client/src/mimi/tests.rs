@@ -10,9 +10,11 @@ mod joining;
 mod kinds;
 mod messages;
 mod moderation;
+mod operational;
 mod patience;
 mod races;
 mod receipts;
+mod rules;
 mod story;
 
 use std::time::Duration;

@@ -71,7 +71,9 @@ fn a_frank_is_genuine_or_it_is_told_why_not() {
     let id = say(&mut bob, "Still a fish");
     hub.alter_last(|fanout| fanout.with = FanoutParts::Application { frank: None });
     sync(&mut alice);
-    assert_eq!(alice.item_of(&room(), &id).unwrap().unwrap().franking, Franking::None);
+    let reason = "the hub's frank is missing".to_owned();
+    let item = alice.item_of(&room(), &id).unwrap().unwrap();
+    assert_eq!(item.franking, Franking::NotGenuine { reason });
 }
 
 #[test]
