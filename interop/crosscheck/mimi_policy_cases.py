@@ -876,6 +876,7 @@ ABOUT = {
         "the hub proposes again where nothing is proposed from outside"],
     "MRP-operational-mandatory": ["a client with all that is mandatory", "a client without mandatory extensions",
         "a client without mandatory proposals", "a client without mandatory components"],
+    "MRP-operational-forbidden": ["a type of proposal that is forbidden"],
     "MRP-operational-formats": ["a handshake in a format that the room does not take"],
     "MRP-operational-lifetime": ["a key package that is good for too long", "a key package that is good for just as long"],
     "MRP-operational-epochs": ["a message of the last epoch", "a message of the last epoch but one where that is tolerated",
