@@ -1,25 +1,26 @@
-//! Key packages (MIMI #fetch-key-material): taken in from clients of our users, handed out once each to whoever has consent, and
-//! fetched from other providers. Whoever wants them asks through the hub of the room that they are for, so that the hub knows where the
-//! Welcome goes.
+//! Key packages (MIMI #fetch-key-material): taken in from clients of our users (`offers`), handed out once each to whoever has consent,
+//! and fetched from other providers. Whoever wants them asks through the hub of the room that they are for, so that the hub knows where
+//! the Welcome goes.
 //!
 //! ```text
 //! client ── its provider ── hub ── the target's provider
 //!           passes it on    notes whose they are, before it answers
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod offers;
+mod passing_on;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use nabe_core::mimi::{KeyPackageRoute, MimiUri};
-use nabe_mls::mimi::{OfferRefused, OfferedKeyPackage, check_key_material_request, meets};
-use nabe_signing::sha256;
-use nabe_store::rules::MAX_KEY_PACKAGES;
+use nabe_mls::mimi::{OfferedKeyPackage, check_key_material_request, meets};
 use nabe_store::{
-    ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, FetchedKeyPackage, KeyPackageKept,
-    KeyPackageUse, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiWrite, Write,
+    ClaimedMimiKeyPackage, ConsentDecision, ConsentScope, ConsentState, FetchedKeyPackage, KeyPackageUse,
+    MimiKeyPackageClaim, MimiKeyPackageOffer, MimiWrite, Write,
 };
 use nabe_types::{ServerName, UnixMillis};
+use nabe_wire::Message as _;
 use nabe_wire::codec::{Decode as _, Kept, Reader};
 use nabe_wire::directory::Endpoint;
 use nabe_wire::key_material::{
@@ -27,95 +28,13 @@ use nabe_wire::key_material::{
 };
 use nabe_wire::mls::{Capabilities, KeyPackage};
 use nabe_wire::uri::MimiKind;
-use nabe_wire::{Encode as _, Message as _};
 
 use super::users::{bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
 use super::{Mimi, MimiError};
 use crate::off_reactor::off_reactor;
 
-/// Why a client's key package is not taken in.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum OfferNotKept {
-    /// It is no good.
-    #[error(transparent)]
-    Refused(#[from] OfferRefused),
-    /// It is of a suite that is not enabled here.
-    #[error("the cipher suite is not enabled here")]
-    Suite,
-    /// Its credential names another user or client.
-    #[error("the key package's credential names another client")]
-    OtherClient,
-    /// It is here already.
-    #[error("the key package is here already")]
-    Known,
-    /// It was handed out.
-    #[error("the key package has been used already")]
-    Spent,
-    /// The client has as many as are kept.
-    #[error("the client has {MAX_KEY_PACKAGES} key packages already")]
-    Full,
-}
-
-/// Requests of local users that other hubs are being asked right now. A hub asks us back for our own users' key packages, and we
-/// know its question by the bytes.
-#[derive(Default)]
-pub(crate) struct PassingOn(Mutex<BTreeMap<[u8; 32], Underway>>);
-
-/// The same request, as often as it is being passed on at this moment.
-#[derive(Default)]
-struct Underway {
-    times: usize,
-    /// How often it may still be asked back.
-    left: usize,
-}
-
-/// One of them, until its answer is there.
-struct Passing<'a> {
-    all: &'a PassingOn,
-    request: [u8; 32],
-}
-
-impl PassingOn {
-    fn begin(&self, body: &[u8]) -> Passing<'_> {
-        let request = sha256(body);
-        let mut all = self.lock();
-        let underway = all.entry(request).or_default();
-        underway.times += 1;
-        underway.left += 1;
-        drop(all);
-        Passing { all: self, request }
-    }
-
-    /// Whether this request is being passed on; it is asked back once.
-    fn take(&self, body: &[u8]) -> bool {
-        let mut all = self.lock();
-        match all.get_mut(&sha256(body)) {
-            Some(underway) if underway.left > 0 => {
-                underway.left -= 1;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], Underway>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Passing<'_> {
-    fn drop(&mut self) {
-        let mut all = self.all.lock();
-        let Some(underway) = all.get_mut(&self.request) else {
-            return;
-        };
-        underway.times -= 1;
-        underway.left = underway.left.min(underway.times);
-        if underway.times == 0 {
-            all.remove(&self.request);
-        }
-    }
-}
+pub use offers::OfferNotKept;
+pub(crate) use passing_on::PassingOn;
 
 /// A request that was read and whose signature holds.
 struct Asked {
@@ -157,71 +76,6 @@ struct Fetched {
 }
 
 impl Mimi {
-    /// Takes in key packages of a local user's client, each for itself. The answers are in their order: its KeyPackageRef, or why not.
-    /// That the caller is this client is for the caller to know.
-    ///
-    /// # Errors
-    ///
-    /// [`MimiError::Unknown`] for a user that is not here, [`MimiError::Invalid`] for a client that is not the user's, or for more
-    /// packages than a client can have.
-    pub async fn upload_key_packages(
-        &self,
-        user: &MimiUri,
-        client: &MimiUri,
-        packages: Vec<Bytes>,
-    ) -> Result<Vec<Result<Bytes, OfferNotKept>>, MimiError> {
-        let owner = client.name().split_once('/').map(|(owner, _)| owner);
-        if client.kind() != MimiKind::Client || client.host() != user.host() || owner != Some(user.name()) {
-            let (field, rule) = ("client", "should be a client of the user");
-            return Err(MimiError::Invalid { field, rule });
-        }
-        if packages.len() > MAX_KEY_PACKAGES {
-            let (field, rule) = ("key packages", "should be no more than a client can have");
-            return Err(MimiError::Invalid { field, rule });
-        }
-        if !self.is_user(user).await? {
-            return Err(MimiError::Unknown("user"));
-        }
-        let now = self.service.now();
-        let mut checked = Vec::with_capacity(packages.len());
-        for package in packages {
-            checked.push(self.check_offer(user, client, package, now));
-            // Signatures are checked here, up to two hundred times two: others get their turn in between.
-            tokio::task::yield_now().await;
-        }
-        let good: Vec<_> = checked.iter().filter_map(|checked| checked.clone().ok()).collect();
-        let kept = self
-            .service
-            .store()
-            .add_mimi_key_packages(user, client, &good, now)
-            .await;
-        let mut kept = kept?.into_iter();
-        let answer = |checked: Result<MimiKeyPackage, OfferNotKept>| {
-            let package = checked?;
-            match kept.next() {
-                Some(KeyPackageKept::Kept) => Ok(package.reference),
-                Some(KeyPackageKept::Known) => Err(OfferNotKept::Known),
-                Some(KeyPackageKept::Spent) => Err(OfferNotKept::Spent),
-                Some(KeyPackageKept::Full | KeyPackageKept::NoDevice) | None => Err(OfferNotKept::Full),
-            }
-        };
-        Ok(checked.into_iter().map(answer).collect())
-    }
-
-    /// What a local user's clients have on offer.
-    ///
-    /// # Errors
-    ///
-    /// The store's own.
-    pub async fn key_packages_on_offer(&self, user: &MimiUri) -> Result<Vec<MimiKeyPackageOffer>, MimiError> {
-        let offers = self
-            .service
-            .store()
-            .mimi_key_package_offers(user, self.usable_at())
-            .await;
-        Ok(offers?)
-    }
-
     /// Key packages of a user, asked for by a client of `from`'s, or by a hub for somebody else's. `target` is the user in the path.
     ///
     /// # Errors
@@ -361,31 +215,6 @@ impl Mimi {
             .claim_mimi_key_packages(&claims, self.usable_at())
             .await;
         Ok(claimed?)
-    }
-
-    fn check_offer(
-        &self,
-        user: &MimiUri,
-        client: &MimiUri,
-        body: Bytes,
-        now: UnixMillis,
-    ) -> Result<MimiKeyPackage, OfferNotKept> {
-        let offered = OfferedKeyPackage::check(&body, now)?;
-        if !self.service.settings().suites.contains(offered.suite) {
-            return Err(OfferNotKept::Suite);
-        }
-        let named = offered.identity.client();
-        if offered.identity.user() != user || named.is_some_and(|named| named != client) {
-            return Err(OfferNotKept::OtherClient);
-        }
-        Ok(MimiKeyPackage {
-            reference: offered.reference,
-            suite: offered.suite.id(),
-            capabilities: offered.capabilities.to_bytes().into(),
-            body,
-            not_after: offered.expires,
-            last_resort: offered.last_resort,
-        })
     }
 
     /// The target's side. What happens up to a refusal is the same whether there is such a user or not, if users are hidden.

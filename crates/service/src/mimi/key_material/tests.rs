@@ -635,23 +635,6 @@ async fn an_answer_whose_status_is_not_what_it_lists_is_passed_on_to_nobody() {
     }
 }
 
-#[test]
-fn the_end_of_one_of_two_equal_requests_leaves_the_other_what_it_may() {
-    let all = PassingOn::default();
-    let (first, second) = (all.begin(b"request"), all.begin(b"request"));
-    drop(first);
-    assert!(all.take(b"request"));
-    assert!(!all.take(b"request"), "each is asked back once");
-    drop(second);
-    assert!(!all.take(b"request"));
-    assert!(all.lock().is_empty());
-    let (first, second) = (all.begin(b"request"), all.begin(b"request"));
-    assert!(all.take(b"request"));
-    drop(first);
-    assert!(all.take(b"request"), "which of them it was nobody knows");
-    drop(second);
-}
-
 #[tokio::test]
 async fn an_upload_is_judged_package_by_package() {
     let providers = Providers::new().await;
