@@ -57,8 +57,10 @@ pub(crate) const MIMI_NOTIFY_BACKING_OFF: &str = "nabe_mimi_notify_backing_off";
 pub(crate) const MIMI_NOTIFY_REQUESTS: &str = "nabe_mimi_notify_requests_total";
 /// Gauge: followers of rooms of MIMI being notified, each room for itself.
 pub(crate) const MIMI_NOTIFY_WORKERS: &str = "nabe_mimi_notify_workers";
-/// Counter: updates, messages and requests for a GroupInfo that were answered with a refusal, label `endpoint`.
+/// Counter: reports of abuse in rooms of MIMI that were taken.
 pub(crate) const MIMI_REPORTS: &str = "nabe_mimi_reports_total";
+/// Counter: updates, messages and requests for a GroupInfo or for key packages for a room that were answered with a refusal, label
+/// `endpoint`.
 pub(crate) const MIMI_REFUSED: &str = "nabe_mimi_refused_total";
 /// Gauge: estimated bytes of rooms of MIMI in memory.
 pub(crate) const MIMI_ROOM_BYTES: &str = "nabe_mimi_room_bytes";

@@ -1,6 +1,6 @@
-//! What is decided beside proposals and commits. By the hub: messages, the GroupInfo, reports, the room's end (MIMI #submit-a-message,
-//! MIMI #claim-group-key-information, MIMI #report-abuse, MRP #message-capabilities). By clients, since nobody else sees them: files
-//! (MRP #asset-capabilities, MRP #assets, D-assets-hub).
+//! What is decided beside proposals and commits. By the hub: messages, the GroupInfo, key packages, reports, the room's end (MIMI
+//! #submit-a-message, MIMI #claim-group-key-information, MIMI #fetch-key-material, MIMI #report-abuse, MRP #message-capabilities). By
+//! clients, since nobody else sees them: files (MRP #asset-capabilities, MRP #assets, D-assets-hub).
 
 use nabe_wire::IdentifierUri;
 use nabe_wire::app_data::{MediaType, Parameter};
@@ -125,6 +125,41 @@ impl Room {
                 }
                 joining::authorize_any(policy, &client.claims, code)
             }
+        }
+    }
+
+    /// Whether somebody may fetch a user's key packages for the room (MIMI #bob-adds-cathy-to-the-room): who may add the user, or clients of their own.
+    ///
+    /// # Errors
+    /// The requester does not take part, or could not add anybody by them.
+    pub fn fetch_key_packages(&self, requester: &IdentifierUri, target: &IdentifierUri) -> Result<(), Rejection> {
+        self.is_going_on()?;
+        let (_, role) = self.participant(requester)?;
+        if requester == target {
+            return needs(role, Rejection::CannotAddOwnClient);
+        }
+        self.may_add(role)
+    }
+
+    /// The same for an external sender, whose role is by preauthorization.
+    ///
+    /// # Errors
+    /// It has none, the role cannot, or the room takes no proposals from outside.
+    pub fn fetch_key_packages_from_outside(&self, claims: &Claims) -> Result<(), Rejection> {
+        self.is_going_on()?;
+        let policy = self.policy();
+        if policy.operational().is_some_and(|it| !it.external_proposal_allowed) {
+            return Err(Rejection::ExternalProposalsOff);
+        }
+        let role = policy.preauthorized_role(claims);
+        let role = role.and_then(|role| policy.roles().get(role));
+        self.may_add(role.ok_or(Rejection::SenderWithoutRole)?)
+    }
+
+    fn may_add(&self, role: &Role) -> Result<(), Rejection> {
+        match self.policy().base().fixed_membership {
+            true => Err(Rejection::FixedMembership),
+            false => needs(role, Rejection::CannotAddParticipant),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The draft's story (MIMI #example-protocol-flow) as its hub lives through it, and what it refuses. After every step the room is
 //! restored from what was stored, and has to be the same.
 
+mod keys;
 mod refusals;
 mod senders;
 mod story;

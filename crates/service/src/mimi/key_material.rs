@@ -26,11 +26,12 @@ use nabe_wire::directory::Endpoint;
 use nabe_wire::key_material::{
     ClientKeyMaterial, ClientMaterial, KeyMaterialQuery, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
 };
-use nabe_wire::mls::{Capabilities, KeyPackage};
+use nabe_wire::mls::{Capabilities, ExternalSender, KeyPackage};
 use nabe_wire::uri::MimiKind;
 
 use super::users::{bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
 use super::{Mimi, MimiError};
+use crate::metric;
 use crate::off_reactor::off_reactor;
 
 pub use offers::OfferNotKept;
@@ -81,7 +82,8 @@ impl Mimi {
     /// # Errors
     ///
     /// [`MimiError::Invalid`] for a bad signature, a credential of another user or another target, [`MimiError::NotTheirs`] if `from`
-    /// neither is the hub nor speaks for the requester, [`MimiError::Unknown`] if all this is none of our business,
+    /// neither is the hub nor speaks for the requester, [`MimiError::Forbidden`] if the room's hub has no such room, or the requester could
+    /// not add the target to it, [`MimiError::Unknown`] if all this is none of our business,
     /// [`MimiError::PeerFailed`] and [`MimiError::BadAnswer`] when the request had to be passed on.
     pub async fn key_material(
         &self,
@@ -106,6 +108,9 @@ impl Mimi {
         let asked = read(target.clone(), request)?;
         let hub = asked.hub.clone();
         let of_requester = is_of(&asked.requester, from);
+        if hub == *self.domain() && of_requester {
+            self.may_fetch(&asked).await?;
+        }
         if hub == *self.domain()
             && from == self.domain()
             && of_requester
@@ -124,6 +129,7 @@ impl Mimi {
             (true, false) => {
                 let provider = provider_of(target, "targetUser")?;
                 let response = self.fetch(&provider, target, body).await?;
+                let response = response.ok_or_else(|| bad_answer(&provider, "its status is 403"))?;
                 let fetched = self
                     .look_at(&asked, &response)
                     .map_err(|what| bad_answer(&provider, what))?;
@@ -134,7 +140,8 @@ impl Mimi {
             // One of ours asks another hub.
             (false, _) if from == self.domain() && of_requester => {
                 let _passing = self.state.passing_on.begin(&body);
-                let response = self.fetch(&hub, target, body).await?;
+                let response = self.fetch(&hub, target, body).await;
+                let response = response?.ok_or(MimiError::Forbidden(NOT_FOR_THEM))?;
                 self.look_at(&asked, &response).map_err(|what| bad_answer(&hub, what))?;
                 Ok(response)
             }
@@ -287,14 +294,42 @@ impl Mimi {
         })
     }
 
-    /// Passes a request on.
-    async fn fetch(&self, to: &ServerName, target: &MimiUri, body: Bytes) -> Result<KeyMaterialResponse, MimiError> {
+    /// The hub's side: whether the requester could add the target to the room, if it is for one (MIMI #bob-adds-cathy-to-the-room). To anybody else
+    /// there is no telling a room that is there from one that is not (D-unknown-room).
+    async fn may_fetch(&self, asked: &Asked) -> Result<(), MimiError> {
+        let Some(room) = &asked.room else {
+            return Ok(());
+        };
+        let asking = ExternalSender {
+            signature_key: asked.query.requester_signature_key.clone(),
+            credential: asked.query.requester_credential.clone(),
+        };
+        let Some(open) = self.open(room).await? else {
+            return Err(MimiError::Forbidden(NOT_FOR_THEM));
+        };
+        let decided = open.room().fetch_key_packages(&asked.requester, &asked.target, &asking);
+        decided.map_err(|refusal| {
+            tracing::info!(%room, requester = %asked.requester, %refusal, "refused a request for key packages");
+            metrics::counter!(metric::MIMI_REFUSED, "endpoint" => "keyMaterial").increment(1);
+            MimiError::Forbidden(NOT_FOR_THEM)
+        })
+    }
+
+    /// Passes a request on; `None` if whom we ask does not let the requester.
+    async fn fetch(
+        &self,
+        to: &ServerName,
+        target: &MimiUri,
+        body: Bytes,
+    ) -> Result<Option<KeyMaterialResponse>, MimiError> {
         let max_len = KeyMaterialResponse::MAX_LEN;
         let answer = self.ask(to, Endpoint::KeyMaterial, target, body, max_len).await?;
         match answer.status {
-            200 => {
-                KeyMaterialResponse::from_bytes(&answer.body).map_err(|_| bad_answer(to, "not a KeyMaterialResponse"))
-            }
+            200 => match KeyMaterialResponse::from_bytes(&answer.body) {
+                Ok(response) => Ok(Some(response)),
+                Err(_) => Err(bad_answer(to, "not a KeyMaterialResponse")),
+            },
+            403 => Ok(None),
             429 | 503 => Err(MimiError::LimitExceeded {
                 retry_after: answer.retry_after.unwrap_or(WAIT),
             }),
@@ -503,6 +538,9 @@ fn bad_answer(provider: &ServerName, what: &'static str) -> MimiError {
         what,
     }
 }
+
+/// What whoever could not add anybody hears.
+const NOT_FOR_THEM: &str = "the requester may not fetch these key packages for this room";
 
 /// Clients of one user in another provider's answer.
 const MAX_CLIENTS: usize = 200;

@@ -4,6 +4,7 @@ use nabe_mls::testing::mimi::key_material_request;
 use nabe_wire::consent::ConsentAction;
 use nabe_wire::directory::Endpoint;
 use nabe_wire::key_material::{KeyMaterialResponse, KeyMaterialUserCode};
+use nabe_wire::mls::ComponentId;
 use nabe_wire::{Encode as _, Message as _};
 
 use super::keys::{ask, hanna, user_with};
@@ -11,7 +12,8 @@ use crate::case::{Case, Checked, Peers, Suite, failed};
 use crate::context::{Ctx, list, text};
 use crate::mimi::hosted::consent;
 use crate::mimi::peer::{kept_package, read};
-use crate::mimi::room::{At, device_of, nothing_required, packages_in, user_uri};
+use crate::mimi::policy;
+use crate::mimi::room::{At, MimiRoom, device_of, list_of, nothing_required, packages_in, user_uri};
 
 pub(crate) const CASES: &[Case] = &[
     Case {
@@ -239,7 +241,11 @@ async fn not_reissued(ctx: &Ctx, alice: &str, bob: &str, granted: &[Vec<u8>]) ->
         ctx.mimi(0).offer(bob, &device.client(), others);
     }
     let (ann, _) = user_with(ctx, "ann", &[("phone", 1)]).await?;
-    let room = format!("mimi://{}/r/{}-granted", ctx.subject_domain(), ctx.tag());
+    let room = MimiRoom::create_with(ctx, |plan| {
+        let list = list_of(&[(alice, policy::SUPER), (&ann, policy::ORDINARY)]);
+        plan.draft.set(ComponentId::PARTICIPANT_LIST, list);
+    });
+    let room = room.await?.uri;
     let ask = async |user: &str| -> Checked<Vec<Vec<u8>>> {
         let request = key_material_request(&device_of(user, "phone"), bob, Some(&room), nothing_required());
         let local = ctx.local(user)?;

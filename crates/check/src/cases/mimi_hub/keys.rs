@@ -56,8 +56,8 @@ pub(crate) const CASES: &[Case] = &[
         id: "mimi-19",
         title: "requests of others",
         suite: Suite::MimiHub,
-        requirements: &["MIMI-keys-via-hub", "MIMI-room-one-hub"],
-        sent: "a request of another provider's user for a room of the hub, and one for a room of a third provider",
+        requirements: &["MIMI-keys-via-hub", "MIMI-keys-authorized", "MIMI-room-one-hub"],
+        sent: "requests in the name of the hub's own user, for a room of a third provider, for a room that is not there, and of somebody who takes no part in the room",
         expected: "a refusal, and nobody is asked",
         peers: Peers::Mimi(2),
         run: run!(requests_of_others),
@@ -185,6 +185,8 @@ async fn requests_of_others(ctx: &Ctx) -> Checked {
     ctx.mimi(0).offer(&bob, &device.client(), vec![device.key_package()]);
     let cathy = room.client("cathy").member.device();
     let elsewhere = format!("mimi://third.example/r/{}", ctx.tag());
+    let nowhere = format!("{}-nothing", room.uri);
+    let stranger = device_of(&room.user(At::Peer(1), "carl"), "phone");
     let alice = room.client("alice").user.clone();
     for (what, request) in [
         (
@@ -194,6 +196,14 @@ async fn requests_of_others(ctx: &Ctx) -> Checked {
         (
             "for a room of a third provider",
             key_material_request(cathy, &bob, Some(&elsewhere), nothing_required()),
+        ),
+        (
+            "for a room that is not there",
+            key_material_request(cathy, &bob, Some(&nowhere), nothing_required()),
+        ),
+        (
+            "of somebody who takes no part in the room",
+            key_material_request(&stranger, &bob, Some(&room.uri), nothing_required()),
         ),
     ] {
         let reply = ctx

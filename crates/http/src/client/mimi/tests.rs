@@ -186,6 +186,7 @@ async fn whoever_waits_hears_of_news_when_it_comes() {
 #[tokio::test]
 async fn key_packages_go_in_and_come_out_once() {
     let provider = Provider::new();
+    provider.club().await;
     // The account comes with the first request.
     provider.get("hub").await;
     let phone = MimiDevice::new(PHONE);

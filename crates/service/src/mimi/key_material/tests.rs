@@ -13,7 +13,9 @@ use nabe_wire::protocol::Body;
 use super::*;
 use crate::client::testing::server;
 use crate::mimi::UserSettings;
-use crate::mimi::users::testing::{ALICE, BOB, NOBODY, Providers, ROOM, entry, response, scope, uri};
+use crate::mimi::users::testing::{
+    ALICE, BOB, NOBODY, OTHER_ROOM, Providers, ROOM, ROOM_OF_C, entry, response, scope, uri,
+};
 
 const PHONE: &str = "mimi://b.example/d/bob/phone";
 const TABLET: &str = "mimi://b.example/d/bob/tablet";
@@ -137,6 +139,47 @@ async fn a_request_for_another_hub_s_room_goes_through_that_hub() {
     assert_eq!(hub_knows.len(), 1);
 }
 
+/// Whoever could not add anybody by them has others' key packages used up, in the hub's name.
+#[tokio::test]
+async fn a_hub_passes_on_requests_for_rooms_that_are_there_and_of_those_who_may_add_people_to_them() {
+    let providers = Providers::of_bob(2, 2).await;
+    let strangers = [
+        "mimi://a.example/d/adam/phone",
+        "mimi://b.example/d/ben/phone",
+        "mimi://c.example/d/carl/phone",
+    ];
+    for client in strangers
+        .iter()
+        .chain(["mimi://c.example/d/cathy/C", "mimi://a.example/d/alice/laptop"].iter())
+    {
+        let device = MimiDevice::new(client);
+        providers.bob_grants(&device.user(), None).await;
+        let rooms = [
+            Some(ROOM).filter(|_| strangers.contains(client)),
+            Some("mimi://a.example/r/nothing"),
+        ];
+        for room in rooms.into_iter().flatten() {
+            for target in [BOB, NOBODY, ALICE] {
+                let before = asked_of(&providers, "b");
+                let request = key_material_request(&device, target, Some(room), required(&[]));
+                let provider = &client["mimi://".len()..][..1];
+                let refused = providers.ask(provider, target, request).await;
+                assert!(
+                    matches!(refused, Err(MimiError::Forbidden(_))),
+                    "{client}, {room}, {target}: {refused:?}"
+                );
+                assert_eq!(asked_of(&providers, "b"), before, "nobody else is asked");
+            }
+        }
+    }
+    let left = providers.mimi("b").key_packages_on_offer(&uri(BOB)).await.unwrap();
+    assert_eq!(
+        left.iter().map(|offer| offer.left).sum::<u64>(),
+        4,
+        "nothing is used up"
+    );
+}
+
 /// Nobody could add them: their Welcomes would go nowhere.
 #[tokio::test]
 async fn key_packages_that_are_asked_for_without_a_room_are_for_no_room_of_ours() {
@@ -183,6 +226,15 @@ async fn a_client_without_any_left_is_exhausted_and_one_that_lacks_what_is_neede
             .iter()
             .all(|client| client.material == ClientMaterial::Exhausted)
     );
+}
+
+/// How often this provider was asked for key packages.
+fn asked_of(providers: &Providers, name: &str) -> usize {
+    let made = providers.made();
+    let asked = |(_, to, endpoint): &&(ServerName, ServerName, Endpoint)| {
+        *to == server(name) && *endpoint == Endpoint::KeyMaterial
+    };
+    made.iter().filter(asked).count()
 }
 
 /// How often somebody was asked for key packages.
@@ -248,10 +300,10 @@ async fn what_came_with_a_grant_is_for_whom_it_was_granted_and_for_rooms_that_it
     let providers = Providers::of_bob(9, 0).await;
     providers.bob_grants_with_key_packages(ALICE, Some(ROOM)).await;
     // Another room of ours, a room of another hub, capabilities that it lacks.
-    let elsewhere = request(BOB, Some("mimi://a.example/r/other"));
+    let elsewhere = request(BOB, Some(OTHER_ROOM));
     let answer = providers.ask("a", BOB, elsewhere).await.unwrap();
     assert_eq!(answer.user_status, KeyMaterialUserCode::NO_CONSENT_FOR_THIS_ROOM);
-    let of_c = request(BOB, Some("mimi://c.example/r/club"));
+    let of_c = request(BOB, Some(ROOM_OF_C));
     let answer = providers.ask("a", BOB, of_c).await.unwrap();
     assert_eq!(answer.user_status, KeyMaterialUserCode::NO_CONSENT_FOR_THIS_ROOM);
     let unfit = key_material_request(&alice(), BOB, Some(ROOM), required(&[0xf0f0]));
@@ -432,7 +484,7 @@ async fn another_hub_gets_no_key_packages_for_one_of_ours_who_has_not_asked() {
 async fn consent_for_the_room_counts_before_consent_for_any() {
     let providers = Providers::of_bob(20, 20).await;
     let status = || async { providers.alice_asks(BOB).await.user_status };
-    providers.bob_grants(ALICE, Some("mimi://a.example/r/other")).await;
+    providers.bob_grants(ALICE, Some(OTHER_ROOM)).await;
     assert_eq!(status().await, KeyMaterialUserCode::NO_CONSENT_FOR_THIS_ROOM);
     providers.bob_grants(ALICE, None).await;
     assert_eq!(status().await, KeyMaterialUserCode::SUCCESS);

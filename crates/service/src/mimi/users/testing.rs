@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use nabe_auth::mimi::templates;
 use nabe_core::mimi::MimiUri;
-use nabe_mls::testing::mimi::{MimiDevice, TestHub};
+use nabe_mls::testing::mimi::{MimiDevice, RoomDraft, TestHub, metadata};
 use nabe_mls::testing::wall_clock;
 use nabe_store::{ConsentScope, MemoryStore, Store as _, Write};
 use nabe_types::{KeyId, ServerName, UnixMillis, UserId};
 use nabe_wire::consent::{ConsentAction, ConsentEntry, ConsentScope as WireScope};
 use nabe_wire::directory::Endpoint;
+use nabe_wire::label::{SignatureScheme, Signer, SignerError};
+use nabe_wire::mls::ComponentId;
+use nabe_wire::participant_list::{ParticipantListData, UserRolePair};
 use nabe_wire::{Encode as _, IdentifierUri, Message};
 
 use super::{Mimi, MimiError, UserSettings};
@@ -25,7 +29,10 @@ use crate::{Deps, Service, Settings};
 pub(in crate::mimi) const ALICE: &str = "mimi://a.example/u/alice";
 pub(in crate::mimi) const BOB: &str = "mimi://b.example/u/bob";
 pub(in crate::mimi) const NOBODY: &str = "mimi://b.example/u/nobody";
+/// Rooms of `a.example` where Alice, Ann, Bob and Cathy may add people, and one of `c.example` where Cathy and Alice may.
 pub(in crate::mimi) const ROOM: &str = "mimi://a.example/r/clubhouse";
+pub(in crate::mimi) const OTHER_ROOM: &str = "mimi://a.example/r/other";
+pub(in crate::mimi) const ROOM_OF_C: &str = "mimi://c.example/r/club";
 
 type Interceptor = Box<dyn Fn(&ServerName, &MimiRequest) -> Option<PeerResponse> + Send>;
 
@@ -34,6 +41,20 @@ pub(in crate::mimi) struct Providers {
     pub(in crate::mimi) clock: ManualClock,
     wire: Arc<Wire>,
     stores: BTreeMap<ServerName, MemoryStore>,
+    hubs: BTreeMap<ServerName, Arc<TestHub>>,
+}
+
+/// A hub's key, which tests have, too.
+struct KeyOf(Arc<TestHub>);
+
+impl Signer for KeyOf {
+    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.0.signer().sign(payload)
+    }
+
+    fn signature_scheme(&self) -> SignatureScheme {
+        self.0.signer().signature_scheme()
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +102,7 @@ impl Providers {
             clock: ManualClock::new(wall_clock()),
             wire: Arc::default(),
             stores: BTreeMap::new(),
+            hubs: BTreeMap::new(),
         };
         for (name, user) in [("a", "alice"), ("b", "bob"), ("c", "cathy")] {
             let store = MemoryStore::new();
@@ -92,15 +114,49 @@ impl Providers {
             };
             store.commit(vec![account.into()]).await.unwrap().remove(0).unwrap();
             providers.stores.insert(server(name), store);
+            let key = TestHub::new(&format!("mimi://{}", server(name)));
+            providers.hubs.insert(server(name), Arc::new(key));
             providers.start(name, users);
         }
+        let cathy = "mimi://c.example/u/cathy";
+        for room in [ROOM, OTHER_ROOM] {
+            let others = ["mimi://a.example/u/ann", BOB, cathy];
+            providers.founds("mimi://a.example/d/alice/laptop", room, &others).await;
+        }
         providers
+            .founds("mimi://c.example/d/cathy/C", ROOM_OF_C, &[ALICE])
+            .await;
+        providers
+    }
+
+    /// A client has founded a room of its provider, for its user and others, who may all add people.
+    async fn founds(&self, client: &str, room: &str, others: &[&str]) {
+        let device = MimiDevice::new(client);
+        let creator = uri(&device.user());
+        let mut draft = RoomDraft::new(&device, &self.hubs[&ServerName::parse(creator.host()).unwrap()]);
+        let of = |user: &str, role_index| UserRolePair {
+            user: IdentifierUri::new(user).unwrap(),
+            role_index,
+        };
+        let admin = of(&device.user(), templates::SUPER_ADMIN);
+        let others = others.iter().map(|user| of(user, templates::ORDINARY_USER));
+        let list = ParticipantListData {
+            participants: std::iter::once(admin).chain(others).collect(),
+        };
+        for entry in templates::cooperative(creator.host()).dictionary(&list).entries() {
+            draft.set(entry.component_id, entry.data.to_vec());
+        }
+        draft.set(ComponentId::ROOM_METADATA, metadata(room, "Room"));
+        let (info, tree) = device.create_room_with(&draft).hand_over();
+        let name = creator.host().strip_suffix(".example").unwrap();
+        let mimi = self.mimi(name);
+        mimi.create_room(&creator, &uri(room), info, tree).await.unwrap();
     }
 
     /// Starts a provider on what its store holds, in place of the one that ran.
     pub(in crate::mimi) fn start(&mut self, name: &str, users: UserSettings) {
         let domain = server(name);
-        let key = TestHub::new(&format!("mimi://{domain}"));
+        let key = Arc::clone(&self.hubs[&domain]);
         let service = Service::start(Deps {
             store: Arc::new(self.stores[&domain].clone()),
             peers: Arc::new(Silence),
@@ -117,7 +173,7 @@ impl Providers {
                 }),
                 hub: HubKey {
                     sender: key.sender().clone(),
-                    signer: Arc::new(key),
+                    signer: Arc::new(KeyOf(key)),
                 },
                 franking: None,
                 franking_agent: None,
@@ -231,7 +287,7 @@ impl MimiPeers for End {
         let answer = serve(&service.mimi().unwrap(), &self.from, &request).await;
         let (status, body) = answer.unwrap_or_else(|error| match error {
             MimiError::Unknown(_) => (404, Bytes::new()),
-            MimiError::NotTheirs { .. } => (403, Bytes::new()),
+            MimiError::NotTheirs { .. } | MimiError::Forbidden(_) => (403, Bytes::new()),
             MimiError::Invalid { .. } => (400, Bytes::new()),
             other => panic!("{other}"),
         });
