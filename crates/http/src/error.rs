@@ -169,7 +169,7 @@ pub(crate) struct ErrorBody {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorInfo {
-    /// For programs: `unauthorized`, `forbidden`, `not_found`, `bad_request`, `conflict`, `too_large`, `limit_exceeded`,
+    /// For programs: `unauthorized`, `forbidden`, `user_deleted`, `not_found`, `bad_request`, `conflict`, `too_large`, `limit_exceeded`,
     /// `peer_unreachable`, `peer_refused`, `unavailable`, `unknown_endpoint`, `method_not_allowed` or `internal`.
     code: &'static str,
     /// For people.
@@ -344,6 +344,7 @@ fn client_status(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::RejectedByHub {
             current_epoch: Some(_), ..
         } => (StatusCode::CONFLICT, "conflict"),
+        ServiceError::UserDeleted => (StatusCode::FORBIDDEN, "user_deleted"),
         ServiceError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
         ServiceError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ServiceError::BadJson(_)

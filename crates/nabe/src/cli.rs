@@ -186,6 +186,13 @@ pub(crate) enum UserCommand {
         #[arg(long)]
         device: Option<String>,
     },
+    /// Delete a user for good: tokens, devices, key packages; nobody gets the name again; the server must not be running
+    Delete {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// The part before the colon of `@alice:example.org`
+        localpart: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -95,6 +95,9 @@ fn run(command: Command) -> anyhow::Result<Ended> {
         }) => {
             runtime()?.block_on(user::add(&load(&config)?, &localpart, device.as_deref()))?;
         }
+        Command::User(UserCommand::Delete { config, localpart }) => {
+            runtime()?.block_on(user::delete(&load(&config)?, &localpart))?;
+        }
         Command::Room(RoomCommand::Show { config, room, events }) => {
             let config = load(&config)?;
             match room {

@@ -261,6 +261,43 @@ async fn a_user_added_can_use_the_client_api_with_the_printed_token() {
 }
 
 #[tokio::test]
+async fn a_user_deleted_has_no_access_any_more_and_nobody_gets_the_name() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = Folder::init(parent.path(), "a.localhost");
+    let run = |action: &str, name: &str| folder.command(&["user", action], &[]).arg(name).output().unwrap();
+    let added = run("add", "alice");
+    assert_eq!(added.status.code(), Some(0), "{}", text(&added.stderr));
+    let token = text(&added.stdout).trim().to_owned();
+    let unknown = run("delete", "alicia");
+    assert_eq!(unknown.status.code(), Some(3), "{}", text(&unknown.stderr));
+    for _ in 0..2 {
+        let deleted = run("delete", "alice");
+        assert_eq!(deleted.status.code(), Some(0), "{}", text(&deleted.stderr));
+    }
+    let again = run("add", "alice");
+    assert_eq!(again.status.code(), Some(4), "{}", text(&again.stderr));
+    assert!(
+        text(&again.stderr).contains("the user was deleted"),
+        "{}",
+        text(&again.stderr)
+    );
+
+    let _serving = folder.serve(&[]);
+    let client = folder.client();
+    client.wait_until_ready().await;
+    let by_token = client.with_token(&token).get(None, "/_nabe/v1/whoami").await.unwrap();
+    assert_eq!(by_token.status, 401);
+    let by_provider = client
+        .get(Some("@alice:a.localhost"), "/_nabe/v1/whoami")
+        .await
+        .unwrap();
+    assert_eq!(
+        (by_provider.status, &by_provider.body["error"]["code"]),
+        (403, &json!("user_deleted"))
+    );
+}
+
+#[tokio::test]
 async fn a_room_can_be_shown_once_the_server_has_stopped() {
     let parent = tempfile::tempdir().unwrap();
     let folder = Folder::init(parent.path(), "a.localhost");

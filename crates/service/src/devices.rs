@@ -133,7 +133,7 @@ impl Service {
     pub async fn device_infos(&self, origin: &ServerName, user: &UserId) -> Result<Bytes, ServiceError> {
         self.check_policy(origin)?;
         self.limit_peer(origin, "devices")?;
-        if !self.is_us(user.server_name()) || self.store().account(user).await?.is_none() {
+        if !self.is_us(user.server_name()) || !self.is_user(user).await? {
             return Err(ServiceError::NotFound(Missing::User));
         }
         let devices = self.store().published_devices(user).await?;

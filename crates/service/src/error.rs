@@ -127,6 +127,9 @@ pub enum ServiceError {
     /// A client used an idempotency key for another request before.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The user was deleted: nobody acts as them, or gets their name.
+    #[error("the user was deleted")]
+    UserDeleted,
     /// A client's access token is not known.
     #[error("unknown access token")]
     UnknownToken,
@@ -199,6 +202,7 @@ impl ServiceError {
             | Self::ForeignUser { .. }
             | Self::InviteRefused
             | Self::UnknownToken
+            | Self::UserDeleted
             | Self::NotInRoom
             | Self::OtherDevice
             | Self::RejectedByHub { .. } => ErrorCode::Forbidden,
@@ -289,7 +293,10 @@ impl From<std::io::Error> for ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
+        match error {
+            StoreError::AccountDeleted { .. } => Self::UserDeleted,
+            error => Self::Store(Arc::new(error)),
+        }
     }
 }
 

@@ -117,7 +117,12 @@ impl Service {
         if !self.is_us(user.server_name()) {
             return Err(ServiceError::NotFound(Missing::User));
         }
-        if !self.settings().invites_for_unknown_users && self.store().account(&user).await?.is_none() {
+        let account = self.store().account(&user).await?;
+        let is_invited = match account {
+            None => self.settings().invites_for_unknown_users,
+            Some(account) => account.deleted_at.is_none(),
+        };
+        if !is_invited {
             return Err(ServiceError::NotFound(Missing::User));
         }
         // The hub vouches for the room: `hub_server`, or on the hub's own events the sender's server.

@@ -1,6 +1,6 @@
 //! Tables `accounts`, `devices` and `tokens`.
 
-use nabe_store::Account;
+use nabe_store::{Account, StoreError};
 use nabe_types::{DeviceId, UnixMillis, UserId};
 use sqlx::SqliteConnection;
 
@@ -10,15 +10,17 @@ use crate::fields::{Fields, millis};
 pub(crate) async fn account(db: &mut SqliteConnection, user: &UserId) -> Result<Option<Account>, Failure> {
     let row = sqlx::query(
         "-- account
-         SELECT rowid AS row_key, created_at FROM accounts WHERE user_id = ?",
+         SELECT rowid AS row_key, created_at, deleted_at FROM accounts WHERE user_id = ?",
     )
     .bind(user.as_str())
     .fetch_optional(db)
     .await?;
     row.map(|row| {
+        let row = Fields::new("accounts", &row);
         Ok(Account {
             user: user.clone(),
-            created_at: Fields::new("accounts", &row).moment("created_at")?,
+            created_at: row.moment("created_at")?,
+            deleted_at: row.moment_or_null("deleted_at")?,
         })
     })
     .transpose()
@@ -71,6 +73,16 @@ pub(crate) async fn put(
     .bind(millis(now))
     .execute(&mut *db)
     .await?;
+    let is_deleted: bool = sqlx::query_scalar(
+        "-- put: is the account deleted
+         SELECT deleted_at IS NOT NULL FROM accounts WHERE user_id = ?",
+    )
+    .bind(user.as_str())
+    .fetch_one(&mut *db)
+    .await?;
+    if is_deleted {
+        return Err(StoreError::AccountDeleted { user: user.clone() }.into());
+    }
     if let Some(device) = device {
         sqlx::query(
             "-- put: device
@@ -92,6 +104,34 @@ pub(crate) async fn put(
         .bind(device.map(DeviceId::as_str))
         .execute(db)
         .await?;
+    }
+    Ok(())
+}
+
+/// With the devices go their key packages.
+pub(crate) async fn delete(db: &mut SqliteConnection, user: &UserId, now: UnixMillis) -> Result<(), Failure> {
+    let known = sqlx::query(
+        "-- delete: account
+         UPDATE accounts SET deleted_at = COALESCE(deleted_at, ?) WHERE user_id = ?",
+    )
+    .bind(millis(now))
+    .bind(user.as_str())
+    .execute(&mut *db)
+    .await?;
+    if known.rows_affected() == 0 {
+        return Ok(());
+    }
+    for sql in [
+        "-- delete: tokens
+         DELETE FROM tokens WHERE user_id = ?",
+        "-- delete: devices
+         DELETE FROM devices WHERE user_id = ?",
+        "-- delete: inbox
+         DELETE FROM inbox WHERE user_id = ?",
+        "-- delete: invites and knocks
+         DELETE FROM pending WHERE user_id = ?",
+    ] {
+        sqlx::query(sql).bind(user.as_str()).execute(&mut *db).await?;
     }
     Ok(())
 }

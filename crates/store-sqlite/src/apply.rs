@@ -227,6 +227,7 @@ async fn apply(db: &mut SqliteConnection, write: &Write) -> Result<(), Failure> 
             token_hash,
             device,
         } => accounts::put(db, user, *created_at, token_hash.as_ref(), device.as_ref()).await,
+        Write::DeleteAccount { user, now } => accounts::delete(db, user, *now).await,
         Write::RevokeToken { token_hash } => accounts::revoke(db, token_hash).await,
         Write::PutDevice { user, device, now } => accounts::put(db, user, *now, None, Some(device)).await,
         Write::PutDeviceObject {

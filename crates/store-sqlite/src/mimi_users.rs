@@ -44,6 +44,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
         MimiUserWrite::ShowJoinCode { shown } => local::show_join_code(db, shown).await,
         MimiUserWrite::ExpireJoinCodes { now } => local::expire_join_codes(db, *now).await,
         MimiUserWrite::RemoveClient { client } => mimi_key_packages::remove_client(db, client).await,
+        MimiUserWrite::RemoveUser { user } => remove_user(db, user).await,
         MimiUserWrite::ExpireKeyPackages { now } => mimi_key_packages::expire(db, *now).await,
         MimiUserWrite::PutProfile {
             user,
@@ -60,6 +61,31 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &MimiUserWrite) -> R
             now,
         } => consents::decide(db, scope, *decision, key_packages, from.as_ref(), *now).await,
     }
+}
+
+/// With the clients go their key packages.
+async fn remove_user(db: &mut SqliteConnection, user: &MimiUri) -> Result<(), Failure> {
+    for sql in [
+        "-- mimi user: remove clients
+         DELETE FROM mimi_clients WHERE user_uri = ?1",
+        "-- mimi user: remove profile
+         DELETE FROM profile_entries WHERE user_uri = ?1",
+        "-- mimi user: remove consent of theirs
+         DELETE FROM consents WHERE target = ?1",
+        "-- mimi user: remove consent for them
+         DELETE FROM consents WHERE requester = ?1",
+        "-- mimi user: remove what came for them
+         DELETE FROM granted_key_packages WHERE requester = ?1",
+        "-- mimi user: remove what came of them
+         DELETE FROM granted_key_packages WHERE target = ?1",
+        "-- mimi user: end reading
+         UPDATE local_readers
+         SET until_position = (SELECT head_position FROM local_rooms WHERE local_rooms.room_no = local_readers.room_no)
+         WHERE user_uri = ?1 AND until_position IS NULL",
+    ] {
+        sqlx::query(sql).bind(user.to_string()).execute(&mut *db).await?;
+    }
+    Ok(())
 }
 
 #[async_trait]

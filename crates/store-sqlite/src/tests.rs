@@ -103,10 +103,10 @@ async fn newer_schema_is_refused_in_clear_words() {
     drop(store);
     tamper(folder.path(), "PRAGMA user_version = 99").await;
     let error = open_in(folder.path()).await.unwrap_err();
-    assert_eq!(error, StoreError::SchemaTooNew { found: 99, known: 10 });
+    assert_eq!(error, StoreError::SchemaTooNew { found: 99, known: 11 });
     assert_eq!(
         error.to_string(),
-        "database has schema version 99, this program knows up to 10: use a newer program or restore a backup"
+        "database has schema version 99, this program knows up to 11: use a newer program or restore a backup"
     );
 }
 

@@ -14,6 +14,7 @@ pub mod log;
 pub mod media;
 pub mod memberships;
 pub mod mimi;
+pub mod mimi_deletion;
 pub mod mimi_order;
 pub mod mimi_policy;
 pub mod mimi_reports;
@@ -31,6 +32,7 @@ macro_rules! contract_tests {
         $crate::contract_tests! {
             @each $open:
             accounts::account_is_created_once,
+            accounts::deleted_account_is_nobody_else_s,
             accounts::devices_are_listed_in_order,
             accounts::full_inbox_drops_the_oldest,
             accounts::full_list_of_pending_rooms_drops_the_oldest,
@@ -138,6 +140,7 @@ macro_rules! contract_tests {
             mimi_policy::one_room_has_fixed_members,
             mimi_reports::reports_are_kept_once_and_decided,
             mimi_reports::open_reports_of_a_provider_are_counted,
+            mimi_deletion::nothing_is_kept_for_a_user_who_is_deleted,
             mimi_users::a_profile_is_put_in_place_of_the_one_that_was_read,
             mimi_users::messages_for_local_users_come_in_order,
             mimi_users::same_body_is_delivered_once,

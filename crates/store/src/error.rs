@@ -69,6 +69,12 @@ pub enum StoreError {
         /// Whose device it was.
         user: UserId,
     },
+    /// The user was deleted, and nobody gets the name again.
+    #[error("{user} was deleted")]
+    AccountDeleted {
+        /// Who.
+        user: UserId,
+    },
     /// The user's uploads would take more than the write allowed.
     #[error("the files of {user} take too much")]
     OverQuota {
@@ -125,6 +131,7 @@ impl StoreError {
                 | Self::FixedMembersTaken { .. }
                 | Self::ProfileChanged { .. }
                 | Self::TooManyDevices { .. }
+                | Self::AccountDeleted { .. }
                 | Self::OverQuota { .. }
         )
     }

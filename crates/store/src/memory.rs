@@ -1,5 +1,6 @@
 //! The store in memory: for tests, the simulation and servers that may forget. Nothing outlives the process.
 
+mod accounts;
 mod apply;
 mod encryption;
 mod media;
@@ -381,11 +382,7 @@ impl Store for MemoryStore {
 
     async fn account(&self, user: &UserId) -> Result<Option<Account>, StoreError> {
         self.count_lookups(1);
-        let created_at = self.tables().accounts.get(user).copied();
-        Ok(created_at.map(|created_at| Account {
-            user: user.clone(),
-            created_at,
-        }))
+        Ok(self.tables().accounts.get(user).cloned())
     }
 
     async fn account_by_token(&self, token_hash: &[u8; 32]) -> Result<Option<(UserId, Option<DeviceId>)>, StoreError> {

@@ -304,6 +304,12 @@ pub enum MimiUserWrite {
         /// The client.
         client: MimiUri,
     },
+    /// Forgets what is kept of a local user who was deleted: their clients with their key packages, their profile, and consent of theirs and
+    /// for them, with what came with it. They read no room any more.
+    RemoveUser {
+        /// The user.
+        user: MimiUri,
+    },
     /// Drops key packages that have expired, and what is remembered of spent and granted ones.
     ExpireKeyPackages {
         /// The time.

@@ -244,6 +244,8 @@ pub struct Account {
     pub user: UserId,
     /// Since when.
     pub created_at: UnixMillis,
+    /// When it was deleted, if it was: the row stays so that nobody else gets the name.
+    pub deleted_at: Option<UnixMillis>,
 }
 
 /// What an inbox item is about.

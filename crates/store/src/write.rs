@@ -206,7 +206,7 @@ pub enum Write {
         /// Until when its current keys may be believed.
         effective_valid_until: UnixMillis,
     },
-    /// Adds an account unless there, and with it a token and a device if given.
+    /// Adds an account unless there, and with it a token and a device if given. `AccountDeleted` if there was one.
     PutAccount {
         /// Who.
         user: UserId,
@@ -217,12 +217,20 @@ pub enum Write {
         /// The device, which the token if given is bound to.
         device: Option<DeviceId>,
     },
+    /// Deletes an account, if there: its tokens, its devices with their objects and key packages, its inbox, its invites and knocks. The
+    /// name stays taken; the first deletion's moment counts.
+    DeleteAccount {
+        /// Who.
+        user: UserId,
+        /// When.
+        now: UnixMillis,
+    },
     /// No longer accepts a token, if there.
     RevokeToken {
         /// SHA-256 of the access token.
         token_hash: [u8; 32],
     },
-    /// Adds a device unless there, and its account unless there.
+    /// Adds a device unless there, and its account unless there. `AccountDeleted` if the account was deleted.
     PutDevice {
         /// Whose.
         user: UserId,
@@ -232,6 +240,7 @@ pub enum Write {
         now: UnixMillis,
     },
     /// Keeps a local device's object in place of the one before; adds the device unless there, and its account unless there.
+    /// `AccountDeleted` if the account was deleted.
     PutDeviceObject {
         /// Whose.
         user: UserId,

@@ -5,7 +5,8 @@ use nabe_service::Service;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::caller::Authenticated;
+use super::caller::{Authenticated, Provider};
+use super::request::Target;
 use crate::error::ClientError;
 use crate::reply::Reply;
 
@@ -50,4 +51,15 @@ pub(crate) async fn devices(
     Ok(Reply::of(&Devices {
         devices: devices.iter().map(ToString::to_string).collect(),
     }))
+}
+
+/// Deletes a user for good, for the provider itself: their tokens, devices and key packages, and what waits for them. Nobody acts as
+/// them any more, which is `user_deleted`, and nobody gets the name again. What they said stays, and so does their place in rooms; let
+/// them leave those first. Once more changes nothing.
+#[utoipa::path(delete, path = "/_nabe/v1/users/{user_id}", tag = "account", operation_id = "delete_user",
+    params(("user_id" = String, Path, description = "The user.")),
+    responses((status = 200, description = "They are deleted.", body = Empty)))]
+pub(crate) async fn delete(State(service): State<Service>, _: Provider, target: Target) -> Result<Reply, ClientError> {
+    service.delete_user(&target.user()?).await?;
+    Ok(Reply::of(&Empty {}))
 }

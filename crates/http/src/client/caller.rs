@@ -34,6 +34,20 @@ pub(super) fn is_provider(parts: &Parts, state: &AppState) -> Result<bool, Clien
     Ok(is_provider_token(bearer_token(&parts.headers)?, state))
 }
 
+/// The provider itself, by its own credential; no user is one.
+pub(crate) struct Provider;
+
+impl FromRequestParts<AppState> for Provider {
+    type Rejection = ClientError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ClientError> {
+        match is_provider(parts, state)? {
+            true => Ok(Self),
+            false => Err(ClientError::forbidden("this needs the provider's own credential")),
+        }
+    }
+}
+
 fn is_provider_token(token: &str, state: &AppState) -> bool {
     let hash = state.provider_token_hash;
     hash.is_some_and(|hash| equal_in_constant_time(&sha256(token.as_bytes()), &hash))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::account::Empty;
-use super::caller::is_provider;
+use super::caller::Provider;
 use super::mimi::{MimiCaller, Struct, number, room_of};
 use super::request::{Target, Typed};
 use crate::AppState;
@@ -25,9 +25,7 @@ impl FromRequestParts<AppState> for Operator {
     type Rejection = ClientError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ClientError> {
-        if !is_provider(parts, state)? {
-            return Err(ClientError::forbidden("this needs the provider's own credential"));
-        }
+        Provider::from_request_parts(parts, state).await?;
         let mimi = state.service.mimi().ok_or_else(ClientError::unknown_endpoint)?;
         Ok(Self(mimi))
     }

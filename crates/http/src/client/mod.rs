@@ -49,6 +49,7 @@ fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(account::whoami))
         .routes(routes!(account::devices))
+        .routes(routes!(account::delete))
         .routes(routes!(devices::put, devices::remove))
         .routes(routes!(devices::of_user))
         .routes(routes!(keys::upload, keys::left))

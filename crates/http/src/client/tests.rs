@@ -103,6 +103,36 @@ async fn provider_acts_for_its_users_who_appear_on_first_use() {
 }
 
 #[tokio::test]
+async fn a_user_whom_the_provider_deletes_is_nobody_and_stays_so() {
+    let world = World::new();
+    world.client("alice", "GET", "/_nabe/v1/whoami", "").await.expect(200);
+    let bearer = format!("Bearer {PROVIDER_TOKEN}");
+    let delete = |user: &str, bearer: &str| {
+        let target = format!("/_nabe/v1/users/{user}");
+        world.ask(request("DELETE", &target, &[("Authorization", bearer)]))
+    };
+    let token = world.state.service.add_token(&user("bob", "h"), None).await.unwrap();
+    let of_bob = format!("Bearer {}", token.secret());
+    let refused = delete("@alice:h.example", &of_bob).await;
+    refused.expect_code(403, "forbidden");
+    for unknown in ["@nobody:h.example", "@alice:p.example"] {
+        delete(unknown, &bearer).await.expect_code(404, "not_found");
+    }
+    for user in ["alice", "bob"] {
+        for _ in 0..2 {
+            let deleted = delete(&format!("@{user}:h.example"), &bearer).await;
+            assert_eq!(deleted.expect(200), json!({}));
+        }
+        let answer = world.client(user, "GET", "/_nabe/v1/whoami", "").await;
+        answer.expect_code(403, "user_deleted");
+    }
+    let headers = [("Authorization", of_bob.as_str())];
+    let answer = world.ask(request("GET", "/_nabe/v1/whoami", &headers)).await;
+    answer.expect_code(401, "unauthorized");
+    world.client("cathy", "GET", "/_nabe/v1/whoami", "").await.expect(200);
+}
+
+#[tokio::test]
 async fn users_have_a_rate() {
     let world = World::with(|settings| {
         settings.limits.client = RateLimit {

@@ -2,9 +2,11 @@
 
 use nabe_signing::{base64u, sha256};
 use nabe_store::Write;
-use nabe_types::{DeviceId, UserId};
+use nabe_types::{DeviceId, ServerName, UserId};
 
+use crate::devices::device_list_edu;
 use crate::error::Missing;
+use crate::mimi::Mimi;
 use crate::{Service, ServiceError};
 
 /// A new access token. Only its hash is kept: it cannot be shown again.
@@ -39,7 +41,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::NotFound`] for a user of another server.
+    /// [`ServiceError::NotFound`] for a user of another server, [`ServiceError::UserDeleted`].
     pub async fn add_token(&self, user: &UserId, device: Option<DeviceId>) -> Result<AccessToken, ServiceError> {
         self.check_local(user)?;
         let token = format!("{TOKEN_PREFIX}{}", base64u::encode_url(&self.random::<32>()));
@@ -85,11 +87,13 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::NotFound`] for a user of another server.
+    /// [`ServiceError::NotFound`] for a user of another server, [`ServiceError::UserDeleted`].
     pub async fn act_as(&self, user: &UserId) -> Result<(), ServiceError> {
         self.check_local(user)?;
-        if self.store().account(user).await?.is_some() {
-            return Ok(());
+        match self.store().account(user).await? {
+            Some(account) if account.deleted_at.is_some() => return Err(ServiceError::UserDeleted),
+            Some(_) => return Ok(()),
+            None => {}
         }
         let write = Write::PutAccount {
             user: user.clone(),
@@ -104,7 +108,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ServiceError::NotFound`] for a user of another server, [`ServiceError::TooLarge`] for more devices than a user can have.
+    /// [`ServiceError::NotFound`] for a user of another server, [`ServiceError::TooLarge`] for more devices than a user can have,
+    /// [`ServiceError::UserDeleted`].
     pub async fn register_device(&self, user: &UserId, device: Option<DeviceId>) -> Result<DeviceId, ServiceError> {
         self.check_local(user)?;
         let device = match device {
@@ -128,6 +133,47 @@ impl Service {
     /// The store's own.
     pub async fn devices(&self, user: &UserId) -> Result<Vec<DeviceId>, ServiceError> {
         Ok(self.store().devices(user).await?)
+    }
+
+    /// Deletes a user for good: their tokens and devices, with their key packages, what waits for them, and what is kept of them as a user
+    /// of MIMI. Everybody who shares a room with them is told that the devices are gone. What they said stays, and so does their place in
+    /// rooms, until somebody removes them; nobody gets the name again. Once more changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::NotFound`] for somebody who is not, and never was, a user of this server.
+    pub async fn delete_user(&self, user: &UserId) -> Result<(), ServiceError> {
+        let mimi = self.mimi();
+        self.delete_user_of(user, mimi.as_ref().map(Mimi::domain)).await
+    }
+
+    /// The same in a service without MIMI, on the database of a provider that has this domain there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`delete_user`](Self::delete_user).
+    pub async fn delete_user_of(&self, user: &UserId, mimi: Option<&ServerName>) -> Result<(), ServiceError> {
+        self.check_local(user)?;
+        if self.store().account(user).await?.is_none() {
+            return Err(ServiceError::NotFound(Missing::User));
+        }
+        let published = self.store().published_devices(user).await?;
+        let gone = published
+            .into_iter()
+            .map(|device| device_list_edu(user, None, Some(&device.device)));
+        let delete = Write::DeleteAccount {
+            user: user.clone(),
+            now: self.now(),
+        };
+        let of_mimi = mimi.and_then(|domain| crate::mimi::removal_of(domain, user));
+        let changes = std::iter::once(delete).chain(of_mimi).collect();
+        self.announce_devices(user, changes, gone.collect()).await
+    }
+
+    /// A local user who has an account, and was not deleted.
+    pub(crate) async fn is_user(&self, user: &UserId) -> Result<bool, ServiceError> {
+        let account = self.store().account(user).await?;
+        Ok(account.is_some_and(|account| account.deleted_at.is_none()))
     }
 
     fn new_device_id(&self) -> Result<DeviceId, ServiceError> {

@@ -58,7 +58,7 @@ impl Service {
             now: self.now(),
         };
         let edu = device_list_edu(user, Some(published.object()), None);
-        self.announce_devices(user, write, Some(edu)).await
+        self.announce_devices(user, vec![write], vec![edu]).await
     }
 
     /// Removes one of the caller's devices, with its key packages and the access tokens bound to it, and tells everybody who shares a
@@ -79,7 +79,8 @@ impl Service {
         }
         // Nobody was told of a device that published nothing.
         let edu = stored.object.map(|_| device_list_edu(user, None, Some(device)));
-        self.announce_devices(user, write, edu).await
+        self.announce_devices(user, vec![write], edu.into_iter().collect())
+            .await
     }
 
     /// The device objects of a user, here or elsewhere.
@@ -92,7 +93,7 @@ impl Service {
         if !self.is_us(user.server_name()) {
             return self.remote_device_objects(user).await;
         }
-        if self.store().account(user).await?.is_none() {
+        if !self.is_user(user).await? {
             return Err(ServiceError::NotFound(Missing::User));
         }
         let devices = self.store().published_devices(user).await?;
@@ -175,33 +176,33 @@ impl Service {
         }
     }
 
-    /// Makes a change of a user's devices durable together with what tells of it (LM #int-transport-devices).
-    async fn announce_devices(
+    /// Makes changes of a user's devices durable together with what tells of them (LM #int-transport-devices).
+    pub(super) async fn announce_devices(
         &self,
         user: &UserId,
-        change: Write,
-        edu: Option<bytes::Bytes>,
+        changes: Vec<Write>,
+        edus: Vec<bytes::Bytes>,
     ) -> Result<(), ServiceError> {
         let store = self.store();
         let mut watchers: BTreeSet<UserId> = BTreeSet::from([user.clone()]);
         let mut servers = BTreeSet::new();
-        if edu.is_some() {
+        if !edus.is_empty() {
             watchers.extend(store.users_sharing_rooms_with(user, self.server_name()).await?);
             servers.extend(store.servers_sharing_rooms_with(user).await?);
             servers.retain(|server| !self.is_us(server) && self.settings().policy.permits(server));
         }
         let notices = self.device_notices(user, watchers.iter().cloned());
         loop {
-            let enqueued = servers
+            let each = servers
                 .iter()
-                .zip(edu.iter().cycle())
-                .map(|(server, edu)| Write::Enqueue {
-                    destination: server.clone(),
-                    item: DirectItem::Edu(edu.clone()),
-                    limit: self.settings().limits.outbox_items,
-                    now: self.now(),
-                });
-            let writes = [change.clone()].into_iter();
+                .flat_map(|server| edus.iter().map(move |edu| (server, edu)));
+            let enqueued = each.map(|(server, edu)| Write::Enqueue {
+                destination: server.clone(),
+                item: DirectItem::Edu(edu.clone()),
+                limit: self.settings().limits.outbox_items,
+                now: self.now(),
+            });
+            let writes = changes.iter().cloned();
             let writes = writes
                 .chain(notices.iter().map(|(_, notice)| notice.clone()))
                 .chain(enqueued);

@@ -29,7 +29,7 @@ use nabe_wire::key_material::{
 use nabe_wire::mls::{Capabilities, ExternalSender, KeyPackage};
 use nabe_wire::uri::MimiKind;
 
-use super::users::{bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
+use super::users::{Presence, bytes_of, identifier, is_of, provider_of, room_in, user_in, user_of};
 use super::{Mimi, MimiError};
 use crate::metric;
 use crate::off_reactor::off_reactor;
@@ -232,14 +232,15 @@ impl Mimi {
     /// The same. Whoever only pretends to be the requester hears what somebody without consent hears.
     async fn hand_out_to(&self, asked: &Asked, is_requester: bool) -> Result<KeyMaterialResponse, MimiError> {
         let user_uri = identifier(&asked.target);
-        let is_user = self.is_user(&asked.target).await?;
+        let presence = self.presence(&asked.target).await?;
         let scope = asked.scope();
         let state = self.service.store().consent(&scope).await?;
-        let refusal = match (is_user, self.state.settings.users.hide_users) {
-            (false, true) => Some(KeyMaterialUserCode::NO_CONSENT),
-            (false, false) => Some(KeyMaterialUserCode::USER_UNKNOWN),
-            (true, _) if !is_requester => Some(KeyMaterialUserCode::NO_CONSENT),
-            (true, _) => refusal(&scope, state),
+        let refusal = match (presence, self.state.settings.users.hide_users) {
+            (Presence::Unknown | Presence::Deleted, true) => Some(KeyMaterialUserCode::NO_CONSENT),
+            (Presence::Unknown, false) => Some(KeyMaterialUserCode::USER_UNKNOWN),
+            (Presence::Deleted, false) => Some(KeyMaterialUserCode::USER_DELETED),
+            (Presence::User, _) if !is_requester => Some(KeyMaterialUserCode::NO_CONSENT),
+            (Presence::User, _) => refusal(&scope, state),
         };
         if let Some(status) = refusal {
             return Ok(KeyMaterialResponse::refused(status, user_uri));

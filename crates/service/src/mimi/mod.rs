@@ -66,6 +66,7 @@ pub use nabe_store::{
 pub use rates::RateSettings;
 pub use relay::{MAX_SEALED_BYTES, Relayed, UNKNOWN_KEY};
 pub use report::{Report, ReportSettings};
+pub(crate) use users::removal_of;
 pub use users::{MimiNews, UserSettings};
 
 use crate::Service;

@@ -62,6 +62,17 @@ pub enum MimiNews {
     },
 }
 
+/// Whether there is a user.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Presence {
+    /// There is.
+    User,
+    /// There was.
+    Deleted,
+    /// There never was.
+    Unknown,
+}
+
 /// Who is told of news.
 pub(crate) struct News(broadcast::Sender<MimiNews>);
 
@@ -83,17 +94,26 @@ impl Mimi {
         let _ = self.state.news.0.send(news);
     }
 
-    /// Whether a user has an account here.
+    /// Whether a user has an account here, which was not deleted.
     pub(crate) async fn is_user(&self, user: &MimiUri) -> Result<bool, MimiError> {
+        Ok(self.presence(user).await? == Presence::User)
+    }
+
+    /// Whether a user is, or was, one of ours.
+    pub(super) async fn presence(&self, user: &MimiUri) -> Result<Presence, MimiError> {
         if !self.is_ours(user) || user.kind() != MimiKind::User {
-            return Ok(false);
+            return Ok(Presence::Unknown);
         }
         let id = format!("@{}:{}", user.name(), self.service.server_name());
         let Ok(id) = UserId::parse(&id) else {
-            return Ok(false);
+            return Ok(Presence::Unknown);
         };
         let account = self.service.store().account(&id).await?;
-        Ok(account.is_some())
+        Ok(match account {
+            None => Presence::Unknown,
+            Some(account) if account.deleted_at.is_some() => Presence::Deleted,
+            Some(_) => Presence::User,
+        })
     }
 
     /// Whether a URI names something of this provider.
@@ -172,6 +192,13 @@ impl Mimi {
             error,
         })
     }
+}
+
+/// What forgets a user of the provider with this domain, who is deleted; `None` for one whose name no user of MIMI has.
+pub(crate) fn removal_of(domain: &ServerName, user: &UserId) -> Option<Write> {
+    let uri = format!("mimi://{domain}/u/{}", user.localpart());
+    let user = MimiUri::parse(&uri).ok()?;
+    Some(Write::Mimi(MimiWrite::User(MimiUserWrite::RemoveUser { user })))
 }
 
 /// Whether a URI names something of a provider.

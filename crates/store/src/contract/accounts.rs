@@ -5,7 +5,7 @@ use nabe_types::RoomVersionId;
 
 use super::fixture::{at, commit, device, room_id, server, user};
 use crate::rules::{MAX_INBOX_ITEMS, MAX_PENDING_ROOMS};
-use crate::{Account, InboxItem, InboxKind, PendingMembership, PendingRoom, Store, Write};
+use crate::{Account, InboxItem, InboxKind, PendingMembership, PendingRoom, Store, StoreError, Write};
 
 fn put_account(id: &str, now: u64) -> Write {
     Write::PutAccount {
@@ -36,9 +36,76 @@ pub async fn account_is_created_once(store: &dyn Store) {
         store.account(&alice).await.unwrap(),
         Some(Account {
             user: alice,
-            created_at: at(5)
+            created_at: at(5),
+            deleted_at: None,
         })
     );
+}
+
+/// Whoever is deleted has nothing any more, and nobody else becomes them.
+pub async fn deleted_account_is_nobody_else_s(store: &dyn Store) {
+    let [alice, bob] = ["@alice:hub.example", "@bob:hub.example"];
+    let put = |id: &str, token: u8| Write::PutAccount {
+        user: user(id),
+        created_at: at(5),
+        token_hash: Some([token; 32]),
+        device: (token == 1).then(|| device("PHONE")),
+    };
+    let delete = |id: &str, now: u64| Write::DeleteAccount {
+        user: user(id),
+        now: at(now),
+    };
+    let pending = |id: &str| PendingRoom {
+        user: user(id),
+        room: room_id("a"),
+        membership: PendingMembership::Invite,
+        hub: server("hub.example"),
+        version: RoomVersionId::parse("I.1").unwrap(),
+        stripped_state: Bytes::from_static(b"[]"),
+        event: None,
+        at: at(5),
+    };
+    let of = |id: &str, token: u8| {
+        let pending = pending(id);
+        [put(id, token), inbox(id, None, "all"), Write::PutPending { pending }]
+    };
+    let all = of(alice, 1).into_iter().chain([put(alice, 2)]).chain(of(bob, 3));
+    commit(store, all).await.unwrap();
+    let never = "@never:hub.example";
+    commit(store, [delete(alice, 7), delete(alice, 9), delete(never, 7)])
+        .await
+        .unwrap();
+    let deleted = store.account(&user(alice)).await.unwrap().unwrap();
+    assert_eq!((deleted.created_at, deleted.deleted_at), (at(5), Some(at(7))));
+    assert_eq!(store.account(&user(never)).await.unwrap(), None);
+    for token in [1, 2] {
+        assert_eq!(store.account_by_token(&[token; 32]).await.unwrap(), None);
+    }
+    assert!(store.devices(&user(alice)).await.unwrap().is_empty());
+    assert_eq!(store.inbox(&user(alice), None, 0, 9).await.unwrap(), vec![]);
+    assert_eq!(store.inbox_head(&user(alice)).await.unwrap(), 1);
+    assert_eq!(store.pending(&user(alice)).await.unwrap(), vec![]);
+    let put_device = Write::PutDevice {
+        user: user(alice),
+        device: device("PHONE"),
+        now: at(9),
+    };
+    let put_object = Write::PutDeviceObject {
+        user: user(alice),
+        device: device("PHONE"),
+        object: Bytes::from_static(b"{}"),
+        forget_key_packages: false,
+        now: at(9),
+    };
+    for again in [put(alice, 1), put_account(alice, 9), put_device, put_object] {
+        let refused = commit(store, [inbox(bob, None, "not there"), again]).await;
+        assert_eq!(refused, Err(StoreError::AccountDeleted { user: user(alice) }));
+    }
+    assert!(store.devices(&user(alice)).await.unwrap().is_empty());
+    // Of Bob everything is there.
+    assert_eq!(store.account_by_token(&[3; 32]).await.unwrap(), Some((user(bob), None)));
+    assert_eq!(store.inbox(&user(bob), None, 0, 9).await.unwrap().len(), 1);
+    assert_eq!(store.pending(&user(bob)).await.unwrap(), vec![pending(bob)]);
 }
 
 /// A token is its user's, and its device's if it was given one.
@@ -100,7 +167,8 @@ pub async fn devices_are_listed_in_order(store: &dyn Store) {
         store.account(&user(bob)).await.unwrap(),
         Some(Account {
             user: user(bob),
-            created_at: at(5)
+            created_at: at(5),
+            deleted_at: None,
         })
     );
     assert!(store.devices(&user("@carol:hub.example")).await.unwrap().is_empty());

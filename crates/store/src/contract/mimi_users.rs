@@ -16,16 +16,16 @@ use crate::{
     StoreError, Write,
 };
 
-const ALICE: &str = "mimi://a.example/u/alice";
-const BOB: &str = "mimi://b.example/u/bob";
-const PHONE: &str = "mimi://b.example/d/bob/phone";
-const ROOM: &str = "mimi://hub.example/r/a";
+pub(super) const ALICE: &str = "mimi://a.example/u/alice";
+pub(super) const BOB: &str = "mimi://b.example/u/bob";
+pub(super) const PHONE: &str = "mimi://b.example/d/bob/phone";
+pub(super) const ROOM: &str = "mimi://hub.example/r/a";
 
-fn uri(text: &str) -> MimiUri {
+pub(super) fn uri(text: &str) -> MimiUri {
     MimiUri::parse(text).unwrap()
 }
 
-async fn put(store: &dyn Store, writes: impl IntoIterator<Item = MimiUserWrite>) {
+pub(super) async fn put(store: &dyn Store, writes: impl IntoIterator<Item = MimiUserWrite>) {
     let writes = writes.into_iter().map(|write| Write::Mimi(MimiWrite::User(write)));
     commit(store, writes).await.unwrap();
 }
@@ -39,7 +39,7 @@ fn message(body: &'static str) -> NewLocalMessage {
     }
 }
 
-fn deliver(room: &str, messages: &[&'static str], once: Option<u8>, now: u64) -> MimiUserWrite {
+pub(super) fn deliver(room: &str, messages: &[&'static str], once: Option<u8>, now: u64) -> MimiUserWrite {
     MimiUserWrite::Deliver {
         room: uri(room),
         hub: server("hub.example"),
@@ -51,7 +51,7 @@ fn deliver(room: &str, messages: &[&'static str], once: Option<u8>, now: u64) ->
     }
 }
 
-fn read_by(mut write: MimiUserWrite, users: &[(&str, usize)]) -> MimiUserWrite {
+pub(super) fn read_by(mut write: MimiUserWrite, users: &[(&str, usize)]) -> MimiUserWrite {
     if let MimiUserWrite::Deliver { readers, .. } = &mut write {
         *readers = users.iter().map(|(user, first)| (uri(user), *first)).collect();
     }
@@ -205,7 +205,7 @@ pub async fn shown_join_codes_are_remembered(store: &dyn Store) {
     );
 }
 
-fn package(name: &str, suite: u16, not_after: u64) -> MimiKeyPackage {
+pub(super) fn package(name: &str, suite: u16, not_after: u64) -> MimiKeyPackage {
     MimiKeyPackage {
         reference: Bytes::from(format!("ref {name}")),
         suite,

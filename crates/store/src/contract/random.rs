@@ -295,29 +295,33 @@ impl<'a> Writer<'a> {
         let which = device(self.pick(&["PHONE", "LAPTOP"]));
         let which = (self.below(2) == 0).then_some(which);
         let room = self.rooms[1].id().clone();
-        match self.below(9) {
-            6..=8 => self.encryption(who),
-            0 => Write::PutAccount {
+        match self.below(19) {
+            12..=17 => self.encryption(who),
+            18 => Write::DeleteAccount {
+                user: who,
+                now: at(self.now),
+            },
+            0 | 1 => Write::PutAccount {
                 user: who,
                 created_at: at(self.now),
                 token_hash: Some([self.below(3) as u8; 32]),
                 device: which,
             },
-            1 => Write::RevokeToken {
+            2 | 3 => Write::RevokeToken {
                 token_hash: [self.below(3) as u8; 32],
             },
-            2 => Write::Inbox {
+            4 | 5 => Write::Inbox {
                 user: who,
                 device: which,
                 kind: InboxKind::Invite,
                 body: Bytes::from_static(b"{}"),
                 now: at(self.now),
             },
-            3 => Write::TrimInbox {
+            6 | 7 => Write::TrimInbox {
                 user: who,
                 up_to: self.below(4).into(),
             },
-            4 => Write::RemovePending { user: who, room },
+            8 | 9 => Write::RemovePending { user: who, room },
             _ => Write::PutPending {
                 pending: PendingRoom {
                     user: who,

@@ -113,7 +113,7 @@ impl Journal<'_> {
                 token_hash,
                 device,
             } => {
-                self.put_account(&user, created_at);
+                self.put_account(&user, created_at)?;
                 if let Some(device) = &device {
                     self.put_device(&user, device.clone(), created_at);
                 }
@@ -122,8 +122,9 @@ impl Journal<'_> {
                 }
             }
             Write::RevokeToken { token_hash } => self.set(|tables| &mut tables.tokens, token_hash, None),
+            Write::DeleteAccount { user, now } => self.delete_account(&user, now),
             Write::PutDevice { user, device, now } => {
-                self.put_account(&user, now);
+                self.put_account(&user, now)?;
                 self.put_device(&user, device, now);
             }
             Write::PutDeviceObject {
@@ -132,7 +133,7 @@ impl Journal<'_> {
                 object,
                 forget_key_packages,
                 now,
-            } => self.put_device_object(user, device, object, forget_key_packages, now),
+            } => self.put_device_object(user, device, object, forget_key_packages, now)?,
             Write::RemoveDevice { user, device } => self.remove_device(user, device),
             Write::PutRemoteDevice { device } => self.put_remote_device(device)?,
             Write::RemoveRemoteDevice { user, device } => {
@@ -707,18 +708,6 @@ impl Journal<'_> {
         newest_first.sort_by_key(|&(fetched_at, _)| std::cmp::Reverse(fetched_at));
         for (_, key) in newest_first.into_iter().skip(rules::KEY_SETS_KEPT) {
             self.set(|tables| &mut tables.server_keys, key, None);
-        }
-    }
-
-    pub(super) fn put_account(&mut self, user: &UserId, created_at: UnixMillis) {
-        if !self.tables.accounts.contains_key(user) {
-            self.set(|tables| &mut tables.accounts, user.clone(), Some(created_at));
-        }
-    }
-
-    pub(super) fn put_device(&mut self, user: &UserId, device: DeviceId, now: UnixMillis) {
-        if !self.tables.devices.contains_key(&(user.clone(), device.clone())) {
-            self.set(|tables| &mut tables.devices, (user.clone(), device), Some(now));
         }
     }
 }

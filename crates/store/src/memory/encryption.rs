@@ -34,13 +34,14 @@ impl Journal<'_> {
         object: Bytes,
         forget_key_packages: bool,
         now: UnixMillis,
-    ) {
-        self.put_account(&user, now);
+    ) -> Result<(), StoreError> {
+        self.put_account(&user, now)?;
         self.put_device(&user, device.clone(), now);
         if forget_key_packages {
             self.drop_key_packages(&user, &device);
         }
         self.set(|tables| &mut tables.encryption.objects, (user, device), Some(object));
+        Ok(())
     }
 
     pub(super) fn remove_device(&mut self, user: UserId, device: DeviceId) {

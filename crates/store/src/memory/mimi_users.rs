@@ -136,15 +136,8 @@ impl Journal<'_> {
                     self.set(|tables| &mut tables.mimi_users.codes, key, None);
                 }
             }
-            MimiUserWrite::RemoveClient { client } => {
-                let keys = self.tables.mimi_users.packages_of(&client);
-                for key in keys {
-                    self.set(|tables| &mut tables.mimi_users.packages, key, None);
-                }
-                self.set(|tables| &mut tables.mimi_users.spent, client.clone(), None);
-                self.set(|tables| &mut tables.mimi_users.issued, client.clone(), None);
-                self.set(|tables| &mut tables.mimi_users.clients, client, None);
-            }
+            MimiUserWrite::RemoveClient { client } => self.remove_client(client),
+            MimiUserWrite::RemoveUser { user } => self.remove_user(&user),
             MimiUserWrite::ExpireKeyPackages { now } => self.expire_mimi_key_packages(now),
             MimiUserWrite::PutProfile {
                 user,
@@ -244,6 +237,40 @@ impl Journal<'_> {
                     }
                 }
             }
+        }
+    }
+
+    fn remove_client(&mut self, client: MimiUri) {
+        for key in self.tables.mimi_users.packages_of(&client) {
+            self.set(|tables| &mut tables.mimi_users.packages, key, None);
+        }
+        self.set(|tables| &mut tables.mimi_users.spent, client.clone(), None);
+        self.set(|tables| &mut tables.mimi_users.issued, client.clone(), None);
+        self.set(|tables| &mut tables.mimi_users.clients, client, None);
+    }
+
+    fn remove_user(&mut self, user: &MimiUri) {
+        let clients = self.tables.mimi_users.clients.iter();
+        let clients = clients.filter(|(_, owner)| *owner == user);
+        for client in clients.map(|(client, _)| client.clone()).collect::<Vec<_>>() {
+            self.remove_client(client);
+        }
+        self.set(|tables| &mut tables.mimi_users.profiles, user.clone(), None);
+        let is_theirs = |scope: &ConsentScope| scope.requester == *user || scope.target == *user;
+        let consents = self.tables.mimi_users.consents.keys();
+        for scope in consents.filter(|scope| is_theirs(scope)).cloned().collect::<Vec<_>>() {
+            self.set_consent(scope, None);
+        }
+        let granted = self.tables.mimi_users.granted.iter();
+        let granted = granted.filter(|(_, granted)| is_theirs(&granted.scope));
+        for key in granted.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.set(|tables| &mut tables.mimi_users.granted, key, None);
+        }
+        let reading = self.tables.mimi_users.readers.iter();
+        let reading = reading.filter(|((reader, ..), until)| reader == user && until.is_none());
+        for key in reading.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let head = self.tables.mimi_users.rooms.get(&key.1).map(|room| room.head);
+            self.set(|tables| &mut tables.mimi_users.readers, key, Some(head));
         }
     }
 

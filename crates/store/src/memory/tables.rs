@@ -15,7 +15,7 @@ use super::mimi_users::MimiUsers;
 use crate::error::StoreError;
 use crate::mimi_reports::KeptReport;
 use crate::model::{
-    DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
+    Account, DirectItem, Follower, IdempotencyKey, InboxItem, OutboundRequest, ParkedEvent, PendingRoom, StoredReply,
     StoredServerKeys,
 };
 use crate::store::Between;
@@ -43,7 +43,7 @@ pub(super) struct Tables {
     pub(super) parked: BTreeMap<(RoomId, EventId), (u64, ParkedEvent)>,
     pub(super) arrivals: BTreeMap<(), u64>,
     pub(super) server_keys: BTreeMap<(ServerName, [u8; 32]), StoredServerKeys>,
-    pub(super) accounts: BTreeMap<UserId, UnixMillis>,
+    pub(super) accounts: BTreeMap<UserId, Account>,
     pub(super) tokens: BTreeMap<[u8; 32], (UserId, Option<DeviceId>)>,
     pub(super) devices: BTreeMap<(UserId, DeviceId), UnixMillis>,
     pub(super) inbox: BTreeMap<(UserId, i64), InboxItem>,

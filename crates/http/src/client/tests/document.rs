@@ -60,6 +60,7 @@ const ROUTES: &[&str] = &[
     "get /_nabe/v1/stream",
     "post /_nabe/v1/stream/handled",
     "post /_nabe/v1/to_device",
+    "delete /_nabe/v1/users/{user_id}",
     "get /_nabe/v1/users/{user_id}/devices",
     "get /_nabe/v1/whoami",
 ];

@@ -762,3 +762,51 @@ async fn nobody_gets_a_key_package_of_a_device_that_was_removed() {
         .collect();
     assert_eq!(clients, [TABLET]);
 }
+
+#[tokio::test]
+async fn that_a_user_was_deleted_is_told_unless_users_are_hidden_and_nobody_becomes_them() {
+    use nabe_types::UserId;
+
+    use crate::ServiceError;
+
+    for (hide_users, status) in [
+        (true, KeyMaterialUserCode::NO_CONSENT),
+        (false, KeyMaterialUserCode::USER_DELETED),
+    ] {
+        let users = UserSettings {
+            hide_users,
+            ..UserSettings::default()
+        };
+        let providers = Providers::with(users).await;
+        providers.upload(&MimiDevice::new(PHONE), PHONE, 2).await;
+        providers.bob_grants(ALICE, None).await;
+        let service = &providers.mimi("b").service;
+        let bob = UserId::parse("@bob:b.example").unwrap();
+        let token = service.add_token(&bob, None).await.unwrap();
+        service.delete_user(&bob).await.unwrap();
+        service.delete_user(&bob).await.unwrap();
+        assert_eq!(providers.alice_asks(BOB).await, refused(status, BOB));
+        // They are nobody any more, and nobody is them.
+        let authenticated = service.authenticate_user(token.secret()).await;
+        assert!(
+            matches!(authenticated, Err(ServiceError::UnknownToken)),
+            "{authenticated:?}"
+        );
+        for refused in [
+            service.act_as(&bob).await,
+            service.add_token(&bob, None).await.map(drop),
+            service.register_device(&bob, None).await.map(drop),
+        ] {
+            assert!(matches!(refused, Err(ServiceError::UserDeleted)), "{refused:?}");
+        }
+        let package = Bytes::from(MimiDevice::new(PHONE).key_package());
+        let uploaded = providers
+            .mimi("b")
+            .upload_key_packages(&uri(BOB), &uri(PHONE), vec![package])
+            .await;
+        assert!(matches!(uploaded, Err(MimiError::Unknown("user"))), "{uploaded:?}");
+        let nobody = UserId::parse("@nobody:b.example").unwrap();
+        let unknown = service.delete_user(&nobody).await;
+        assert!(matches!(unknown, Err(ServiceError::NotFound(_))), "{unknown:?}");
+    }
+}
