@@ -243,6 +243,12 @@ impl Service {
         Ok(ids.iter().map(|id| found.get(*id).cloned()).collect())
     }
 
+    /// What was answered before to this transaction.
+    pub(crate) async fn reply_to(&self, transaction: &Transaction) -> Result<Option<StoredReply>, ServiceError> {
+        let reply = self.stored_reply(&transaction.key).await?;
+        Ok(reply.filter(|reply| transaction.is_answered_by(reply)))
+    }
+
     async fn stored_reply(&self, key: &IdempotencyKey) -> Result<Option<StoredReply>, ServiceError> {
         let reply = self.store().reply(key).await?;
         if reply.is_some() {

@@ -255,7 +255,7 @@ async fn last_that_fits(
 async fn found(db: &mut SqliteConnection, room: &MimiUri, now: UnixMillis) -> Result<(), Failure> {
     let done = sqlx::query(
         "-- mimi: found
-         INSERT INTO mimi_rooms (uri, created_at, head_position, newest) VALUES (?1, ?2, 0, ?2)
+         INSERT INTO mimi_rooms (uri, created_at, head_position, newest, is_noted) VALUES (?1, ?2, 0, ?2, 1)
          ON CONFLICT DO NOTHING",
     )
     .bind(room.to_string())

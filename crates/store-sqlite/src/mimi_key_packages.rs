@@ -134,12 +134,13 @@ async fn spend(db: &mut SqliteConnection, client_no: i64, row: Fields<'_>) -> Re
     Ok(())
 }
 
-/// Notes what is handed out for what, with its `client_no`, `reference` and `not_after`.
+/// Notes what is handed out for what, with its `client_no`, `reference` and `not_after`. The same again is the newest again, and what is for one
+/// hub pushes out nothing that is for another: the names of rooms are the hub's to invent.
 async fn issue(db: &mut SqliteConnection, for_use: &KeyPackageUse, row: Fields<'_>) -> Result<(), Failure> {
     let client_no: i64 = row.get("client_no")?;
     sqlx::query(
         "-- mimi packages: issue
-         INSERT OR IGNORE INTO mimi_issued_key_packages (client_no, reference, hub, room_uri, not_after)
+         INSERT OR REPLACE INTO mimi_issued_key_packages (client_no, reference, hub, room_uri, not_after)
          VALUES (?, ?, ?, ?, ?)",
     )
     .bind(client_no)
@@ -151,13 +152,14 @@ async fn issue(db: &mut SqliteConnection, for_use: &KeyPackageUse, row: Fields<'
     .await?;
     sqlx::query(
         "-- mimi packages: issued long ago
-         DELETE FROM mimi_issued_key_packages WHERE client_no = ?1 AND issued_no <= (
-             SELECT issued_no FROM mimi_issued_key_packages WHERE client_no = ?1
+         DELETE FROM mimi_issued_key_packages WHERE client_no = ?1 AND hub = ?3 AND issued_no <= (
+             SELECT issued_no FROM mimi_issued_key_packages WHERE client_no = ?1 AND hub = ?3
              ORDER BY issued_no DESC LIMIT 1 OFFSET +?2
          )",
     )
     .bind(client_no)
     .bind(rows(MAX_SPENT_KEY_PACKAGES))
+    .bind(for_use.hub.as_str())
     .execute(db)
     .await?;
     Ok(())

@@ -30,6 +30,7 @@ pub(crate) async fn write(db: &mut SqliteConnection, write: &PolicyWrite) -> Res
         PolicyWrite::SetParent { room, parent } => set_parent(db, room, parent.as_ref()).await,
         PolicyWrite::MarkChildrenDue { parent } => mark_children_due(db, parent).await,
         PolicyWrite::ChildIsDone { room } => child_is_done(db, room).await,
+        PolicyWrite::Noted { room } => noted(db, room).await,
     }
 }
 
@@ -120,8 +121,8 @@ async fn set_parent(db: &mut SqliteConnection, room: &MimiUri, parent: Option<&M
     };
     sqlx::query(
         "-- mimi_policy: set_parent
-         INSERT INTO mimi_child_rooms (room_no, parent_uri, is_due) VALUES (?, ?, 0)
-         ON CONFLICT (room_no) DO UPDATE SET parent_uri = excluded.parent_uri, is_due = 0
+         INSERT INTO mimi_child_rooms (room_no, parent_uri, is_due) VALUES (?, ?, 1)
+         ON CONFLICT (room_no) DO UPDATE SET parent_uri = excluded.parent_uri, is_due = 1
          WHERE parent_uri <> excluded.parent_uri",
     )
     .bind(room_no)
@@ -152,6 +153,37 @@ async fn child_is_done(db: &mut SqliteConnection, room: &MimiUri) -> Result<(), 
     .execute(db)
     .await?;
     Ok(())
+}
+
+async fn noted(db: &mut SqliteConnection, room: &MimiUri) -> Result<(), Failure> {
+    let room_no = room_no(db, room).await?;
+    sqlx::query(
+        "-- mimi_policy: noted
+         UPDATE mimi_rooms SET is_noted = 1 WHERE room_no = ?",
+    )
+    .bind(room_no)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn rooms_to_note(
+    db: &mut SqliteConnection,
+    after: Option<&MimiUri>,
+    limit: usize,
+) -> Result<Vec<MimiUri>, Failure> {
+    let found = sqlx::query(
+        "-- mimi_policy: rooms_to_note
+         SELECT room_no AS row_key, uri FROM mimi_rooms WHERE is_noted = 0 AND uri > ? ORDER BY uri LIMIT +?",
+    )
+    .bind(after.map(MimiUri::to_string).unwrap_or_default())
+    .bind(rows(limit))
+    .fetch_all(db)
+    .await?;
+    found
+        .iter()
+        .map(|row| uri(Fields::new("mimi_rooms", row), "uri"))
+        .collect()
 }
 
 async fn join_link(db: &mut SqliteConnection, room: &MimiUri, link: &[u8]) -> Result<Option<JoinLinkTerms>, Failure> {
@@ -217,5 +249,9 @@ impl PolicyStore for SqliteStore {
 
     async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
         read!(self, due_child_rooms, after, limit)
+    }
+
+    async fn rooms_to_note(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        read!(self, rooms_to_note, after, limit)
     }
 }

@@ -188,6 +188,10 @@ impl MimiUserStore for SqliteStore {
         read!(self, profiles::by_value, value, limit)
     }
 
+    async fn users_by_nick(&self, nick: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        read!(self, profiles::by_nick, nick, limit)
+    }
+
     async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
         read!(self, profiles::by_part, part, limit)
     }

@@ -119,7 +119,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_mimi_reports.sql"),
     include_str!("../migrations/0009_mimi_policy.sql"),
     include_str!("../migrations/0010_mimi_key_package_rooms.sql"),
-    include_str!("../migrations/0011_deleted_accounts.sql"),
+    include_str!("../migrations/0011_users_and_rooms.sql"),
 ];
 
 /// Only a checkpoint of the write-ahead log or an operator's own tool can make us wait.

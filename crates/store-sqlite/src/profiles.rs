@@ -71,8 +71,8 @@ pub(crate) async fn put(
         let (kind, name) = words(&entry.name);
         sqlx::query(
             "-- profiles: put
-             INSERT INTO profile_entries (user_uri, kind, name, value, folded, searchable, shown)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             INSERT INTO profile_entries (user_uri, kind, name, value, folded, searchable, shown, user_part)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(user.to_string())
         .bind(kind)
@@ -81,6 +81,7 @@ pub(crate) async fn put(
         .bind(entry.value.to_lowercase())
         .bind(word(entry.searchable))
         .bind(entry.shown)
+        .bind(entry.user_part())
         .execute(&mut *db)
         .await?;
     }
@@ -116,6 +117,20 @@ pub(crate) async fn by_value(db: &mut SqliteConnection, value: &str, limit: usiz
          GROUP BY user_uri ORDER BY user_uri LIMIT +?",
     )
     .bind(value)
+    .bind(rows(limit))
+    .fetch_all(db)
+    .await?;
+    found.iter().map(user).collect()
+}
+
+pub(crate) async fn by_nick(db: &mut SqliteConnection, nick: &str, limit: usize) -> Result<Vec<MimiUri>, Failure> {
+    let found = sqlx::query(
+        "-- profiles: by nick
+         SELECT MIN(entry_no) AS row_key, user_uri FROM profile_entries
+         WHERE (value = ?1 OR user_part = ?1) AND searchable <> 'never'
+         GROUP BY user_uri ORDER BY user_uri LIMIT +?2",
+    )
+    .bind(nick)
     .bind(rows(limit))
     .fetch_all(db)
     .await?;

@@ -149,6 +149,7 @@ macro_rules! contract_tests {
             mimi_users::mimi_key_package_is_claimed_once,
             mimi_users::last_resort_mimi_key_package_stays,
             mimi_users::mimi_key_package_is_issued_for_a_room,
+            mimi_users::what_is_issued_for_a_hub_pushes_out_its_own,
             mimi_users::mimi_key_packages_on_offer_are_listed,
             mimi_users::parallel_claims_share_no_mimi_key_package,
             mimi_users::consent_is_told_by_scope,

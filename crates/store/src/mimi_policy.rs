@@ -50,7 +50,8 @@ pub enum PolicyWrite {
         /// SHA-256 over the users.
         members_sha256: Option<[u8; 32]>,
     },
-    /// On which room another depends, or that it does not. Whether it is due stays if that does.
+    /// On which room another depends, or that it does not. One that was not there before is due: who is in the room may have left it since it
+    /// was asked.
     SetParent {
         /// The room that depends on it.
         room: MimiUri,
@@ -67,6 +68,11 @@ pub enum PolicyWrite {
         /// The room.
         room: MimiUri,
     },
+    /// What the room's policy says is kept: of one that was founded before there was anything to keep.
+    Noted {
+        /// The room.
+        room: MimiUri,
+    },
 }
 
 /// What is asked about it. As with [`crate::Store`], reads see all commits that returned before they began.
@@ -77,4 +83,8 @@ pub trait PolicyStore {
 
     /// Rooms that depend on another and are due, in the order of their URIs, from the first or from that after this one.
     async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
+
+    /// Rooms that were founded before there was anything to keep beside them ([`PolicyWrite::Noted`]), in the order of their URIs, from the
+    /// first or from that after this one.
+    async fn rooms_to_note(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
 }

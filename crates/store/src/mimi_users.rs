@@ -252,6 +252,19 @@ pub struct ProfileEntry {
     pub shown: bool,
 }
 
+impl ProfileEntry {
+    /// Of a handle the part before the `@`, without the scheme: `alice.smith` of `im:alice.smith@a.example`.
+    #[must_use]
+    pub fn user_part(&self) -> Option<&str> {
+        let (_, address) = self
+            .value
+            .split_once(':')
+            .filter(|_| self.name == ProfileFieldName::Handle)?;
+        let (user, _) = address.split_once('@')?;
+        (!user.is_empty()).then_some(user)
+    }
+}
+
 /// One change to what is kept for local users. None of them names a room that has to be there.
 #[derive(Clone, Debug)]
 pub enum MimiUserWrite {
@@ -442,6 +455,9 @@ pub trait MimiUserStore {
 
     /// Users with a field, whatever it is, that says exactly this and may be searched for; by URI.
     async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
+
+    /// As [`users_by_value`](Self::users_by_value), and those with a handle of this user part.
+    async fn users_by_nick(&self, nick: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError>;
 
     /// Users with a field, whatever it is, that has this in it and may be searched for in part; by URI. Without regard to case, as
     /// [`str::to_lowercase`] has it.

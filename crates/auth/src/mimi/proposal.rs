@@ -10,6 +10,7 @@ use nabe_wire::IdentifierUri;
 use nabe_wire::mls::{AppDataUpdate, ComponentId, CredentialType, ProposalType};
 use nabe_wire::participant_list::ParticipantListUpdate;
 use nabe_wire::policy::Capability;
+use nabe_wire::uri::MimiUri;
 
 use super::accepted::Queue;
 use super::action::{Action, Client, JoinCode, Proposer};
@@ -527,6 +528,10 @@ fn is_subset(view: &View<'_>, parent: Parent<'_>) -> Result<(), Rejection> {
     let Some(parent) = parent.to_ask()? else {
         return Ok(());
     };
+    // Whoever asks us has the room at hand that this one depended on so far.
+    if is_new && !is_of(policy, parent) {
+        return Err(Rejection::ParentUnknown);
+    }
     let is_stranger = |user: &IdentifierUri| !parent.takes_part(user);
     if comers.any(is_stranger) {
         return Err(Rejection::NotInParent);
@@ -542,6 +547,16 @@ fn is_subset(view: &View<'_>, parent: Parent<'_>) -> Result<(), Rejection> {
         return Err(Rejection::NotStrictSubset);
     }
     Ok(())
+}
+
+/// Whether a room of this policy depends on this one.
+fn is_of(policy: &Policy, parent: &Room) -> bool {
+    let named = policy
+        .base()
+        .parent_room
+        .first()
+        .and_then(|uri| MimiUri::parse(uri).ok());
+    named.is_some_and(|named| MimiUri::parse(parent.policy().room()).is_ok_and(|room| room == named))
 }
 
 /// How many users are on the list and not banned.

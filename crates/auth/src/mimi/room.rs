@@ -199,7 +199,10 @@ impl Room {
     }
 
     fn proposed(&self, bundle: &Bundle<'_>, parent: Parent<'_>) -> Result<Proposed, Rejection> {
-        self.is_going_on()?;
+        // What was accepted once was accepted while rooms went on after their last client, too.
+        if let Parent::Now(_) = parent {
+            self.is_going_on()?;
+        }
         self.takes(bundle.wire_format)?;
         let around = self.around(parent, JoinCode::Absent);
         let mut view = self.view();

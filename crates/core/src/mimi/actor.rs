@@ -3,7 +3,7 @@
 use nabe_auth::mimi::{Claims, Client, Proposer, Rejection};
 use nabe_mls::mimi as mls;
 use nabe_types::ServerName;
-use nabe_wire::mls::{Credential, LeafNode, Proposal};
+use nabe_wire::mls::{Credential, ExternalSender, LeafNode, Proposal};
 use nabe_wire::uri::MimiUri;
 
 /// Somebody who proposes or commits.
@@ -28,7 +28,7 @@ impl Actor {
             (mls::Proposer::Member(member), _) => Ok(Self::member(member)),
             (mls::Proposer::ExternalSender { index, sender }, _) => Ok(Self::External {
                 index: *index,
-                host: host_of(&sender.credential),
+                host: host_of(sender),
                 claims: Claims::of(&sender.credential),
             }),
             (mls::Proposer::NewMember(identity), Proposal::Add(package)) => {
@@ -82,8 +82,9 @@ impl Actor {
     }
 }
 
-fn host_of(credential: &Credential) -> Option<String> {
-    let Credential::Basic { identity } = credential else {
+/// The provider of what is on the list of external senders.
+pub(super) fn host_of(sender: &ExternalSender) -> Option<String> {
+    let Credential::Basic { identity } = &sender.credential else {
         return None;
     };
     let uri = MimiUri::parse(std::str::from_utf8(identity).ok()?).ok()?;

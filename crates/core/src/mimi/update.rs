@@ -22,7 +22,7 @@ use nabe_wire::update::{CommitParts, HandshakeBundle, HandshakeParts};
 use nabe_wire::uri::{MimiKind, MimiUri};
 use nabe_wire::{Encode as _, Kept, Message as _, codec};
 
-use super::actor::Actor;
+use super::actor::{Actor, host_of};
 use super::entry::{Audience, MimiEntry, MimiEntryKind};
 use super::reach::Reached;
 use super::refusal::UpdateRefusal;
@@ -121,8 +121,8 @@ impl MimiRoom {
         }
     }
 
-    /// Whether this may be answered with the current epoch, if it is of another one: to a provider with clients in the group, or for somebody
-    /// who could see it in the GroupInfo.
+    /// Whether this may be answered with the current epoch, if it is of another one: to a provider with clients in the group or of an external
+    /// sender of it, or for somebody who could see it in the GroupInfo.
     fn may_hear_the_epoch(
         &self,
         from: &ServerName,
@@ -136,12 +136,22 @@ impl MimiRoom {
         if public.content.epoch == self.group.epoch() || self.reach.active().any(|provider| provider == from) {
             return true;
         }
-        let (Sender::NewMemberCommit, FramedContentBody::Commit(commit)) =
-            (&public.content.sender, &public.content.body)
-        else {
-            return false;
+        let leaf = match (&public.content.sender, &public.content.body) {
+            (Sender::External { .. }, _) => {
+                // Its place on the list may have been another then.
+                let hosts = self.group.external_senders().iter().skip(1).filter_map(host_of);
+                return hosts.into_iter().any(|host| host == from.as_str());
+            }
+            (Sender::NewMemberCommit, FramedContentBody::Commit(commit)) => {
+                commit.path.as_ref().map(|path| &path.leaf_node)
+            }
+            (Sender::NewMemberProposal, FramedContentBody::Proposal(proposal)) => match &***proposal {
+                Proposal::Add(package) => Some(&package.leaf_node),
+                _ => None,
+            },
+            _ => None,
         };
-        let Some(leaf) = commit.path.as_ref().map(|path| &path.leaf_node) else {
+        let Some(leaf) = leaf else {
             return false;
         };
         let is_theirs = user_named(leaf).is_some_and(|user| user.host() == from.as_str());

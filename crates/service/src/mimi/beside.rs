@@ -53,6 +53,20 @@ pub(super) fn changes(before: Option<&Before>, room: &MimiRoom, mimi: &Mimi) -> 
         .collect()
 }
 
+/// What is to be kept of a room that was there before anything was: its join links go on without terms.
+pub(super) fn of_old_room(room: &MimiRoom) -> Vec<PolicyWrite> {
+    let uri = || room.uri().clone();
+    let fixed = has_fixed_members(room).then(|| PolicyWrite::SetFixedMembers {
+        room: uri(),
+        members_sha256: Some(members_sha256(room)),
+    });
+    let parent = parent_of(room.policy().policy()).map(|parent| PolicyWrite::SetParent {
+        room: uri(),
+        parent: Some(parent),
+    });
+    fixed.into_iter().chain(parent).collect()
+}
+
 /// The room that a room of this policy depends on.
 pub(super) fn parent_of(policy: &Policy) -> Option<MimiUri> {
     let base = policy.base();

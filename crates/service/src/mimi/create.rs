@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use nabe_core::mimi::{MimiRoom, MimiUri, UnsoundRoom};
+use nabe_core::mimi::{MimiOutcome, MimiRoom, MimiUri, UnsoundRoom};
 use nabe_store::{Batch, MimiWrite, StoreError, StoredReply, Write};
+use nabe_types::UnixMillis;
 use nabe_wire::mls::{CipherSuite, ComponentId, GroupInfo, RatchetTree};
 use nabe_wire::uri::MimiKind;
 use nabe_wire::{Encode as _, Kept};
@@ -44,6 +45,14 @@ pub enum CreateRefused {
     Failed(#[from] MimiError),
 }
 
+/// What a local user's client hands over.
+struct Asked {
+    creator: MimiUri,
+    room: MimiUri,
+    group_info: Kept<GroupInfo>,
+    tree: RatchetTree,
+}
+
 impl Mimi {
     /// Creates a room of this URI with the group that a local user's client has made, itself the only member. The same again is the
     /// same room.
@@ -62,21 +71,31 @@ impl Mimi {
         if !is_ours(room, MimiKind::Room) || !is_ours(creator, MimiKind::User) {
             return Err(CreateRefused::NotOurs(room.clone()));
         }
-        let (sender, now) = (&self.state.hub.sender, self.service.now());
-        let founded = off_reactor(|| MimiRoom::found(room, self.domain(), sender, &group_info, &tree, now))?;
-        let (founded, outcome) = founded;
-        if founded.group().members().any(|(_, member)| member.user() != creator) {
-            return Err(CreateRefused::NotTheCreator(creator.clone()));
+        let mut request = group_info.as_bytes().to_vec();
+        tree.encode(&mut request);
+        let transaction = Transaction::of_bytes(creator, "mimi/create", room, &request);
+        let asked = Asked {
+            creator: creator.clone(),
+            room: room.clone(),
+            group_info,
+            tree,
+        };
+        let mimi = self.clone();
+        // The parent room stays locked until this one is there, be the caller still waiting or not.
+        let created = tokio::spawn(async move { mimi.found(asked, transaction).await });
+        created
+            .await
+            .unwrap_or_else(|_| Err(MimiError::from(ServiceError::ShuttingDown).into()))
+    }
+
+    async fn found(&self, asked: Asked, transaction: Transaction) -> Result<(), CreateRefused> {
+        // What is there is there, whatever has become of its parent or of our keys since.
+        let is_there = self.service.reply_to(&transaction).await.map_err(MimiError::from)?;
+        if is_there.is_some() {
+            return Ok(());
         }
-        let suite = founded.group().suite();
-        let scheme = CipherSuite(suite.id()).signature_scheme();
-        if scheme != Some(self.state.hub.signer.signature_scheme()) || !self.service.settings().suites.contains(suite) {
-            return Err(CreateRefused::Suite);
-        }
-        let agent = founded.group().component(ComponentId::FRANKING_AGENT);
-        if agent.is_some_and(|agent| self.franking_agent().is_none_or(|own| own.to_bytes() != agent)) {
-            return Err(CreateRefused::OtherFrankingAgent);
-        }
+        let now = self.service.now();
+        let (founded, outcome) = self.founded(&asked, now)?;
         // Nobody leaves it until the room is there that depends on it.
         let parent = match beside::parent_of(founded.policy().policy()) {
             Some(parent) => self.open(&parent).await.map_err(MimiError::from)?,
@@ -84,9 +103,6 @@ impl Mimi {
         };
         let fits = founded.policy().fits_parent(parent.as_ref().map(OpenRoom::policy));
         fits.map_err(UnsoundRoom::from)?;
-        let mut request = group_info.as_bytes().to_vec();
-        tree.encode(&mut request);
-        let transaction = Transaction::of_bytes(creator, "mimi/create", room, &request);
         let mimi = self.clone();
         let work = move |_, transaction: Transaction| async move {
             let (reply, keep) = transaction.keep(bytes::Bytes::new(), &mimi.service);
@@ -100,16 +116,43 @@ impl Mimi {
             mimi.wake_local(&uri).await;
             Ok::<StoredReply, ServiceError>(reply)
         };
-        let Err(error) = self.service.once(transaction, false, work).await else {
+        let done = self.service.once(transaction, false, work).await;
+        if parent.is_some() {
+            self.wake_children();
+        }
+        let Err(error) = done else {
             return Ok(());
         };
         Err(match error.clone() {
             ServiceError::Store(refused) => match &*refused {
                 StoreError::FixedMembersTaken { room } => CreateRefused::SameMembers(room.clone()),
-                StoreError::MimiConflict { .. } => CreateRefused::Exists(room.clone()),
+                StoreError::MimiConflict { .. } => CreateRefused::Exists(asked.room),
                 _ => MimiError::from(error).into(),
             },
             _ => MimiError::from(error).into(),
         })
+    }
+    /// The room by itself, as the hub would have it.
+    fn founded(&self, asked: &Asked, now: UnixMillis) -> Result<(MimiRoom, MimiOutcome), CreateRefused> {
+        let sender = &self.state.hub.sender;
+        let (founded, outcome) =
+            off_reactor(|| MimiRoom::found(&asked.room, self.domain(), sender, &asked.group_info, &asked.tree, now))?;
+        if founded
+            .group()
+            .members()
+            .any(|(_, member)| *member.user() != asked.creator)
+        {
+            return Err(CreateRefused::NotTheCreator(asked.creator.clone()));
+        }
+        let suite = founded.group().suite();
+        let scheme = CipherSuite(suite.id()).signature_scheme();
+        if scheme != Some(self.state.hub.signer.signature_scheme()) || !self.service.settings().suites.contains(suite) {
+            return Err(CreateRefused::Suite);
+        }
+        let agent = founded.group().component(ComponentId::FRANKING_AGENT);
+        if agent.is_some_and(|agent| self.franking_agent().is_none_or(|own| own.to_bytes() != agent)) {
+            return Err(CreateRefused::OtherFrankingAgent);
+        }
+        Ok((founded, outcome))
     }
 }

@@ -187,6 +187,7 @@ impl Mimi {
         let first = first.unwrap_or(&conditions[0]);
         let store = self.service.store();
         let candidates = match first.in_part {
+            false if matches!(first.field, Field::Nick) => store.users_by_nick(first.value, MAX_CANDIDATES).await?,
             false => store.users_by_value(first.value, MAX_CANDIDATES).await?,
             true => store.users_by_part(first.value, MAX_CANDIDATES).await?,
         };
@@ -221,6 +222,8 @@ struct Condition<'a> {
 /// Which fields a condition is about.
 enum Field<'a> {
     Named(ProfileFieldName),
+    /// Nicknames, and the user parts of handles.
+    Nick,
     /// Those with names of people.
     Names,
     /// All.
@@ -243,7 +246,10 @@ impl<'a> Condition<'a> {
         };
         let (field, in_part) = match &element.search {
             SearchField::Other(Type::HANDLE) => exact(ProfileFieldName::Handle, value.contains(':')),
-            SearchField::Other(Type::NICK) => exact(ProfileFieldName::Nick, !value.is_empty()),
+            SearchField::Other(Type::NICK) => match value.is_empty() {
+                false => Ok((Field::Nick, false)),
+                true => Err(IdentifierQueryCode::AMBIGUOUS),
+            },
             SearchField::Other(Type::EMAIL) => exact(ProfileFieldName::Email, value.contains('@')),
             SearchField::Other(Type::PHONE) => exact(ProfileFieldName::Phone, value.starts_with('+')),
             SearchField::Other(Type::PARTIAL_NAME) => in_part(Field::Names),
@@ -263,6 +269,9 @@ impl<'a> Condition<'a> {
         let part = self.value.to_lowercase();
         profile.iter().any(|entry| {
             let says_it = match self.in_part {
+                false if matches!(self.field, Field::Nick) && entry.name == ProfileFieldName::Handle => {
+                    entry.searchable != Searchable::Never && entry.user_part() == Some(self.value)
+                }
                 false => entry.searchable != Searchable::Never && entry.value == self.value,
                 true => entry.searchable == Searchable::InPart && entry.value.to_lowercase().contains(&part),
             };
@@ -275,6 +284,9 @@ impl Field<'_> {
     fn is(&self, name: &ProfileFieldName) -> bool {
         match (self, name) {
             (Self::Named(wanted), name) => wanted == name,
+            (Self::Nick, ProfileFieldName::Nick | ProfileFieldName::Handle) => true,
+            (Self::Nick, ProfileFieldName::Claim(name)) => name == "nickname",
+            (Self::Nick, ProfileFieldName::Property(name)) => name.eq_ignore_ascii_case("NICKNAME"),
             (Self::Any, _) => true,
             (Self::Claim(wanted), ProfileFieldName::Claim(name)) => wanted == name,
             (Self::Property(wanted), ProfileFieldName::Property(name)) => wanted.eq_ignore_ascii_case(name),

@@ -188,13 +188,18 @@ impl Mimi {
         Ok(Some(response))
     }
 
-    /// Claims of each client of a local user one key package of any kind, for a grant. They are for rooms at the requester's provider.
+    /// Claims of each client of a local user one key package of any kind, for a grant. They are for rooms at the requester's provider: the hub
+    /// of another room could not tell where the Welcome goes, so a grant for such a room uses none up (D-consent-key-packages).
     pub(super) async fn key_packages_to_grant(
         &self,
         scope: &ConsentScope,
     ) -> Result<Vec<ClaimedMimiKeyPackage>, MimiError> {
+        let hub = provider_of(&scope.requester, "requesterUri")?;
+        if scope.room.as_ref().is_some_and(|room| !is_of(room, &hub)) {
+            return Ok(Vec::new());
+        }
         let for_use = KeyPackageUse {
-            hub: provider_of(&scope.requester, "requesterUri")?,
+            hub,
             room: scope.room.clone(),
         };
         let offers = self.key_packages_on_offer(&scope.target).await?;

@@ -313,6 +313,14 @@ impl Providers {
         self.disks[&server(name)].store()
     }
 
+    /// The store of a provider that keeps it in memory.
+    pub(super) fn memory(&self, name: &str) -> &MemoryStore {
+        match &self.disks[&server(name)] {
+            Disk::Memory(store) => store,
+            Disk::Sqlite(..) => panic!("{name} keeps it on a disk"),
+        }
+    }
+
     pub(super) fn key(&self, name: &str) -> &TestHub {
         &self.keys[&server(name)]
     }

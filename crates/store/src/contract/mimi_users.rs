@@ -8,7 +8,7 @@ use nabe_core::mimi::MimiUri;
 use nabe_types::{LogPosition, UnixMillis};
 
 use super::fixture::{at, commit, pos, server};
-use crate::rules::{MAX_GRANTED_KEY_PACKAGES, MAX_HEARD_CONSENTS, MAX_KEY_PACKAGES};
+use crate::rules::{MAX_GRANTED_KEY_PACKAGES, MAX_HEARD_CONSENTS, MAX_KEY_PACKAGES, MAX_SPENT_KEY_PACKAGES};
 use crate::{
     ConsentDecision, ConsentScope, ConsentState, GrantedKeyPackage, IssuedKeyPackage, KeptConsent, KeyPackageKept,
     KeyPackageUse, LocalMessage, LocalRoom, MimiKeyPackage, MimiKeyPackageClaim, MimiKeyPackageOffer, MimiUserWrite,
@@ -362,6 +362,41 @@ pub async fn mimi_key_package_is_issued_for_a_room(store: &dyn Store) {
     assert_eq!(issued("hub.example", ROOM).await, ["ref last"]);
 }
 
+/// What is handed out for many rooms of one hub pushes out nothing that is for another, and what is handed out again is as new.
+pub async fn what_is_issued_for_a_hub_pushes_out_its_own(store: &dyn Store) {
+    add(store, PHONE, &[last_resort("last", 1, 90)]).await;
+    let claims_for = |hub: &str, rooms: std::ops::Range<usize>| {
+        let for_room = |number: usize| MimiKeyPackageClaim {
+            for_use: use_in(hub, Some(&format!("mimi://{hub}/r/{number}"))),
+            ..claim_of(PHONE, &[1], true)
+        };
+        rooms.map(for_room).collect::<Vec<_>>()
+    };
+    let hand_out = async |claims: Vec<MimiKeyPackageClaim>| {
+        let claimed = store.claim_mimi_key_packages(&claims, at(10)).await.unwrap();
+        assert!(claimed.iter().all(Option::is_some));
+    };
+    let knows = async |hub: &str, number: usize| {
+        let references = [Bytes::from("ref last")];
+        let room = uri(&format!("mimi://{hub}/r/{number}"));
+        let issued = store.issued_key_packages(&references, &server(hub), &room).await;
+        !issued.unwrap().is_empty()
+    };
+    hand_out(claims_for("a.example", 0..1)).await;
+    hand_out(claims_for("m.example", 0..2)).await;
+    hand_out(claims_for("m.example", 2..MAX_SPENT_KEY_PACKAGES)).await;
+    hand_out(claims_for("m.example", 0..1)).await;
+    hand_out(claims_for(
+        "m.example",
+        MAX_SPENT_KEY_PACKAGES..MAX_SPENT_KEY_PACKAGES + 1,
+    ))
+    .await;
+    assert!(knows("a.example", 0).await, "another hub's is there");
+    assert!(knows("m.example", 0).await, "it was handed out again");
+    assert!(!knows("m.example", 1).await, "the first is gone");
+    assert!(knows("m.example", 2).await && knows("m.example", MAX_SPENT_KEY_PACKAGES).await);
+}
+
 /// By client, suite and what the client can do; clients with nothing left are still known.
 pub async fn mimi_key_packages_on_offer_are_listed(store: &dyn Store) {
     let tablet = "mimi://b.example/d/bob/tablet";
@@ -639,6 +674,10 @@ pub async fn users_are_found_by_their_profiles(store: &dyn Store) {
     assert_eq!(by_value("im:bob@b").await, []);
     assert_eq!(by_value("Acme").await, [], "not to be searched for");
     assert_eq!(by_value("acme").await, [uri(ALICE)]);
+    let by_nick = |nick: &'static str| async move { store.users_by_nick(nick, 9).await.unwrap() };
+    assert_eq!(by_nick("bob").await, [uri(BOB)], "the user part of the handle");
+    assert_eq!(by_nick("acme").await, [uri(ALICE)]);
+    assert_eq!((by_nick("im:bob").await, by_nick("Acme").await), (vec![], vec![]));
     let by_part = |part: &'static str, limit| async move { store.users_by_part(part, limit).await.unwrap() };
     assert_eq!(by_part("BÓB", 9).await, [uri(ALICE), uri(BOB)]);
     assert_eq!(by_part("bób", 1).await, [uri(ALICE)]);

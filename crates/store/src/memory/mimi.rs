@@ -46,6 +46,10 @@ impl Mimi {
     }
 
     /// Fails for a room that is not there.
+    pub(super) fn rooms(&self) -> impl Iterator<Item = &MimiUri> {
+        self.rooms.keys()
+    }
+
     pub(super) fn has(&self, room: &MimiUri) -> Result<(), StoreError> {
         self.room(room).map(|_| ())
     }

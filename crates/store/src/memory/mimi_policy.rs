@@ -18,6 +18,7 @@ pub(super) struct MimiPolicy {
     fixed: BTreeMap<MimiUri, [u8; 32]>,
     /// By the room that depends on another: which one, and whether it is due.
     children: BTreeMap<MimiUri, (MimiUri, bool)>,
+    to_note: BTreeMap<MimiUri, ()>,
 }
 
 impl Journal<'_> {
@@ -60,7 +61,7 @@ impl Journal<'_> {
             PolicyWrite::SetParent { room, parent } => {
                 self.tables.mimi.has(&room)?;
                 let known = self.tables.mimi_policy.children.get(&room);
-                let is_due = |parent: &MimiUri| known.is_some_and(|(of, is_due)| of == parent && *is_due);
+                let is_due = |parent: &MimiUri| known.is_none_or(|(of, is_due)| of != parent || *is_due);
                 let child = parent.map(|parent| (parent.clone(), is_due(&parent)));
                 self.set(|tables| &mut tables.mimi_policy.children, room, child);
             }
@@ -83,8 +84,33 @@ impl Journal<'_> {
                     self.set(|tables| &mut tables.mimi_policy.children, room, Some((parent, false)));
                 }
             }
+            PolicyWrite::Noted { room } => {
+                self.tables.mimi.has(&room)?;
+                self.set(|tables| &mut tables.mimi_policy.to_note, room, None);
+            }
         }
         Ok(())
+    }
+}
+
+/// As SQL does it.
+fn in_order<'a>(rooms: impl Iterator<Item = &'a MimiUri>, after: Option<&MimiUri>, limit: usize) -> Vec<MimiUri> {
+    let mut rooms: Vec<_> = rooms.cloned().collect();
+    rooms.retain(|room| after.is_none_or(|after| room.to_string() > after.to_string()));
+    rooms.sort_by_key(MimiUri::to_string);
+    rooms.truncate(limit);
+    rooms
+}
+
+impl MemoryStore {
+    /// Makes it what a database of an earlier version is after its upgrade: beside rooms nothing is noted, and it is known that nothing is.
+    pub fn forget_what_is_noted(&self) {
+        let mut tables = self.tables();
+        let rooms = tables.mimi.rooms().cloned().map(|room| (room, ())).collect();
+        tables.mimi_policy = MimiPolicy {
+            to_note: rooms,
+            ..MimiPolicy::default()
+        };
     }
 }
 
@@ -98,10 +124,11 @@ impl PolicyStore for MemoryStore {
     async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
         let tables = self.tables();
         let due = tables.mimi_policy.children.iter().filter(|(_, (_, is_due))| *is_due);
-        let mut rooms: Vec<_> = due.map(|(room, _)| room.clone()).collect();
-        rooms.retain(|room| after.is_none_or(|after| room.to_string() > after.to_string()));
-        rooms.sort_by_key(MimiUri::to_string);
-        rooms.truncate(limit);
-        Ok(rooms)
+        Ok(in_order(due.map(|(room, _)| room), after, limit))
+    }
+
+    async fn rooms_to_note(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        let tables = self.tables();
+        Ok(in_order(tables.mimi_policy.to_note.keys(), after, limit))
     }
 }

@@ -517,16 +517,21 @@ impl MimiUsers {
     fn issue(&mut self, claim: &MimiKeyPackageClaim, package: &MimiKeyPackage) {
         let issued = self.issued.entry(claim.client.clone()).or_default();
         let is_same = |known: &Issued| known.reference == package.reference && known.for_use == claim.for_use;
-        if issued.iter().any(is_same) {
-            return;
-        }
+        issued.retain(|known| !is_same(known));
         issued.push(Issued {
             reference: package.reference.clone(),
             for_use: claim.for_use.clone(),
             not_after: package.not_after,
         });
-        let beyond = issued.len().saturating_sub(rules::MAX_SPENT_KEY_PACKAGES);
-        issued.drain(..beyond);
+        // What is for one hub pushes out nothing that is for another.
+        let is_of_hub = |known: &Issued| known.for_use.hub == claim.for_use.hub;
+        let of_hub = issued.iter().filter(|known| is_of_hub(known)).count();
+        let mut beyond = of_hub.saturating_sub(rules::MAX_SPENT_KEY_PACKAGES);
+        issued.retain(|known| {
+            let goes = beyond > 0 && is_of_hub(known);
+            beyond -= usize::from(goes);
+            !goes
+        });
     }
 
     fn find(&self, claim: &MimiKeyPackageClaim, last_resort: bool, usable_at: UnixMillis) -> Option<(MimiUri, u64)> {
@@ -731,6 +736,15 @@ impl MimiUserStore for MemoryStore {
         self.count_lookups(1);
         let tables = self.tables();
         let has_it = |entry: &ProfileEntry| entry.searchable != Searchable::Never && entry.value == value;
+        Ok(tables.mimi_users.users_with(has_it, limit))
+    }
+
+    async fn users_by_nick(&self, nick: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        self.count_lookups(1);
+        let tables = self.tables();
+        let has_it = |entry: &ProfileEntry| {
+            entry.searchable != Searchable::Never && (entry.value == nick || entry.user_part() == Some(nick))
+        };
         Ok(tables.mimi_users.users_with(has_it, limit))
     }
 

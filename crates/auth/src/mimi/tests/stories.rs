@@ -453,3 +453,37 @@ fn who_has_left_the_parent_is_not_left_over() {
     assert_eq!(left_over, [(&user("eve@e"), ORDINARY_USER)]);
     assert_eq!(room.role_of(&user("dora@d")), NO_ROLE);
 }
+
+#[test]
+fn what_was_accepted_after_the_last_client_left_is_accepted_again_when_the_room_is_loaded() {
+    let mut template = templates::cooperative(HUB);
+    template.base.persistent_room = false;
+    let alice = claims("mimi://a.example/u/alice");
+    let hub = hub_claims();
+    let mut room = room(&template, &[("alice@a", SUPER_ADMIN), ("bob@b", ORDINARY_USER)]);
+    propose(
+        &mut room,
+        member(1, &claims("mimi://b.example/u/bob")),
+        &[Action::SelfRemove],
+    )
+    .unwrap();
+    propose(&mut room, member(0, &alice), &[Action::SelfRemove]).unwrap();
+    assert!(room.is_over());
+    let proposals = [(Bytes::from(b"late".as_slice()), Action::Remove(1))];
+    let late = Bundle {
+        proposer: by_hub(&hub),
+        proposals: &proposals,
+        wire_format: WireFormat::PUBLIC_MESSAGE,
+    };
+    assert_eq!(room.propose(&late, None).err(), Some(Rejection::RoomOver));
+    // By another rule, which was there at all times.
+    assert_eq!(room.accept_again(&late), Err(Rejection::LeafRemovedTwice));
+    let proposals = [(Bytes::from(b"late".as_slice()), lists("cathy@c", ORDINARY_USER))];
+    let late = Bundle {
+        proposer: member(0, &alice),
+        proposals: &proposals,
+        ..late
+    };
+    assert_eq!(room.propose(&late, None).err(), Some(Rejection::RoomOver));
+    assert_eq!(room.accept_again(&late), Ok(()));
+}

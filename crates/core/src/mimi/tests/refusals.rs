@@ -258,6 +258,29 @@ fn a_stranger_and_somebody_banned_hear_of_no_epoch() {
     assert_eq!(sent.unwrap_err().verdict(9), SubmitVerdict::NotAllowed);
 }
 
+/// They are sent no commits, so they could not know.
+#[test]
+fn whoever_could_see_the_epoch_hears_of_it_though_their_provider_has_no_clients_in_the_room() {
+    let (bot, stranger) = (TestHub::new("mimi://d.example"), TestHub::new("mimi://e.example"));
+    let mut hub = Hub::with(|draft| draft.senders.push(bot.to_openmls()));
+    // Dave is on the list, without a client.
+    hub.add("alice", "bob", "mimi://b.example/d/bob/B", &[(BOB, 2), (DAVE, 2)]);
+    let applicant = |client: &str| proposals(&[MimiDevice::new(client).ask_to_join(hub.room.group())]);
+    let of_dave = applicant("mimi://d.example/d/dave/D");
+    let of_erin = applicant("mimi://e.example/d/erin/E");
+    let of_sender = proposals(&[bot.propose(1, hub.room.group(), Proposal::Remove(1), &[])]);
+    let of_none = proposals(&[stranger.propose(1, hub.room.group(), Proposal::Remove(1), &[])]);
+    let commit = hub.member("alice").update();
+    hub.commit("a", "alice", &commit);
+    for honest in [&of_dave, &of_sender] {
+        let answer = refused(&hub, "d", honest).response(hub.room.group().epoch()).unwrap();
+        assert_eq!(answer.code(), UpdateResponseCode::WRONG_EPOCH);
+    }
+    for (from, bundle) in [("e", &of_erin), ("e", &of_dave), ("e", &of_none)] {
+        assert_eq!(refused(&hub, from, bundle), UpdateRefusal::Stranger);
+    }
+}
+
 #[test]
 fn invalid_proposals_are_named_and_what_is_wrong_with_a_commit_is_no_invalid_proposal() {
     let mut hub = Hub::of_three();

@@ -1,6 +1,7 @@
 //! What is accepted, and who is sent what because of it.
 
 use nabe_wire::mls::AppDataUpdate;
+use nabe_wire::policy::BaseRoomPolicy;
 
 use nabe_mls::Suite;
 use nabe_mls::mimi::JoinerError;
@@ -303,6 +304,20 @@ fn a_room_with_a_parent_is_restored_while_proposals_are_pending() {
     let list = hub.member("bob").propose_component(&add_participants(&[(CATHY, 2)]));
     hub.update("b", &proposals(&[list]));
     assert_eq!(hub.room.policy().role_of(&uri(CATHY)), 2);
+}
+
+/// Who is in that room only its own hub's state tells, and only the room's parent so far is at hand.
+#[test]
+fn a_room_does_not_come_to_depend_on_a_room_that_nobody_was_asked_about() {
+    let mut hub = Hub::of_parent(&[ALICE, BOB, CATHY]);
+    let base = hub.room.group().component(ComponentId::BASE_ROOM_POLICY).unwrap();
+    let mut base = BaseRoomPolicy::from_bytes(base).unwrap();
+    base.parent_room = vec![nabe_wire::uri::Uri::new("mimi://a.example/r/cellar").unwrap()];
+    let change = set_component(ComponentId::BASE_ROOM_POLICY, base.to_bytes());
+    let moves = hub.member("alice").propose_component(&change);
+    let refusal = hub.try_update("a", &proposals(&[moves])).unwrap_err();
+    let rejection = policy::Rejection::ParentUnknown;
+    assert_eq!(refusal, UpdateRefusal::Policy { rejection });
 }
 
 #[test]

@@ -47,6 +47,16 @@ async fn directory() -> Providers {
         claim("given_name", "Roberta", Searchable::InPart),
         claim("family_name", "Jones", Searchable::Exactly),
         property("ORG", "Acme", Searchable::InPart),
+        claim("nickname", "bobby", Searchable::Exactly),
+        property("Nickname", "bee", Searchable::Exactly),
+        entry(ProfileFieldName::Nick, "ina", Searchable::Exactly, false),
+        entry(ProfileFieldName::Phone, "+4930123", Searchable::Exactly, false),
+        entry(
+            ProfileFieldName::Handle,
+            "im:roberta@b.example",
+            Searchable::Never,
+            false,
+        ),
     ];
     for (user, profile) in [(BOB, bob), (BOBINA, bobina)] {
         providers
@@ -126,6 +136,21 @@ async fn whole_fields_match_exactly_and_names_and_profiles_in_part() {
         found(condition(Type::HANDLE, "bob")).await,
         Err(IdentifierQueryCode::AMBIGUOUS)
     );
+    let bobina = Ok(vec![BOBINA.to_owned()]);
+    assert_eq!(found(condition(Type::PHONE, "+4930123")).await, bobina);
+    assert_eq!(
+        found(condition(Type::PHONE, "+493012")).await,
+        Err(IdentifierQueryCode::NOT_FOUND)
+    );
+    // A nickname, wherever it stands, or the user part of a handle.
+    assert_eq!(found(condition(Type::NICK, "bob")).await, Ok(bob.clone()));
+    for nick in ["ina", "bobby", "bee"] {
+        assert_eq!(found(condition(Type::NICK, nick)).await, bobina, "{nick}");
+    }
+    for nick in ["Bob", "im:bob@b.example", "roberta", "Acme", "Jones"] {
+        let nobody = Err(IdentifierQueryCode::NOT_FOUND);
+        assert_eq!(found(condition(Type::NICK, nick)).await, nobody, "{nick}");
+    }
     assert_eq!(found(condition(Type::PARTIAL_NAME, "ROBERT")).await, Ok(both.clone()));
     assert_eq!(
         found(condition(Type::PARTIAL_NAME, "acm")).await,

@@ -321,6 +321,22 @@ async fn what_came_with_a_grant_is_for_whom_it_was_granted_and_for_rooms_that_it
     assert_ne!(of_ann, of_alice);
 }
 
+/// Its hub could not tell where the Welcome goes.
+#[tokio::test]
+async fn a_grant_for_a_room_of_a_third_provider_uses_no_key_package_up() {
+    let providers = Providers::of_bob(2, 2).await;
+    providers.bob_grants_with_key_packages(ALICE, Some(ROOM_OF_C)).await;
+    let left = async || {
+        let offers = providers.mimi("b").key_packages_on_offer(&uri(BOB)).await.unwrap();
+        offers.iter().map(|offer| offer.left).sum::<u64>()
+    };
+    assert_eq!(left().await, 4);
+    let consent = providers.store("a").consent(&scope(ALICE, BOB, Some(ROOM_OF_C))).await;
+    assert_eq!(consent.unwrap().for_room, Some(ConsentDecision::Granted));
+    providers.bob_grants_with_key_packages(ALICE, Some(ROOM)).await;
+    assert_eq!(left().await, 2);
+}
+
 #[tokio::test]
 async fn what_came_with_a_grant_is_of_no_use_once_that_is_revoked() {
     let users = UserSettings {

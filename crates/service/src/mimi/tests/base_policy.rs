@@ -2,6 +2,7 @@
 //! are one for their users, and who leaves a room is removed from those that depend on it.
 
 use nabe_auth::mimi::templates::Template;
+use nabe_store::PolicyStore as _;
 use nabe_wire::group_info::{GroupInfoCode, GroupInfoRequest};
 use nabe_wire::policy::Capability;
 use nabe_wire::update::UpdateResponseCode;
@@ -144,6 +145,52 @@ async fn a_removal_for_which_the_room_has_to_be_committed_first_comes_after_the_
     let bundle = corner.member("alice").update();
     corner.commit("alice", &bundle).await;
     eventually("Bob is out", || async { !takes_part(&corner, BOB).await }).await;
+}
+
+/// What makes a room due was not kept when they were founded.
+#[tokio::test]
+async fn rooms_of_an_earlier_version_depend_on_others_and_are_one_for_their_users_after_the_upgrade() {
+    let (mut hall, mut corner) = hall_and_corner(Backend::Memory).await;
+    let pair = templates::direct_message();
+    let users = [ALICE, CATHY].map(|user| (user, templates::ORDINARY_USER));
+    let uri = |name: &str| format!("mimi://a.example/r/{name}");
+    found(&corner.providers, "P", &uri("pair"), &pair, &users)
+        .await
+        .unwrap();
+    corner.providers.memory("a").forget_what_is_noted();
+    corner.providers.crash("a").await;
+    let store = corner.providers.memory("a").clone();
+    eventually("everything is noted", || async {
+        store.rooms_to_note(None, 9).await.unwrap().is_empty()
+    })
+    .await;
+    bob_leaves(&mut hall, &corner).await;
+    eventually("Bob is out", || async { !takes_part(&corner, BOB).await }).await;
+    let refused = found(&corner.providers, "Q", &uri("again"), &pair, &users).await;
+    let taken = room_uri(&uri("pair"));
+    assert!(matches!(refused, Err(CreateRefused::SameMembers(room)) if room == taken));
+}
+
+#[tokio::test]
+async fn a_room_that_is_there_is_there_for_whoever_asks_again_whatever_has_become_of_its_parent() {
+    let providers = Providers::new(&["a", "b"]).await;
+    let hall = templates::cooperative("a.example");
+    let mut hall = found(&providers, "H", HALL, &hall, &EVERYBODY).await.unwrap();
+    let device = MimiDevice::new("mimi://a.example/d/alice/C");
+    let mut draft = RoomDraft::of(&device, providers.key("a").sender(), CORNER, "a group");
+    for entry in depending().dictionary(&listed(&EVERYBODY[..2])).entries() {
+        draft.set(entry.component_id, entry.data.to_vec());
+    }
+    let alice = device.create_room_with(&draft);
+    let ((info, tree), mimi) = (alice.hand_over(), providers.mimi("a"));
+    let create = async || {
+        let (info, tree) = (info.clone(), tree.clone());
+        mimi.create_room(&user_of("alice"), &room_uri(CORNER), info, tree).await
+    };
+    create().await.unwrap();
+    let room = of(providers, CORNER, alice);
+    bob_leaves(&mut hall, &room).await;
+    create().await.unwrap();
 }
 
 #[tokio::test]
