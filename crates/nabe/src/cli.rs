@@ -425,7 +425,7 @@ pub(crate) enum BenchCommand {
     Mls(Box<BenchMls>),
     /// What happens to a room, as a file says it: by the library alone, and through two servers by either protocol
     Scenario(BenchScenario),
-    /// What changed between two runs of `bench mls` beyond noise
+    /// What changed between two runs of `bench mls` or `bench scenario` beyond noise
     Compare {
         /// The directory of the first, or its run.json
         before: PathBuf,

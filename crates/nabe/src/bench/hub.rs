@@ -64,6 +64,7 @@ pub(crate) async fn run(arguments: &BenchHub) -> anyhow::Result<()> {
     } else {
         print_text(&figures);
     }
+    ensure!(figures.durable, "accepted events are lost");
     Ok(())
 }
 
