@@ -149,10 +149,15 @@ impl Mimi {
         if scheme != Some(self.state.hub.signer.signature_scheme()) || !self.service.settings().suites.contains(suite) {
             return Err(CreateRefused::Suite);
         }
-        let agent = founded.group().component(ComponentId::FRANKING_AGENT);
-        if agent.is_some_and(|agent| self.franking_agent().is_none_or(|own| own.to_bytes() != agent)) {
+        if self.has_other_agent(&founded) {
             return Err(CreateRefused::OtherFrankingAgent);
         }
         Ok((founded, outcome))
+    }
+
+    /// Whether the room has a franking agent, and it is not ours: then nothing in it is franked.
+    pub(super) fn has_other_agent(&self, room: &MimiRoom) -> bool {
+        let agent = room.group().component(ComponentId::FRANKING_AGENT);
+        agent.is_some_and(|agent| self.franking_agent().is_none_or(|own| own.to_bytes() != agent))
     }
 }

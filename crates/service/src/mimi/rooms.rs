@@ -303,6 +303,9 @@ impl Mimi {
         let group_changes = group.changes.iter().map(|change| change.bytes.len()).sum();
         let group_checkpoint = group.checkpoint.as_ref().map_or(0, Bytes::len);
         let room = off_reactor(|| MimiRoom::restore(stored, self.domain())).map_err(|error| unsound(uri, &error))?;
+        if self.has_other_agent(&room) {
+            tracing::warn!(room = %uri, "the room's franking agent is not this provider's: its messages are not franked");
+        }
         Ok(Some(Loaded {
             room,
             group_changes,
