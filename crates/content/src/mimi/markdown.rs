@@ -243,6 +243,32 @@ mod tests {
     }
 
     #[test]
+    fn of_gfms_extensions_there_are_tables_task_lists_and_strikethrough_and_no_autolinks() {
+        let is_there =
+            |markdown: &str, wanted: fn(&Event<'_>) -> bool| parse(markdown).any(|(event, _)| wanted(&event));
+        let is_table = |event: &Event<'_>| matches!(event, Event::Start(Tag::Table(_)));
+        assert!(is_there("| a | b |\n|---|---|\n| 1 | 2 |", is_table));
+        assert!(is_there("- [x] fish", |event| matches!(
+            event,
+            Event::TaskListMarker(true)
+        )));
+        assert!(is_there("~~fish~~", |event| matches!(
+            event,
+            Event::Start(Tag::Strikethrough)
+        )));
+        for text in [
+            "https://a.example/",
+            "www.a.example",
+            "alice@a.example",
+            "xmpp:alice@a.example",
+        ] {
+            assert_eq!(Link::in_markdown(text), [], "{text}");
+        }
+        let footnote = |event: &Event<'_>| matches!(event, Event::FootnoteReference(_));
+        assert!(!is_there("fish[^1]\n\n[^1]: a kind of animal", footnote));
+    }
+
+    #[test]
     fn html_is_escaped_and_everything_else_stays() {
         for (markdown, escaped) in [
             ("plain", "plain"),
