@@ -9,6 +9,7 @@ use nabe_wire::key_material::{
 };
 use nabe_wire::mls::{
     AppDataUpdate, CipherSuite, ComponentId, GroupContext, KeyPackage as WireKeyPackage, LeafNode as WireLeafNode,
+    MlsMessage,
 };
 use nabe_wire::participant_list::{ParticipantListUpdate, UserIndexRolePair, UserRolePair};
 use nabe_wire::policy::BaseRoomPolicy;
@@ -25,8 +26,9 @@ use super::device::{Device, identifier};
 use super::error::{Doing as _, MimiError};
 use super::group::{self, Change, Member};
 use super::intent::MimiIntent;
-use super::store::{StoredIntent, keep_material, material};
-use crate::provider::crypto;
+use super::receive::{Work, epoch_of, group_of};
+use super::store::{StoredIntent, keep_material, keep_self_remove, material, own_self_remove};
+use crate::provider::{Provider, crypto};
 
 /// What is to be done.
 pub(super) enum Plan {
@@ -155,6 +157,22 @@ impl MimiClient {
             },
         };
         Ok(request.sign(signer).doing("asking for key packages")?.to_bytes())
+    }
+}
+
+impl Work<'_> {
+    /// The SelfRemove of this epoch: there is one, however often the user asks to leave (MLSX #proposal-description).
+    pub(super) fn self_remove(&self, room: &MimiUri, group: &mut MlsGroup) -> Result<Kept<MlsMessage>, MimiError> {
+        if let Some(made) = own_self_remove(self.connection, room)? {
+            let made = Kept::new(MlsMessage::from_bytes(&made)?);
+            let is_of_group = group_of(&made) == Some(group.group_id().as_slice());
+            if is_of_group && epoch_of(&made) == Some(group.epoch().as_u64()) {
+                return Ok(made);
+            }
+        }
+        let made = group::self_remove(&Provider::new(self.connection), self.device, group)?;
+        keep_self_remove(self.connection, room, made.as_bytes())?;
+        Ok(made)
     }
 }
 

@@ -24,7 +24,7 @@ use super::receive::Work;
 use super::settings::MimiSettings;
 use super::store::{
     CLIENT, CURSOR, Held, KnownRoom, MimiItem, Outgoing, Request, StoredIntent, next_look, pending, prepare, told,
-    untold,
+    truncate_log, untold,
 };
 use super::transport::MimiTransport;
 use crate::client::Clock;
@@ -123,6 +123,9 @@ impl MimiClient {
     ) -> Result<Self, MimiError> {
         prepare(&mut store)?;
         super::expiry::expire(&mut store, clock())?;
+        // What was wiped before a crash may be in the log still.
+        truncate_log(store.read())?;
+        super::hear::note_framings(&mut store)?;
         let device = Device::load(store.read())?;
         let (requests, messages) = (Request::all(store.read())?, Outgoing::all(store.read())?);
         let lines = Lines::new(&requests, &messages, clock());

@@ -238,9 +238,9 @@ impl MimiClient {
                     remove,
                     updates,
                 } => {
-                    let device = work.device;
-                    let mut made =
-                        group::propose(&provider, device, &mut group, self_remove, &remove, &updates)?.into_iter();
+                    let own = self_remove.then(|| work.self_remove(&room.room, &mut group));
+                    let others = group::propose(&provider, work.device, &mut group, &remove, &updates)?;
+                    let mut made = own.transpose()?.into_iter().chain(others);
                     let Some(first) = made.next() else {
                         return work.finish(intent.id, Ok(()));
                     };

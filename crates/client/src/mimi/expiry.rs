@@ -22,16 +22,18 @@ use crate::error::StoreError;
 use crate::store::ClientStore;
 
 impl MimiClient {
-    /// What the messages of a room make of each other: edits, deletes, reactions, replies, and what has expired.
+    /// What the messages of a room make of each other: edits, deletes, reactions, replies, and what has expired. Of a room in which more was
+    /// said than 64 MiB, the newest of it.
     pub fn timeline(&self, room: &MimiUri) -> Result<Timeline, MimiError> {
-        let mut timeline = timeline_of(MimiItem::newest(self.store.read(), room, u32::MAX)?);
+        let mut timeline = timeline_of(MimiItem::newest_within(self.store.read(), room, MAX_TIMELINE)?);
         timeline.expire(self.now());
         Ok(timeline)
     }
 
-    /// The same of one message and its versions, without the rest of the room.
+    /// The same of one message and its versions, without the rest of the room. Of versions beyond 32 MiB, by whoever may make them, the
+    /// oldest.
     pub(super) fn timeline_about(&self, room: &MimiUri, id: &MessageId) -> Result<Timeline, MimiError> {
-        let mut timeline = timeline_of(MimiItem::versions(self.store.read(), room, id)?);
+        let mut timeline = timeline_of(MimiItem::versions(self.store.read(), room, id, MAX_VERSIONS)?);
         timeline.expire(self.now());
         Ok(timeline)
     }
@@ -115,18 +117,44 @@ fn timeline_of(items: Vec<MimiItem>) -> Timeline {
 /// Forgets what has expired by now, in every room.
 pub(super) fn expire(store: &mut ClientStore, now: UnixMillis) -> Result<(), MimiError> {
     let mut has_wiped = false;
-    for (room, id) in to_be_looked_at(store.read(), now)? {
-        has_wiped |= store.transaction(|connection| look_at(connection, &room, &id, now))?;
-    }
+    let mut look = || {
+        for (room, id) in to_be_looked_at(store.read(), now)? {
+            has_wiped |= store.transaction(|connection| look_at(connection, &room, &id, now, MAX_VERSIONS))?;
+        }
+        Ok(())
+    };
+    let looked = look();
+    // Even if something else went wrong after it.
     if has_wiped {
         truncate_log(store.read())?;
     }
-    Ok(())
+    looked
 }
 
-/// Forgets a message with all its versions, if it has expired.
-fn look_at(connection: &Connection, room: &MimiUri, id: &MessageId, now: UnixMillis) -> Result<bool, StoreError> {
-    let versions = MimiItem::versions(connection, room, id)?;
+/// Forgets a message with all its versions, if it has expired. So many bytes of them are read at once.
+pub(super) fn look_at(
+    connection: &Connection,
+    room: &MimiUri,
+    id: &MessageId,
+    now: UnixMillis,
+    at_once: u64,
+) -> Result<bool, StoreError> {
+    let mut has_wiped = false;
+    // What is left of one takes little, so that there is room for the next.
+    while look_at_some(connection, room, id, now, at_once)? {
+        has_wiped = true;
+    }
+    Ok(has_wiped)
+}
+
+fn look_at_some(
+    connection: &Connection,
+    room: &MimiUri,
+    id: &MessageId,
+    now: UnixMillis,
+    at_once: u64,
+) -> Result<bool, StoreError> {
+    let versions = MimiItem::versions(connection, room, id, at_once)?;
     let kept: BTreeSet<MessageId> = versions
         .iter()
         .filter_map(|item| match &item.body {
@@ -153,3 +181,8 @@ fn look_at(connection: &Connection, room: &MimiUri, id: &MessageId, now: UnixMil
 pub(super) fn is_too_late(content: &[u8], now: UnixMillis) -> bool {
     MimiContent::decode(content).is_ok_and(|content| content.expires.is_some_and(|expires| expires.is_due(None, now)))
 }
+
+/// How many bytes of one message's versions are read at once.
+const MAX_VERSIONS: u64 = 32 << 20;
+/// How many bytes of a room are.
+const MAX_TIMELINE: u64 = 64 << 20;

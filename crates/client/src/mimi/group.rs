@@ -351,22 +351,27 @@ pub(super) fn unsound(room: &MimiUri, fault: GroupFault) -> MimiError {
 
 // --- Proposals ---
 
-/// Makes a SelfRemove, removals of leaves and updates of components, as messages. They are not pending here before they come from the
-/// hub, which says in which order it accepted what.
+/// Makes a SelfRemove. [`propose`] comes after it: until then it is pending here.
+pub(super) fn self_remove(
+    provider: &Provider<'_>,
+    device: &Device,
+    group: &mut MlsGroup,
+) -> Result<Kept<MlsMessage>, MimiError> {
+    let signer = device.signer(suite_of(group)?)?;
+    wire_message(&group.leave_group_via_self_remove(provider, signer).doing(PROPOSING)?)
+}
+
+/// Makes removals of leaves and updates of components, as messages. They are not pending here before they come from the hub, which says
+/// in which order it accepted what.
 pub(super) fn propose(
     provider: &Provider<'_>,
     device: &Device,
     group: &mut MlsGroup,
-    self_remove: bool,
     remove: &[u32],
     updates: &[AppDataUpdate],
 ) -> Result<Vec<Kept<MlsMessage>>, MimiError> {
-    const DOING: &str = "making a proposal";
     let signer = device.signer(suite_of(group)?)?;
     let mut made = Vec::new();
-    if self_remove {
-        made.push(group.leave_group_via_self_remove(provider, signer).doing(DOING)?);
-    }
     let removals = remove.iter().map(|leaf| Propose::Remove(*leaf));
     let updates = updates.iter().map(|update| match &update.update {
         Some(content) => Propose::UpdateAppDataComponent {
@@ -379,7 +384,7 @@ pub(super) fn propose(
     });
     for proposal in removals.chain(updates) {
         let proposed = group.propose(provider, signer, proposal, ProposalOrRefType::Reference);
-        made.push(proposed.doing(DOING)?.0);
+        made.push(proposed.doing(PROPOSING)?.0);
     }
     let pending: Vec<MlsProposalRef> = group
         .pending_proposals()
@@ -388,7 +393,7 @@ pub(super) fn propose(
     for reference in pending {
         group
             .remove_pending_proposal(provider.storage(), &reference)
-            .doing(DOING)?;
+            .doing(PROPOSING)?;
     }
     made.iter().map(wire_message).collect()
 }
@@ -685,3 +690,5 @@ pub(super) fn senders_in(extensions: &[WireExtension]) -> Result<Vec<ExternalSen
         None => Ok(Vec::new()),
     }
 }
+
+const PROPOSING: &str = "making a proposal";

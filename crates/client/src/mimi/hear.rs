@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use nabe_content::mimi::arrival::{self, Arrival, Suspicion};
+use nabe_content::mimi::arrival::{self, Arrival, MAX_CLOCK_SKEW, Suspicion};
 use nabe_content::mimi::franking::{self, FrankingTag, Known};
 use nabe_content::mimi::status::MessageStatus;
 use nabe_content::mimi::{MEDIA_TYPE, MimiContent, NestedPart, Origin, Received, Salt};
@@ -18,6 +18,7 @@ use nabe_wire::{Kept, Message as _};
 use openmls::framing::{ProcessedMessageContent, Sender};
 use openmls::group::MlsGroup;
 use openmls_traits::crypto::OpenMlsCrypto as _;
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Doing as _, MimiError};
@@ -33,6 +34,7 @@ use crate::error::StoreError;
 use crate::mls::MAX_PAST_EPOCHS;
 use crate::provider::{Provider, crypto};
 use crate::receive::reason;
+use crate::store::ClientStore;
 use crate::undecryptable::Undecryptable;
 
 /// Why a message cannot be read.
@@ -169,7 +171,7 @@ impl Work<'_> {
         let is_own = *by.user() == self.device.user;
         item.read_at = is_own.then_some(self.now);
         let types = self.media_types_of(&group, room, message)?;
-        let read = self.read(types, room, &by, accepted, &data);
+        let read = self.read(types, &known, &by, accepted, &data);
         let read = self.permitted(&group, room, by.user(), accepted, read)?;
         item.moderates = match &read {
             Ok(Said::Mimi(received)) => may::moderates(&group, by.user(), received.content()),
@@ -301,25 +303,19 @@ impl Work<'_> {
 
     /// The room is in another epoch: how its messages are framed from now on, if that is new.
     pub(super) fn note_framing(&self, group: &MlsGroup, room: &MimiUri) -> Result<(), StoreError> {
-        let epoch = group.epoch().as_u64();
-        let media_types = group::media_types(group);
-        Framing { media_types }.note(
-            self.connection,
-            room,
-            epoch,
-            epoch.saturating_sub(MAX_PAST_EPOCHS as u64),
-        )
+        note_framing(self.connection, group, room)
     }
 
     /// What was encrypted.
     fn read(
         &self,
         types: Option<MediaTypeList>,
-        room: &MimiUri,
+        known: &KnownRoom,
         by: &Identity,
         accepted: UnixMillis,
         data: &[u8],
     ) -> Result<Said, Refused> {
+        let room = &known.room;
         let content = match types {
             None => data.to_vec(),
             Some(types) => {
@@ -347,7 +343,8 @@ impl Work<'_> {
         let arrival = Arrival {
             accepted,
             now: self.now,
-            room_created: None,
+            // The hub's clock may have been set back since.
+            room_created: known.since.map(|since| since.minus(MAX_CLOCK_SKEW)),
             sender_is_member: true,
         };
         match arrival::check(received.content(), &arrival) {
@@ -419,6 +416,28 @@ impl Work<'_> {
             Err(error) => no(&error),
         }
     }
+}
+
+fn note_framing(connection: &Connection, group: &MlsGroup, room: &MimiUri) -> Result<(), StoreError> {
+    let epoch = group.epoch().as_u64();
+    let media_types = group::media_types(group);
+    let oldest = epoch.saturating_sub(MAX_PAST_EPOCHS as u64);
+    Framing { media_types }.note(connection, room, epoch, oldest)
+}
+
+/// Notes how messages are framed in rooms of which no version of this client has noted it yet.
+pub(super) fn note_framings(store: &mut ClientStore) -> Result<(), MimiError> {
+    for known in KnownRoom::all(store.read())? {
+        let epoch = known.epoch.unwrap_or(u64::MAX);
+        if !known.status.is_in() || Framing::of_epoch(store.read(), &known.room, epoch)?.is_some() {
+            continue;
+        }
+        let Some(group_id) = &known.group_id else { continue };
+        if let Some(group) = group::load(&Provider::new(store.read()), group_id)? {
+            store.transaction(|connection| note_framing(connection, &group, &known.room))?;
+        }
+    }
+    Ok(())
 }
 
 /// Who sent a message, from which leaf, and what was encrypted.

@@ -59,7 +59,6 @@ impl Sent {
     }
 
     /// It has waited since it was said.
-    #[expect(dead_code, reason = "what waits is not looked at again yet")]
     pub(super) const fn waiting(now: UnixMillis) -> Self {
         Self {
             at: now,

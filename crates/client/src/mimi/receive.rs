@@ -190,6 +190,7 @@ impl<'c> Work<'c> {
         {
             return self.hold(room, epoch, bytes);
         }
+        let accepted = UnixMillis::new(timestamp);
         match with {
             FanoutParts::Welcome { ratchet_tree_option } => match &message.body {
                 MlsMessageBody::Welcome(welcome) => self.welcome(room, welcome, &ratchet_tree_option),
@@ -204,9 +205,20 @@ impl<'c> Work<'c> {
                 self.commit(room, &message)?;
                 self.proposals(room, &external_proposals)
             }
-            FanoutParts::Application { frank } => {
-                self.application(room, &message, UnixMillis::new(timestamp), frank.as_ref())
+            FanoutParts::Application { frank } => self.application(room, &message, accepted, frank.as_ref()),
+        }?;
+        self.note_heard(room, accepted)
+    }
+
+    /// Something was heard of a room.
+    fn note_heard(&self, room: &MimiUri, accepted: UnixMillis) -> Result<(), MimiError> {
+        let known = KnownRoom::load(self.connection, room)?;
+        match known.filter(|known| known.status.is_in() && known.since.is_none()) {
+            Some(mut known) => {
+                known.since = Some(accepted.min(self.now));
+                Ok(known.save(self.connection)?)
             }
+            None => Ok(()),
         }
     }
 
@@ -490,7 +502,7 @@ impl<'c> Work<'c> {
     }
 }
 
-fn group_of(message: &MlsMessage) -> Option<&[u8]> {
+pub(super) fn group_of(message: &MlsMessage) -> Option<&[u8]> {
     match &message.body {
         MlsMessageBody::Public(public) => Some(&public.content.group_id),
         MlsMessageBody::Private(private) => Some(&private.group_id),

@@ -4,7 +4,8 @@
 //! however often it has to be encrypted.
 
 use nabe_content::mimi::franking::FrankingTag;
-use nabe_content::mimi::{MEDIA_TYPE, MessageId, MimiContent, NestedPart, Origin, Received, Salt};
+use nabe_content::mimi::timeline::State;
+use nabe_content::mimi::{Intent, MEDIA_TYPE, MessageId, MimiContent, NestedPart, Origin, Received, Salt};
 use nabe_types::UnixMillis;
 use nabe_wire::app_data::{AppDataDictionary, ApplicationFraming, MediaType};
 use nabe_wire::franking::Frank;
@@ -14,6 +15,7 @@ use nabe_wire::report_abuse::{AbuseReport, AbuseType, AbusiveMessage};
 use nabe_wire::submit_message::{Submission, SubmitMessageRequest, SubmitMessageResponse, SubmitVerdict};
 use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode as _, Kept, Message as _};
+use openmls::group::MlsGroup;
 use openmls_traits::random::OpenMlsRand as _;
 
 use super::client::MimiClient;
@@ -24,11 +26,14 @@ use super::expiry::is_too_late;
 use super::group;
 use super::hear::Franking;
 use super::intent::MimiIntent;
+use super::lifetime::Sent;
 use super::may;
 use super::notice::MimiNotice;
 use super::receive::{Work, epoch_of, hash_of};
-use super::status::is_report;
+use super::rules;
+use super::status::{is_forbidden, is_report};
 use super::store::{GroupPlace, KnownRoom, MimiItem, MimiStatus, Names, NewItem, Outgoing, Request, pending, tell};
+use crate::error::StoreError;
 use crate::provider::{Provider, crypto};
 use crate::transport::TransportError;
 
@@ -129,16 +134,15 @@ impl MimiClient {
 
     /// Takes back whatever this user reacted to a message with (MC #unlike). What was sent for it: nothing, if there was no reaction.
     pub async fn unreact(&mut self, room: &MimiUri, to: &MessageId) -> Result<Vec<MessageId>, MimiError> {
-        let (timeline, moderation) = (self.timeline(room)?, self.moderation(room)?);
-        let user = self.device.user.to_string();
-        let reactions = timeline.reactions(to, moderation.policy()).into_iter();
-        let own: Vec<_> = reactions
-            .filter(|reaction| reaction.by == user)
-            .map(|own| own.id)
-            .collect();
         let mut sent = Vec::new();
-        for reaction in own {
-            sent.push(self.delete(room, &reaction).await?);
+        for answer in MimiItem::answers_of(self.store.read(), room, to, &self.device.user)? {
+            let (timeline, moderation) = (self.timeline_about(room, &answer)?, self.moderation(room)?);
+            let is_there = timeline.post(&answer, moderation.policy()).is_some_and(|post| {
+                matches!(post.content.intent(), Intent::Reaction { .. }) && matches!(post.state, State::Shown { .. })
+            });
+            if is_there {
+                sent.push(self.delete(room, &answer).await?);
+            }
         }
         Ok(sent)
     }
@@ -264,17 +268,17 @@ impl MimiClient {
 
     /// Whether a message is done with; `None` if it could not be sent now.
     async fn send_message(&mut self, outgoing: &Outgoing) -> Result<Option<bool>, MimiError> {
-        let message = match &outgoing.message {
-            Some(message) => Some(message.clone()),
-            None if is_too_late(&outgoing.content, self.now()) => {
-                self.in_transaction(|work, _| work.refused(outgoing))?;
-                return Ok(Some(true));
-            }
-            None => self.in_transaction(|work, _| work.encrypt(outgoing))?,
-        };
-        match message {
-            Some(message) => self.submit(outgoing, &message).await.map(Some),
-            None => Ok(None),
+        let is_too_late = outgoing.message.is_none() && is_too_late(&outgoing.content, self.now());
+        let next = self.in_transaction(|work, _| match &outgoing.message {
+            None if is_too_late => work.over(outgoing),
+            None => work.encrypt(outgoing),
+            Some(message) if work.has_been_barred(outgoing, message)? => work.over(outgoing),
+            Some(message) => Ok(Next::Submit(message.clone())),
+        })?;
+        match next {
+            Next::Submit(message) => self.submit(outgoing, &message).await.map(Some),
+            Next::Later => Ok(None),
+            Next::Over => Ok(Some(true)),
         }
     }
 
@@ -341,22 +345,55 @@ impl MimiClient {
     }
 }
 
+/// What becomes of a message that waits.
+enum Next {
+    Submit(Vec<u8>),
+    Later,
+    Over,
+}
+
 impl Work<'_> {
+    /// Nothing comes of a message.
+    fn over(&mut self, outgoing: &Outgoing) -> Result<Next, MimiError> {
+        self.refused(outgoing)?;
+        Ok(Next::Over)
+    }
+
+    /// Whether a message may not be sent: roles and policies may have changed since it was said.
+    fn is_barred(&self, group: &MlsGroup, room: &MimiUri, content: &MimiContent) -> Result<bool, StoreError> {
+        let (user, sent) = (&self.device.user, Sent::waiting(self.now));
+        let breach = rules::breach(self.connection, group, room, user, content, sent)?;
+        Ok(breach.is_some() || is_forbidden(group, content))
+    }
+
+    /// Whether a message may not be sent any more that was encrypted in an epoch which is over. Had the hub taken it before that, it would
+    /// have come before what ended the epoch.
+    fn has_been_barred(&self, outgoing: &Outgoing, message: &[u8]) -> Result<bool, MimiError> {
+        let known = KnownRoom::load(self.connection, &outgoing.room)?;
+        let Some(known) = known.filter(|known| known.status.is_in()) else {
+            return Ok(false);
+        };
+        if epoch_of(&MlsMessage::from_bytes(message)?) >= Some(self.epoch_in(&known)?) {
+            return Ok(false);
+        }
+        let content = MimiContent::decode(&outgoing.content)?;
+        Ok(self.is_barred(&self.group(&known)?, &known.room, &content)?)
+    }
+
     /// Encrypts a message, if it can be sent now. While proposals are pending nothing may be encrypted (RFC 9420 section 12.4), so
     /// they are committed first; and what is encrypted while a commit is under way comes late.
-    fn encrypt(&mut self, outgoing: &Outgoing) -> Result<Option<Vec<u8>>, MimiError> {
+    fn encrypt(&mut self, outgoing: &Outgoing) -> Result<Next, MimiError> {
         let Some(room) = KnownRoom::load(self.connection, &outgoing.room)? else {
-            return Ok(None);
+            return Ok(Next::Later);
         };
         if room.status == MimiStatus::Removed || room.status == MimiStatus::Leaving {
-            self.refused(outgoing)?;
-            return Ok(None);
+            return self.over(outgoing);
         }
         if room.status != MimiStatus::Active || Request::of_room(self.connection, &outgoing.room)?.is_some() {
-            return Ok(None);
+            return Ok(Next::Later);
         }
         if outgoing.after_epoch.is_some() && outgoing.after_epoch >= Some(self.epoch_in(&room)?) {
-            return Ok(None);
+            return Ok(Next::Later);
         }
         let mut group = self.group(&room)?;
         if !pending(self.connection, &outgoing.room)?.is_empty() {
@@ -364,9 +401,23 @@ impl Work<'_> {
             if !group::pending_removals(&group).contains(&group.own_leaf_index().u32()) {
                 self.want(&outgoing.room, &MimiIntent::Tend)?;
             }
-            return Ok(None);
+            return Ok(Next::Later);
         }
-        let data = match group::media_types(&group) {
+        let content = MimiContent::decode(&outgoing.content)?;
+        if self.is_barred(&group, &room.room, &content)? {
+            return self.over(outgoing);
+        }
+        Ok(Next::Submit(self.seal(outgoing, &mut group, &content)?))
+    }
+
+    /// Encrypts a message, whatever it says.
+    pub(super) fn seal(
+        &self,
+        outgoing: &Outgoing,
+        group: &mut MlsGroup,
+        content: &MimiContent,
+    ) -> Result<Vec<u8>, MimiError> {
+        let data = match group::media_types(group) {
             Some(_) => ApplicationFraming {
                 media_type: MediaType::new(MEDIA_TYPE),
                 inner_application_content: outgoing.content.clone().into(),
@@ -374,13 +425,12 @@ impl Work<'_> {
             .to_bytes(),
             None => outgoing.content.clone(),
         };
-        let salt = MimiContent::decode(&outgoing.content)?.salt;
-        let tag = group::franking_agent(&group).map(|_| FrankingTag::compute(&salt, &data).0);
+        let tag = group::franking_agent(group).map(|_| FrankingTag::compute(&content.salt, &data).0);
         let provider = Provider::new(self.connection);
-        let message = group::encrypt(&provider, self.device, &mut group, &data, tag)?;
+        let message = group::encrypt(&provider, self.device, group, &data, tag)?;
         let message = message.as_bytes().to_vec();
         outgoing.encrypted(self.connection, &message, &data, &hash_of(&message))?;
-        Ok(Some(message))
+        Ok(message)
     }
 
     /// The hub has taken a message of ours, by its own word or as its log shows. False if it is none that we made for this room: what is
@@ -462,11 +512,11 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// The hub does not take a message, or it is too late for it. Of a report the user knows nothing.
+    /// The hub does not take a message, or it is too late for it. Of a report the user knows nothing: what it told is told again later.
     pub(super) fn refused(&mut self, outgoing: &Outgoing) -> Result<(), MimiError> {
         Outgoing::finish(self.connection, outgoing.n, self.now)?;
         if is_report(&outgoing.content) {
-            return Ok(());
+            return self.tell_again(outgoing);
         }
         let notice = MimiNotice::NotSent {
             room: outgoing.room.to_string(),

@@ -5,6 +5,7 @@
 //! anything in it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nabe_auth::mimi::MessageEpoch;
 use nabe_content::mimi::status::{MAX_ENTRIES, MessageStatus, StatusReport};
@@ -66,6 +67,19 @@ pub(super) fn report_in(received: &Received) -> Option<StatusReport> {
 /// Whether a message is a report, read or not.
 pub(super) fn is_report(content: &[u8]) -> bool {
     MimiContent::decode(content).is_ok_and(|content| StatusReport::from_part(&content.body).is_some())
+}
+
+/// Whether a room's policy forbids to tell a part of what a message tells.
+pub(super) fn is_forbidden(group: &MlsGroup, content: &MimiContent) -> bool {
+    let Some(Ok(report)) = StatusReport::from_part(&content.body) else {
+        return false;
+    };
+    let policy = policy_of(group);
+    let on = |status| policy_on(policy.as_ref(), status);
+    report
+        .entries
+        .iter()
+        .any(|(_, status)| on(*status) == Some(Optionality::Forbidden))
 }
 
 impl MimiClient {
@@ -225,6 +239,19 @@ impl Work<'_> {
         }
     }
 
+    /// A report has not been sent: what it told is to be told after a while, if it is still to be told then.
+    pub(super) fn tell_again(&self, outgoing: &Outgoing) -> Result<(), MimiError> {
+        let content = MimiContent::decode(&outgoing.content)?;
+        let Some(Ok(report)) = StatusReport::from_part(&content.body) else {
+            return Ok(());
+        };
+        let since = self.now.plus(TOLD_AGAIN_AFTER);
+        for (id, status) in &report.entries {
+            Unreported::again(self.connection, &outgoing.room, id, *status, since)?;
+        }
+        Ok(())
+    }
+
     /// A report of another client of the same user: what it told need not be told again, and what was read there was read.
     pub(super) fn told_elsewhere(&mut self, room: &MimiUri, report: &StatusReport) -> Result<(), MimiError> {
         let mut read = Vec::new();
@@ -241,3 +268,6 @@ pub(super) fn is_worth_telling(received: &Received) -> bool {
     let takes_back = matches!(received.content().intent(), Intent::Delete { .. } | Intent::Nothing);
     !takes_back && StatusReport::from_part(&received.content().body).is_none()
 }
+
+/// When what a report told is told again that the hub did not take.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_mins(10);

@@ -15,6 +15,7 @@ use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::device::user_of;
 use super::notice::MimiNotice;
 use crate::error::StoreError;
 use crate::keys::KeyNames;
@@ -26,7 +27,9 @@ pub(super) use expiry::{
 pub(super) use framing::Framing;
 pub(super) use outbox::Outgoing;
 pub(super) use requests::{Request, RequestKind, RequestState, StoredIntent, keep_material, material};
-pub(super) use rooms::{Held, drop_pending, forget_pending, newest_pending, note_pending, pending};
+pub(super) use rooms::{
+    Held, drop_pending, forget_pending, keep_self_remove, newest_pending, note_pending, own_self_remove, pending,
+};
 pub use rooms::{KnownRoom, MimiStatus};
 pub(super) use status::Unreported;
 pub use timeline::{GroupPlace, MimiBody, MimiItem};
@@ -157,7 +160,15 @@ pub(super) fn prepare(store: &mut ClientStore) -> Result<(), StoreError> {
                 MimiItem::note_names(connection)?;
             }
         }
-        connection.execute_batch(include_str!("schema_6.sql"))?;
+        if found.unwrap_or_default() < 6 {
+            connection.execute_batch(include_str!("schema_6.sql"))?;
+        }
+        connection.execute_batch(include_str!("schema_7.sql"))?;
+        if let Some(client) = meta(connection, CLIENT)? {
+            let client = String::from_utf8(client).ok().and_then(|client| uri(&client));
+            let user = client.and_then(|client| user_of(&client).ok());
+            MimiItem::note_own_read(connection, &user.ok_or_else(|| bad("meta", "value"))?)?;
+        }
         set_meta(connection, FORMAT, &[KNOWN_FORMAT])
     })
 }
@@ -212,5 +223,5 @@ pub(super) const KEYS: KeyNames = KeyNames {
     key: "mimi.signature_key.",
 };
 const FORMAT: &str = "mimi.format";
-const KNOWN_FORMAT: u8 = 6;
+const KNOWN_FORMAT: u8 = 7;
 const MAX_NOTICES: i64 = 100_000;

@@ -43,6 +43,9 @@ pub struct KnownRoom {
     pub(crate) tend_due: Option<UnixMillis>,
     /// When this client last began to join anew by itself.
     pub(crate) rejoined: Option<UnixMillis>,
+    /// When something was first heard of it while in it, by the hub's word, and by the own clock if that is earlier. The room was there by
+    /// then, and what comes now is no older.
+    pub(crate) since: Option<UnixMillis>,
 }
 
 impl MimiStatus {
@@ -74,6 +77,7 @@ impl KnownRoom {
             epoch: None,
             tend_due: None,
             rejoined: None,
+            since: None,
         }
     }
 
@@ -106,9 +110,9 @@ impl KnownRoom {
         let (_, status) = status.expect("all are listed");
         connection
             .prepare_cached(
-                "INSERT INTO mimi_rooms (room, group_id, status, reason, first_epoch, tend_due, epoch, rejoined) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (room) DO UPDATE SET group_id = ?2, status = ?3, \
-                 reason = ?4, first_epoch = ?5, tend_due = ?6, epoch = ?7, rejoined = ?8",
+                "INSERT INTO mimi_rooms (room, group_id, status, reason, first_epoch, tend_due, epoch, rejoined, since) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (room) DO UPDATE SET group_id = ?2, status = ?3, \
+                 reason = ?4, first_epoch = ?5, tend_due = ?6, epoch = ?7, rejoined = ?8, since = ?9",
             )?
             .execute(params![
                 self.room.to_string(),
@@ -119,6 +123,7 @@ impl KnownRoom {
                 self.tend_due.map(UnixMillis::as_i64),
                 self.epoch.map(to_i64),
                 self.rejoined.map(UnixMillis::as_i64),
+                self.since.map(UnixMillis::as_i64),
             ])?;
         Ok(())
     }
@@ -136,6 +141,7 @@ impl KnownRoom {
             epoch: row.get::<_, Option<i64>>("epoch")?.map(to_u64),
             tend_due: row.get::<_, Option<i64>>("tend_due")?.map(millis),
             rejoined: row.get::<_, Option<i64>>("rejoined")?.map(millis),
+            since: row.get::<_, Option<i64>>("since")?.map(millis),
         })
     }
 }
@@ -182,6 +188,22 @@ pub(crate) fn forget_pending(connection: &Connection, room: &MimiUri) -> Result<
     connection
         .prepare_cached("DELETE FROM mimi_pending WHERE room = ?1")?
         .execute([room.to_string()])?;
+    Ok(())
+}
+
+/// The SelfRemove that this client made last in a room, in whichever epoch.
+pub(crate) fn own_self_remove(connection: &Connection, room: &MimiUri) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT message FROM mimi_self_removes WHERE room = ?1")?
+        .query_row([room.to_string()], |row| row.get(0))
+        .optional()?)
+}
+
+/// It has made another one.
+pub(crate) fn keep_self_remove(connection: &Connection, room: &MimiUri, message: &[u8]) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO mimi_self_removes (room, message) VALUES (?1, ?2)")?
+        .execute(params![room.to_string(), message])?;
     Ok(())
 }
 

@@ -62,7 +62,10 @@ impl Unreported {
         for (n, ours) in known {
             let ours = ours.filter(|ours| *ours != status.0 && MessageStatus(*ours).may_follow(status));
             connection
-                .prepare_cached("UPDATE mimi_timeline SET reported = ?2, unreported = ?3 WHERE n = ?1")?
+                .prepare_cached(
+                    "UPDATE mimi_timeline SET reported = ?2, unreported = ?3, unreported_since = \
+                     CASE WHEN ?3 IS NULL THEN NULL ELSE unreported_since END WHERE n = ?1",
+                )?
                 .execute(params![n, status.0, ours])?;
         }
         Ok(())
@@ -100,6 +103,28 @@ impl Unreported {
                 "UPDATE mimi_timeline SET reported = ?2, unreported = NULL, unreported_since = NULL WHERE n = ?1",
             )?
             .execute(params![self.n, self.status.0])?;
+        Ok(())
+    }
+
+    /// It was not told after all: it is to be told from `since` on, unless something else is by now.
+    pub(crate) fn again(
+        connection: &Connection,
+        room: &MimiUri,
+        id: &MessageId,
+        status: MessageStatus,
+        since: UnixMillis,
+    ) -> Result<(), StoreError> {
+        connection
+            .prepare_cached(
+                "UPDATE mimi_timeline SET reported = NULL, unreported = COALESCE(unreported, ?3), unreported_since = \
+                 COALESCE(unreported_since, ?4) WHERE room = ?1 AND message_id = ?2 AND reported = ?3 AND expired IS NULL",
+            )?
+            .execute(params![
+                room.to_string(),
+                &id.as_bytes()[..],
+                status.0,
+                since.as_i64()
+            ])?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use nabe_wire::uri::MimiUri;
 use nabe_wire::{Encode as _, Message as _};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{all, bad, from_json, json, millis, tell, to_u64, uri};
+use super::{all, bad, from_json, json, millis, tell, to_i64, to_u64, uri};
 use crate::error::StoreError;
 use crate::mimi::hear::{Franking, Unreadable};
 use crate::mimi::notice::MimiNotice;
@@ -183,6 +183,20 @@ impl MimiItem {
         Ok(items)
     }
 
+    /// The newest that take at most so many bytes together, oldest first.
+    pub(crate) fn newest_within(connection: &Connection, room: &MimiUri, bytes: u64) -> Result<Vec<Self>, StoreError> {
+        let sql = format!(
+            "SELECT {LISTED} FROM mimi_timeline WHERE n IN (SELECT n FROM (SELECT n, SUM({SIZE}) OVER (ORDER BY \
+             accepted DESC, n DESC) AS up_to FROM mimi_timeline WHERE room = ?1) WHERE up_to <= ?2) ORDER BY accepted, n"
+        );
+        all(
+            connection,
+            &sql,
+            params![room.to_string(), to_i64(bytes)],
+            Self::from_row,
+        )
+    }
+
     /// Reads a room's messages one after the other, oldest first, and keeps what `read` makes of each.
     pub(crate) fn each<T>(
         connection: &Connection,
@@ -196,22 +210,46 @@ impl MimiItem {
         Ok(kept.into_iter().flatten().collect())
     }
 
-    /// All versions of a message, of which `id` is one, by whomever: what they replace and what replaces them.
-    pub(crate) fn versions(connection: &Connection, room: &MimiUri, id: &MessageId) -> Result<Vec<Self>, StoreError> {
+    /// All versions of a message, of which `id` is one, by whomever: what they replace and what replaces them. If they take more than so
+    /// many bytes together, the oldest: first those of its author and of who might delete what others said.
+    pub(crate) fn versions(
+        connection: &Connection,
+        room: &MimiUri,
+        id: &MessageId,
+        bytes: u64,
+    ) -> Result<Vec<Self>, StoreError> {
         let sql = format!(
-            "WITH RECURSIVE versions (version, message_id, former, replaces) AS ( \
-             SELECT n, message_id, former, replaces FROM mimi_timeline \
-             WHERE room = ?1 AND (message_id = ?2 OR former = ?2) UNION \
-             SELECT t.n, t.message_id, t.former, t.replaces FROM versions v JOIN mimi_timeline t ON t.room = ?1 AND \
-             (t.message_id = v.replaces OR t.former = v.replaces OR t.replaces = v.message_id OR t.replaces = v.former)) \
-             SELECT {LISTED} FROM mimi_timeline WHERE n IN (SELECT version FROM versions) ORDER BY accepted, n"
+            "{VERSIONS}, \
+             author (sender) AS (SELECT sender FROM mimi_timeline WHERE n IN (SELECT version FROM versions) \
+             ORDER BY replaces IS NOT NULL, accepted, n LIMIT 1), \
+             sized (n, up_to) AS (SELECT n, SUM({SIZE}) OVER (ORDER BY (sender IS (SELECT sender FROM author) OR \
+             moderates = 1) DESC, accepted, n) FROM mimi_timeline WHERE n IN (SELECT version FROM versions)) \
+             SELECT {LISTED} FROM mimi_timeline WHERE n IN (SELECT n FROM sized WHERE up_to <= ?3) ORDER BY accepted, n"
         );
         all(
             connection,
             &sql,
-            params![room.to_string(), &id.as_bytes()[..]],
+            params![room.to_string(), &id.as_bytes()[..], to_i64(bytes)],
             Self::from_row,
         )
+    }
+
+    /// The messages of a user, edits aside, that answer or react to any version of a message.
+    pub(crate) fn answers_of(
+        connection: &Connection,
+        room: &MimiUri,
+        to: &MessageId,
+        user: &MimiUri,
+    ) -> Result<Vec<MessageId>, StoreError> {
+        let sql = format!(
+            "{VERSIONS} SELECT message_id FROM mimi_timeline WHERE room = ?1 AND sender = ?3 AND replaces IS NULL AND \
+             expired IS NULL AND in_reply_to IN (SELECT message_id FROM versions UNION SELECT former FROM versions) \
+             ORDER BY accepted, n"
+        );
+        let parameters = params![room.to_string(), &to.as_bytes()[..], user.to_string()];
+        all(connection, &sql, parameters, |row| {
+            message_id(row.get(0)?).ok_or_else(|| bad("mimi_timeline", "message_id"))
+        })
     }
 
     /// Whether a reply to `to` that takes the place of `instead_of` would lead back to itself (MC #message-behavior-fields): whether of the
@@ -316,6 +354,14 @@ impl MimiItem {
         Ok(())
     }
 
+    /// What the user sent, from whichever client, they have read: items that were taken in by a version that did not know.
+    pub(crate) fn note_own_read(connection: &Connection, user: &MimiUri) -> Result<(), StoreError> {
+        let sql = "UPDATE mimi_timeline SET read_at = accepted, due = 0 WHERE sender = ?1 AND read_at IS NULL AND \
+                   message_id IS NOT NULL AND expired IS NULL";
+        connection.prepare_cached(sql)?.execute([user.to_string()])?;
+        Ok(())
+    }
+
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
         let bad = |column| bad("mimi_timeline", column);
         let room = uri(&row.get::<_, String>("room")?).ok_or_else(|| bad("room"))?;
@@ -402,6 +448,16 @@ fn first_version(
 fn bytes(id: Option<&MessageId>) -> Option<&[u8]> {
     id.map(|id| &id.as_bytes()[..])
 }
+
+/// The versions of message `?2` of room `?1`.
+const VERSIONS: &str = "WITH RECURSIVE versions (version, message_id, former, replaces) AS ( \
+     SELECT n, message_id, former, replaces FROM mimi_timeline \
+     WHERE room = ?1 AND (message_id = ?2 OR former = ?2) UNION \
+     SELECT t.n, t.message_id, t.former, t.replaces FROM versions v JOIN mimi_timeline t ON t.room = ?1 AND \
+     (t.message_id = v.replaces OR t.former = v.replaces OR t.replaces = v.message_id OR t.replaces = v.former))";
+
+/// How many bytes an item takes, about.
+const SIZE: &str = "COALESCE(LENGTH(content), 0) + 1024";
 
 /// All that an item has but for what reports have to show, which takes as much room again.
 const LISTED: &str = "n, room, accepted, sender, client, media_type, content, NULL AS data, reason, NULL AS frank, \

@@ -4,6 +4,8 @@ use nabe_content::mimi::{Expiration, MessageId};
 use nabe_types::UnixMillis;
 
 use super::*;
+use crate::error::StoreError;
+use crate::mimi::expiry::look_at;
 
 const WORDS: &str = "burn after reading";
 
@@ -140,6 +142,66 @@ fn what_expires_while_a_client_is_closed_is_gone_when_it_is_opened_and_nothing_o
     hub.repeat_everything();
     sync(&mut bob);
     assert!(is_gone(&bob, &absolute) && is_gone(&bob, &relative));
+}
+
+#[test]
+fn what_was_wiped_is_in_no_log_after_a_crash() {
+    let hub = MimiHub::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.db");
+    let mut alice = client(&hub, A);
+    let mut bob = client_with(&hub, B, ClientStore::open(&file).unwrap(), obedient());
+    now(alice.create_room(&new_room())).unwrap();
+    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    let moment = seconds(hub.clock()()) + 100;
+    let ids = [(); 2].map(|()| says(&mut alice, Expiration::Absolute { seconds: moment }));
+    sync(&mut bob);
+    let holds_words = |folder: &std::path::Path| {
+        let log = std::fs::read(folder.join("client.db-wal")).unwrap_or_default();
+        log.windows(WORDS.len()).any(|window| window == WORDS.as_bytes())
+    };
+    assert!(holds_words(folder.path()));
+    hub.advance(Duration::from_secs(101));
+    // It dies after each of the two, before it has seen to the log.
+    let at = hub.clock()();
+    for id in ids {
+        let look = |connection: &rusqlite::Connection| look_at(connection, &room(), &id, at, u64::MAX);
+        assert!(bob.store.transaction(look).unwrap());
+    }
+    assert!(holds_words(folder.path()));
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["client.db", "client.db-wal"] {
+        std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+    }
+    assert!(holds_words(copy.path()));
+    let store = ClientStore::open(&copy.path().join("client.db")).unwrap();
+    let bob = MimiClient::open(hub.transport(B), store, obedient(), hub.clock()).unwrap();
+    assert!(is_gone(&bob, &ids[0]));
+    assert!(!holds_words(copy.path()));
+}
+
+#[test]
+fn a_log_is_seen_to_even_if_not_all_could_be_wiped() {
+    let hub = MimiHub::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.db");
+    let mut alice = client(&hub, A);
+    let mut bob = client_with(&hub, B, ClientStore::open(&file).unwrap(), obedient());
+    now(alice.create_room(&new_room())).unwrap();
+    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    let soon = seconds(hub.clock()()) + 100;
+    says(&mut alice, Expiration::Absolute { seconds: soon });
+    let broken = says(&mut alice, Expiration::Absolute { seconds: soon + 1 });
+    sync(&mut bob);
+    let spoil = |connection: &rusqlite::Connection| -> Result<usize, StoreError> {
+        let sql = "UPDATE mimi_timeline SET content = x'00', data = NULL WHERE message_id = ?1";
+        Ok(connection.execute(sql, [&broken.as_bytes()[..]])?)
+    };
+    assert_eq!(bob.store.transaction(spoil).unwrap(), 1);
+    hub.advance(Duration::from_secs(102));
+    bob.expire().unwrap_err();
+    let log = std::fs::read(folder.path().join("client.db-wal")).unwrap_or_default();
+    assert!(!log.windows(WORDS.len()).any(|window| window == WORDS.as_bytes()));
 }
 
 #[test]

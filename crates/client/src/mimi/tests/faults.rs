@@ -2,10 +2,14 @@
 
 use nabe_content::mimi::cbor::CborValue;
 use nabe_content::mimi::{Expiration, ExtensionKey, Extensions, MessageId, MimiContent, Origin, Received, Salt};
+use nabe_wire::mls::{MlsMessage, MlsMessageBody, Welcome};
+use nabe_wire::notify::FanoutMessage;
+use nabe_wire::{Kept, Message as _};
 
 use super::*;
 use crate::error::StoreError;
-use crate::mimi::store::Outgoing;
+use crate::mimi::expiry::look_at;
+use crate::mimi::store::{Outgoing, OwnKeyPackage};
 use crate::store::set_meta;
 
 const HALL: &str = "mimi://a.example/r/hall";
@@ -178,6 +182,15 @@ fn a_false_name_is_none_even_if_nothing_else_is_named() {
 
 #[test]
 fn a_message_is_framed_as_its_own_epoch_has_it() {
+    framings_change(false);
+}
+
+#[test]
+fn a_client_that_was_brought_up_to_this_version_knows_how_messages_were_framed_before() {
+    framings_change(true);
+}
+
+fn framings_change(knows_no_framing: bool) {
     let hub = MimiHub::new();
     let (mut alice, mut bob, mut cathy) = (client(&hub, A), client(&hub, B), client(&hub, C));
     let mut new = new_room();
@@ -189,6 +202,14 @@ fn a_message_is_framed_as_its_own_epoch_has_it() {
     now(alice.add(&room(), &[(uri(BOB), MEMBER), (uri(CATHY), MEMBER)])).unwrap();
     sync(&mut bob);
     sync(&mut cathy);
+    if knows_no_framing {
+        let mut store = alice.into_store();
+        let forget = |connection: &rusqlite::Connection| -> Result<usize, StoreError> {
+            Ok(connection.execute("DELETE FROM mimi_framing", [])?)
+        };
+        assert_eq!(store.transaction(forget).unwrap(), 1);
+        alice = MimiClient::open(hub.transport(A), store, obedient(), hub.clock()).unwrap();
+    }
     let types = alice.group(&room()).unwrap().unwrap();
     let types = types
         .components
@@ -250,6 +271,7 @@ fn of_a_room_no_more_is_read_than_the_versions_of_the_message_that_is_meant() {
     let ids = edited_and_fleeting(&hub, &mut alice);
     let other = say(&mut alice, "something else");
     sync(&mut bob);
+    let reaction = now(bob.react(&room(), &ids[1], &["!"])).unwrap();
     // Whoever reads that stumbles over it.
     let spoil = |connection: &rusqlite::Connection| -> Result<usize, StoreError> {
         let sql = "UPDATE mimi_timeline SET content = x'00' WHERE message_id = ?1";
@@ -257,7 +279,50 @@ fn of_a_room_no_more_is_read_than_the_versions_of_the_message_that_is_meant() {
     };
     assert_eq!(bob.store.transaction(spoil).unwrap(), 1);
     bob.timeline(&room()).unwrap_err();
+    let unlike = now(bob.unreact(&room(), &ids[0])).unwrap();
+    sync(&mut alice);
+    let Some(MimiBody::Content(unlike)) = alice.item_of(&room(), &unlike[0]).unwrap().map(|item| item.body) else {
+        panic!("it was sent");
+    };
+    assert_eq!(unlike.content().replaces, Some(reaction));
+    assert_eq!(now(bob.unreact(&room(), &ids[0])).unwrap(), []);
     answers_and_forgets(&hub, &mut bob, ids);
+}
+
+#[test]
+fn of_more_versions_than_are_read_at_once_those_that_may_count_come_first_and_all_expire() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    let mut content = alice.compose(&room(), NestedPart::text("a fsh")).unwrap();
+    let seconds = u32::try_from(hub.clock()().as_u64() / 1000).unwrap() + 100;
+    content.expires = Some(Expiration::Absolute { seconds });
+    let first = now(alice.send(&room(), &content)).unwrap();
+    let long = "no fish ".repeat(1_000);
+    sync(&mut cathy);
+    // What she makes of it counts for nobody.
+    for _ in 0..5 {
+        now(cathy.edit(&room(), &first, NestedPart::text(&long))).unwrap();
+    }
+    let edits = [(); 3].map(|()| now(alice.edit(&room(), &first, NestedPart::text(&long))).unwrap());
+    sync(&mut bob);
+    let read = |client: &MimiClient, bytes| -> Vec<MessageId> {
+        let versions = MimiItem::versions(client.store.read(), &room(), &edits[2], bytes).unwrap();
+        let ids = versions.iter().filter_map(|item| match &item.body {
+            MimiBody::Content(received) => Some(received.id()),
+            _ => None,
+        });
+        ids.collect()
+    };
+    assert_eq!(read(&bob, u64::MAX).len(), 9);
+    assert_eq!(read(&bob, 35_000), [first, edits[0], edits[1], edits[2]]);
+    assert_eq!(read(&bob, 15_000), [first, edits[0]]);
+    let newest = MimiItem::newest_within(bob.store.read(), &room(), 20_000).unwrap();
+    assert_eq!(newest.len(), 2);
+    hub.advance(Duration::from_secs(101));
+    let at = hub.clock()();
+    let look = |connection: &rusqlite::Connection| look_at(connection, &room(), &first, at, 20_000);
+    assert!(bob.store.transaction(look).unwrap());
+    assert_eq!(read(&bob, u64::MAX), []);
 }
 
 #[test]
@@ -265,12 +330,19 @@ fn a_file_of_an_earlier_version_is_brought_up_to_this_one() {
     let hub = MimiHub::new();
     let [mut alice, mut bob, _] = of_three(&hub);
     let ids = edited_and_fleeting(&hub, &mut alice);
+    // His other client said something that goes when he has read it.
+    let mut second = client(&hub, B2);
+    now(second.join(&room(), None, None)).unwrap();
+    let mut content = second.compose(&room(), NestedPart::text("read and gone")).unwrap();
+    content.expires = Some(Expiration::Relative { seconds: 60 });
+    let own = now(second.send(&room(), &content)).unwrap();
     sync(&mut bob);
     let mut store = bob.into_store();
     let age = |connection: &rusqlite::Connection| -> Result<(), StoreError> {
         connection.execute_batch(
             "DROP TABLE mimi_framing; DROP INDEX mimi_timeline_by_former; DROP INDEX mimi_timeline_by_replaces; \
-             DROP INDEX mimi_timeline_by_due; DROP INDEX mimi_timeline_moderates; CREATE TABLE mimi_expiry (room TEXT PRIMARY KEY, due INTEGER NOT NULL);",
+             DROP INDEX mimi_timeline_by_due; DROP INDEX mimi_timeline_moderates; DROP INDEX mimi_timeline_by_in_reply_to; \
+             DROP TABLE mimi_self_removes; ALTER TABLE mimi_rooms DROP COLUMN since; UPDATE mimi_timeline SET read_at = NULL; CREATE TABLE mimi_expiry (room TEXT PRIMARY KEY, due INTEGER NOT NULL);",
         )?;
         for column in [
             "former",
@@ -288,6 +360,123 @@ fn a_file_of_an_earlier_version_is_brought_up_to_this_one() {
     store.transaction(age).unwrap();
     let mut bob = MimiClient::open(hub.transport(B), store, obedient(), hub.clock()).unwrap();
     answers_and_forgets(&hub, &mut bob, ids);
+    let own = bob.item_of(&room(), &own).unwrap().unwrap();
+    assert!(matches!(own.body, MimiBody::Expired(_)), "{own:?}");
+}
+
+#[test]
+fn what_was_accepted_before_the_room_was_there_is_discarded() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = of_three(&hub);
+    say(&mut cathy, "now");
+    for client in [&mut alice, &mut bob] {
+        sync(client);
+        assert_eq!(read(client), ["now"]);
+    }
+    for (minutes, is_shown) in [(4, true), (6, false)] {
+        let id = say(&mut cathy, "long ago");
+        hub.alter_last(|fanout| fanout.timestamp -= minutes * 60_000);
+        for client in [&mut alice, &mut bob] {
+            sync(client);
+            let items = client.items(&room(), 10).unwrap();
+            let what = "accepted before the room was created".to_owned();
+            let discarded = MimiBody::Unreadable(Unreadable::Suspicious { what });
+            assert_eq!(items.iter().any(|item| item.body == discarded), !is_shown, "{items:?}");
+            let shown = items
+                .iter()
+                .filter(|item| matches!(&item.body, MimiBody::Content(said) if said.id() == id));
+            assert_eq!(shown.count(), usize::from(is_shown));
+        }
+    }
+}
+
+#[test]
+fn a_welcome_that_a_key_package_does_not_open_takes_nothing_from_the_one_it_was_made_for() {
+    let hub = MimiHub::new();
+    let mut alice = client(&hub, A);
+    let mut bob = client(&hub, B);
+    now(alice.create_room(&new_room())).unwrap();
+    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    let genuine = hub.take_last();
+    let parsed = FanoutMessage::from_bytes(&genuine.1).unwrap();
+    let MlsMessageBody::Welcome(welcome) = &parsed.message.body else {
+        panic!("a Welcome comes last");
+    };
+    let reference = welcome.secrets[0].new_member.clone();
+    let is_kept = |bob: &MimiClient| OwnKeyPackage::is_ours(bob.store.read(), &reference).unwrap();
+    // Anybody can name the key package that saw it proposed, in any room.
+    for into in [room(), uri(HALL)] {
+        let mut forged = genuine.clone();
+        forged.0 = into;
+        hub.say(forged);
+        hub.alter_last(|fanout| {
+            let MlsMessageBody::Welcome(welcome) = &fanout.message.body else {
+                panic!("it is a Welcome");
+            };
+            let mut welcome = Welcome::from_bytes(welcome.as_bytes()).unwrap();
+            let mut sealed = welcome.secrets[0].encrypted_group_secrets.ciphertext.to_vec();
+            sealed[0] ^= 1;
+            welcome.secrets[0].encrypted_group_secrets.ciphertext = sealed.into();
+            let body = MlsMessageBody::Welcome(Box::new(Kept::new(welcome)));
+            fanout.message = Kept::new(MlsMessage { body });
+        });
+        sync(&mut bob);
+        let told = notices(&mut bob);
+        let malformed = |notice: &MimiNotice| matches!(notice, MimiNotice::Malformed { .. });
+        assert_eq!(told.iter().filter(|notice| malformed(notice)).count(), 1, "{told:?}");
+        assert!(is_kept(&bob));
+    }
+    hub.say(genuine.clone());
+    sync(&mut bob);
+    agree(&hub, &[&alice, &bob]);
+    assert!(!is_kept(&bob), "it is used once");
+}
+
+#[test]
+fn a_stamp_by_the_agent_of_another_provider_is_worth_nothing() {
+    for (provider, is_genuine) in [("mimi://a.example", true), ("mimi://b.example", false)] {
+        let hub = MimiHub::new();
+        hub.agent_is_of(provider);
+        let [mut alice, mut bob, _] = of_three(&hub);
+        say(&mut bob, "stamped");
+        sync(&mut alice);
+        for client in [&alice, &bob] {
+            let item = client.items(&room(), 1).unwrap().remove(0);
+            let reason = "the franking agent is not the room's hub".to_owned();
+            let expected = match is_genuine {
+                true => Franking::Genuine,
+                false => Franking::NotGenuine { reason },
+            };
+            assert_eq!(item.franking, expected, "{provider}");
+        }
+    }
+}
+
+#[test]
+fn of_what_is_said_before_a_client_joins_a_thousand_items_are_kept_and_no_more() {
+    let hub = MimiHub::new();
+    let [mut alice, ..] = of_three(&hub);
+    let mut dave = client(&hub, D);
+    hub.drop_key_packages(D);
+    now(alice.add(&room(), &[(uri(DAVE), MEMBER)])).unwrap();
+    let heard = |connection: &rusqlite::Connection| -> Result<usize, StoreError> {
+        let sql = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 999) \
+                   INSERT INTO mimi_timeline (room, hash, accepted, reason, franking, sent) \
+                   SELECT ?1, CAST(n AS BLOB), n, '{\"kind\":\"no_user\"}', '{\"franking\":\"none\"}', 0 FROM numbers";
+        Ok(connection.execute(sql, [ROOM])?)
+    };
+    assert_eq!(dave.store.transaction(heard).unwrap(), 999);
+    for words in ["one", "two", "three"] {
+        say(&mut alice, words);
+    }
+    sync(&mut dave);
+    assert_eq!(dave.items(&room(), 2_000).unwrap().len(), 1_000);
+    // What is said once he is there he hears all the same.
+    now(dave.join(&room(), None, None)).unwrap();
+    sync(&mut alice);
+    say(&mut alice, "four");
+    sync(&mut dave);
+    assert_eq!(read(&dave), ["four"]);
 }
 
 #[test]

@@ -115,6 +115,15 @@ impl MimiHub {
         hub
     }
 
+    /// The hub's franking agent says that it is this provider's.
+    pub(super) fn agent_is_of(&self, provider: &str) {
+        let mut state = self.lock();
+        let agent = state.agent.as_mut().unwrap();
+        agent.data.credential = Credential::Basic {
+            identity: provider.as_bytes().into(),
+        };
+    }
+
     pub(super) fn without_franking() -> Self {
         let state = State {
             key: TestHub::new("mimi://a.example"),

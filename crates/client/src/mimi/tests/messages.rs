@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use nabe_content::mimi::status::MessageStatus;
 use nabe_content::mimi::{MimiContent, Origin, Salt};
 use nabe_wire::app_data::{ComponentsList, MediaType, MediaTypeList};
 use nabe_wire::mls::{ComponentId, Extension};
 use nabe_wire::notify::FanoutParts;
-use nabe_wire::{Decode as _, Message as _, Reader};
+use nabe_wire::{Decode as _, Encode as _, Message as _, Reader};
+use openmls::extensions::AppDataDictionaryExtension;
 use openmls_rust_crypto::RustCrypto;
 use tls_codec::Serialize as _;
 
 use super::*;
 use crate::Undecryptable;
-use crate::mimi::device::{Device, capabilities, leaf_extensions};
+use crate::mimi::device::{Device, capabilities, leaf_extensions, media_types};
+use crate::provider::Provider;
 
 #[test]
 fn messages_are_edited_deleted_answered_reacted_to_and_read() {
@@ -210,6 +213,58 @@ fn a_client_says_that_it_reads_what_everybody_has_to_read_and_does() {
     }
     sync(&mut bob);
     assert_eq!(read(&bob), ["Fish!", "**Fish!**"]);
+}
+
+/// A key package of a client that does not read plain text.
+fn without_text(client: &MimiClient) -> Bytes {
+    let suite = Suite::default();
+    let device = &client.device;
+    let extensions = leaf_extensions(&device.grease(suite).unwrap()).unwrap();
+    let mut dictionary = extensions.app_data_dictionary().unwrap().dictionary().clone();
+    let types = media_types(&["application/mimi-content"]).to_bytes();
+    dictionary.insert(ComponentId::CONTENT_MEDIA_TYPES.0, types);
+    let extension = openmls::prelude::Extension::AppDataDictionary(AppDataDictionaryExtension::new(dictionary));
+    let package = openmls::prelude::KeyPackage::builder()
+        .leaf_node_capabilities(capabilities(suite, &device.grease(suite).unwrap()))
+        .leaf_node_extensions(openmls::prelude::Extensions::single(extension).unwrap())
+        .build(
+            suite.ciphersuite(),
+            &Provider::new(client.store.read()),
+            device.signer(suite).unwrap(),
+            device.credential_with_key(suite).unwrap(),
+        );
+    let package = package.unwrap().key_package().tls_serialize_detached().unwrap();
+    package.into()
+}
+
+#[test]
+fn a_client_that_does_not_read_what_the_room_requires_is_left_out_with_the_reason() {
+    let hub = MimiHub::new();
+    let (mut alice, mut bob) = (client(&hub, A), client(&hub, B));
+    let second = client(&hub, B2);
+    hub.drop_key_packages(B2);
+    now(second
+        .transport
+        .upload_key_packages(second.client(), &[without_text(&second)]))
+    .unwrap()
+    .remove(0)
+    .unwrap();
+    let mut new = new_room();
+    let text = MediaType::new("text/plain").with_parameter("charset", "utf-8");
+    let required = MediaTypeList::new(vec![MediaType::new("application/mimi-content"), text]).unwrap();
+    new.components
+        .set(ComponentId::CONTENT_MEDIA_TYPES, required.to_bytes());
+    now(alice.create_room(&new)).unwrap();
+    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    sync(&mut bob);
+    agree(&hub, &[&alice, &bob]);
+    let left_out = notices(&mut alice).into_iter().filter_map(|notice| match notice {
+        MimiNotice::CannotAdd { client, reason, .. } => Some((client, reason)),
+        _ => None,
+    });
+    let reason = "it has no key package that fits the group".to_owned();
+    assert_eq!(left_out.collect::<Vec<_>>(), [(B2.to_owned(), reason)]);
+    assert_eq!(alice.group(&room()).unwrap().unwrap().members.len(), 2);
 }
 
 #[test]

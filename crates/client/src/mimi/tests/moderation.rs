@@ -1,13 +1,21 @@
 //! What roles let users say, and take back (MRP #message-capabilities).
 
 use nabe_content::mimi::{Disposition, MessageId, MimiContent};
+use nabe_wire::Encode as _;
 use nabe_wire::policy::Capability;
+use nabe_wire::submit_message::{SubmitMessageResponse, SubmitVerdict};
 
 use super::*;
 
 /// As a client says it that does not look at rules.
 pub(super) fn shout(client: &mut MimiClient, content: &MimiContent) -> MessageId {
-    let (_, id) = client.keep_message(&room(), content).unwrap();
+    let (n, id) = client.keep_message(&room(), content).unwrap();
+    let encrypted = client.in_transaction(|work, connection| {
+        let outgoing = store::Outgoing::load(connection, n)?.expect("it is kept");
+        let known = KnownRoom::load(connection, &room())?.expect("it is known");
+        work.seal(&outgoing, &mut work.group(&known)?, content)
+    });
+    encrypted.unwrap();
     sync(client);
     assert!(client.item_of(&room(), &id).unwrap().is_some(), "the hub takes it");
     id
@@ -112,6 +120,75 @@ fn a_role_that_lacks_it_neither_says_it_nor_is_heard_saying_it() {
         }
         assert_eq!(read(&alice)[0], "hello");
     }
+}
+
+#[test]
+fn what_waits_is_not_sent_if_the_role_does_not_allow_it_any_more() {
+    for is_encrypted_anew in [false, true] {
+        let hub = MimiHub::new();
+        let [mut alice, bob, _] = with_capabilities(&hub, &[]);
+        now(alice.set_role(&room(), &uri(BOB), templates::SUPER_ADMIN)).unwrap();
+        let line = hub.transport(B);
+        let mut bob = MimiClient::open(line.clone(), bob.into_store(), obedient(), hub.clock()).unwrap();
+        sync(&mut bob);
+        notices(&mut bob);
+        let link = NestedPart::markdown("look: <https://cats.example/>");
+        let link = bob
+            .enqueue_message(&room(), &bob.compose(&room(), link).unwrap())
+            .unwrap();
+        let text = bob.compose(&room(), NestedPart::text("hello")).unwrap();
+        bob.enqueue_message(&room(), &text).unwrap();
+        if is_encrypted_anew {
+            let current_epoch = bob.group(&room()).unwrap().unwrap().epoch + 1;
+            let late = SubmitMessageResponse::from(SubmitVerdict::EpochTooOld { current_epoch });
+            line.answer(&late.to_bytes());
+        } else {
+            line.is_down(&room(), true);
+        }
+        now(bob.sync(Duration::ZERO)).unwrap();
+        let waiting = store::Outgoing::all(bob.store.read()).unwrap();
+        assert_eq!(waiting.len(), 2);
+        assert_eq!(waiting[0].message.is_none(), is_encrypted_anew);
+        now(alice.set_role(&room(), &uri(BOB), MEMBER)).unwrap();
+        now(bob.sync(Duration::ZERO)).unwrap();
+        line.is_down(&room(), false);
+        hub.advance(Duration::from_mins(10));
+        line.asked();
+        now(bob.sync(Duration::ZERO)).unwrap();
+        assert_eq!(
+            line.asked(),
+            u32::from(!is_encrypted_anew),
+            "the hub sees the other one alone"
+        );
+        sync(&mut alice);
+        let items = alice.items(&room(), 10).unwrap();
+        assert_eq!(items.len(), 1, "{items:?}");
+        assert_eq!(read(&alice), ["hello"], "what comes after it is not in the way");
+        assert_eq!(read(&bob), ["hello"]);
+        let not_sent = MimiNotice::NotSent {
+            room: ROOM.to_owned(),
+            message: link.to_string(),
+        };
+        assert!(notices(&mut bob).contains(&not_sent));
+    }
+}
+
+#[test]
+fn who_deletes_what_others_said_before_it_comes_may_do_so_no_more_than_after_it() {
+    let hub = MimiHub::new();
+    let [mut alice, mut bob, mut cathy] = with_capabilities(&hub, &[Capability::CAN_DELETE_OWN_MESSAGE]);
+    let id = say(&mut alice, "Hush");
+    let said = hub.take_last();
+    // As far as anybody can see, it could be his own.
+    let mut delete = bob.compose(&room(), NestedPart::null()).unwrap();
+    delete.replaces = Some(id);
+    now(bob.send(&room(), &delete)).unwrap();
+    hub.say(said);
+    sync(&mut cathy);
+    assert_eq!(cathy.items(&room(), 10).unwrap().len(), 2);
+    let (timeline, moderation) = (cathy.timeline(&room()).unwrap(), cathy.moderation(&room()).unwrap());
+    let post = timeline.post(&id, moderation.policy()).unwrap();
+    assert!(matches!(post.state, State::Shown { .. }), "{post:?}");
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Who is told what became of messages (MMS #reporting, MRP #status-notification).
 
+use std::sync::Arc;
+
 use nabe_content::mimi::status::{MAX_ENTRIES, MessageStatus, StatusReport};
 use nabe_content::mimi::{MessageId, MimiContent};
 use nabe_wire::Encode as _;
-use nabe_wire::policy::{Optionality, StatusNotificationPolicy};
+use nabe_wire::policy::{Capability, Optionality, StatusNotificationPolicy};
+use nabe_wire::submit_message::{SubmitMessageResponse, SubmitVerdict};
 
+use super::hub::Line;
 use super::*;
+use crate::mimi::store::Outgoing;
 
 /// Alice's room with this policy, with Bob and Cathy in it.
 fn with_policy(hub: &MimiHub, delivered: Optionality, read: Optionality, settings: &MimiSettings) -> [MimiClient; 3] {
@@ -18,6 +23,11 @@ fn with_policy(hub: &MimiHub, delivered: Optionality, read: Optionality, setting
     let mut new = new_room();
     new.components
         .set(ComponentId::STATUS_NOTIFICATION_POLICY, policy.to_bytes());
+    let roles = new.policy.roles.roles.iter_mut();
+    for role in roles.filter(|role| role.role_index == templates::SUPER_ADMIN) {
+        role.role_capabilities
+            .push(Capability::CAN_CHANGE_OTHER_POLICY_ATTRIBUTE);
+    }
     now(alice.create_room(&new)).unwrap();
     now(alice.add(&room(), &[(uri(BOB), MEMBER), (uri(CATHY), MEMBER)])).unwrap();
     sync(&mut bob);
@@ -140,6 +150,104 @@ fn a_room_that_says_nothing_about_receipts_is_told_none_unless_they_are_asked_fo
     now(bob.report_status(&room(), &[(id, MessageStatus::UNREAD)])).unwrap();
     sync(&mut alice);
     assert_eq!(status(&alice, &id, BOB), Some(MessageStatus::UNREAD));
+}
+
+/// The same client on a line of its own.
+fn on_a_line(hub: &MimiHub, client: MimiClient) -> (MimiClient, Arc<Line>) {
+    let line = hub.transport(B);
+    let settings = client.settings.clone();
+    let client = MimiClient::open(line.clone(), client.into_store(), settings, hub.clock()).unwrap();
+    (client, line)
+}
+
+#[test]
+fn a_receipt_that_waits_is_not_sent_if_the_policy_forbids_it_by_then() {
+    let hub = MimiHub::new();
+    let [mut alice, bob, _] = with_policy(&hub, Optionality::Required, Optionality::Optional, &obedient());
+    let (mut bob, line) = on_a_line(&hub, bob);
+    let id = say(&mut alice, "hello");
+    sync(&mut bob);
+    sync(&mut bob);
+    bob.mark_read(&room(), &[id]).unwrap();
+    let current_epoch = bob.group(&room()).unwrap().unwrap().epoch + 1;
+    let late = SubmitMessageResponse::from(SubmitVerdict::EpochTooOld { current_epoch });
+    line.answer(&late.to_bytes());
+    sync(&mut bob);
+    assert_eq!(Outgoing::all(bob.store.read()).unwrap().len(), 1);
+    let forbids = StatusNotificationPolicy {
+        delivery_notifications: Optionality::Required,
+        read_receipts: Optionality::Forbidden,
+    };
+    let component = ComponentId::STATUS_NOTIFICATION_POLICY;
+    now(alice.set_component(&room(), component, Some(forbids.to_bytes()))).unwrap();
+    for _ in 0..3 {
+        sync(&mut bob);
+        hub.advance(Duration::from_mins(11));
+    }
+    assert!(Outgoing::all(bob.store.read()).unwrap().is_empty());
+    assert_eq!(bob.next_due().unwrap(), None);
+    sync(&mut alice);
+    assert_eq!(status(&alice, &id, BOB), Some(MessageStatus::DELIVERED));
+}
+
+#[test]
+fn a_receipt_that_the_hub_does_not_take_is_told_later() {
+    let hub = MimiHub::new();
+    let [mut alice, bob, _] = with_policy(&hub, Optionality::Required, Optionality::Required, &obedient());
+    let (mut bob, line) = on_a_line(&hub, bob);
+    let id = say(&mut alice, "hello");
+    let refused = SubmitMessageResponse::from(SubmitVerdict::NotAllowed);
+    for _ in 0..2 {
+        line.answer(&refused.to_bytes());
+        // It is tried once, and then after a while, as when the client is told to look.
+        for _ in 0..5 {
+            sync(&mut bob);
+        }
+        sync(&mut alice);
+        assert_eq!(status(&alice, &id, BOB), None);
+        let due = bob
+            .next_due()
+            .unwrap()
+            .expect("it is to be told")
+            .saturating_since(hub.clock()());
+        assert!(due >= Duration::from_mins(5), "{due:?}");
+        hub.advance(due);
+    }
+    sync(&mut bob);
+    sync(&mut alice);
+    assert_eq!(status(&alice, &id, BOB), Some(MessageStatus::DELIVERED));
+    sync(&mut bob);
+    assert_eq!(bob.next_due().unwrap(), None);
+}
+
+#[test]
+fn what_another_client_told_leaves_nothing_behind_that_is_late() {
+    let hub = MimiHub::new();
+    let settings = MimiSettings {
+        report_after: Duration::from_secs(60),
+        ..obedient()
+    };
+    let [mut alice, mut bob, _] = with_policy(&hub, Optionality::Required, Optionality::Required, &settings);
+    let mut second = client(&hub, B2);
+    now(second.join(&room(), None, None)).unwrap();
+    sync(&mut alice);
+    sync(&mut bob);
+    let id = say(&mut alice, "hello");
+    sync(&mut bob);
+    // The other one tells it at once, and this one has nothing to tell before it was read.
+    sync(&mut second);
+    sync(&mut bob);
+    hub.advance(Duration::from_secs(59));
+    bob.mark_read(&room(), &[id]).unwrap();
+    sync(&mut bob);
+    hub.advance(Duration::from_secs(2));
+    sync(&mut bob);
+    sync(&mut alice);
+    assert_eq!(status(&alice, &id, BOB), Some(MessageStatus::DELIVERED));
+    hub.advance(Duration::from_secs(59));
+    sync(&mut bob);
+    sync(&mut alice);
+    assert_eq!(status(&alice, &id, BOB), Some(MessageStatus::READ));
 }
 
 #[test]

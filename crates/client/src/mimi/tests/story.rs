@@ -1,7 +1,8 @@
 //! The draft's story (MIMI #example-protocol-flow), and what else becomes of rooms.
 
-use nabe_wire::Message as _;
 use nabe_wire::mls::{FramedContentBody, MlsMessage, MlsMessageBody, ProposalType};
+use nabe_wire::update::UpdateRoomResponse;
+use nabe_wire::{Encode as _, Message as _};
 
 use super::*;
 
@@ -110,6 +111,58 @@ fn kind_of(message: &[u8]) -> ProposalType {
         },
         other => panic!("{other:?}"),
     }
+}
+
+/// The proposals that a client has on their way to the hub.
+fn proposed(client: &MimiClient) -> Vec<u8> {
+    let request = store::Request::of_room(client.store.read(), &room()).unwrap();
+    let message = request.expect("it is on its way").message;
+    assert_eq!(kind_of(&message), ProposalType::SELF_REMOVE);
+    message
+}
+
+#[test]
+fn who_asks_to_leave_again_in_an_epoch_sends_the_same_self_remove_again() {
+    let hub = MimiHub::new();
+    let [mut alice, bob, _] = of_three(&hub);
+    let refused = UpdateRoomResponse::not_allowed("not today");
+    let refused = refused.to_bytes();
+    let mut store = bob.into_store();
+    let mut made = Vec::new();
+    for is_next_epoch in [false, false, true] {
+        if is_next_epoch {
+            now(alice.update(&room())).unwrap();
+        }
+        let line = hub.transport(B);
+        let mut bob = MimiClient::open(line.clone(), store, obedient(), hub.clock()).unwrap();
+        sync(&mut bob);
+        line.is_down(&room(), true);
+        now(bob.leave(&room())).unwrap_err();
+        made.push(proposed(&bob));
+        line.is_down(&room(), false);
+        line.answer(&refused);
+        hub.advance(Duration::from_mins(10));
+        sync(&mut bob);
+        let gave_up = |notice: &MimiNotice| matches!(notice, MimiNotice::GaveUp { .. });
+        assert!(notices(&mut bob).iter().any(gave_up));
+        store = bob.into_store();
+        if made.len() == 1 {
+            // As if it were signed otherwise each time, as in suites whose signatures are random.
+            *made[0].last_mut().unwrap() ^= 1;
+            let keep = |connection: &rusqlite::Connection| store::keep_self_remove(connection, &room(), &made[0]);
+            store.transaction(keep).unwrap();
+        }
+    }
+    assert_eq!(made[0], made[1]);
+    assert_ne!(made[1], made[2], "the next epoch has its own");
+    // The hub takes it the second time.
+    let mut bob = MimiClient::open(hub.transport(B), store, obedient(), hub.clock()).unwrap();
+    now(bob.leave(&room())).unwrap();
+    sync(&mut alice);
+    assert!(store::pending(alice.store.read(), &room()).unwrap().contains(&made[2]));
+    now(alice.tend(&room())).unwrap();
+    sync(&mut bob);
+    assert_eq!(bob.room(&room()).unwrap().status, MimiStatus::Removed);
 }
 
 #[test]
