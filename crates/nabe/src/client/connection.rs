@@ -281,7 +281,7 @@ const HTTP2: &[u8] = b"h2";
 /// For one request.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// For one file.
-const TRANSFER_TIMEOUT: Duration = Duration::from_hours(1);
+pub(crate) const TRANSFER_TIMEOUT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests {
@@ -297,7 +297,12 @@ mod tests {
         listener::{self, ListenerLimits},
         tls::{self, CertificateFiles, DevelopmentCa},
     };
-    use tokio::{net::TcpListener, sync::watch};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::watch,
+        time::Instant,
+    };
 
     use super::*;
 
@@ -377,5 +382,51 @@ mod tests {
         let answer = connection.request(Method::GET, "/", &[], Bytes::new(), 3).await;
         assert!(matches!(answer, Err(ConnectionError::Body(_))));
         assert_eq!(ask(&connection).await[1..], first[1..]);
+    }
+
+    /// A server that takes whatever comes, says this, and then one byte in each half minute.
+    async fn slow(says: &'static [u8]) -> Connection {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut request = [0; 1];
+                    stream.read_exact(&mut request).await.unwrap();
+                    stream.write_all(says).await.unwrap();
+                    loop {
+                        tokio::time::sleep(Duration::from_secs(30)).await;
+                        let said = if says.is_empty() {
+                            Ok(())
+                        } else {
+                            stream.write_all(b"x").await
+                        };
+                        if said.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Connection::new(&url, None, HeaderMap::new()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_a_request_and_does_not_come_to_an_end_with_its_answer_is_given_up() {
+        for says in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"] {
+            let connection = slow(says).await;
+            let get = Method::GET;
+            let begun = Instant::now();
+            let answer = connection.request(get.clone(), "/", &[], Bytes::new(), 2_000_000).await;
+            assert!(matches!(answer, Err(ConnectionError::Timeout)), "{answer:?}");
+            assert!(begun.elapsed() < 2 * TIMEOUT);
+            let begun = Instant::now();
+            let answer = connection.transfer(get, "/", &[], Bytes::new(), 2_000_000).await;
+            assert!(matches!(answer, Err(ConnectionError::Timeout)), "{answer:?}");
+            assert!(begun.elapsed() < 2 * TRANSFER_TIMEOUT);
+        }
+        let answer = slow(b"").await.open("/", &[]).await;
+        assert!(matches!(answer, Err(ConnectionError::Timeout)), "{answer:?}");
     }
 }

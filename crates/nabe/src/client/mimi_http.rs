@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use http::{Method, Response};
 use nabe_client::{
     mimi::{
@@ -35,10 +35,11 @@ use nabe_wire::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
     account::Account,
-    connection::{Connection, is_success},
+    connection::{Connection, TRANSFER_TIMEOUT, is_success},
     http::{API, MAX_ANSWER, connect, encoded, not_understood, refused, unreachable},
 };
 
@@ -315,23 +316,40 @@ impl Files {
         };
         let transport = HttpsTransport::direct(settings, Arc::new(SystemClock)).map_err(not_understood)?;
         let answer = AssetDownloads::new(transport).get(&url, TIME_TO_ANSWER).await;
-        let PeerStream { status, mut body, .. } = answer.map_err(unreachable)?;
+        let PeerStream { status, body, .. } = answer.map_err(unreachable)?;
         if status != 200 {
             return Err(no(status, "the server where the file lies does not give it out"));
         }
-        let mut file = BytesMut::new();
-        while let Some(piece) = tokio::time::timeout(TIME_TO_ANSWER, body.next())
-            .await
-            .map_err(unreachable)?
-        {
-            let piece = piece.map_err(unreachable)?;
-            if file.len() + piece.len() > MAX_FILE {
-                return Err(no(413, "the file is larger than one may be"));
-            }
-            file.extend_from_slice(&piece);
-        }
-        Ok(file.freeze())
+        collected(body)
+            .await?
+            .ok_or_else(|| no(413, "the file is larger than one may be"))
     }
+}
+
+/// A whole file; `None` if it is larger than one may be.
+///
+/// # Errors
+/// It breaks off, nothing more of it comes, or it takes too long.
+async fn collected<E>(body: impl Stream<Item = Result<Bytes, E>> + Unpin) -> Result<Option<Bytes>, TransportError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    timeout(TRANSFER_TIMEOUT, pieces(body)).await.map_err(unreachable)?
+}
+
+async fn pieces<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) -> Result<Option<Bytes>, TransportError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut file = BytesMut::new();
+    while let Some(piece) = timeout(TIME_TO_ANSWER, body.next()).await.map_err(unreachable)? {
+        let piece = piece.map_err(unreachable)?;
+        if file.len() + piece.len() > MAX_FILE {
+            return Ok(None);
+        }
+        file.extend_from_slice(&piece);
+    }
+    Ok(Some(file.freeze()))
 }
 
 #[async_trait]
@@ -685,6 +703,23 @@ mod tests {
         // Added again, they read from there on.
         set(&logs, "club", 10, i64::MAX, 1..=11);
         assert_eq!(numbers(&after(&provider, &end).await.0), [("club", 10), ("club", 11)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_does_not_come_to_its_end_is_given_up() {
+        let piece = || Ok::<_, std::io::Error>(Bytes::from_static(b"x"));
+        let begun = tokio::time::Instant::now();
+        let stalls = futures_util::stream::iter([piece()]).chain(futures_util::stream::pending());
+        collected(stalls).await.unwrap_err();
+        assert!(begun.elapsed() < 2 * TIME_TO_ANSWER);
+        let drips = futures_util::stream::unfold((), async |()| {
+            tokio::time::sleep(TIME_TO_ANSWER / 2).await;
+            Some((piece(), ()))
+        });
+        collected(Box::pin(drips)).await.unwrap_err();
+        assert!(begun.elapsed() < 2 * TRANSFER_TIMEOUT);
+        let whole = futures_util::stream::iter([piece(), piece()]);
+        assert_eq!(collected(whole).await.unwrap().unwrap(), "xx");
     }
 
     #[test]
