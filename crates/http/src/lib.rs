@@ -6,7 +6,7 @@
 //! | [`federation_router`] | LM #int-transport, one file per endpoint in `federation/` |
 //! | [`client_router`] | `/_nabe/v1`, one file per group in `client/`, and the OpenAPI document generated from them; health |
 //! | [`operations_router`] | metrics and health, for a port of the operator's own |
-//! | [`mimi`] | what the endpoints of MIMI have in common; none is served yet |
+//! | [`mimi`] | the endpoints of MIMI; [`mimi::Route`] has all that is served to providers |
 //! | [`listener`], [`tls`] | sockets, certificates, limits on connections and on peers that do not read |
 //! | [`peer_certificate`] | who is at the other end of a connection where both ends show certificates |
 

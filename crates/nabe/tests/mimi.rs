@@ -5,6 +5,7 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,6 +15,8 @@ use bytes::Bytes;
 use common::{Serving, memory, nabe, person::Person, provider::Provider, text, wait_for};
 use http::Method;
 use nabe_client::mimi::templates;
+use nabe_federation::HttpsTransport;
+use nabe_http::mimi::{Access, Route};
 use nabe_mls::testing::mimi::{MimiDevice, RoomDraft, group_info_query, open_group_info};
 use nabe_service::ports::mimi::{MimiPeers as _, MimiRequest};
 use nabe_signing::{SigningKey, base64u};
@@ -34,58 +37,130 @@ use serde_json::{Value, json};
 const ALICE: &str = "mimi://a.localhost/u/alice";
 const BOB: &str = "mimi://b.localhost/u/bob";
 
-/// What a path in the directory leads to for some target.
-fn path_of(template: &str, domain: &ServerName) -> String {
-    let path = template.strip_prefix(&format!("https://{domain}")).unwrap();
-    let (start, _) = path.split_once('{').unwrap();
-    format!("{start}mimi%3A%2F%2F{domain}%2Fr%2Fnowhere")
+/// What is asked of a route: something that is not there.
+fn path_of(route: Route, domain: &ServerName) -> String {
+    let target = format!("mimi%3A%2F%2F{domain}%2Fr%2Fnowhere");
+    let filled = [("{media_id}", "none"), ("{token}", "none"), ("{*target}", &target)];
+    let fill = |path: String, (part, value): (&str, &str)| path.replace(part, value);
+    filled.into_iter().fold(route.path(), fill)
 }
 
-/// All that the directory of a running server names, and the gateway.
+/// All that a running server serves to other providers, and what it does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_reads_the_directory_and_providers_alone_reach_what_is_in_it() {
+async fn a_route_is_for_everybody_or_for_providers_alone_and_where_there_is_none_nothing_is() {
     let parent = tempfile::tempdir().unwrap();
     let a = Provider::init(parent.path(), "a.localhost", None);
     let b = Provider::init(parent.path(), "b.localhost", Some(&a));
     let stranger = Provider::init(parent.path(), "stranger", None);
+    let (nobody, peer) = (a.transport(None), a.transport(Some(&b)));
+    // The same domain, vouched for by somebody whom nobody trusts.
+    let untrusted = Provider {
+        domain: b.domain.clone(),
+        folder: stranger.folder.clone(),
+        ..a.clone()
+    };
+    let untrusted = a.transport(Some(&untrusted));
     for shared in [false, true] {
         let _running = a.serve_with(&[&b], shared, &[("NABE_MIMI__OHTTP", "true")]);
         let directory = a.directory().await;
-        let of_endpoint = |endpoint: Endpoint| {
-            let method: Method = endpoint.method().parse().unwrap();
-            (method, path_of(&directory[endpoint.name()], &a.domain))
-        };
-        let mut routes: Vec<_> = Endpoint::ALL.into_iter().map(of_endpoint).collect();
-        let gateway = directory["ohttpGateway"].strip_prefix("https://a.localhost").unwrap();
-        routes.push((Method::POST, gateway.to_owned()));
-        let keys = directory["ohttpKeys"].strip_prefix("https://a.localhost").unwrap();
+        let known: BTreeSet<_> = directory.values().map(|url| start_of(url)).collect();
+        let routes: Vec<_> = Route::all().collect();
+        let found = routes
+            .iter()
+            .filter(|route| !matches!(route, Route::Directory | Route::Asset))
+            .map(|route| format!("https://a.localhost{}", start_of(&route.path())));
         assert_eq!(
-            (routes.len(), directory.len(), keys),
-            (11, 12, gateway),
-            "nothing else is served"
+            known,
+            found.collect(),
+            "the directory has what one need not know otherwise"
         );
-        let (nobody, peer) = (a.transport(None), a.transport(Some(&b)));
-        // The same domain, vouched for by somebody whom nobody trusts.
-        let untrusted = Provider {
-            domain: b.domain.clone(),
-            folder: stranger.folder.clone(),
-            ..a.clone()
-        };
-        let untrusted = a.transport(Some(&untrusted));
-        for (method, path) in routes {
-            let answer = a.request(&nobody, method.clone(), &path, "b.localhost").await;
-            assert_eq!(answer.status(), 401, "{path}: without a certificate");
+        assert_eq!((routes.len(), directory.len()), (14, 12));
+        let of_everybody = routes.iter().filter(|route| route.access() == Access::Anybody);
+        let expected = [Route::Directory, Route::Asset, Route::OhttpKeys];
+        assert!(of_everybody.eq(&expected), "no endpoint is for everybody");
+
+        for route in routes {
+            let path = path_of(route, &a.domain);
+            let method: Method = route.method().parse().unwrap();
+            let without = a.request(&nobody, method.clone(), &path, "b.localhost").await;
             let of_another = a.request(&peer, method.clone(), &path, "c.localhost").await;
-            assert_eq!(of_another.status(), 403, "{path}: in the name of another");
             let refused = a.attempt(&untrusted, method.clone(), &path, "b.localhost").await;
             assert!(
                 refused.is_err(),
-                "{path}: with a certificate of somebody who is not trusted: {refused:?}"
+                "{path}: a certificate by who is not trusted: {refused:?}"
             );
-            // Whatever the endpoint says to nonsense, it is the endpoint that says it.
-            let answer = a.request(&peer, method, &path, "b.localhost").await;
-            assert!(!matches!(answer.status().as_u16(), 401 | 405), "{path}: {answer:?}");
-            assert_ne!(answer.body(), of_another.body(), "{path}");
+            let with = a.request(&peer, method, &path, "b.localhost").await;
+            match route.access() {
+                Access::Anybody => {
+                    assert_eq!(with.status(), if route == Route::Asset { 404 } else { 200 }, "{path}");
+                    assert_ne!(with.body(), NOT_THERE, "{path}");
+                    for other in [without, of_another] {
+                        assert_eq!((other.status(), other.body()), (with.status(), with.body()), "{path}");
+                    }
+                }
+                Access::Provider => {
+                    assert_eq!(without.status(), 401, "{path}: without a certificate");
+                    assert_eq!(of_another.status(), 403, "{path}: in the name of another");
+                    // Whatever the endpoint says to nonsense, it is the endpoint that says it.
+                    assert!(!matches!(with.status().as_u16(), 401 | 405), "{path}: {with:?}");
+                    assert_ne!(with.body(), of_another.body(), "{path}");
+                    assert_ne!(with.body(), NOT_THERE, "{path}");
+                }
+            }
+        }
+        expect_nothing_else(&a, &peer, shared).await;
+    }
+}
+
+/// What is said of a path that no route has.
+const NOT_THERE: &str = "no such endpoint\n";
+
+fn start_of(template: &str) -> String {
+    template.split('{').next().unwrap().to_owned()
+}
+
+/// By other methods, below and above the routes, and what other ports are for.
+async fn expect_nothing_else(a: &Provider, peer: &HttpsTransport, shared: bool) {
+    let methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+    let of_path = |path: &str| -> BTreeSet<&str> {
+        let same = Route::all().filter(|route| path_of(*route, &a.domain) == path);
+        same.map(Route::method).collect()
+    };
+    for path in Route::all().map(|route| path_of(route, &a.domain)) {
+        for method in methods.into_iter().filter(|method| !of_path(&path).contains(method)) {
+            let answer = a.request(peer, method.parse().unwrap(), &path, "b.localhost").await;
+            assert_eq!(answer.status(), 405, "{method} {path}");
+        }
+    }
+    let near = Route::all().flat_map(|route| {
+        let path = path_of(route, &a.domain);
+        let start = start_of(&route.path());
+        let above = start.trim_end_matches('/').to_owned();
+        let below = route.path().contains('{').then_some(above);
+        let slash = (!route.path().contains('*')).then(|| format!("{path}/"));
+        [below, slash, Some(format!("/{path}"))].into_iter().flatten()
+    });
+    let elsewhere = [
+        "/",
+        "/_mimi",
+        "/_mimi/v1",
+        "/_mimi/v1/rooms/x",
+        "/_mimi/v2/notify/x",
+        "/.well-known/mimi",
+        "/metrics",
+    ];
+    let of_another_port = [
+        "/_nabe/health",
+        "/_nabe/v1/rooms",
+        "/_nabe/openapi.json",
+        "/_matrix/key/v2/server",
+    ];
+    let of_another_port = of_another_port.into_iter().filter(|_| !shared);
+    let paths = elsewhere.into_iter().chain(of_another_port).map(str::to_owned);
+    for path in near.chain(paths) {
+        for method in [Method::GET, Method::POST] {
+            let answer = a.request(peer, method.clone(), &path, "b.localhost").await;
+            assert_eq!(answer.status(), 404, "{method} {path}: {answer:?}");
         }
     }
 }

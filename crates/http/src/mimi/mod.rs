@@ -4,6 +4,7 @@
 //!
 //! - `identity`: who calls ([`PeerIdentity`]), by `From` and certificate (MIMI #transport-layer)
 //! - `forwarded`: certificates that a proxy saw and tells of ([`ForwardedCertificates`])
+//! - `routes`: all that is served, and for whom ([`Route`])
 //! - `target`: what a path names ([`Target`])
 //! - `asset`: files of our own users
 //! - `proxy_download`, `ohttp`: files of other providers' users, by proxy and by a gateway ([`OhttpGateway`])
@@ -26,10 +27,12 @@ mod notify;
 mod ohttp;
 mod proxy_download;
 mod report_abuse;
+mod routes;
 mod submit_message;
 mod target;
 mod update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -38,19 +41,21 @@ use axum::handler::Handler;
 use axum::http::header::{CACHE_CONTROL, HeaderValue};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::routing::{MethodRouter, on};
 use bytes::Bytes;
 use nabe_service::Service;
-use nabe_service::mimi::{ASSETS, Mimi};
+use nabe_service::mimi::Mimi;
 use nabe_signing::{Json, Object};
 use nabe_types::ServerName;
-use nabe_wire::directory::{DIRECTORY_PATH, Endpoint, Template, TemplateError};
+use nabe_wire::directory::{Endpoint, Template, TemplateError};
 
 pub use self::body::{Tls, TlsReply};
 pub use self::forwarded::{CertificateHeader, ForwardedCertificates};
 pub use self::identity::PeerIdentity;
 pub(crate) use self::ohttp::{Asker, KEYS, OHTTP_PATH, SEALED_ANSWER};
 pub use self::ohttp::{OhttpGateway, OhttpKeyError};
+pub(crate) use self::routes::BASE;
+pub use self::routes::{Access, Route};
 pub use self::target::Target;
 pub use crate::error::mimi::{CertificateFault, FromFault, MimiRefusal};
 use crate::reply::Reply;
@@ -91,7 +96,7 @@ pub struct MimiSettings {
 /// The endpoints that are served, each with its handler.
 #[derive(Debug, Default)]
 pub struct Endpoints {
-    routes: Vec<(Endpoint, MethodRouter<AppState>)>,
+    handlers: BTreeMap<Route, MethodRouter<AppState>>,
 }
 
 impl Endpoints {
@@ -104,17 +109,20 @@ impl Endpoints {
     /// Serves an endpoint by this handler, which is only reached by callers that are known ([`PeerIdentity`]). A second handler for an
     /// endpoint takes the place of the first.
     #[must_use]
-    pub fn serve<H, T>(mut self, endpoint: Endpoint, handler: H) -> Self
+    pub fn serve<H, T>(self, endpoint: Endpoint, handler: H) -> Self
     where
         H: Handler<T, AppState>,
         T: 'static,
     {
-        let filter = match endpoint.method() {
-            "GET" => MethodFilter::GET,
-            _ => MethodFilter::POST,
-        };
-        self.routes.retain(|(served, _)| *served != endpoint);
-        self.routes.push((endpoint, on(filter, handler)));
+        self.put(Route::Endpoint(endpoint), handler)
+    }
+
+    fn put<H, T>(mut self, route: Route, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        self.handlers.insert(route, on(route.filter(), handler));
         self
     }
 
@@ -128,28 +136,31 @@ impl Endpoints {
     }
 
     pub(crate) fn routes(self, settings: MimiSettings, state: &AppState) -> Result<Router<AppState>, TemplateError> {
-        let ohttp = state.ohttp.clone();
-        let directory = self.directory(&settings.authority, ohttp.is_some())?;
         let gate = Arc::new(Gate {
-            settings,
             service: state.service.clone(),
+            settings,
         });
-        let directory = Bytes::from(directory.to_canonical());
-        let serve = move || std::future::ready(serve_directory(directory.clone()));
-        let mut router = Router::new()
-            .route(DIRECTORY_PATH, get(serve))
-            .route(&format!("{ASSETS}/{{media_id}}/{{token}}"), get(asset::asset));
-        if let Some(gateway) = ohttp {
-            let keys = gateway.clone();
-            let keys = get(move || std::future::ready(keys.keys()));
-            let forward = async move |peer, State(state), request| gateway.forward(peer, state, request).await;
-            let guarded = on(MethodFilter::POST, forward).layer(from_fn_with_state(Arc::clone(&gate), admit));
-            router = router.route(OHTTP_PATH, keys.merge(guarded));
-        }
-        Ok(self.routes.into_iter().fold(router, |router, (endpoint, handler)| {
-            let guarded = handler.layer(from_fn_with_state(Arc::clone(&gate), admit));
-            router.route(&format!("{BASE}/{}/{{*target}}", endpoint.name()), guarded)
+        let mut all = self.with_the_rest(&gate.settings.authority, state.ohttp.clone())?;
+        let served = Route::all().filter_map(|route| Some((route, all.handlers.remove(&route)?)));
+        Ok(served.fold(Router::new(), |router, (route, handler)| {
+            let handler = match route.access() {
+                Access::Anybody => handler,
+                Access::Provider => handler.layer(from_fn_with_state(Arc::clone(&gate), admit)),
+            };
+            router.route(&route.path(), handler)
         }))
+    }
+
+    /// And what is served beside the endpoints.
+    fn with_the_rest(self, authority: &ServerName, ohttp: Option<OhttpGateway>) -> Result<Self, TemplateError> {
+        let directory = Bytes::from(self.directory(authority, ohttp.is_some())?.to_canonical());
+        let serve = move || std::future::ready(serve_directory(directory.clone()));
+        let all = self.put(Route::Directory, serve).put(Route::Asset, asset::asset);
+        let Some(gateway) = ohttp else { return Ok(all) };
+        let keys = gateway.clone();
+        let keys = move || std::future::ready(keys.keys());
+        let forward = async move |peer, State(state), request| gateway.forward(peer, state, request).await;
+        Ok(all.put(Route::OhttpKeys, keys).put(Route::OhttpGateway, forward))
     }
 
     fn directory(&self, authority: &ServerName, has_gateway: bool) -> Result<Object, TemplateError> {
@@ -158,7 +169,10 @@ impl Endpoints {
             let template = Template::below(&base, endpoint)?;
             Ok((endpoint.name().to_owned(), Json::from(template.to_string())))
         };
-        let entries = self.routes.iter().map(|(endpoint, _)| entry(*endpoint));
+        let endpoints = Endpoint::ALL
+            .into_iter()
+            .filter(|endpoint| self.handlers.contains_key(&Route::Endpoint(*endpoint)));
+        let entries = endpoints.map(entry);
         let mut directory = entries.collect::<Result<Object, _>>()?;
         if has_gateway {
             // The draft has no name for it (D-ohttp-directory).
@@ -211,8 +225,6 @@ fn serve_directory(directory: Bytes) -> Response {
     response
 }
 
-/// What the paths of all endpoints begin with.
-pub(crate) const BASE: &str = "/_mimi/v1";
 const DIRECTORY_LIFETIME: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, FROM, HOST};
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use nabe_types::ServerPattern;
+use nabe_wire::directory::DIRECTORY_PATH;
 use nabe_wire::update::UpdateRoomResponse;
 use nabe_wire::{Encode as _, Message as _};
 use rustls::RootCertStore;
