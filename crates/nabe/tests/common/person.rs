@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{command, provider::Provider, text, wait_for};
 
 /// A user's client: `nabe client mimi` with a folder of its own, one process for each command.
+#[derive(Clone)]
 pub(crate) struct Person {
     pub(crate) state: PathBuf,
     pub(crate) user: String,

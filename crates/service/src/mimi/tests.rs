@@ -116,7 +116,11 @@ impl Room {
 
     /// Alice, Bob and Cathy, each of a provider of their own, who have read everything.
     async fn of_three() -> Self {
-        let mut room = Self::new().await;
+        Self::of_three_on(Backend::Memory).await
+    }
+
+    async fn of_three_on(backend: Backend) -> Self {
+        let mut room = Self::on(backend, |_| {}).await;
         room.add("alice", "bob", "mimi://b.example/d/bob/B", BOB).await;
         room.add("bob", "cathy", "mimi://c.example/d/cathy/C", CATHY).await;
         room.all_catch_up().await;

@@ -1,13 +1,11 @@
 //! Followers that fail, and what they are sent then.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nabe_wire::directory::Endpoint;
 
 use super::*;
-use crate::mimi::testing::status;
+use crate::mimi::testing::{Answers, BACKENDS, status};
 
 /// Bodies that a follower was sent.
 fn sent(room: &Room, to: &str) -> Vec<Bytes> {
@@ -76,52 +74,53 @@ async fn what_comes_soon_after_a_request_goes_together_and_after_a_pause_at_once
 
 #[tokio::test]
 async fn a_hub_that_crashes_between_accepting_and_sending_delivers_once() {
-    let mut room = Room::of_three().await;
-    room.providers.set_down("b", true);
-    room.say("cathy", "one").await;
-    eventually("it was tried", || async {
-        let store = room.providers.store("a");
-        store.notification(&room.uri, &server("b")).await.unwrap().is_some()
-    })
-    .await;
-    room.say("cathy", "two").await;
-    room.providers.crash("a").await;
-    room.providers.set_down("b", false);
-    room.providers.advance(Duration::from_secs(1));
-    room.is_delivered().await;
-    room.all_catch_up().await;
-    assert_eq!(room.client("bob").heard, ["one", "two"]);
-    assert_eq!(texts(&room.inbox("bob").await), 2);
+    for backend in BACKENDS {
+        let mut room = Room::of_three_on(backend).await;
+        room.providers.set_down("b", true);
+        room.say("cathy", "one").await;
+        eventually("it was tried", || async {
+            let store = room.providers.store("a");
+            store.notification(&room.uri, &server("b")).await.unwrap().is_some()
+        })
+        .await;
+        room.say("cathy", "two").await;
+        room.providers.crash("a").await;
+        room.providers.set_down("b", false);
+        room.providers.advance(Duration::from_secs(1));
+        room.is_delivered().await;
+        room.all_catch_up().await;
+        assert_eq!(room.client("bob").heard, ["one", "two"], "{backend:?}");
+        assert_eq!(texts(&room.inbox("bob").await), 2, "{backend:?}");
+    }
 }
 
+/// Whichever of them crashes: the follower has it, and nobody heard of that.
 #[tokio::test]
 async fn a_hub_that_crashes_when_the_answer_was_on_its_way_sends_the_same_bytes_again() {
-    let mut room = Room::of_three().await;
-    let lost = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&lost);
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&kept);
-    // The follower has it; nobody hears of it.
-    room.providers.intercept(move |to, request| {
-        if *to != server("b") || request.endpoint != Endpoint::Notify {
-            return None;
-        }
-        count.fetch_add(1, Ordering::Relaxed);
-        seen.lock().unwrap().push(request.body.clone());
-        Some(Err(crate::ports::PeerError::Timeout.into()))
-    });
-    room.say("cathy", "one").await;
-    eventually("it was sent", || async { lost.load(Ordering::Relaxed) == 1 }).await;
-    room.say("cathy", "two").await;
-    room.providers.crash("a").await;
-    room.providers.intercept(|_, _| None);
-    room.providers.advance(Duration::from_secs(1));
-    room.is_delivered().await;
-    let bodies = sent(&room, "b");
-    let first = kept.lock().unwrap()[0].clone();
-    assert!(bodies.iter().filter(|body| **body == first).count() >= 2);
-    room.all_catch_up().await;
-    assert_eq!(room.client("bob").heard, ["one", "two"]);
+    for (backend, crashes) in BACKENDS
+        .into_iter()
+        .flat_map(|backend| [(backend, "a"), (backend, "b")])
+    {
+        let mut room = Room::of_three_on(backend).await;
+        let before = sent(&room, "b").len();
+        room.providers.answers("b", Endpoint::Notify, Some(Answers::Lost));
+        room.say("cathy", "one").await;
+        eventually("the follower has it", || async { texts(&room.inbox("bob").await) == 1 }).await;
+        room.say("cathy", "two").await;
+        room.providers.crash(crashes).await;
+        room.providers.answers("b", Endpoint::Notify, None);
+        room.providers.advance(Duration::from_secs(1));
+        room.is_delivered().await;
+        let bodies = &sent(&room, "b")[before..];
+        assert_eq!(bodies[0], bodies[1], "{backend:?}, {crashes} crashes");
+        room.all_catch_up().await;
+        assert_eq!(
+            room.client("bob").heard,
+            ["one", "two"],
+            "{backend:?}, {crashes} crashes"
+        );
+        assert_eq!(texts(&room.inbox("bob").await), 2, "{backend:?}, {crashes} crashes");
+    }
 }
 
 #[tokio::test]
