@@ -4,13 +4,21 @@
 
 mod common;
 
-use nabe_check::{Authority, CheckerConfig, Filter, FixedPeer, MimiSubjectConfig, SubjectConfig, Suite, Verdict};
+use nabe_check::{
+    Authority, CheckerConfig, Filter, FixedPeer, MimiSubjectConfig, Report, SubjectConfig, Suite, Verdict,
+};
 use nabe_types::ServerName;
 
 const NAME: &str = "subject.localhost";
 
 /// Runs a whole suite; every case must pass, but for those that cannot be run here.
 async fn conforms(suite: Suite, cannot_be_run: &[&str]) {
+    let report = conforms_with(suite, &Filter::all(), &[], cannot_be_run).await;
+    println!("{report}");
+}
+
+/// Runs these cases against a server with more options.
+async fn conforms_with(suite: Suite, cases: &Filter, environment: &[(&str, &str)], cannot_be_run: &[&str]) -> Report {
     let is_mimi = matches!(suite, Suite::MimiHub | Suite::MimiFollower);
     let folder = tempfile::tempdir().unwrap();
     let options: &[&str] = if is_mimi { &["--mimi", NAME] } else { &[] };
@@ -30,17 +38,17 @@ async fn conforms(suite: Suite, cannot_be_run: &[&str]) {
     // The checker's servers are `localhost:PORT`.
     let ranges = ("NABE_FEDERATION__ALLOWED_IP_RANGES", "[\"127.0.0.0/8\", \"::1/128\"]");
     let serve = || match is_mimi {
-        false => server.serve_with(&[], &[ranges]),
-        true => server.serve_with(
-            &[],
-            &[
-                ("NABE_MIMI__ADDRESS", &mimi_address_text),
+        false => server.serve_with(&[], &[&[ranges], environment].concat()),
+        true => {
+            let of_mimi = [
+                ("NABE_MIMI__ADDRESS", &*mimi_address_text),
                 ("NABE_MIMI__OVERRIDES", &overrides),
                 ("NABE_MIMI__ONLY_CA_FILES", "true"),
                 ("NABE_MIMI__ASSET_HOSTS", "[\"b.localhost\"]"),
                 ("NABE_MIMI__OHTTP", "true"),
-            ],
-        ),
+            ];
+            server.serve_with(&[], &[&of_mimi, environment].concat())
+        }
     };
     let mut serving = serve();
     let number = folder.path().join("pid");
@@ -75,19 +83,17 @@ async fn conforms(suite: Suite, cannot_be_run: &[&str]) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    let all = Filter::all();
     let report = tokio::select! {
-        report = nabe_check::run(suite, &all, &subject, &checker) => report.unwrap(),
+        report = nabe_check::run(suite, cases, &subject, &checker) => report.unwrap(),
         () = supervised => unreachable!("it goes on forever"),
     };
-    println!("{report}");
     let failed: Vec<_> = report
         .results
         .iter()
         .filter(|result| matches!(result.verdict, Verdict::Fail))
         .map(|result| result.id)
         .collect();
-    assert!(failed.is_empty(), "failed: {failed:?}");
+    assert!(failed.is_empty(), "failed: {failed:?}\n{report}");
     let skipped: Vec<_> = report
         .results
         .iter()
@@ -98,6 +104,7 @@ async fn conforms(suite: Suite, cannot_be_run: &[&str]) {
     assert!(serving.is_running(), "the subject must survive its checks");
     let wanted = usize::from(matches!(suite, Suite::MimiHub));
     assert_eq!(restarts, wanted, "the subject ended by itself: {}", server.log());
+    report
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,4 +125,15 @@ async fn nabe_conforms_as_hub_of_mimi() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nabe_conforms_as_follower_of_mimi() {
     conforms(Suite::MimiFollower, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nabe_conforms_as_follower_of_mimi_that_tells_who_is_a_user() {
+    let cases = Filter::parse("mimi-13,mimi-20,mimi-21");
+    let told = [("NABE_MIMI__HIDE_USERS", "false")];
+    let report = conforms_with(Suite::MimiFollower, &cases, &told, &[]).await;
+    assert_eq!(report.results.len(), 3);
+    let got: Vec<_> = report.results.iter().map(|result| result.got.as_str()).collect();
+    let is_told = got.iter().any(|got| got.contains("everybody learns who is a user"));
+    assert!(is_told, "{got:?}");
 }

@@ -98,8 +98,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "key packages that have expired",
         suite: Suite::MimiFollower,
         requirements: &["MIMI-keys-not-expired"],
-        sent: "a request for a client whose only key package expires within seconds, after that",
-        expected: "none is handed out",
+        sent: "a request for a user with two clients, after the only key package of one of them has expired",
+        expected: "the other one's is handed out alone",
         peers: Peers::Mimi(1),
         run: run!(expired),
     },
@@ -360,6 +360,9 @@ async fn expired(ctx: &Ctx) -> Checked {
         ctx.observe("the subject does not even take it in");
         ctx.upload(&device, &[]).await?;
     }
+    let laptop = device_of(&user, "laptop");
+    let good = laptop.key_package();
+    ctx.upload(&laptop, std::slice::from_ref(&good)).await?;
     ctx.agree(&hanna(ctx).user(), &user, None).await?;
     // Nothing tells that time has passed but time.
     ctx.eventually("the key package to expire", || async {
@@ -367,7 +370,9 @@ async fn expired(ctx: &Ctx) -> Checked {
     })
     .await?;
     let packages = packages_in(&ask(ctx, &user).await?);
-    ctx.check("no key package", packages.is_empty(), || format!("{}", packages.len()))
+    ctx.check("the other client's key package alone", packages == [good], || {
+        format!("{} key packages", packages.len())
+    })
 }
 
 async fn other_path(ctx: &Ctx) -> Checked {

@@ -57,8 +57,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "requests of others",
         suite: Suite::MimiHub,
         requirements: &["MIMI-keys-via-hub", "MIMI-keys-authorized", "MIMI-room-one-hub"],
-        sent: "requests in the name of the hub's own user, for a room of a third provider, for a room that is not there, and of somebody who takes no part in the room",
-        expected: "a refusal, and nobody is asked",
+        sent: "requests in the name of the hub's own user, for a room of a third provider, for a room that is not there, and of somebody who takes no part in the room; one as it should be",
+        expected: "a refusal, and nobody is asked; a key package",
         peers: Peers::Mimi(2),
         run: run!(requests_of_others),
     },
@@ -219,7 +219,11 @@ async fn requests_of_others(ctx: &Ctx) -> Checked {
         }
         ctx.observe(format!("{what}: {}", reply.status));
     }
-    nobody_is_asked(ctx, &[&bob])
+    nobody_is_asked(ctx, &[&bob])?;
+    let packages = packages_in(&room.key_material("cathy", &bob).await?);
+    ctx.check("as it should be: a key package", packages.len() == 1, || {
+        format!("{} key packages", packages.len())
+    })
 }
 
 const REQUESTS: usize = 20;

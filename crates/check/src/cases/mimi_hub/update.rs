@@ -85,8 +85,8 @@ pub(crate) const CASES: &[Case] = &[
         title: "two commits at once",
         suite: Suite::MimiHub,
         requirements: &["MIMI-update-response-form", "MIMI-room-one-hub"],
-        sent: "commits of two clients for one epoch, at the same time",
-        expected: "one success, one wrongEpoch with the next epoch",
+        sent: "commits of two clients for one epoch, at the same time, four times",
+        expected: "one success, one wrongEpoch with the next epoch, each time",
         peers: Peers::Mimi(2),
         run: run!(two_commits),
     },
@@ -222,13 +222,23 @@ async fn unsigned_group_info(ctx: &Ctx) -> Checked {
 
 async fn two_commits(ctx: &Ctx) -> Checked {
     let mut room = MimiRoom::of_three(ctx).await?;
+    for _ in 0..ROUNDS {
+        race(ctx, &mut room).await?;
+    }
+    Ok(())
+}
+
+/// Everybody follows whoever wins.
+async fn race(ctx: &Ctx, room: &mut MimiRoom<'_>) -> Checked {
     let epoch = room.client("alice").member.epoch();
-    let bundles = [room.member("bob").update(), room.member("cathy").update()];
+    let names = ["bob", "cathy"];
+    let bundles = names.map(|name| room.member(name).update());
     let (first, second) = tokio::join!(
         room.update("bob", bundles[0].to_request()),
         room.update("cathy", bundles[1].to_request())
     );
     let answers = [first?, second?];
+    let won_by_first = answers[0].code().0 == SUCCESS;
     let mut codes = answers.each_ref().map(|answer| answer.code().0);
     codes.sort_unstable();
     ctx.check("one success, one wrongEpoch", codes == [SUCCESS, WRONG_EPOCH], || {
@@ -240,6 +250,13 @@ async fn two_commits(ctx: &Ctx) -> Checked {
             ctx.check("wrongEpoch names the next epoch", is_next, || current_epoch.to_string())?;
         }
     }
+    let [winner, loser] = match won_by_first {
+        true => [0, 1],
+        false => [1, 0],
+    };
+    room.member(names[loser]).clear();
+    room.member(names[winner]).merge();
+    room.follow(names[winner], &bundles[winner].commit);
     Ok(())
 }
 
@@ -256,4 +273,5 @@ async fn old_commit(ctx: &Ctx) -> Checked {
     }
 }
 
+const ROUNDS: usize = 4;
 const CLOCKS_DIFFER_MS: u64 = 60_000;
