@@ -441,6 +441,10 @@ impl PolicyStore for Disk {
     async fn due_child_rooms(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
         call!(self.due_child_rooms(after, limit))
     }
+
+    async fn rooms_to_note(&self, after: Option<&MimiUri>, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.rooms_to_note(after, limit))
+    }
 }
 
 #[async_trait]
@@ -557,6 +561,10 @@ impl MimiUserStore for Disk {
 
     async fn users_by_value(&self, value: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
         call!(self.users_by_value(value, limit))
+    }
+
+    async fn users_by_nick(&self, nick: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
+        call!(self.users_by_nick(nick, limit))
     }
 
     async fn users_by_part(&self, part: &str, limit: usize) -> Result<Vec<MimiUri>, StoreError> {
