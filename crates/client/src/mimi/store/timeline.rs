@@ -177,7 +177,9 @@ impl MimiItem {
 
     /// The newest, oldest first.
     pub(crate) fn newest(connection: &Connection, room: &MimiUri, limit: u32) -> Result<Vec<Self>, StoreError> {
-        let sql = format!("SELECT {LISTED} FROM mimi_timeline WHERE room = ?1 ORDER BY accepted DESC, n DESC LIMIT ?2");
+        let sql = format!(
+            "SELECT {LISTED} FROM mimi_timeline WHERE room = ?1 ORDER BY accepted DESC, message_id DESC, n DESC LIMIT ?2"
+        );
         let mut items = all(connection, &sql, params![room.to_string(), limit], Self::from_row)?;
         items.reverse();
         Ok(items)
@@ -187,7 +189,7 @@ impl MimiItem {
     pub(crate) fn newest_within(connection: &Connection, room: &MimiUri, bytes: u64) -> Result<Vec<Self>, StoreError> {
         let sql = format!(
             "SELECT {LISTED} FROM mimi_timeline WHERE n IN (SELECT n FROM (SELECT n, SUM({SIZE}) OVER (ORDER BY \
-             accepted DESC, n DESC) AS up_to FROM mimi_timeline WHERE room = ?1) WHERE up_to <= ?2) ORDER BY accepted, n"
+             accepted DESC, message_id DESC, n DESC) AS up_to FROM mimi_timeline WHERE room = ?1) WHERE up_to <= ?2) ORDER BY accepted, message_id, n"
         );
         all(
             connection,
@@ -203,7 +205,7 @@ impl MimiItem {
         room: &MimiUri,
         read: impl Fn(Self) -> Option<T>,
     ) -> Result<Vec<T>, StoreError> {
-        let sql = format!("SELECT {LISTED} FROM mimi_timeline WHERE room = ?1 ORDER BY accepted, n");
+        let sql = format!("SELECT {LISTED} FROM mimi_timeline WHERE room = ?1 ORDER BY accepted, message_id, n");
         let kept = all(connection, &sql, [room.to_string()], |row| {
             Ok(read(Self::from_row(row)?))
         })?;
