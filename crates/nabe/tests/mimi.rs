@@ -112,6 +112,27 @@ async fn a_route_is_for_everybody_or_for_providers_alone_and_where_there_is_none
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_are_at_another_name_and_port_than_the_domain_s_where_the_directory_says_so() {
+    let parent = tempfile::tempdir().unwrap();
+    let a = Provider::init_elsewhere(parent.path(), "a.localhost", "mimi.a.localhost", None);
+    let b = Provider::init(parent.path(), "b.localhost", Some(&a));
+    let _running = a.serve(&[&b], false);
+    let directory = a.directory().await;
+    assert!(a.authority.as_str().contains("mimi.a.localhost:"), "{}", a.authority);
+    let there = format!("https://{}/", a.authority);
+    assert!(directory.values().all(|url| url.starts_with(&there)), "{directory:?}");
+    let request = MimiRequest {
+        endpoint: Endpoint::KeyMaterial,
+        target: BOB.to_owned(),
+        body: Bytes::from_static(b"nonsense"),
+        timeout: Duration::from_secs(20),
+        max_response_bytes: 1 << 20,
+    };
+    let answer = a.peers(&b).call(&a.domain, request).await.unwrap();
+    assert_eq!(answer.status, 400, "{}", text(&answer.body));
+}
+
 /// What is said of a path that no route has.
 const NOT_THERE: &str = "no such endpoint\n";
 

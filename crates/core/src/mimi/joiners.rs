@@ -36,6 +36,7 @@ impl MimiRoom {
         self.policy.group_info(&client, code, ctx.parent)?;
         Ok(self.group.for_joiner(query, &Key(ctx.signer))?)
     }
+
     /// Whether the hub passes on a request of this user's for key packages of `target`'s, which is for whoever may add them. `asking` is the
     /// request's credential and the key that it is signed with: it may be that of an external sender, who is on no list.
     ///

@@ -24,6 +24,8 @@ use super::{Client, Serving, command, free_address, nabe, text, wait_for};
 #[derive(Clone)]
 pub(crate) struct Provider {
     pub(crate) domain: ServerName,
+    /// Where its endpoints are; mostly the domain.
+    pub(crate) authority: ServerName,
     pub(crate) folder: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) mimi: SocketAddr,
@@ -37,8 +39,25 @@ impl Provider {
 
     /// The same with more options of `nabe init`.
     pub(crate) fn init_with(parent: &Path, domain: &str, ca: Option<&Self>, options: &[&str]) -> Self {
+        Self::make(parent, domain, domain, ca, options)
+    }
+
+    /// With endpoints at another name and port than the domain's, for which its certificate is, too.
+    pub(crate) fn init_elsewhere(parent: &Path, domain: &str, name: &str, ca: Option<&Self>) -> Self {
+        let made = Self::make(parent, domain, name, ca, &[]);
+        let authority = ServerName::parse(&format!("{name}:{}", made.mimi.port())).unwrap();
+        Self { authority, ..made }
+    }
+
+    fn make(parent: &Path, domain: &str, server_name: &str, ca: Option<&Self>, options: &[&str]) -> Self {
         let folder = parent.join(domain);
-        let mut arguments = vec!["init", folder.to_str().unwrap(), "--server-name", domain, "--dev-tls"];
+        let mut arguments = vec![
+            "init",
+            folder.to_str().unwrap(),
+            "--server-name",
+            server_name,
+            "--dev-tls",
+        ];
         arguments.extend(["--mimi", domain]);
         arguments.extend(options);
         if let Some(ca) = ca {
@@ -48,6 +67,7 @@ impl Provider {
         assert!(made.status.success(), "{}", text(&made.stderr));
         Self {
             domain: ServerName::parse(domain).unwrap(),
+            authority: ServerName::parse(domain).unwrap(),
             folder,
             listen: free_address(),
             mimi: free_address(),
@@ -70,6 +90,7 @@ impl Provider {
         serve
             .args(["serve", "--config"])
             .arg(self.folder.join("nabe.toml"))
+            .env("NABE_MIMI__AUTHORITY", self.authority.as_str())
             .env("NABE_MIMI__ONLY_CA_FILES", "true")
             .env("NABE_MIMI__OVERRIDES", format!("{{ {} }}", overrides.join(", ")))
             .env("NABE_LOG__LEVEL", "warn")
@@ -97,7 +118,7 @@ impl Provider {
                 client_certificate: certificate,
                 ..TlsSettings::default()
             },
-            overrides: BTreeMap::from([(self.domain.clone(), self.mimi)]),
+            overrides: BTreeMap::from([(self.domain.clone(), self.mimi), (self.authority.clone(), self.mimi)]),
             ..HttpsSettings::default()
         };
         HttpsTransport::direct(settings, Arc::new(SystemClock)).unwrap()
