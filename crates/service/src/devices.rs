@@ -125,15 +125,16 @@ impl Service {
     }
 
     /// All device objects of a user for another server, `{"user_id","devices":[…]}`. The draft has no list, and without one nobody
-    /// learns of devices that were there before they shared a room.
+    /// learns of devices that were there before they shared a room. Who is no user has none, as a user without any: whether there is such a
+    /// user is nobody's to learn here.
     ///
     /// # Errors
     ///
-    /// As for [`device_info`](Self::device_info).
+    /// [`ServiceError::NotFound`] for another server's user; [`ServiceError::LimitExceeded`].
     pub async fn device_infos(&self, origin: &ServerName, user: &UserId) -> Result<Bytes, ServiceError> {
         self.check_policy(origin)?;
         self.limit_peer(origin, "devices")?;
-        if !self.is_us(user.server_name()) || !self.is_user(user).await? {
+        if !self.is_us(user.server_name()) {
             return Err(ServiceError::NotFound(Missing::User));
         }
         let devices = self.store().published_devices(user).await?;

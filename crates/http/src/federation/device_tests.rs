@@ -104,9 +104,19 @@ async fn device_that_does_not_exist_here_is_not_found() {
         let target = format!("/_matrix/federation/v1/user/{user}/device/{device}");
         world.get(&target).await.expect_errcode(404, "M_NOT_FOUND");
     }
-    for user in ["@nobody:h.example", "@alice:p.example", "alice"] {
+    for user in ["@alice:p.example", "alice"] {
         let target = format!("/_matrix/federation/v1/user/devices/{user}");
         world.get(&target).await.expect_errcode(404, "M_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn who_is_no_user_has_as_many_devices_as_a_user_without_any() {
+    let world = world();
+    for user in ["@alice:h.example", "@nobody:h.example"] {
+        let target = format!("/_matrix/federation/v1/user/devices/{user}");
+        let answer = world.get(&target).await.expect(200);
+        assert_eq!(answer, json!({ "devices": [], "user_id": user }));
     }
 }
 
