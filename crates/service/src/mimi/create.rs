@@ -132,6 +132,7 @@ impl Mimi {
             _ => MimiError::from(error).into(),
         })
     }
+
     /// The room by itself, as the hub would have it.
     fn founded(&self, asked: &Asked, now: UnixMillis) -> Result<(MimiRoom, MimiOutcome), CreateRefused> {
         let sender = &self.state.hub.sender;
