@@ -146,7 +146,7 @@ struct End {
 }
 
 /// A hub's key, shared with the test.
-struct KeyOf(Arc<TestHub>);
+pub(super) struct KeyOf(pub(super) Arc<TestHub>);
 
 impl Signer for KeyOf {
     fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {

@@ -104,15 +104,21 @@ fn a_message_that_expires_after_reading_is_there_until_it_was_read_for_so_long()
     assert_eq!(read(&alice), [WORDS]);
 }
 
+/// Alice and Bob in a room; his client keeps what it knows in a file.
+fn room_with_a_file(hub: &MimiHub, file: &std::path::Path) -> (MimiClient, MimiClient) {
+    let mut alice = client(hub, A);
+    let bob = client_with(hub, B, ClientStore::open(file).unwrap(), obedient());
+    now(alice.create_room(&new_room())).unwrap();
+    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    (alice, bob)
+}
+
 #[test]
 fn what_expires_while_a_client_is_closed_is_gone_when_it_is_opened_and_nothing_of_it_is_in_its_file() {
     let hub = MimiHub::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("client.db");
-    let mut alice = client(&hub, A);
-    let mut bob = client_with(&hub, B, ClientStore::open(&file).unwrap(), obedient());
-    now(alice.create_room(&new_room())).unwrap();
-    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    let (mut alice, mut bob) = room_with_a_file(&hub, &file);
     sync(&mut bob);
     let absolute = seconds(hub.clock()()) + 100;
     let absolute = says(&mut alice, Expiration::Absolute { seconds: absolute });
@@ -149,10 +155,7 @@ fn what_was_wiped_is_in_no_log_after_a_crash() {
     let hub = MimiHub::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("client.db");
-    let mut alice = client(&hub, A);
-    let mut bob = client_with(&hub, B, ClientStore::open(&file).unwrap(), obedient());
-    now(alice.create_room(&new_room())).unwrap();
-    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    let (mut alice, mut bob) = room_with_a_file(&hub, &file);
     let moment = seconds(hub.clock()()) + 100;
     let ids = [(); 2].map(|()| says(&mut alice, Expiration::Absolute { seconds: moment }));
     sync(&mut bob);
@@ -185,10 +188,7 @@ fn a_log_is_seen_to_even_if_not_all_could_be_wiped() {
     let hub = MimiHub::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("client.db");
-    let mut alice = client(&hub, A);
-    let mut bob = client_with(&hub, B, ClientStore::open(&file).unwrap(), obedient());
-    now(alice.create_room(&new_room())).unwrap();
-    now(alice.add(&room(), &[(uri(BOB), MEMBER)])).unwrap();
+    let (mut alice, mut bob) = room_with_a_file(&hub, &file);
     let soon = seconds(hub.clock()()) + 100;
     says(&mut alice, Expiration::Absolute { seconds: soon });
     let broken = says(&mut alice, Expiration::Absolute { seconds: soon + 1 });

@@ -14,13 +14,13 @@ use nabe_store::{ConsentScope, MemoryStore, Store as _, Write};
 use nabe_types::{KeyId, ServerName, UnixMillis, UserId};
 use nabe_wire::consent::{ConsentAction, ConsentEntry, ConsentScope as WireScope};
 use nabe_wire::directory::Endpoint;
-use nabe_wire::label::{SignatureScheme, Signer, SignerError};
 use nabe_wire::mls::ComponentId;
 use nabe_wire::participant_list::{ParticipantListData, UserRolePair};
 use nabe_wire::{Encode as _, IdentifierUri, Message};
 
 use super::{Mimi, MimiError, UserSettings};
 use crate::client::testing::{server, signer};
+use crate::mimi::testing::KeyOf;
 use crate::mimi::{HubKey, MimiDeps, MimiSettings};
 use crate::ports::mimi::{MimiPeerError, MimiPeers, MimiRequest};
 use crate::ports::{ManualClock, PeerError, PeerRequest, PeerResponse, PeerStream, Peers, SystemEntropy};
@@ -42,19 +42,6 @@ pub(in crate::mimi) struct Providers {
     wire: Arc<Wire>,
     stores: BTreeMap<ServerName, MemoryStore>,
     hubs: BTreeMap<ServerName, Arc<TestHub>>,
-}
-
-/// A hub's key, which tests have, too.
-struct KeyOf(Arc<TestHub>);
-
-impl Signer for KeyOf {
-    fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, SignerError> {
-        self.0.signer().sign(payload)
-    }
-
-    fn signature_scheme(&self) -> SignatureScheme {
-        self.0.signer().signature_scheme()
-    }
 }
 
 #[derive(Default)]
